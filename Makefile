@@ -1,0 +1,41 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test check fmt bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+help:  ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) -e '.[evaluate]'
+	@touch $@
+
+.venv/dev: .venv/run
+	$(PIP) -e '.[dev]'
+	@touch $@
+
+run: .venv/run  ## Rerank sample_data/ into out/sample with the offline service, and judge it
+	$(BIN)/rerank run sample_data/candidates.parquet out/sample --provider emulator
+	$(BIN)/rerank evaluate out/sample --qrels sample_data/qrels.parquet
+
+test: .venv/dev  ## Run the tests
+	$(BIN)/python -m pytest
+
+check: .venv/dev  ## Check format, lint, types and layers; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: .venv/dev  ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/dev  ## Measure the bars that the README quotes (minutes)
+	$(BIN)/python -m tests.benchmarks
+
+clean:  ## Remove what was made: environment, outputs, caches
+	rm -rf .venv out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,170 @@
+"""Builds the sample Parquet files from the JSON Lines beside this script.
+
+Run it as `python sample_data/build.py`. The same inputs always give the same rows in the
+same order, and the same bytes under the same version of pyarrow.
+"""
+
+import json
+import math
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+HERE = Path(__file__).resolve().parent
+FIRST_RANK = 1
+MIN_CANDIDATES = 30
+MAX_CANDIDATES = 100
+
+CANDIDATES_COLUMNS: dict[str, pa.DataType] = {
+    "query_id": pa.string(),
+    "query": pa.string(),
+    "doc_id": pa.string(),
+    "text": pa.string(),
+    "first_stage_rank": pa.int32(),
+    "first_stage_score": pa.float64(),
+    "language": pa.string(),
+    "topic": pa.string(),
+}
+QRELS_COLUMNS: dict[str, pa.DataType] = {
+    "query_id": pa.string(),
+    "doc_id": pa.string(),
+    "relevance": pa.int32(),
+}
+
+_WORDS = re.compile(r"[\u4e00-\u9fff]+|[^\W_\u4e00-\u9fff]+")
+
+
+class Document(NamedTuple):
+    """One text that can be found."""
+
+    doc_id: str
+    language: str
+    topic: str
+    text: str
+
+
+class Query(NamedTuple):
+    """One search, in one language."""
+
+    query_id: str
+    language: str
+    query: str
+
+
+class Qrel(NamedTuple):
+    """One judgement: 0 not relevant, 1 touches on it, 2 helps, 3 answers the query."""
+
+    query_id: str
+    doc_id: str
+    relevance: int
+
+
+class Scored(NamedTuple):
+    """A document with its first-stage score for one query."""
+
+    document: Document
+    score: float
+
+
+def terms(text: str) -> list[str]:
+    """Split a text into lower-case words, runs of Chinese characters into overlapping pairs."""
+    found: list[str] = []
+    for word in _WORDS.findall(text.casefold()):
+        if "\u4e00" <= word[0] <= "\u9fff" and len(word) > 1:
+            found.extend(word[start : start + 2] for start in range(len(word) - 1))
+        else:
+            found.append(word)
+    return found
+
+
+def match(query: Query, document: Document, counts: Counter[str]) -> Scored:
+    """Count matches: the sum of log(1 + occurrences) over the query's different terms.
+
+    Every term weighs the same however common it is, and long documents have no handicap. That
+    is what makes this a weak first stage. Rounded to six decimals, so that every machine agrees.
+    """
+    different = dict.fromkeys(terms(query.query))
+    return Scored(document, round(sum(math.log1p(counts[term]) for term in different), 6))
+
+
+def choose(query: Query, scored: list[Scored], judged: set[str]) -> list[Scored]:
+    """Choose one query's group of 30 to 100 candidates, best first, equal scores by doc_id.
+
+    Chosen are the documents that share a term with the query, the best hundred at most, and
+    everything judged for it. A group that is still small is filled up, in the order of doc_id,
+    with documents in the query's own language that share nothing with it.
+    """
+
+    def best_first(candidate: Scored) -> tuple[float, str]:
+        return -candidate.score, candidate.document.doc_id
+
+    pooled = [s for s in scored if s.document.doc_id in judged]
+    others = sorted((s for s in scored if s.document.doc_id not in judged), key=best_first)
+    matching = [s for s in others if s.score > 0]
+    spare = [s for s in others if s.score == 0 and s.document.language == query.language]
+
+    group = pooled + matching[: MAX_CANDIDATES - len(pooled)]
+    group += spare[: max(0, MIN_CANDIDATES - len(group))]
+    return sorted(group, key=best_first)
+
+
+def candidates_table(
+    documents: list[Document], queries: list[Query], qrels: list[Qrel]
+) -> pa.Table:
+    """Return a row per candidate: queries in their order, candidates best first."""
+    counts = [Counter(terms(document.text)) for document in documents]
+    rows: list[dict[str, str | int | float]] = []
+    for query in queries:
+        judged = {qrel.doc_id for qrel in qrels if qrel.query_id == query.query_id}
+        scored = [match(query, *pair) for pair in zip(documents, counts, strict=True)]
+        for rank, candidate in enumerate(choose(query, scored, judged), FIRST_RANK):
+            document = candidate.document
+            rows.append(
+                {
+                    "query_id": query.query_id,
+                    "query": query.query,
+                    "doc_id": document.doc_id,
+                    "text": document.text,
+                    "first_stage_rank": rank,
+                    "first_stage_score": candidate.score,
+                    "language": document.language,
+                    "topic": document.topic,
+                }
+            )
+    return pa.Table.from_pylist(rows, schema=pa.schema(CANDIDATES_COLUMNS))
+
+
+def build(output: Path) -> list[Path]:
+    """Write both Parquet files into `output` and return their paths."""
+    documents = [Document(**json.loads(line)) for line in _lines("documents.jsonl")]
+    queries = [Query(**json.loads(line)) for line in _lines("queries.jsonl")]
+    qrels = [Qrel(**json.loads(line)) for line in _lines("qrels.jsonl")]
+
+    judgements = [qrel._asdict() for qrel in qrels]
+    tables = {
+        "candidates.parquet": candidates_table(documents, queries, qrels),
+        "qrels.parquet": pa.Table.from_pylist(judgements, schema=pa.schema(QRELS_COLUMNS)),
+    }
+    for name, table in tables.items():
+        pq.write_table(table, output / name, compression="zstd", compression_level=9)
+    return [output / name for name in tables]
+
+
+def _lines(name: str) -> list[str]:
+    # Not splitlines(): U+2028 and its kin are line ends to it, but not to JSON Lines.
+    return (HERE / name).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
+def main() -> None:
+    """Rebuild the files of this folder and name them."""
+    for path in build(HERE):
+        sys.stdout.write(f"{path.name}: {path.stat().st_size:,} bytes\n")
+
+
+if __name__ == "__main__":
+    main()
