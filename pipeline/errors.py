@@ -1,0 +1,205 @@
+"""Every error of the project.
+
+    RerankError                 an unexpected end                                  exit 1
+      SettingsError             contradictory, impossible or ignored settings      exit 2
+      InputError                the candidates cannot be read or understood        exit 3
+      ServiceEnded              the service will give no more answers              exit 4
+        ServiceRefused          it refuses for good: key, balance, model
+        OutageTooLong           it was down for longer than allowed
+        CostLimitReached        one more request could exceed the allowed cost
+      OutputMismatch            the output belongs to other settings or input      exit 5
+      OutputBusy                another run holds the output                       exit 6
+      OutputFailed              the output cannot be written                       exit 1
+      TooManyRejects            the run finished with too many rejects             exit 7
+      Interrupted               a signal asked the job to stop                     exit 130, 143
+      RequestError              one attempt of one request got no scores; never leaves the job
+        Throttled               the service asks for a slower pace; costs no attempt
+        Transient               another attempt may succeed
+        BadAnswer               an answer that is not one valid score per document; tried again
+        TooLarge                the request must be smaller
+        ContentRefused          something in it is refused: find it by bisection
+        Rejected                the request is refused, smaller or not
+
+A message is one line: what, which, found against expected, and the cure. It never holds a
+candidate's text or a key.
+"""
+
+from typing import ClassVar
+
+MAX_MESSAGE_LENGTH = 300
+
+
+def shorten(text: str, max_length: int = MAX_MESSAGE_LENGTH) -> str:
+    """Fold a foreign message into one line of at most `max_length` characters."""
+    line = " ".join(text[: 4 * max_length].split())
+    return line if len(line) <= max_length else line[: max_length - 1] + "…"
+
+
+class RerankError(Exception):
+    """Any failure that the project itself names.
+
+    Args:
+        what: What went wrong, as a short phrase.
+        which: The file, column, option or query that it concerns.
+        found: What was found there.
+        expected: What would have been right.
+        cure: What the user can do.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        which: object = None,
+        found: object = None,
+        expected: object = None,
+        cure: str | None = None,
+    ) -> None:
+        self.what = what
+        self.which = which
+        self.found = found
+        self.expected = expected
+        self.cure = cure
+        super().__init__(self._message())
+
+    def _message(self) -> str:
+        message = self.what if self.which is None else f"{self.which}: {self.what}"
+        if self.found is not None:
+            message += f" (found {self.found}"
+            message += ")" if self.expected is None else f", expected {self.expected})"
+        elif self.expected is not None:
+            message += f" (expected {self.expected})"
+        if self.cure is not None:
+            message += f"; {self.cure}"
+        return shorten(message, 2 * MAX_MESSAGE_LENGTH)
+
+
+class SettingsError(RerankError):
+    """Contradictory, impossible or ignored settings."""
+
+    exit_code = 2
+
+
+class InputError(RerankError):
+    """The candidates cannot be read or understood."""
+
+    exit_code = 3
+
+
+class ServiceEnded(RerankError):
+    """The service will give no more answers; what was paid is saved."""
+
+    exit_code = 4
+
+
+class ServiceRefused(ServiceEnded):
+    """The service refuses every request for good: key, balance, model, permission."""
+
+
+class OutageTooLong(ServiceEnded):
+    """Nothing succeeded for longer than the allowed outage."""
+
+
+class CostLimitReached(ServiceEnded):
+    """One more request could exceed the allowed cost."""
+
+
+class OutputMismatch(RerankError):
+    """The output folder belongs to other settings or to another input."""
+
+    exit_code = 5
+
+
+class OutputBusy(RerankError):
+    """Another run holds the output folder."""
+
+    exit_code = 6
+
+
+class OutputFailed(RerankError):
+    """The output cannot be written: disk full, permission denied, store unreachable."""
+
+
+class TooManyRejects(RerankError):
+    """The run finished, but more candidates were rejected than allowed."""
+
+    exit_code = 7
+
+
+class Interrupted(RerankError):
+    """A signal asked the job to stop; everything paid is saved.
+
+    Args:
+        signal_number: The signal; the exit code is 128 more (130 for SIGINT, 143 for SIGTERM).
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        self.signal_number = signal_number
+        super().__init__(
+            "interrupted, state saved", cure="the same command continues and pays only the rest"
+        )
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]  # the one code that depends on a fact
+        """128 + the signal's number, as shells report it."""
+        return 128 + self.signal_number
+
+
+class RequestError(RerankError):
+    """One attempt of one request got no scores.
+
+    Args:
+        code: The service's error code, or our own name of the failure.
+        message: The service's message; shortened here.
+        status: The HTTP status, where there was an answer.
+    """
+
+    def __init__(self, code: str, message: str = "", *, status: int | None = None) -> None:
+        self.code = code
+        self.message = shorten(message)
+        self.status = status
+        super().__init__(self.message or code, which=code if self.message else None)
+
+
+class Throttled(RequestError):
+    """The service asks for a slower pace; costs time, never an attempt.
+
+    Args:
+        limit: What it protects: `requests`, `tokens`, `growth` (the slope) or `capacity`.
+        retry_after_s: Its Retry-After in seconds, where it sent one.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str = "",
+        *,
+        status: int | None = None,
+        limit: str = "requests",
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+        super().__init__(code, message, status=status)
+
+
+class Transient(RequestError):
+    """Another attempt may succeed: server failure, time-out, connection lost."""
+
+
+class BadAnswer(RequestError):
+    """An answer that is not one finite score per document; another attempt may bring one."""
+
+
+class TooLarge(RequestError):
+    """The request is over a size limit of the service."""
+
+
+class ContentRefused(RequestError):
+    """Something in the request is refused; bisection finds the document."""
+
+
+class Rejected(RequestError):
+    """The request is refused, and a smaller one would be too."""
