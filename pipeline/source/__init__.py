@@ -1,0 +1,108 @@
+"""Parquet in: the candidates of a dataset as whole groups, in input order, bounded in memory."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal
+
+import pyarrow as pa
+
+from pipeline.records import GroupBatch
+from pipeline.source.grouping import GroupAssembler
+from pipeline.source.listing import InputFile, InputListing, list_input
+from pipeline.source.reading import BatchLimits, Piece, iter_pieces
+from pipeline.source.row_spans import RowSpans
+from pipeline.source.schema import InputSchema, Layout, resolve_schema
+
+__all__ = ["BatchLimits", "InputFile", "InputListing", "InputSchema", "Source", "list_input"]
+
+
+class Source:
+    """The candidates of one input; may be read any number of times.
+
+    Rows count over all files, in the order of the listing. All methods block.
+
+    Args:
+        listing: The input's files.
+        columns: The input column that plays a role, where it bears another name.
+        layout: What a row is; `long`: one candidate.
+        with_text: Whether the query and the text pass through to the output.
+        duplicates: Whether a doc_id that occurs again in a group is kept.
+        limits: How much is decoded at once.
+
+    Raises:
+        InputError: if the files' columns are not those of candidates.
+        SettingsError: if `columns` names an unknown role.
+    """
+
+    def __init__(
+        self,
+        listing: InputListing,
+        *,
+        columns: Mapping[str, str] | None = None,
+        layout: Layout = "auto",
+        with_text: bool = False,
+        duplicates: Literal["keep", "first"] = "keep",
+        limits: BatchLimits | None = None,
+    ) -> None:
+        self.listing = listing
+        self._drop_repeats = duplicates == "first"
+        self._limits = limits or BatchLimits()
+        self._schema = resolve_schema(
+            listing.files, columns=columns or {}, layout=layout, with_text=with_text
+        )
+
+    @property
+    def rows_schema(self) -> pa.Schema:
+        """The columns of `GroupBatch.rows`."""
+        return self._schema.rows_schema
+
+    @property
+    def output_schema(self) -> pa.Schema:
+        """The columns of a part of the output."""
+        return self._schema.output_schema
+
+    def count_groups(self) -> int:
+        """How many groups there are; reads the query ids of the whole input, nothing else.
+
+        Raises:
+            InputError: as `iter_batches`, for null ids and queries whose rows are not adjacent.
+        """
+        everything = RowSpans([(0, self.listing.num_rows)])
+        groups = GroupAssembler(drop_repeats=False)
+        for piece in self._iter_pieces(everything, self.listing.num_rows):
+            for _ in groups.add(piece):
+                pass
+        return groups.num_groups
+
+    def iter_batches(
+        self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()
+    ) -> Iterator[GroupBatch]:
+        """Yield whole groups in input order; which groups does not depend on the limits.
+
+        Of the rows before `start_row` and of those in `finished` only the query ids are read: it
+        takes all ids before a group to know its index, and that no query comes twice. Files that
+        hold no unfinished row and have none after them are not opened.
+
+        Args:
+            start_row: First row to read.
+            finished: Ranges [start, stop) of rows that are not to be read. They begin and end
+                with a group, and were read before this by a job that found no error in them.
+
+        Raises:
+            InputError: for a file that breaks, a null id, text that is not UTF-8, a group with
+                two query texts, and a query whose rows are not adjacent.
+            OutputMismatch: if the finished rows do not begin and end with a group.
+        """
+        spans = RowSpans([(0, start_row), *finished])
+        groups = GroupAssembler(drop_repeats=self._drop_repeats)
+        for piece in self._iter_pieces(spans, spans.end_of_work(self.listing.num_rows)):
+            yield from groups.add(piece)
+        yield from groups.end()
+
+    def _iter_pieces(self, finished: RowSpans, stop_row: int) -> Iterator[Piece]:
+        return iter_pieces(
+            self.listing.files,
+            self._schema,
+            finished=finished,
+            stop_row=stop_row,
+            limits=self._limits,
+        )

@@ -1,0 +1,80 @@
+"""Which column types the input may have, and what they become in the output.
+
+Ids keep their type exactly. Encodings that are a matter of the writer (dictionary, string_view,
+run-end) become the plain type they stand for: the bytes of a part must not depend on how the
+input was cut into record batches, and the dictionary of a batch does.
+"""
+
+import pyarrow as pa
+
+from pipeline.source.arrow import Field
+
+ID_TYPES = "a string or an integer type"
+TEXT_TYPES = "a string type, or binary that holds UTF-8"
+RANK_TYPES = "an integer type"
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionaries, views and runs, within nested types too."""
+    if isinstance(kind, (pa.DictionaryType, pa.RunEndEncodedType)):
+        values: pa.DataType = kind.value_type
+        return plain_type(values)
+    if pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_binary_view(kind):
+        return pa.binary()
+    if pa.types.is_list(kind) or pa.types.is_list_view(kind):
+        return pa.list_(_plain_field(kind.value_field))
+    if pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind):
+        return pa.large_list(_plain_field(kind.value_field))
+    if pa.types.is_fixed_size_list(kind):
+        fixed: pa.DataType = pa.list_(_plain_field(kind.value_field), kind.list_size)
+        return fixed
+    if pa.types.is_struct(kind):
+        return pa.struct([_plain_field(kind.field(at)) for at in range(kind.num_fields)])
+    if pa.types.is_map(kind):
+        return pa.map_(plain_type(kind.key_type), plain_type(kind.item_type))
+    return kind
+
+
+def text_type(kind: pa.DataType) -> pa.DataType | None:
+    """What a text column becomes; None where the type holds no text."""
+    kind = plain_type(kind)
+    if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
+        return pa.large_string()
+    return None
+
+
+def id_type(kind: pa.DataType) -> pa.DataType | None:
+    """What an id column becomes; None where the type cannot hold ids exactly."""
+    plain = plain_type(kind)
+    return plain if pa.types.is_integer(plain) else text_type(plain)
+
+
+def rank_type(kind: pa.DataType) -> pa.DataType | None:
+    """What a column of ranks becomes; None where the type holds no ranks."""
+    return pa.int32() if pa.types.is_integer(plain_type(kind)) else None
+
+
+def joint_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type that holds a column of two files without loss; None where there is none."""
+    if one.equals(other) or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    for is_kind, joint in (
+        ((pa.types.is_string, pa.types.is_large_string), pa.large_string()),
+        ((pa.types.is_binary, pa.types.is_large_binary), pa.large_binary()),
+    ):
+        if all(any(check(kind) for check in is_kind) for kind in (one, other)):
+            return joint
+    for same_sign in (pa.types.is_signed_integer, pa.types.is_unsigned_integer):
+        if same_sign(one) and same_sign(other):
+            return max(one, other, key=lambda kind: kind.bit_width)
+    return None
+
+
+def _plain_field(field: Field) -> Field:
+    return field.with_type(plain_type(field.type))

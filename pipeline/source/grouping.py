@@ -1,0 +1,109 @@
+"""Whole groups from pieces of any size: the groups do not depend on where the pieces were cut."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import InputError, OutputMismatch, shorten
+from pipeline.records import GroupBatch, Id, IntArray
+from pipeline.source.group_batch import make_group_batch
+from pipeline.source.reading import Piece
+from pipeline.source.seen_ids import SeenIds
+
+
+class GroupAssembler:
+    """Joins what pieces cut apart, and counts the groups.
+
+    Attributes:
+        num_groups: Groups that have begun, finished ones included.
+    """
+
+    def __init__(self, *, drop_repeats: bool) -> None:
+        self.num_groups = 0
+        self._drop_repeats = drop_repeats
+        self._seen = SeenIds()
+        self._last_id: Id | None = None
+        self._last_finished = False
+        self._open: list[pa.RecordBatch] = []  # the pieces of the group that has not ended
+        self._open_row = 0
+
+    def add(self, piece: Piece) -> Iterator[GroupBatch]:
+        """Take the next piece; yield the groups that have ended, but no finished ones.
+
+        A group that goes on from an earlier piece comes alone, since its pieces must be copied
+        together; the groups that lie within the piece share its memory.
+
+        Raises:
+            InputError: if a query comes back after another one, or has two query texts.
+            OutputMismatch: if finished rows do not begin and end with a query.
+        """
+        starts = self._find_starts(piece)
+        if piece.finished:
+            yield from self.end()
+        elif not len(starts):
+            self._open.append(piece.batch)
+        else:
+            yield from self._cut(piece, starts)
+        self.num_groups += len(starts)
+        self._last_id = piece.batch.column(0)[-1].as_py()
+        self._last_finished = piece.finished
+
+    def end(self) -> Iterator[GroupBatch]:
+        """Yield the group that is open, if there is one: no more of it will come."""
+        if self._open:
+            yield self._make(self._open, np.zeros(1, np.int64), self.num_groups - 1, self._open_row)
+        self._open = []
+
+    def _cut(self, piece: Piece, starts: IntArray) -> Iterator[GroupBatch]:
+        """Yield the open group and the whole ones; the last one stays open."""
+        first, last = int(starts[0]), int(starts[-1])
+        if first > 0:
+            self._open.append(piece.batch.slice(0, first))
+        yield from self.end()
+        if first < last:
+            whole = piece.batch.slice(first, last - first)
+            yield self._make([whole], starts[:-1] - first, self.num_groups, piece.first_row + first)
+        self._open = [piece.batch.slice(last)]
+        self._open_row = piece.first_row + last
+
+    def _make(
+        self, pieces: list[pa.RecordBatch], starts: IntArray, first_group: int, first_row: int
+    ) -> GroupBatch:
+        return make_group_batch(
+            pieces,
+            starts,
+            first_group=first_group,
+            first_row=first_row,
+            drop_repeats=self._drop_repeats,
+        )
+
+    def _find_starts(self, piece: Piece) -> IntArray:
+        """Where in a piece the id is another than in the row before."""
+        ids = piece.batch.column(0)
+        changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+        starts = np.flatnonzero(changes) + 1
+        if ids[0].as_py() != self._last_id:
+            starts = np.append(0, starts)
+        elif piece.finished is not self._last_finished:
+            raise OutputMismatch(
+                "a part of the output ends within a query",
+                which=f"query_id {_shown(self._last_id)}",
+                cure="the input has changed: use --restart or another OUTPUT",
+            )
+        new_ids: Any = ids.take(starts).to_pylist()
+        again = self._seen.add(new_ids)
+        if again is not None:
+            raise InputError(
+                "the rows of a query are not adjacent",
+                which=piece.file_name,
+                found=f"query_id {_shown(again)} again after another one",
+                cure="sort the input by query_id",
+            )
+        return starts
+
+
+def _shown(query_id: Id | None) -> str:
+    return shorten(repr(query_id), 100)

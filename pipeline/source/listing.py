@@ -1,0 +1,184 @@
+"""What an input name stands for: the Parquet files below it, in path order.
+
+A name is a file, a folder, a glob or an object store's URI. Below a folder, names that begin with
+`_` or `.` are skipped, folders too, and so is what does not end in `.parquet`. Folders called
+`key=value` below the input (for a glob: below its part without wildcards) become columns.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from urllib.parse import unquote
+
+import pyarrow as pa
+from pyarrow import fs
+
+from pipeline.errors import InputError
+from pipeline.source.arrow import Scalar
+from pipeline.source.parquet_file import open_parquet, readable
+from pipeline.storage import Location, locate
+
+_SUFFIXES = (".parquet", ".parq", ".pq")
+_HIDDEN = ("_", ".")
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+_FOOTERS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InputFile:
+    """One Parquet file of the input.
+
+    Attributes:
+        path: Its path below the input, the same wherever the input lies.
+        location: Where it lies.
+        schema: Its columns, those of its `key=value` folders last.
+        constants: The values of those folders, by column.
+    """
+
+    path: str
+    location: Location
+    size_bytes: int
+    num_rows: int
+    schema: pa.Schema
+    constants: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class InputListing:
+    """The files of an input, in the order in which they are read."""
+
+    name: str
+    files: tuple[InputFile, ...]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all files, from their footers."""
+        return sum(file.num_rows for file in self.files)
+
+    def facts(self) -> list[dict[str, str | int]]:
+        """What the manifest keeps of the input: path, size and rows of each file."""
+        return [
+            {"path": file.path, "size_bytes": file.size_bytes, "num_rows": file.num_rows}
+            for file in self.files
+        ]
+
+
+def list_input(name: str) -> InputListing:
+    """Find the Parquet files of an input and read their footers.
+
+    Raises:
+        InputError: if there are none, or if one is not a readable Parquet file.
+    """
+    base, pattern = _locate_base(name)
+    with readable(base):
+        found = _find(base, pattern)
+    if found is None:
+        raise InputError("no such file or folder", which=name, cure="check the input's name")
+    if not found:
+        raise InputError(
+            "no Parquet files",
+            which=name,
+            expected="names that end in .parquet and do not begin with _ or .",
+        )
+    constants = _hive_constants(list(found))
+    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
+        looks = threads.map(_look, repeat(base), found.items(), constants)
+        return InputListing(name, tuple(looks))
+
+
+def _find(base: Location, pattern: str) -> dict[str, int] | None:
+    """The files to read, by path below the base, with their sizes; None if there is no base."""
+    info = base.filesystem.get_file_info(base.path)
+    if info.type is fs.FileType.File and not pattern:
+        return {"": info.size}
+    if info.type is not fs.FileType.Directory:
+        return None
+    deep = "/" in pattern or not pattern.endswith(_SUFFIXES)
+    below = base.filesystem.get_file_info(fs.FileSelector(base.path, recursive=deep))
+    sizes = {
+        file.path.removeprefix(base.path).lstrip("/"): file.size for file in below if file.is_file
+    }
+    return {path: sizes[path] for path in sorted(_candidates(sizes, pattern))}
+
+
+def _locate_base(name: str) -> tuple[Location, str]:
+    """Cut a glob before its first wildcard; the pattern is empty where there is none."""
+    scheme, mark, rest = name.rpartition("://")
+    rest, question, options = rest.partition("?") if mark else (rest, "", "")
+    folders = rest.split("/")
+    wild = next((at for at, part in enumerate(folders) if re.search(r"[*?[]", part)), None)
+    if wild is None or (not mark and locate(name).exists()):
+        return locate(name), ""
+    base = "/".join(folders[:wild])
+    if not base and mark:
+        raise InputError("the bucket must be named", which=name, found=folders[0])
+    if not base:
+        base = "/" if rest.startswith("/") else "."
+    return locate(f"{scheme}{mark}{base}{question}{options}"), "/".join(folders[wild:])
+
+
+def _candidates(paths: Iterable[str], pattern: str) -> list[str]:
+    """The paths that are Parquet files by their names, and that a glob matches."""
+    matches = re.compile(_translate(pattern) if pattern else ".*", re.DOTALL).fullmatch
+    return [
+        path
+        for path in paths
+        if path.lower().endswith(_SUFFIXES)
+        and not any(part.startswith(_HIDDEN) for part in path.split("/"))
+        and matches(path)
+    ]
+
+
+def _translate(pattern: str) -> str:
+    """A glob as a regular expression; one that matches a folder takes in all that is below it."""
+    pieces = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern.rstrip("/"), re.DOTALL)
+    regex = ""
+    for token in tokens:
+        if len(token) > 1 and token[0] == "[":
+            negated = token[1] == "!"
+            members = token[1 + negated : -1].replace("\\", "\\\\").replace("[", "\\[")
+            regex += f"[{'^/' if negated else ''}{members}]"
+        else:
+            regex += pieces.get(token) or re.escape(token)
+    return regex + "(?:/.*)?"
+
+
+def _hive_constants(paths: list[str]) -> list[dict[str, Scalar]]:
+    """For each path its `key=value` folders; int64 where all values of a key are integers."""
+    values = [
+        {
+            unquote(key): None if value == _HIVE_NULL else unquote(value)
+            for key, mark, value in (part.partition("=") for part in path.split("/")[:-1])
+            if mark and key
+        }
+        for path in paths
+    ]
+    keys = {key for of_path in values for key in of_path}
+    types = {key: _hive_type([of_path.get(key) for of_path in values]) for key in keys}
+    return [
+        {key: pa.scalar(value, pa.string()).cast(types[key]) for key, value in of_path.items()}
+        for of_path in values
+    ]
+
+
+def _hive_type(values: Iterable[str | None]) -> pa.DataType:
+    """int64 only if no value loses by it: `01` and `1` are two folders, so they stay strings."""
+    canonical = re.compile(r"0|-?[1-9][0-9]{0,17}").fullmatch
+    return pa.int64() if all(v is None or canonical(v) for v in values) else pa.string()
+
+
+def _look(base: Location, found: tuple[str, int], folders: Mapping[str, Scalar]) -> InputFile:
+    path, size_bytes = found
+    location = base.child(path) if path else base
+    with open_parquet(location, for_rows=False) as parquet:
+        schema = parquet.schema_arrow
+        num_rows = parquet.metadata.num_rows
+    # A column that the file itself holds wins over its folder's name.
+    constants = {key: value for key, value in folders.items() if key not in schema.names}
+    for key, value in constants.items():
+        schema = schema.append(pa.field(key, value.type))
+    path = path or base.path.rpartition("/")[2]
+    return InputFile(path, location, size_bytes, num_rows, schema, constants)

@@ -1,0 +1,73 @@
+"""One Parquet file, opened for reading; every way in which that fails is told in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import InputError, shorten
+from pipeline.storage import Location
+
+_LOCAL_BUFFER_BYTES = 1 << 20
+_REMOTE_BUFFER_BYTES = 8 << 20  # to fill a buffer is one request of an object store
+
+
+@contextmanager
+def open_parquet(location: Location, *, for_rows: bool) -> Iterator[pq.ParquetFile]:
+    """Open a file so that its column chunks are streamed, not loaded whole.
+
+    Args:
+        location: The file.
+        for_rows: Its rows are wanted, not the footer alone: a small file of an object store then
+            comes in one request, not in one or two for each column.
+
+    Raises:
+        InputError: if it cannot be opened, is no Parquet file, or breaks while it is read.
+    """
+    with (
+        readable(location),
+        location.filesystem.open_input_file(location.path) as stream,
+        pq.ParquetFile(
+            _fetched(stream) if for_rows and not location.is_local else stream,
+            pre_buffer=False,
+            buffer_size=_LOCAL_BUFFER_BYTES if location.is_local else _REMOTE_BUFFER_BYTES,
+            page_checksum_verification=True,
+        ) as parquet,
+    ):
+        yield parquet
+
+
+def _fetched(stream: pa.NativeFile) -> pa.NativeFile:
+    small = stream.size() <= _REMOTE_BUFFER_BYTES
+    return pa.BufferReader(stream.read_buffer()) if small else stream
+
+
+@contextmanager
+def readable(location: Location) -> Iterator[None]:
+    """Translate the errors of file systems and of the Parquet reader into InputError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError("no such file", which=location.name) from error
+    except OSError as error:
+        # The Parquet reader reports damage as an OSError too, then without a number.
+        if error.errno is None and location.is_local:
+            raise _damaged(location, error) from error
+        raise InputError(
+            "cannot be read",
+            which=location.name,
+            found=shorten(error.strerror or str(error), 120),
+            cure="check that it is there, whole, and who may read it",
+        ) from error
+    except pa.ArrowException as error:
+        raise _damaged(location, error) from error
+
+
+def _damaged(location: Location, error: Exception) -> InputError:
+    return InputError(
+        "not a Parquet file, or a damaged one",
+        which=location.name,
+        found=shorten(str(error), 120),
+        cure="write or copy the file again, or take it out of the input",
+    )

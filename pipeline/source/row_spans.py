@@ -1,0 +1,44 @@
+"""Ranges of rows that need no work any more: those of the parts that are written."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
+
+class RowSpans:
+    """A set of rows as sorted, disjoint ranges [start, stop)."""
+
+    def __init__(self, spans: Iterable[tuple[int, int]] = ()) -> None:
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+        for start, stop in sorted(spans):
+            if start >= stop:
+                continue
+            if self._stops and start <= self._stops[-1]:
+                self._stops[-1] = max(stop, self._stops[-1])
+            else:
+                self._starts.append(start)
+                self._stops.append(stop)
+
+    def cut(self, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
+        """Cut a range into (start, stop, whether inside the set), in order, none of them empty."""
+        at = bisect_right(self._stops, start)
+        while start < stop:
+            begin = self._starts[at] if at < len(self._starts) else stop
+            if start < begin:
+                yield start, min(begin, stop), False
+            if begin < stop:
+                yield max(begin, start), min(self._stops[at], stop), True
+                start = self._stops[at]
+                at += 1
+            else:
+                start = stop
+
+    def cover(self, start: int, stop: int) -> bool:
+        """Whether every row of the range is in the set."""
+        return all(inside for _, _, inside in self.cut(start, stop))
+
+    def end_of_work(self, num_rows: int) -> int:
+        """The row from which on all of a dataset's rows are in the set."""
+        if self._stops and self._stops[-1] >= num_rows:
+            return min(self._starts[-1], num_rows)
+        return num_rows
