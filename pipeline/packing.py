@@ -1,0 +1,240 @@
+"""Packing of one group into the fewest requests within the service's limits.
+
+Every document has exactly one *home* request. When a group needs several, a few short
+*anchors* go into every request, so that the answers can be compared afterwards, and the rest is
+dealt in serpentine order: 0 1 2 2 1 0 0 1 2 ... Dealt so, every request is an equivalent sample of
+the group ("spiralled forms" in test equating), never a block of better or worse candidates.
+
+Invariant: no request exceeds its limits, anchors counted in.
+"""
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+NO_HOME: Final = -1
+"""Stands for the home of a document that has none."""
+MAX_ANCHORS: Final = 8
+"""Enough to test the scale of every request and to link it; more gain nothing measurable."""
+MIN_ANCHORS: Final = 3
+"""Fewer cannot show whether a straight line is the right link."""
+ANCHOR_SHARE: Final = 1 / 21
+"""Share of a request that anchors may take: the rest of it, 20/21, holds a group in at most
+1.05 times the requests that it needs without anchors (and one for rounding up)."""
+SCARCE_ANCHOR_SHARE: Final = 1 / 4
+"""Share that the last `MIN_ANCHORS` may take where every document is dear."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """What one request may hold.
+
+    Its tokens are counted as (query_tokens + pair_overhead) x documents + document tokens,
+    its bytes as query_bytes + document bytes.
+    """
+
+    max_documents: int
+    max_tokens: int
+    max_bytes: int
+    query_tokens: int
+    pair_overhead: int = 0
+    query_bytes: int = 0
+
+    def load(self, tokens: IntArray, sizes: IntArray) -> IntArray:
+        """What documents take of a request, int64[3, n]: documents, tokens, bytes."""
+        pair_tokens = tokens + (self.query_tokens + self.pair_overhead)
+        return np.stack((np.ones_like(tokens), pair_tokens, sizes))
+
+    @property
+    def capacity(self) -> IntArray:
+        """What a request offers to its documents, int64[3, 1]: documents, tokens, bytes."""
+        offered = (self.max_documents, self.max_tokens, self.max_bytes - self.query_bytes)
+        return np.array(offered, dtype=np.int64)[:, None]
+
+    def fits(self, num_documents: int, document_tokens: int, document_bytes: int) -> bool:
+        """Say whether documents with these sums fit one request."""
+        per_pair = self.query_tokens + self.pair_overhead
+        return (
+            num_documents <= self.max_documents
+            and num_documents * per_pair + document_tokens <= self.max_tokens
+            and self.query_bytes + document_bytes <= self.max_bytes
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Packing:
+    """How one group goes into requests; documents are 0..n-1 in key order, best first.
+
+    Attributes:
+        homes: one ascending index array per request; together every document once.
+        anchors: the documents that stand in every request, ascending; empty for one request,
+            without need of comparison, or where every document is too dear.
+        tokens: tokens of each document, int64[n].
+        sizes: bytes of each document, int64[n].
+        limits: what each request keeps to.
+    """
+
+    homes: tuple[IntArray, ...]
+    anchors: IntArray
+    tokens: IntArray
+    sizes: IntArray
+    limits: RequestLimits
+
+    def requests(self) -> tuple[IntArray, ...]:
+        """The documents of each request: its home documents, then the anchors not among them."""
+        return tuple(
+            np.concatenate((home, np.setdiff1d(self.anchors, home, assume_unique=True)))
+            for home in self.homes
+        )
+
+    def fit_one_request(self, documents: IntArray) -> bool:
+        """Say whether these documents of the group fit one request."""
+        return self.limits.fits(
+            len(documents), int(self.tokens[documents].sum()), int(self.sizes[documents].sum())
+        )
+
+
+def pack(
+    tokens: IntArray, sizes: IntArray, limits: RequestLimits, *, anchors: bool = True
+) -> Packing:
+    """Pack the documents of one group, in key order, into the fewest requests.
+
+    At most 1.05 x max(ceil(documents / max_documents), ceil(tokens / max_tokens), ...) + 1
+    requests, anchors included, unless documents are so large that few fit a request.
+
+    Args:
+        tokens: tokens of each document, cut to the service's item limit, int64[n].
+        sizes: bytes of each document as sent, int64[n].
+        limits: what a request may hold.
+        anchors: whether several requests share anchors.
+
+    Raises:
+        ValueError: if a document does not fit a request alone.
+    """
+    everything = np.arange(len(tokens), dtype=np.int64)
+    load, capacity = limits.load(tokens, sizes), limits.capacity
+    shared = everything[:0]
+    if (load.sum(axis=1, keepdims=True) <= capacity).all():
+        homes = (everything,) if len(tokens) else ()
+        return Packing(homes, shared, tokens, sizes, limits)
+    too_large = (load > capacity).any(axis=0)
+    if too_large.any():
+        document = int(too_large.argmax())
+        raise ValueError(
+            f"document {document} does not fit a request alone: "
+            f"{load[1, document]} tokens and {load[2, document]} bytes "
+            f"of {capacity[1, 0]} and {capacity[2, 0]}"
+        )
+    if anchors:
+        shared = choose_anchors(load, capacity)
+        capacity = capacity - load[:, shared].sum(axis=1, keepdims=True)
+        load[:, shared] = 0
+    return Packing(_deal(load, capacity), shared, tokens, sizes, limits)
+
+
+def choose_anchors(load: IntArray, capacity: IntArray) -> IntArray:
+    """Choose the documents that every request will hold, as many as are cheap; ascending.
+
+    Anchors stand close together at the head, where the ranking matters, and thin out towards the
+    tail. Around each place the document of fewest tokens is taken. None, where even the fewest
+    that are useful would take too much of a request or leave no room for some document.
+
+    Args:
+        load: what each document takes, int64[3, n].
+        capacity: what a request offers, int64[3, 1].
+    """
+    num_documents = load.shape[1]
+    for count, part, share in (
+        *((count, 20, ANCHOR_SHARE) for count in range(MAX_ANCHORS, 4, -1)),
+        *((count, 4, ANCHOR_SHARE) for count in range(MAX_ANCHORS, MIN_ANCHORS - 1, -1)),
+        (MIN_ANCHORS, 4, SCARCE_ANCHOR_SHARE),
+    ):
+        chosen = _cheapest_near(load[1], count, max(3, num_documents // (part * count)))
+        taken = load[:, chosen].sum(axis=1, keepdims=True)
+        others = np.delete(load, chosen, axis=1)
+        if (
+            num_documents > count
+            and (taken <= share * capacity).all()
+            and (others + taken <= capacity).all()
+        ):
+            return chosen
+    return np.empty(0, dtype=np.int64)
+
+
+def _cheapest_near(cost: IntArray, count: int, reach: int) -> IntArray:
+    """The cheapest document within reach of each of `count` places, which thin out downwards."""
+    last = len(cost) - 1
+    left = cost.copy()
+    for j in range(count):
+        place = last * j * j // (count - 1) ** 2
+        start = max(0, place - reach)
+        left[start + int(left[start : place + reach + 1].argmin())] = np.iinfo(np.int64).max
+    return np.flatnonzero(left != cost)
+
+
+def _deal(load: IntArray, capacity: IntArray) -> tuple[IntArray, ...]:
+    """Deal documents to the fewest requests, in serpentine order if that costs no request."""
+    bound = int(np.max(-(-load.sum(axis=1) // np.maximum(capacity[:, 0], 1))))
+    home = _serpentine(load, capacity, bound)
+    num_requests = _settle_overflow(home, load, capacity, bound)
+    if num_requests > bound:
+        home = np.full_like(home, NO_HOME)
+        num_requests = _settle_overflow(home, load, capacity, bound)  # the best fit alone
+        for attempt in (bound + 1, num_requests):
+            spiralled = _serpentine(load, capacity, attempt)
+            needed = _settle_overflow(spiralled, load, capacity, attempt)
+            if needed == attempt <= num_requests:
+                home, num_requests = spiralled, attempt
+                break
+    by_home = np.argsort(home, kind="stable")
+    return tuple(np.split(by_home, np.searchsorted(home[by_home], np.arange(1, num_requests))))
+
+
+def _serpentine(load: IntArray, capacity: IntArray, num_requests: int) -> IntArray:
+    """Deal documents to and fro; `NO_HOME` from where a request overflows, int64[n]."""
+    num_documents = load.shape[1]
+    rounds = -(-num_documents // num_requests)
+    dealt = np.arange(rounds * num_requests).reshape(rounds, num_requests)  # a column a request
+    dealt[1::2] = dealt[1::2, ::-1]
+    padded = np.zeros((3, dealt.size), dtype=np.int64)
+    padded[:, :num_documents] = load
+    fits = (padded[:, dealt].cumsum(axis=1) <= capacity[..., None]).all(axis=0)
+    home = np.empty(dealt.size, dtype=np.int64)
+    home[dealt] = np.where(fits, np.arange(num_requests), NO_HOME)
+    return home[:num_documents]
+
+
+def _settle_overflow(home: IntArray, load: IntArray, capacity: IntArray, num_requests: int) -> int:
+    """Give each document without a home the request that it fills best, the largest first.
+
+    Returns:
+        The number of requests; more than before, where some document fitted none.
+    """
+    room = np.repeat(capacity.T, num_requests, axis=0)
+    np.subtract.at(room, home[home != NO_HOME], load.T[home != NO_HOME])
+    left = room.tolist()  # documents, tokens, bytes of each request
+    by_tokens = sorted((tokens, request) for request, (_, tokens, _) in enumerate(left))
+    overflow = np.flatnonzero(home == NO_HOME)
+    share = (load[:, overflow] / np.maximum(capacity, 1)).max(axis=0)
+    for document in overflow[np.argsort(-share, kind="stable")].tolist():
+        count, tokens, size = load[:, document].tolist()
+        place = bisect_left(by_tokens, (tokens, 0))
+        while place < len(by_tokens):
+            documents_left, tokens_left, bytes_left = left[by_tokens[place][1]]
+            if documents_left >= count and bytes_left >= size:
+                _, request = by_tokens.pop(place)
+                break
+            place += 1
+        else:
+            request = len(left)
+            documents_left, tokens_left, bytes_left = capacity[:, 0].tolist()
+            left.append([])
+        left[request] = [documents_left - count, tokens_left - tokens, bytes_left - size]
+        insort(by_tokens, (left[request][1], request))
+        home[document] = request
+    return len(left)
