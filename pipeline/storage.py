@@ -9,16 +9,20 @@ interrupted, so nothing here ever streams out.)
 import errno
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
 
 from pipeline.errors import InputError, OutputFailed, RerankError
 
 _UNFINISHED = ".unfinished"
+_PARALLEL_READS = 8
+_MAX_GAP, _MAX_SPAN = 128 * 1024, 8 * 1024 * 1024  # bytes read in vain; bytes of one read
 _SCHEMES = ("s3://", "gs://", "gcs://", "abfs://", "abfss://", "file://")
 
 
@@ -89,7 +93,9 @@ class Location:
             return bytes(stream.read())
 
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Pieces of the file, each given by offset and size; cut short at the file's end.
+        """Pieces of the file, each given by offset and size, in the order of their offsets.
+
+        Pieces that lie close together are read at once. A piece ends where the file ends.
 
         Raises:
             FileNotFoundError: if the file is gone.
@@ -99,9 +105,17 @@ class Location:
             told(self, OutputFailed, "cannot be read", passing=FileNotFoundError),
             self.filesystem.open_input_file(self.path) as stream,
         ):
+            read_at: Any = stream.read_at  # the stubs forget its offset
+            spans = list(_spans(ranges))
+            if self.is_local or len(spans) == 1:
+                blocks = [read_at(size, start) for start, size, _ in spans]
+            else:
+                with ThreadPoolExecutor(_PARALLEL_READS) as pool:
+                    blocks = list(pool.map(lambda span: read_at(span[1], span[0]), spans))
             return [
-                bytes(stream.read_at(size, offset))  # type: ignore[call-arg]  # the stubs lack it
-                for offset, size in ranges
+                block[offset - start : offset - start + size]
+                for (start, _, wanted), block in zip(spans, blocks, strict=True)
+                for offset, size in wanted
             ]
 
     def publish(self, content: bytes | memoryview) -> None:
@@ -118,10 +132,7 @@ class Location:
                     stream.write(content)
 
     def remove_unfinished(self, *, before: datetime | None = None) -> None:
-        """Remove what killed runs have left in this folder half-written, older than `before`.
-
-        Only for a folder that this run alone writes to, or with a `before` long past.
-        """
+        """Remove what killed runs left here half-written; `before` spares the living ones'."""
         for info in self.children() if self.is_local else ():
             dead = info.base_name.startswith(".") and info.base_name.endswith(_UNFINISHED)
             old = before is None or (info.mtime is not None and info.mtime < before)
@@ -168,6 +179,23 @@ def locate(name: str) -> Location:
     except (ValueError, OSError) as error:
         raise InputError(f"not a usable address: {error}", which=name) from error
     return Location(filesystem, path.rstrip("/"), name)
+
+
+def _spans(
+    ranges: Sequence[tuple[int, int]],
+) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+    """Join ranges that lie close together: start, size, and the ranges within."""
+    start, stop, within = 0, 0, list[tuple[int, int]]()
+    for offset, size in sorted(ranges):
+        if within and (offset - stop > _MAX_GAP or offset + size - start > _MAX_SPAN):
+            yield start, stop - start, within
+            within = []
+        if not within:
+            start, stop = offset, offset
+        within.append((offset, size))
+        stop = max(stop, offset + size)
+    if within:
+        yield start, stop - start, within
 
 
 def _publish_locally(path: Path, content: bytes | memoryview) -> None:

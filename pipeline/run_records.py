@@ -1,0 +1,99 @@
+"""A small record of each run on an output, in `_runs/`: times, end, requests, reuse, cost.
+
+It is written at the start with state `running`, again with each update, and a last time at the
+end. A record that still says `running` long after its last update is of a run that was killed.
+What differs from run to run stands here alone, so that the results are the same bytes.
+
+Everything here blocks on files: call it in a thread.
+"""
+
+import json
+import logging
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pipeline.storage import Location
+
+RUNS_FOLDER = "_runs"
+_log = logging.getLogger(__name__)
+
+
+class RunRecord:
+    """This run's record; the composition updates it every few seconds.
+
+    Args:
+        output: The output folder.
+        facts: What is known at the start, by name.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self, output: Location, *, clock: Callable[[], float] = time.time, **facts: object
+    ) -> None:
+        self._clock = clock
+        started = datetime.fromtimestamp(clock(), UTC)
+        # To the microsecond, since the names are the order of the runs.
+        self.run_id = f"{started:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex[:6]}"
+        self._file = output.child(RUNS_FOLDER, f"{self.run_id}.json")
+        self.facts: dict[str, Any] = {
+            "run_id": self.run_id,
+            "state": "running",
+            "started": started.isoformat(timespec="seconds"),
+            "updated": None,
+            "ended": None,
+            "exit_code": None,
+            "error": None,
+            "host": platform.node(),
+            "pid": os.getpid(),
+        }
+        self.update(**facts)
+
+    def update(self, **facts: object) -> None:
+        """Write the record with these facts added or replaced.
+
+        Raises:
+            OutputFailed: if it cannot be written.
+        """
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        self.facts |= facts | {"updated": now.isoformat(timespec="seconds")}
+        self._file.publish(json.dumps(self.facts, indent=1, default=str).encode())
+
+    def finish(
+        self,
+        state: Literal["done", "partial", "failed", "interrupted"],
+        exit_code: int,
+        error: str | None = None,
+        **facts: object,
+    ) -> None:
+        """Write the record's last form.
+
+        Raises:
+            OutputFailed: if it cannot be written.
+        """
+        ended = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
+        self.update(state=state, exit_code=exit_code, error=error, ended=ended, **facts)
+
+
+def read_run_records(output: Location) -> list[dict[str, Any]]:
+    """The records of all runs on the output, oldest first; a damaged one is left out.
+
+    Raises:
+        OutputFailed: if they are there and cannot be read.
+    """
+    records = []
+    for info in output.child(RUNS_FOLDER).children():
+        if not info.base_name.endswith(".json") or info.base_name.startswith("."):
+            continue
+        content = output.child(RUNS_FOLDER, info.base_name).read()
+        try:
+            record = json.loads(content or b"")
+        except ValueError:
+            _log.warning("run_record.damaged name=%s", info.base_name)
+            continue
+        records.append(record)
+    return records

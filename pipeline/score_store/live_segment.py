@@ -1,0 +1,158 @@
+"""The segments that a run writes: one at a time, closed when it is full, old, or at the end.
+
+Locally bytes are appended, so they outlive the process from the moment of the write; the disk has
+them for certain once the segment is closed. An object cannot be appended to: there the segment is
+put anew with each batch, always complete and never shorter than before.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.errors import OutputFailed
+from pipeline.score_store.key_index import Place
+from pipeline.score_store.rows import Answer, encode
+from pipeline.score_store.segments import FULL_BYTES, BatchFacts, SegmentBuilder, new_name
+from pipeline.storage import Location, sync_folder, told
+
+REMOTE_FULL_BYTES = 4 * 1024 * 1024
+"""Full size of a segment that is put anew with each batch: bounds what is sent again."""
+
+MAX_BATCH_DOCUMENTS = 4_096
+"""Documents of one record batch, give or take a request: 64 KB of keys and scores."""
+
+MAX_AGE_S = 3_600.0
+"""An older segment is closed, so compaction may take one untouched for a day as abandoned."""
+
+
+class LiveSegments:
+    """Writes batches into the run's current segment; used from one thread at a time.
+
+    Args:
+        folder: The store.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, folder: Location, clock: Callable[[], float]) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._full_bytes = FULL_BYTES if folder.is_local else REMOTE_FULL_BYTES
+        self._current: _Current | None = None
+
+    def write(self, answers: Sequence[Answer]) -> list[tuple[Place, BatchFacts]]:
+        """Write the answers at once; when it returns, a killed process loses none of them.
+
+        Raises:
+            OutputFailed: disk full, permission denied, store unreachable.
+        """
+        current = self._open(self._clock())
+        written = current.write(answers)
+        if current.builder.size_bytes >= self._full_bytes:
+            self.seal()
+        return [(Place(current.name, facts.offset, facts.size), facts) for facts in written]
+
+    def _open(self, now: float) -> "_Current":
+        if self._current is not None and not 0 <= now - self._current.began <= MAX_AGE_S:
+            self.seal()
+        self._current = self._current or _Current(self._folder, now)
+        return self._current
+
+    def seal(self) -> None:
+        """Close the current segment, if there is one.
+
+        Raises:
+            OutputFailed: disk full, permission denied, store unreachable.
+        """
+        if self._current is not None:
+            self._current.finish()
+            self._current = None
+
+    def abandon(self) -> None:
+        """Let go of a segment that could not be finished; readers step over its torn end."""
+        if self._current is not None:
+            self._current.file.close()
+            self._current = None
+
+
+class _Current:
+    """The segment that is being written."""
+
+    def __init__(self, folder: Location, now: float) -> None:
+        self.name = new_name(now)
+        self.began = now
+        self.builder = SegmentBuilder()
+        location = folder.child(self.name)
+        self.file: _File = _AppendedFile(location) if folder.is_local else _RepeatedObject(location)
+        self._unwritten = self.builder.start()
+
+    def write(self, answers: Sequence[Answer]) -> list[BatchFacts]:
+        content, written = self._unwritten, []
+        for batch in _batches(answers):
+            added, facts = self.builder.add(encode(batch))
+            content += added
+            written.append(facts)
+        self.file.append(content)
+        self._unwritten = b""
+        return written
+
+    def finish(self) -> None:
+        self.file.append(self.builder.end())
+        self.file.close()
+
+
+def _batches(answers: Sequence[Answer]) -> Iterator[Sequence[Answer]]:
+    """Cut what a slow disk has let pile up into batches that a look-up can afford to read."""
+    first, num_documents = 0, 0
+    for place, answer in enumerate(answers):
+        if num_documents > MAX_BATCH_DOCUMENTS:
+            yield answers[first:place]
+            first, num_documents = place, 0
+        num_documents += len(answer.document_keys)
+    yield answers[first:]
+
+
+class _File(Protocol):
+    def append(self, content: bytes) -> None: ...
+    def close(self) -> None: ...
+
+
+class _AppendedFile:
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        path = Path(location.path)
+        with told(location, OutputFailed, "cannot be created"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            self._file: int | None = os.open(path, flags, 0o644)
+
+    def append(self, content: bytes) -> None:
+        assert self._file is not None
+        rest = memoryview(content)
+        with told(self._location, OutputFailed, "cannot be written"):
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+
+    def close(self) -> None:
+        if self._file is None:
+            return
+        with told(self._location, OutputFailed, "cannot be written"):
+            file, self._file = self._file, None
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+            sync_folder(Path(self._location.path).parent)
+
+
+class _RepeatedObject:
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._content = bytearray()
+
+    def append(self, content: bytes) -> None:
+        self._content += content
+        self._location.publish(bytes(self._content))
+
+    def close(self) -> None:
+        """Nothing to do: each put was complete."""

@@ -1,0 +1,192 @@
+"""The form of a stored answer: one row of an Arrow record batch.
+
+Every row carries a checksum of what it serves, made when the answer arrived and carried along
+unchanged by compaction. So whatever bits flip between the network and the look-up, in a body, an
+offset or a footer, a row that verifies is the answer that was paid for.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+
+from pipeline.records import BoolArray, FloatArray, KeyArray, Scores
+
+KEY_BYTES = 16
+_DOCUMENT: pa.StructType = pa.struct(
+    [
+        pa.field("document_key", pa.uint64(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+    ]
+)
+_DOCUMENTS = pa.list_(pa.field("item", _DOCUMENT, nullable=False))
+_TIME = pa.timestamp("us", tz="UTC")
+_FIELDS: "list[pa.Field[Any]]" = [
+    pa.field("key", pa.binary(KEY_BYTES), nullable=False),
+    pa.field("query_key", pa.uint64(), nullable=False),
+    pa.field("documents", _DOCUMENTS, nullable=False),
+    pa.field("total_tokens", pa.int64()),
+    pa.field("response_id", pa.string(), nullable=False),
+    pa.field("saved_at", _TIME, nullable=False),
+    pa.field("checksum", pa.uint64(), nullable=False),
+]
+SCHEMA = pa.schema(_FIELDS)
+
+PrefixArray: TypeAlias = npt.NDArray[np.uint64]
+"""The first 64 bits of keys, for the index; the rest is compared when a row is read."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """An answered request, as it is stored; `saved_at_us` is in microseconds since 1970."""
+
+    key: bytes
+    query_key: int
+    document_keys: KeyArray
+    scores: Scores
+    saved_at_us: int
+
+
+def encode(answers: Sequence[Answer]) -> pa.RecordBatch:
+    """Make one record batch of the answers, in their order."""
+    document_keys = [_plain(answer.document_keys, np.uint64) for answer in answers]
+    scores = [_plain(answer.scores.scores, np.float64) for answer in answers]
+    offsets = np.zeros(len(answers) + 1, np.int32)
+    np.cumsum([len(keys) for keys in document_keys], out=offsets[1:])
+    checksums = [
+        _checksum(
+            answer.key,
+            answer.query_key,
+            keys.tobytes(),
+            numbers.tobytes(),
+            answer.scores.total_tokens,
+            answer.scores.response_id,
+        )
+        for answer, keys, numbers in zip(answers, document_keys, scores, strict=True)
+    ]
+    documents = pa.StructArray.from_arrays(
+        [pa.array(np.concatenate(document_keys)), pa.array(np.concatenate(scores))],
+        fields=list(_DOCUMENT),
+    )
+    columns = [
+        _fixed([answer.key for answer in answers]),
+        pa.array([answer.query_key for answer in answers], pa.uint64()),
+        _lists(offsets, documents),
+        pa.array([answer.scores.total_tokens for answer in answers], pa.int64()),
+        pa.array([answer.scores.response_id for answer in answers], pa.string()),
+        pa.array([answer.saved_at_us for answer in answers], _TIME),
+        pa.array(checksums, pa.uint64()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+class Rows:
+    """A record batch opened for reading its rows; it is valid Arrow, its rows are unproved."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+        self.keys = key_bytes(batch)
+        self.prefixes = prefixes(self.keys)
+        self._query_keys: KeyArray = batch.column("query_key").to_numpy()
+        documents: Any = batch.column("documents")  # the stubs know only Array
+        self._offsets: npt.NDArray[np.int32] = documents.offsets.to_numpy()
+        self._document_keys: KeyArray = documents.values.field(0).to_numpy()
+        self._scores: FloatArray = documents.values.field(1).to_numpy()
+        self._total_tokens = batch.column("total_tokens")
+        self._response_ids: Any = batch.column("response_id")
+        self._checksums: KeyArray = batch.column("checksum").to_numpy()
+
+    def find(self, wanted: PrefixArray) -> Iterator[tuple[bytes, Scores]]:
+        """Yield key and scores of each row that verifies and whose key begins like a wanted one."""
+        # One comparison each beats np.isin for the few keys that a batch usually has to answer.
+        matches = (
+            np.isin(self.prefixes, wanted)
+            if len(wanted) > 8
+            else np.logical_or.reduce([self.prefixes == prefix for prefix in wanted])
+        )
+        for row in np.flatnonzero(matches).tolist():
+            scores = self._verified(row)
+            if scores is not None:
+                yield self._key(row), scores
+
+    def verified(self) -> BoolArray:
+        """Which rows are as they were when they were saved."""
+        rows = range(self.batch.num_rows)
+        return np.array([self._verified(row) is not None for row in rows], np.bool_)
+
+    def _verified(self, row: int) -> Scores | None:
+        start, stop = self._offsets[row : row + 2]
+        scores = self._scores[start:stop].copy()  # a view would keep the whole batch in memory
+        total_tokens = self._total_tokens[row].as_py()
+        response_id = self._response_ids[row].as_py()
+        checksum = _checksum(
+            self._key(row),
+            int(self._query_keys[row]),
+            self._document_keys[start:stop].tobytes(),
+            scores.tobytes(),
+            total_tokens,
+            response_id,
+        )
+        sound = checksum == self._checksums[row]
+        return Scores(scores, total_tokens, response_id) if sound else None
+
+    def _key(self, row: int) -> bytes:
+        return self.keys[row * KEY_BYTES : (row + 1) * KEY_BYTES]
+
+
+def key_bytes(batch: pa.RecordBatch) -> bytes:
+    """The keys of a batch, one after the other."""
+    column = batch.column("key")
+    content = column.buffers()[1]
+    start = column.offset * KEY_BYTES
+    size = len(column) * KEY_BYTES
+    return b"" if content is None else content[start : start + size].to_pybytes()
+
+
+def num_documents(batch: pa.RecordBatch) -> int:
+    """How many documents the rows of a batch have together."""
+    documents: Any = batch.column("documents")
+    count: int = documents.offsets[-1].as_py() - documents.offsets[0].as_py()
+    return count
+
+
+def prefixes(keys: bytes) -> PrefixArray:
+    """The first 64 bits of each key; keys are given one after the other."""
+    return np.frombuffer(keys, "<u8")[::2].astype(np.uint64)
+
+
+def _checksum(
+    key: bytes,
+    query_key: int,
+    document_keys: bytes,
+    scores: bytes,
+    total_tokens: int | None,
+    response_id: str,
+) -> int:
+    tokens = b"" if total_tokens is None else total_tokens.to_bytes(8, "little", signed=True)
+    # The lengths of the inner parts stand before them, so that no byte can change its part.
+    head = b"%d %d %d " % (query_key, len(scores), len(tokens))
+    parts = (head, key, document_keys, scores, tokens, response_id.encode())
+    return xxhash.xxh3_64_intdigest(b"".join(parts))
+
+
+def _fixed(keys: Sequence[bytes]) -> "pa.Array[Any]":
+    content = b"".join(keys)
+    if len(content) != KEY_BYTES * len(keys):
+        raise ValueError(f"a key is not {KEY_BYTES} bytes long")
+    return pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(content)])
+
+
+def _lists(offsets: npt.NDArray[np.int32], documents: pa.StructArray) -> "pa.Array[Any]":
+    # The stubs know no list of structs with a given type.
+    make: Any = pa.ListArray.from_arrays
+    lists: pa.Array[Any] = make(pa.array(offsets), documents, type=_DOCUMENTS)
+    return lists
+
+
+def _plain(values: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArray[np.generic]:
+    return np.ascontiguousarray(values, dtype)

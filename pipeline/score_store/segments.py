@@ -1,0 +1,246 @@
+"""Segments: the store's files, and how one is read whatever happened to it.
+
+A segment is an Arrow IPC stream of record batches, written by one run and never changed once it is
+closed. A closed segment ends in its contents (where each batch lies and which keys it has) and a
+trailer that says where they begin, so opening it reads a few bytes per key. A segment without a
+sound trailer (its run goes on, or died, or bits flipped) is walked from the start: what cannot be
+read is stepped over, a torn tail ends it.
+"""
+
+import struct
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+from pyarrow import fs
+
+from pipeline.score_store.key_index import Place
+from pipeline.score_store.rows import KEY_BYTES, SCHEMA, Rows, key_bytes, num_documents
+from pipeline.storage import Location
+
+FULL_BYTES = 32 * 1024 * 1024
+"""A segment of this size is closed and the next one begun; whole ones fit in memory."""
+
+_OPENED_AT_ONCE = 16
+"""On an object store opening is waiting: a few round trips for each segment."""
+
+SUFFIX = ".arrows"
+_MARK = b"\xff\xff\xff\xff"
+"""Begins every message of an IPC stream (Arrow columnar format 1.5, encapsulated messages)."""
+
+_END = _MARK + b"\x00\x00\x00\x00"
+_CONTENTS_FIELDS: "list[pa.Field[Any]]" = [
+    pa.field("offset", pa.int64(), nullable=False),
+    pa.field("size", pa.int64(), nullable=False),
+    pa.field("keys", pa.large_binary(), nullable=False),
+    pa.field("documents", pa.int64(), nullable=False),
+    pa.field("oldest_us", pa.int64(), nullable=False),
+    pa.field("newest_us", pa.int64(), nullable=False),
+]
+_CONTENTS = pa.schema(_CONTENTS_FIELDS)
+_TRAILER = struct.Struct("<QQ8s")  # bytes of the contents, their checksum, magic
+_MAGIC = b"rerankSG"
+_DAMAGE = (pa.ArrowException, OSError, EOFError, ValueError, IndexError)
+"""What Arrow raises for bytes that are no sound message."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFacts:
+    """One record batch of a segment: its bytes there, and what is in it."""
+
+    offset: int
+    size: int
+    keys: bytes
+    documents: int
+    oldest_us: int
+    newest_us: int
+
+    @property
+    def num_requests(self) -> int:
+        """Rows of the batch."""
+        return len(self.keys) // KEY_BYTES
+
+    def iter_keys(self) -> Iterator[bytes]:
+        """Yield the keys in their order."""
+        for start in range(0, len(self.keys), KEY_BYTES):
+            yield self.keys[start : start + KEY_BYTES]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment's file and contents; `closed` says that its run has finished it."""
+
+    location: Location
+    name: str
+    size_bytes: int
+    modified: datetime | None
+    closed: bool
+    batches: list[BatchFacts]
+
+    def place(self, facts: BatchFacts) -> Place:
+        """Where a batch of this segment lies."""
+        return Place(self.name, facts.offset, facts.size)
+
+
+@dataclass(slots=True)
+class SegmentBuilder:
+    """The bytes of a segment, batch by batch; the caller puts them where they belong."""
+
+    size_bytes: int = 0
+    batches: list[BatchFacts] = field(default_factory=list)
+
+    def start(self) -> bytes:
+        """The first bytes of a segment."""
+        return self._taken(SCHEMA.serialize().to_pybytes())
+
+    def add(self, batch: pa.RecordBatch) -> tuple[bytes, BatchFacts]:
+        """The next bytes, with a batch in them."""
+        offset = self.size_bytes
+        content = self._taken(batch.serialize().to_pybytes())
+        facts = _facts(offset, len(content), batch)
+        self.batches.append(facts)
+        return content, facts
+
+    def end(self) -> bytes:
+        """The last bytes: end of stream, contents, trailer."""
+        rows = [[getattr(facts, name) for facts in self.batches] for name in _CONTENTS.names]
+        arrays = [pa.array(values, kind.type) for values, kind in zip(rows, _CONTENTS, strict=True)]
+        contents = pa.RecordBatch.from_arrays(arrays, schema=_CONTENTS).serialize().to_pybytes()
+        trailer = _TRAILER.pack(len(contents), xxhash.xxh3_64_intdigest(contents), _MAGIC)
+        return self._taken(_END + contents + trailer)
+
+    def _taken(self, content: bytes) -> bytes:
+        self.size_bytes += len(content)
+        return content
+
+
+def new_name(now: float) -> str:
+    """A name that no other run gives; names sort by time."""
+    moment = datetime.fromtimestamp(now, UTC)
+    return f"segment-{moment:%Y%m%dT%H%M%S}-{moment.microsecond:06}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+
+
+def list_segments(folder: Location) -> list[fs.FileInfo]:
+    """The store's segments, oldest first; empty where there is no folder."""
+    return [info for info in folder.children() if is_segment(info.base_name)]
+
+
+def iter_segments(folder: Location) -> Iterator[Segment]:
+    """Yield the store's segments, oldest first; several are opened at once.
+
+    Raises:
+        OutputFailed: if one is there and cannot be read.
+    """
+    with ThreadPoolExecutor(1 if folder.is_local else _OPENED_AT_ONCE) as pool:
+        opened = pool.map(lambda info: open_segment(folder, info), list_segments(folder))
+        yield from (segment for segment in opened if segment is not None)
+
+
+def is_segment(name: str) -> bool:
+    """Whether a file of this name is a segment."""
+    return name.startswith("segment-") and name.endswith(SUFFIX)
+
+
+def open_segment(folder: Location, info: fs.FileInfo) -> Segment | None:
+    """The segment and its contents; None if it is gone.
+
+    Raises:
+        OutputFailed: if it is there and cannot be read.
+    """
+    location = folder.child(info.base_name)
+    facts = (location, info.base_name, info.size, info.mtime)
+    batches = _read_contents(location, info.size)
+    if batches is not None:
+        return Segment(*facts, closed=True, batches=batches)
+    content = location.read()
+    if content is None:
+        return None
+    walked = [_facts(offset, size, batch) for offset, size, batch in _walk(content)]
+    return Segment(*facts, closed=_trailer(content) is not None, batches=walked)
+
+
+def read_batches(location: Location, places: list[tuple[int, int]]) -> Iterator[Rows | None]:
+    """Yield the batch at each (offset, size); None where none can be read any more.
+
+    Raises:
+        FileNotFoundError: if the segment is gone, since another run has compacted it.
+        OutputFailed: if it is there and cannot be read.
+    """
+    for content in location.read_ranges(places):
+        batch = _read_batch(pa.py_buffer(content))
+        yield None if batch is None else Rows(batch[0])
+
+
+def _facts(offset: int, size: int, batch: pa.RecordBatch) -> BatchFacts:
+    times = batch.column("saved_at").view(pa.int64()).to_numpy()
+    return BatchFacts(
+        offset,
+        size,
+        key_bytes(batch),
+        documents=num_documents(batch),
+        oldest_us=int(times.min(initial=2**62)),
+        newest_us=int(times.max(initial=0)),
+    )
+
+
+def _read_contents(location: Location, size_bytes: int) -> list[BatchFacts] | None:
+    """The contents that a closed segment ends in; None where they are missing or unsound."""
+    if size_bytes < _TRAILER.size:
+        return None
+    try:
+        (tail,) = location.read_ranges([(max(0, size_bytes - 65_536), min(65_536, size_bytes))])
+        trailer = _trailer(tail)
+        if trailer is None:
+            return None
+        length, checksum = trailer
+        start = size_bytes - _TRAILER.size - length
+        if start < 0:
+            return None
+        content = tail[-_TRAILER.size - length : -_TRAILER.size]
+        if len(content) < length:
+            (content,) = location.read_ranges([(start, length)])
+    except FileNotFoundError:
+        return None
+    if xxhash.xxh3_64_intdigest(content) != checksum:
+        return None
+    batch = pa.ipc.read_record_batch(pa.py_buffer(content), _CONTENTS)
+    return [BatchFacts(**row) for row in batch.to_pylist()]
+
+
+def _trailer(tail: bytes) -> tuple[int, int] | None:
+    if len(tail) < _TRAILER.size:
+        return None
+    length, checksum, magic = _TRAILER.unpack(tail[-_TRAILER.size :])
+    return (length, checksum) if magic == _MAGIC else None
+
+
+def _walk(content: bytes) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    """Yield offset, size and batch of what can be read, from the start to the end."""
+    data = pa.py_buffer(content)
+    position = content.find(_MARK)
+    while position >= 0:
+        read = _read_batch(data[position:])
+        if read is None:
+            position = content.find(_MARK, position + 1)
+            continue
+        batch, size = read
+        yield position, size, batch
+        position = content.find(_MARK, position + size)
+
+
+def _read_batch(data: pa.Buffer) -> tuple[pa.RecordBatch, int] | None:
+    stream = pa.BufferReader(data)
+    try:
+        message: Any = pa.ipc.read_message(stream)
+        if message.type != "record batch":
+            return None
+        batch = pa.ipc.read_record_batch(message, SCHEMA)
+        batch.validate(full=True)
+    except _DAMAGE:
+        return None
+    return batch, stream.tell()

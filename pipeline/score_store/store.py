@@ -1,0 +1,235 @@
+"""The score store: every answer that was paid for, found by the content of its request.
+
+`save` hands an answer over, `look_up` finds answers of this and earlier runs. The store is a folder
+of segments; several runs may share it, each writes its own. A run sees what was there when it
+opened the store and what it saves itself.
+"""
+
+import asyncio
+import threading
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import xxhash
+
+from pipeline.records import Request, Scores
+from pipeline.score_store import compaction
+from pipeline.score_store.group_commit import GroupCommit
+from pipeline.score_store.key_index import KeyIndex, Place
+from pipeline.score_store.rows import Answer, PrefixArray, prefixes
+from pipeline.score_store.segments import BatchFacts, iter_segments, read_batches
+from pipeline.score_store.uses import note_uses, read_uses
+from pipeline.storage import Location
+
+
+@dataclass(frozen=True, slots=True)
+class StoreInfo:
+    """What a store holds; an answer kept twice counts twice until compaction drops one."""
+
+    requests: int
+    documents: int
+    size_bytes: int
+    segments: int
+    oldest: datetime | None
+    newest: datetime | None
+    last_used: datetime | None
+
+
+class ScoreStore:
+    """Paid answers in a folder; use as `async with ScoreStore(folder) as store`.
+
+    A folder that does not exist is an empty store, and is created by the first answer.
+
+    Args:
+        folder: Where the store lies, on this machine or an object store.
+        scope: What a score depends on besides query and documents (`RunSettings.score_scope()`);
+            it keeps the queries of different models apart for partial reuse.
+        clock: Seconds since 1970.
+        linger_s: How long the first answer of a batch waits for others; 20 ms, remotely 1 s.
+    """
+
+    def __init__(
+        self,
+        folder: Location,
+        *,
+        scope: bytes = b"",
+        clock: Callable[[], float] = time.time,
+        linger_s: float | None = None,
+    ) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._linger_s = linger_s
+        self._scope = xxhash.xxh3_64_intdigest(scope)
+        self._used = array("Q")
+
+    async def __aenter__(self) -> Self:
+        """Read where the stored answers lie.
+
+        Raises:
+            OutputFailed: if the store is there and cannot be read.
+        """
+        self._index = await asyncio.to_thread(self._read_index)
+        self._writer = GroupCommit(
+            self._folder, clock=self._clock, linger_s=self._linger_s, written=self._add
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write what is left and note which answers were of use.
+
+        Raises:
+            OutputFailed: if an answer could not be written.
+        """
+        await self._writer.close()
+        if self._used:
+            used = np.array(self._used, np.uint64)
+            await asyncio.to_thread(note_uses, self._folder, used, self._clock())
+
+    async def save(self, request: Request, scores: Scores) -> None:
+        """Hand an answer over to be written; waits only while too much waits to be written.
+
+        It is on disk 50 ms later, on an object store 2 s later; `flush` waits for that.
+
+        Raises:
+            OutputFailed: if this or an earlier answer could not be written.
+        """
+        if len(scores.scores) != len(request.document_keys):
+            raise ValueError("an answer has one score per document")
+        query_key = xxhash.xxh3_64_intdigest(request.query.encode(), self._scope)
+        saved_at_us = int(self._clock() * 1e6)
+        answer = Answer(request.key, query_key, request.document_keys, scores, saved_at_us)
+        await self._writer.put(answer)
+
+    async def look_up(self, keys: Sequence[bytes]) -> dict[bytes, Scores]:
+        """The stored answers among `keys`; ask for many at once, as many as a few groups have.
+
+        Raises:
+            OutputFailed: if the store cannot be read.
+        """
+        found = {}
+        for key in keys:
+            scores = self._writer.get(key)
+            if scores is not None:
+                found[key] = scores
+        stored = [key for key in dict.fromkeys(keys) if key not in found]
+        wanted = prefixes(b"".join(stored))
+        places = self._index.find(wanted)
+        if places:
+            found |= await self._read_again(places, stored, wanted)
+        if found:
+            self._used.frombytes(prefixes(b"".join(found)).tobytes())
+        return found
+
+    async def flush(self) -> None:
+        """Write all that was handed over; when it returns, a killed process loses none of it.
+
+        Raises:
+            OutputFailed: if this or an earlier answer could not be written.
+        """
+        await self._writer.flush()
+
+    async def compact(self) -> int:
+        """Fold small finished segments into full ones; the number of segments removed.
+
+        For the end of a run. A crash at any step loses nothing, and cancelling ends it soon.
+
+        Raises:
+            OutputFailed: if the store cannot be read or written; nothing is lost.
+        """
+        await self._writer.seal()
+        stop = threading.Event()
+        try:
+            removed = await asyncio.to_thread(
+                compaction.compact, self._folder, self._clock, stop.is_set
+            )
+        except asyncio.CancelledError:
+            stop.set()  # else the process would wait for the thread
+            raise
+        if removed:
+            await self._refresh()
+        return removed
+
+    async def _read_again(
+        self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: PrefixArray
+    ) -> dict[bytes, Scores]:
+        """Read; when another run has compacted meanwhile, find the new segments and read again."""
+        while True:
+            try:
+                return await asyncio.to_thread(self._read, places, keys, wanted)
+            except FileNotFoundError:
+                await self._refresh()
+                places = self._index.find(wanted)
+
+    def _add(self, place: Place, facts: BatchFacts) -> None:
+        self._index.add(place, prefixes(facts.keys))
+
+    async def _refresh(self) -> None:
+        async with self._writer.turn:
+            self._index = await asyncio.to_thread(self._read_index)
+
+    def _read_index(self) -> KeyIndex:
+        index = KeyIndex()
+        for segment in iter_segments(self._folder):
+            for facts in segment.batches:
+                index.add(segment.place(facts), prefixes(facts.keys))
+        return index
+
+    def _read(
+        self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: PrefixArray
+    ) -> dict[bytes, Scores]:
+        by_segment: dict[str, list[Place]] = {}
+        for place in sorted(places):
+            by_segment.setdefault(place.segment, []).append(place)
+        found: dict[bytes, Scores] = {}
+        for name, batches in by_segment.items():
+            ranges = [(place.offset, place.size) for place in batches]
+            read = read_batches(self._folder.child(name), ranges)
+            for place, rows in zip(batches, read, strict=True):
+                if rows is not None:
+                    found |= rows.find(wanted[places[place]])
+        # Another key may share its first half with a wanted one.
+        return {key: found[key] for key in keys if key in found}
+
+
+def info(folder: Location) -> StoreInfo:
+    """What the store holds.
+
+    Raises:
+        OutputFailed: if the store is there and cannot be read.
+    """
+    segments = list(iter_segments(folder))
+    batches = [facts for segment in segments for facts in segment.batches]
+    _, used_at_us = read_uses(folder)
+    return StoreInfo(
+        requests=sum(facts.num_requests for facts in batches),
+        documents=sum(facts.documents for facts in batches),
+        size_bytes=sum(segment.size_bytes for segment in segments),
+        segments=len(segments),
+        oldest=_moment(min((facts.oldest_us for facts in batches), default=None)),
+        newest=_moment(max((facts.newest_us for facts in batches), default=None)),
+        last_used=_moment(max(used_at_us.tolist(), default=None)),
+    )
+
+
+def prune(folder: Location, unused_for_days: float, clock: Callable[[], float] = time.time) -> int:
+    """Drop the answers that were neither saved nor used in the last days; how many were dropped.
+
+    Raises:
+        OutputFailed: if the store cannot be read or written; nothing is lost.
+    """
+    return compaction.prune(folder, unused_for_days, clock)
+
+
+def _moment(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1e6, UTC)
