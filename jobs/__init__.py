@@ -1,0 +1,1 @@
+"""What is launched: the command line and what it needs of the world around it."""

@@ -1,0 +1,109 @@
+"""`rerank emulate`: the offline rerank service as a process."""
+
+import asyncio
+from typing import Any
+
+import click
+
+from jobs.emulator.config import DISTORTIONS, EmulatorConfig
+from jobs.emulator.faults import NAMES, Fault
+from jobs.options import config_option
+from pipeline.errors import SettingsError
+
+
+class _FaultType(click.ParamType[Fault]):
+    name = "NAME[=RATE|@K]"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Fault:
+        try:
+            return value if isinstance(value, Fault) else Fault.parse(str(value))
+        except SettingsError as error:
+            self.fail(str(error), param, ctx)
+
+
+_quota = click.FloatRange(min=0, min_open=True)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    show_default=True,
+    help="Port to listen at; 0 takes a free one. The address is the first line on stdout.",
+)
+@click.option("--api-key", help="The only key accepted. [default: any that is not empty]")
+@click.option(
+    "--latency-ms",
+    type=click.FloatRange(0),
+    default=0,
+    show_default=True,
+    help="Least time from a request to its scores, in milliseconds.",
+)
+@click.option(
+    "--requests-per-minute",
+    type=_quota,
+    help="Quota of requests, held per minute and, divided by 60, per second. [default: none]",
+)
+@click.option(
+    "--tokens-per-minute",
+    type=_quota,
+    help="Quota of tokens, held per minute and, divided by 60, per second. [default: none]",
+)
+@click.option(
+    "--fail-rate",
+    type=click.FloatRange(0, 1),
+    default=0,
+    show_default=True,
+    help="Share of requests, from 0 to 1, that meet a 500, a 503 or a reset connection.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    type=_FaultType(),
+    multiple=True,
+    help="A fault for every request, for a share RATE of them, or for number K alone; repeatable. "
+    f"NAME is one of {', '.join(NAMES)}; poison refuses documents that contain `poison-pill`. "
+    "[default: none]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of faults, distortions, noise and request ids: the same seed, the same night.",
+)
+@click.option(
+    "--score-distortion",
+    type=click.Choice(DISTORTIONS),
+    default="none",
+    show_default=True,
+    help="How scores depend on their request, drawn anew for each content.",
+)
+@click.option(
+    "--score-noise",
+    type=click.FloatRange(0),
+    default=0,
+    show_default=True,
+    help="Standard deviation of normal noise on a score's logit.",
+)
+@click.option(
+    "--score-digits", type=click.IntRange(0), help="Decimal digits of a score. [default: all]"
+)
+@config_option
+@click.option("--exit-with-parent", is_flag=True, hidden=True, help="End when stdin ends.")
+def emulate(exit_with_parent: bool, **settings: Any) -> None:
+    """Run an offline rerank service to rehearse on: formats, limits and errors of the real one.
+
+    It answers at the native path /api/v1/services/rerank/text-rerank/text-rerank and the compatible
+    path /compatible-api/v1/reranks for the models qwen3-rerank, gte-rerank-v2 and qwen3-vl-rerank.
+    Its scores are lexical and pointwise, and no instruction changes them. What it saw is told at
+    /emulator/stats. It runs until Ctrl-C or SIGTERM.
+    """
+    from jobs.emulator.running import serve  # here, since every command loads this module
+
+    config = EmulatorConfig(**settings)
+    asyncio.run(serve(config, click.echo, exit_with_parent=exit_with_parent))

@@ -1,0 +1,97 @@
+"""The model behind the endpoints: tokens and scores, worked out beside the event loop."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+
+from jobs.emulator import refusals
+from jobs.emulator.config import EmulatorConfig
+from jobs.emulator.distortions import to_scores
+from jobs.emulator.reading import Reader, Reading
+from jobs.emulator.scorer import logit, understand
+from jobs.emulator.wire_formats import RerankRequest
+from pipeline.models import PROFILES
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MAX_DOCUMENT_CHARACTERS = 300_000
+
+
+class Input(NamedTuple):
+    """A request as it is read.
+
+    `tokens` is query tokens x documents + document tokens, the formula of page `text-rerank-api`
+    (May 2026); the instruction and the template are not counted. `content` is its fingerprint.
+    """
+
+    query: Reading
+    documents: list[Reading]
+    tokens: int
+    content: int
+
+
+class Model:
+    """Reads and scores requests, one at a time, in a thread of its own.
+
+    Tokens of every model are those of the Qwen vocabulary; gte-rerank-v2 really has another.
+    """
+
+    def __init__(self, config: EmulatorConfig) -> None:
+        self._config = config
+        self._reader = Reader()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="emulator-model")
+
+    async def read(self, request: RerankRequest) -> Input:
+        """Cut every text to what the model reads, and count.
+
+        Raises:
+            Refusal: of an unknown model, and of more than it accepts.
+        """
+        profile = PROFILES.get(request.model)
+        if profile is None:
+            raise refusals.unknown_model(request.model)
+        if not 1 <= len(request.documents) <= profile.max_documents:
+            raise refusals.wrong_batch_size(profile.max_documents)
+        for index, document in enumerate(request.documents):
+            if document.kind == "text" and len(document.content) > _MAX_DOCUMENT_CHARACTERS:
+                raise refusals.huge_document(index, _MAX_DOCUMENT_CHARACTERS)
+        taken = await self._in_thread(self._read, request, profile.max_tokens_per_document)
+        if taken.tokens > profile.max_tokens_per_request:
+            raise refusals.too_many_tokens(profile.max_tokens_per_request)
+        return taken
+
+    async def score(self, taken: Input) -> list[float]:
+        """Score the documents, in their order."""
+        return await self._in_thread(self._score, taken)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(cancel_futures=True)
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, partial(work, *args, **kwargs))
+
+    def _read(self, request: RerankRequest, cap: int) -> Input:
+        query = self._reader.read(request.query, cap)
+        documents = [self._reader.read(document, cap) for document in request.documents]
+        tokens = query.tokens * len(documents) + sum(document.tokens for document in documents)
+        return Input(query, documents, tokens, request.fingerprint())
+
+    def _score(self, taken: Input) -> list[float]:
+        query, config = understand(taken.query), self._config
+        scores: list[float] = to_scores(
+            np.array([logit(query, document) for document in taken.documents]),
+            config.score_distortion,
+            noise=config.score_noise,
+            content=taken.content,
+            seed=config.seed,
+        ).tolist()
+        if (digits := config.score_digits) is not None:
+            return [round(score, digits) for score in scores]
+        return scores

@@ -1,0 +1,58 @@
+"""What the emulator saw: counts for a rehearsal's report and for tests."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jobs.emulator.limits import Clock, SlidingWindow
+
+_LONG_WINDOW_S = 10.0
+
+
+class Stats:
+    """Requests to the rerank endpoints since the start.
+
+    Attributes:
+        by_status: Requests by what came of them: a status, `reset`, or `abandoned` by the client.
+        documents: Documents of requests that were scored.
+        total_tokens: Tokens of requests that were scored, as told in their `usage`.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = SlidingWindow(1.0)
+        self._ten_seconds = SlidingWindow(_LONG_WINDOW_S)
+        self.requests = 0
+        self.by_status: Counter[str] = Counter()
+        self.documents = 0
+        self.total_tokens = 0
+        self.in_flight = 0
+        self.max_in_flight = 0
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Count a request from its arrival to its end."""
+        now = self._clock()
+        self._second.add(now)
+        self._ten_seconds.add(now)
+        self.requests += 1
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give every figure under its name."""
+        return {
+            "requests": self.requests,
+            "by_status": dict(self.by_status),
+            "documents": self.documents,
+            "total_tokens": self.total_tokens,
+            "in_flight": self.in_flight,
+            "max_in_flight": self.max_in_flight,
+            "peak_requests_per_second": self._second.peak,
+            "peak_requests_per_ten_seconds": self._ten_seconds.peak,
+        }

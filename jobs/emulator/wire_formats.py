@@ -1,0 +1,179 @@
+"""The two endpoints: where they are, which bodies they take, how they answer.
+
+Shapes: alibabacloud.com/help/en/model-studio/, pages `text-rerank-api` and `rerank` (May and June
+2026). The native endpoint takes the nested body alone, the compatible one both, whatever the model
+(observed in AstrBotDevs/AstrBot issue 9360); the pages name no model but qwen3-rerank for the
+compatible endpoint, so `NATIVE_MODELS` are refused there. `instruct` is accepted, and no score
+depends on it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import orjson
+from xxhash import xxh3_64
+
+from jobs.emulator import refusals
+from jobs.emulator.refusals import Refusal
+
+NATIVE_MODELS = frozenset({"gte-rerank-v2", "qwen3-vl-rerank"})
+MULTIMODAL_MODELS = frozenset({"qwen3-vl-rerank"})
+
+
+Kind = Literal["text", "image", "video"]
+KINDS: tuple[Kind, ...] = ("text", "image", "video")
+
+
+class Item(NamedTuple):
+    """A query or a document; of an image or a video, `content` is its address."""
+
+    kind: Kind
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RerankRequest:
+    """A request of either shape."""
+
+    model: str
+    query: Item
+    documents: list[Item]
+    top_n: int | None
+    return_documents: bool
+
+    def fingerprint(self) -> int:
+        """Name the content: the same model, query and documents in the same order."""
+        digest = xxh3_64(self.model.encode())
+        for kind, content in (self.query, *self.documents):
+            digest.update(f"\0{kind}{len(content)}\0".encode())
+            digest.update(content.encode())
+        return digest.intdigest()
+
+
+class Answer(NamedTuple):
+    """What an answer tells, best result first."""
+
+    request_id: str
+    model: str
+    results: list[dict[str, Any]]
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address with its shapes."""
+
+    path: str
+    parse: Callable[[bytes], RerankRequest]
+    answer: Callable[[Answer], dict[str, Any]]
+    refuse: Callable[[Refusal, str], dict[str, Any]]
+
+
+def parse_native(body: bytes) -> RerankRequest:
+    """Read a nested body.
+
+    Raises:
+        Refusal: of any other body.
+    """
+    return _parse_nested(_json_object(body))
+
+
+def parse_compatible(body: bytes) -> RerankRequest:
+    """Read a flat body, or a nested one.
+
+    Raises:
+        Refusal: of any other body, and of a model that is served natively only.
+    """
+    fields = _json_object(body)
+    request = _parse_nested(fields) if "input" in fields else _parse_fields(fields, "")
+    if request.model in NATIVE_MODELS:
+        raise refusals.not_compatible(request.model)
+    return request
+
+
+def answer_native(answer: Answer) -> dict[str, Any]:
+    """Nest the results under `output`."""
+    return {
+        "output": {"results": answer.results},
+        "usage": {"total_tokens": answer.total_tokens},
+        "request_id": answer.request_id,
+    }
+
+
+def answer_compatible(answer: Answer) -> dict[str, Any]:
+    """Put the results at the top; they carry no documents, and the id is called `id`."""
+    return {
+        "object": "list",
+        "results": [
+            {name: value for name, value in result.items() if name != "document"}
+            for result in answer.results
+        ],
+        "model": answer.model,
+        "id": answer.request_id,
+        "usage": {"total_tokens": answer.total_tokens},
+    }
+
+
+NATIVE = Endpoint(
+    "/api/v1/services/rerank/text-rerank/text-rerank",
+    parse_native,
+    answer_native,
+    refusals.native_envelope,
+)
+COMPATIBLE = Endpoint(
+    "/compatible-api/v1/reranks", parse_compatible, answer_compatible, refusals.compatible_envelope
+)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise refusals.unreadable_body() from None
+    if not isinstance(value, dict):
+        raise refusals.unreadable_body()
+    return value
+
+
+def _parse_nested(fields: dict[str, Any]) -> RerankRequest:
+    inner, parameters = fields.get("input"), fields.get("parameters") or {}
+    if not isinstance(inner, dict):
+        raise refusals.missing_field("input")
+    if not isinstance(parameters, dict):
+        raise refusals.invalid_value("Input should be a valid dictionary: parameters")
+    return _parse_fields({"model": fields.get("model"), **parameters, **inner}, "input.")
+
+
+def _parse_fields(fields: dict[str, Any], prefix: str) -> RerankRequest:
+    model, query, documents = (fields.get(name) for name in ("model", "query", "documents"))
+    if not isinstance(model, str) or not model:
+        raise refusals.missing_field("model")
+    if query is None:
+        raise refusals.missing_field(f"{prefix}query")
+    if documents is None:
+        raise refusals.missing_field(f"{prefix}documents")
+    if not isinstance(documents, list):
+        raise refusals.invalid_value(f"Input should be a valid list: {prefix}documents")
+    top_n, instruct = fields.get("top_n"), fields.get("instruct")
+    if top_n is not None and (type(top_n) is not int or top_n < 1):
+        raise refusals.invalid_value("Input should be an integer greater than 0: top_n")
+    if instruct is not None and not isinstance(instruct, str):
+        raise refusals.invalid_value("Input should be a valid string: instruct")
+    return RerankRequest(
+        model=model,
+        query=_item(query, model, f"{prefix}query"),
+        documents=[_item(document, model, f"{prefix}documents") for document in documents],
+        top_n=top_n,
+        return_documents=bool(fields.get("return_documents")),
+    )
+
+
+def _item(value: object, model: str, path: str) -> Item:
+    if isinstance(value, str):
+        return Item("text", value)
+    if isinstance(value, dict) and len(value) == 1:
+        for kind in KINDS if model in MULTIMODAL_MODELS else KINDS[:1]:
+            if isinstance(content := value.get(kind), str):
+                return Item(kind, content)
+    raise refusals.invalid_value(f"Input should be a valid string: {path}")
