@@ -87,6 +87,8 @@ class Packing:
 
     def requests(self) -> tuple[IntArray, ...]:
         """The documents of each request: its home documents, then the anchors not among them."""
+        if not len(self.anchors):
+            return self.homes
         return tuple(
             np.concatenate((home, np.setdiff1d(self.anchors, home, assume_unique=True)))
             for home in self.homes

@@ -34,7 +34,7 @@ from pipeline.merging.comparability import Comparability, compare
 from pipeline.merging.final import FinalRequest, settle_head
 from pipeline.merging.linking import Link, link
 from pipeline.merging.logit import LogitScale
-from pipeline.merging.outcome import Merged, by_score
+from pipeline.merging.outcome import Merged, by_one_answer, by_score, is_whole
 from pipeline.packing import Packing
 
 __all__ = ["Comparability", "FinalRequest", "Link", "Merged", "merge"]
@@ -62,6 +62,8 @@ def merge(
     Raises:
         ValueError: if the answers do not correspond to the requests.
     """
+    if len(answers) == len(packing.homes) == 1 and is_whole(answers[0], len(packing.tokens)):
+        return by_one_answer(answers[0])
     first = gather(packing, answers)
     if first.num_requests <= 1 or trust:
         return by_score(first)
