@@ -1,0 +1,63 @@
+"""Text as the tokenizer sees it: Unicode normal form C, and no lone surrogates.
+
+Linear in the text's length whatever the text: CPython sorts combining marks by insertion, so that a
+run of a million of them would take hours.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+
+_LONG_TEXT = 1_000  # characters; below it the insertion sort is quick enough
+_LONG_RUN = 32  # combining marks in a row; Unicode's stream-safe format allows 30
+_LAST_MARK = 0x1FFFF  # no combining mark lies above it
+
+INERT = (
+    "\x00-\u02ff\u0388-\u0482\u05d0-\u05ea\u0621-\u064a\u0e01-\u0e30\u1e00-\u1eff\u2002-\u20cf"
+    "\u2190-\u2328\u232b-\u2adb\u3000-\u3029\u3041-\u3096\u30a0-\u30ff\u4e00-\u9fff\uac00-\ud7a3"
+    "\uff01-\uff65"
+)
+"""Common characters, `first-last`, that NFC leaves alone and never joins to what stands before."""
+_INERT = re.compile(f"[{INERT}]")
+
+
+def to_nfc(text: str) -> str:
+    """Return the NFC form of `text`; a surrogate code point becomes U+FFFD."""
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-16-le")  # the quickest test for surrogates
+    except UnicodeEncodeError:
+        text = re.sub("[\ud800-\udfff]", "\ufffd", text)
+    if unicodedata.is_normalized("NFC", text):
+        return text
+    if len(text) > _LONG_TEXT:
+        text = _long_run_of_marks().sub(_in_canonical_order, text)
+    return unicodedata.normalize("NFC", text)
+
+
+def iter_nfc(text: str, size: int) -> Iterator[str]:
+    """Yield the NFC form of `text` in parts of about `size` characters, rarely of more."""
+    start = 0
+    while start < len(text):
+        border = _INERT.search(text, start + size)
+        end = border.start() if border else len(text)
+        yield to_nfc(text[start:end])
+        start = end
+
+
+def _in_canonical_order(run: re.Match[str]) -> str:
+    marks = "".join(unicodedata.normalize("NFD", mark) for mark in run[0])
+    return "".join(sorted(marks, key=unicodedata.combining))
+
+
+@cache
+def _long_run_of_marks() -> re.Pattern[str]:
+    marks = "".join(
+        chr(code)
+        for code in range(0x300, _LAST_MARK)
+        # of the decomposed form, since three Tibetan vowels hide two marks in one starter
+        if unicodedata.combining(unicodedata.normalize("NFD", chr(code))[0])
+    )
+    return re.compile(f"[{marks}]{{{_LONG_RUN},}}")

