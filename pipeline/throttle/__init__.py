@@ -1,0 +1,11 @@
+"""How fast requests go out: the whole quota, never more, first come, first served.
+
+`Throttle` admits requests one after the other and hands out leases. Below it, each idea has its
+file: `even_pace` spreads a rate evenly (the only importer of aiolimiter), `window` guards the sum
+of any second and minute, `learned_rate` reacts to 429, `quota` is these three for requests or for
+tokens, `slots` counts what is in flight.
+"""
+
+from pipeline.throttle.throttle import Lease, Throttle
+
+__all__ = ["Lease", "Throttle"]

@@ -1,0 +1,89 @@
+"""One kind of quota, requests or tokens a minute: its told rate, what is learned, and its pace."""
+
+from typing import Final
+
+from pipeline.throttle.even_pace import EvenPace
+from pipeline.throttle.learned_rate import LearnedRate
+from pipeline.throttle.window import Entry, SlidingWindow
+
+_MINUTE_S: Final = 60.0
+_BINDING_S: Final = 1.0
+"""A rate binds while a request had to wait for it within so many seconds."""
+
+_HEADROOM: Final = 4.0
+"""Of a pace built for a learned rate, so that it need not be built anew while the rate grows."""
+
+_OVER_IN_A_SECOND: Final = 1.05
+
+
+class Quota:
+    """Admits amounts at the learned rate; for one waiter at a time.
+
+    Args:
+        per_minute: The told quota; None if nothing is known.
+        grain_s: How many seconds of the rate pass at once; None for single units.
+    """
+
+    def __init__(self, per_minute: float | None, *, grain_s: float | None = None) -> None:
+        self._grain_s = grain_s
+        self._bound_at = -_BINDING_S
+        self._pace: EvenPace | None = None
+        self._owed = 0.0
+        self.learned = LearnedRate(None)
+        self.windows: tuple[()] | tuple[SlidingWindow, SlidingWindow] = ()
+        self.set(per_minute)
+
+    @property
+    def told(self) -> float | None:
+        """The told quota, in units a second."""
+        return self.learned.told
+
+    def set(self, per_minute: float | None) -> None:
+        """Change the told quota; what was learned before no longer counts."""
+        told = None if per_minute is None else per_minute / _MINUTE_S
+        if told == self.told:
+            return
+        self.learned = LearnedRate(told, self.learned.version + 1)
+        self._pace = None
+        if self._grain_s is None or told is None:
+            self.windows = ()
+            return
+        self.windows = self.windows or (SlidingWindow(1.0, 0), SlidingWindow(_MINUTE_S, 0))
+        second, minute = self.windows
+        second.limit, minute.limit = told * _OVER_IN_A_SECOND, told * _MINUTE_S
+
+    async def take(self, amount: float) -> None:
+        """Wait until `amount` may pass at the present rate."""
+        rate = self.learned.rate
+        if rate is None:
+            return
+        if self._pace is None or self._pace.rate < rate:
+            base = self.told or _HEADROOM * rate
+            grain = 1.0 if self._grain_s is None else base * self._grain_s
+            self._pace = EvenPace(base, grain=grain)
+        due = max(amount + self._owed, 0.0)
+        self._owed += amount - due
+        try:
+            # A slower rate than the pace was built for: each unit takes the time of several.
+            await self._pace.take(due * self._pace.rate / rate)
+        except BaseException:
+            self._owed -= amount - due
+            raise
+
+    def bound(self, now: float) -> None:
+        """Note that a request had to wait for this quota."""
+        self._bound_at = now
+
+    def granted(self, now: float, amount: float, version: int) -> None:
+        """Learn from a success."""
+        binding = now - self._bound_at < _BINDING_S
+        self.learned.granted(now, amount, version, binding=binding)
+
+    def correct(self, entry: Entry, amount: float) -> None:
+        """Replace the estimate in `entry` by what the service counted; the pace makes up for it."""
+        difference = amount - entry.amount
+        entry.amount = amount
+        if self._pace is not None:
+            self._owed += difference
+        for window in self.windows:
+            window.correct(entry, difference)

@@ -1,0 +1,199 @@
+"""How much of a true quota is used, and what it costs, against a service that holds the limit.
+
+The service runs in a process of its own and refuses with 429 what goes over its limit by more than
+clock jitter: 5 % in a sliding second, 0.5 % in ten. Run: python tests/benchmarks/bench_pace.py
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import sys
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+from aiohttp import web
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from pipeline.client import RerankClient
+from pipeline.counters import Counters
+from pipeline.errors import RerankError
+from pipeline.models import PROFILES
+from pipeline.providers import PROVIDERS
+from pipeline.records import Request
+from pipeline.settings import Pace, RunSettings
+from pipeline.throttle import Throttle
+
+TRUE_PER_S = 100
+DOCUMENTS = 20
+TOKENS_EACH = 100
+LATENCY_S = 0.05
+
+
+class Limit:
+    """A true limit in units a second, held over sliding windows of 1 and 10 seconds."""
+
+    def __init__(self, per_s: float) -> None:
+        self._windows = [(1.0, 1.05 * per_s), (10.0, 1.005 * 10 * per_s)]
+        self._taken: list[deque[tuple[float, float]]] = [deque(), deque()]
+
+    def takes(self, now: float, amount: float) -> bool:
+        for (period_s, _), taken in zip(self._windows, self._taken, strict=True):
+            while taken and taken[0][0] <= now - period_s:
+                taken.popleft()
+        fits = all(
+            sum(one for _, one in taken) + amount <= limit
+            for (_, limit), taken in zip(self._windows, self._taken, strict=True)
+        )
+        if fits:
+            for taken in self._taken:
+                taken.append((now, amount))
+        return fits
+
+
+async def serve(tokens_per_s: float) -> None:
+    """Answer until the parent goes; the first line on stdout is the address."""
+    requests, tokens = Limit(TRUE_PER_S), Limit(tokens_per_s)
+    results = [{"index": index, "relevance_score": 0.5} for index in range(DOCUMENTS)]
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        body = orjson.loads(await request.read())
+        now = asyncio.get_running_loop().time()
+        used = sum(len(text) for text in body["input"]["documents"])
+        refused_by = None
+        if not requests.takes(now, 1):
+            refused_by = "Throttling.RateQuota"
+        elif not tokens.takes(now, used):
+            refused_by = "Throttling.AllocationQuota"
+        await asyncio.sleep(LATENCY_S)
+        if refused_by:
+            return web.Response(status=429, body=orjson.dumps({"code": refused_by, "message": ""}))
+        answer = {"output": {"results": results}, "usage": {"total_tokens": used}}
+        return web.Response(body=orjson.dumps(answer))
+
+    runner = web.ServerRunner(web.Server(answer, access_log=None))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    print(f"http://127.0.0.1:{runner.addresses[0][1]}/", flush=True)
+    await asyncio.to_thread(sys.stdin.read)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    name: str
+    told_per_minute: float
+    tokens_per_minute: float | None
+    bar: float
+    max_429: float
+
+
+TRUE_TOKENS_PER_S = 50 * DOCUMENTS * TOKENS_EACH
+CASES = (
+    Case("requests told exactly", 60 * TRUE_PER_S, None, 0.98, 0),
+    Case("requests told twice too high", 120 * TRUE_PER_S, None, 0.90, float("inf")),
+    Case("tokens binding, told exactly", 60 * TRUE_PER_S, 60 * TRUE_TOKENS_PER_S, 0.97, 0),
+    Case(
+        "tokens told twice too high", 60 * TRUE_PER_S, 120 * TRUE_TOKENS_PER_S, 0.90, float("inf")
+    ),
+)
+
+
+async def measure(case: Case, seconds: float) -> dict[str, object]:
+    tokens_per_s = TRUE_TOKENS_PER_S if case.tokens_per_minute else 1e12
+    per_s = TRUE_PER_S / 2 if case.tokens_per_minute else TRUE_PER_S
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, __file__, "--serve", str(tokens_per_s)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert server.stdout is not None
+    assert server.stdin is not None
+    try:
+        url = (await server.stdout.readline()).decode().strip()
+        return await load(case, url, int(seconds * per_s), per_s)
+    finally:
+        server.stdin.close()
+        await server.wait()
+
+
+async def load(case: Case, url: str, num_requests: int, per_s: float) -> dict[str, object]:
+    pace = Pace(requests_per_minute=case.told_per_minute, tokens_per_minute=case.tokens_per_minute)
+    settings = RunSettings(
+        provider=PROVIDERS["dashscope"], profile=PROFILES["qwen3-rerank"], url=url, pace=pace
+    )
+    counters = Counters()
+    throttle = Throttle(pace, counters)
+    work, lost = _requests(num_requests), 0
+
+    async def worker() -> None:
+        nonlocal lost
+        for request in work:
+            try:
+                await client.score(request)
+            except RerankError:
+                lost += 1
+
+    async with RerankClient(settings, "key", throttle, counters) as client:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(128):
+                tasks.create_task(worker())
+    used = (counters.answered - 1) / counters.admitted_s / per_s
+    return {
+        "case": case.name,
+        "used": round(used, 4),
+        "bar": case.bar,
+        "seconds": round(counters.admitted_s, 1),
+        "answered": counters.answered,
+        "lost": lost,
+        "throttled": counters.throttled,
+        "bound_by": counters.bound_by,
+        "passed": used >= case.bar and not lost and counters.throttled <= case.max_429,
+    }
+
+
+def _requests(count: int) -> Iterator[Request]:
+    documents = ["x" * TOKENS_EACH] * DOCUMENTS
+    keys = np.zeros(DOCUMENTS, np.uint64)
+    for number in range(count):
+        yield Request(
+            query="q",
+            documents=documents,
+            tokens=int(1.2 * DOCUMENTS * TOKENS_EACH),  # an upper bound, as in the job
+            key=number.to_bytes(16),
+            document_keys=keys,
+            query_id=number,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--serve", type=float)
+    options = parser.parse_args()
+    if options.serve:
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve(options.serve))
+        return
+    logging.basicConfig(level=logging.ERROR)
+    rows = [asyncio.run(measure(case, options.seconds)) for case in CASES]
+    if options.json:
+        print(orjson.dumps({"schema_version": 1, "cases": rows}).decode())
+    else:
+        for row in rows:
+            print(
+                f"{row['case']:30} used {row['used']:.1%} (bar {row['bar']:.0%}) lost {row['lost']}"
+                f" throttled {row['throttled']} in {row['seconds']} s, bound by {row['bound_by']}"
+                f"  {'ok' if row['passed'] else 'FAILED'}"
+            )
+    sys.exit(not all(row["passed"] for row in rows))
+
+
+if __name__ == "__main__":
+    main()
