@@ -1,0 +1,116 @@
+"""The command `rerank`: finds the subcommand, and turns every failure into one line and a code.
+
+Subcommands are imported when they are called, so that `rerank --help` costs next to nothing.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import click
+from click.core import ParameterSource
+
+from jobs.logs import guess_format, tell_failure
+from pipeline.errors import RerankError, shorten
+
+COMMANDS = {
+    "run": ("jobs.run", "Rerank the candidates of INPUT into OUTPUT."),
+    "plan": ("jobs.plan", "Say what a run would do and cost; sends nothing."),
+    "status": ("jobs.status", "Say how far the run on OUTPUT is, or how it ended."),
+    "evaluate": ("jobs.evaluate", "Measure OUTPUT against judgements, before and after."),
+    "store": ("jobs.store", "Look into a score store, or make it smaller."),
+    "doctor": ("jobs.doctor", "Check key, endpoint, limits and score comparability."),
+    "emulate": ("jobs.emulator.command", "Start the offline rerank service."),
+}
+"""Each subcommand's module, which defines it under its own name, and its line of help."""
+
+
+class LazyCommands(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
+        _name_variables(command, f"RERANK_{cmd_name}")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="rerank-pipeline", prog_name="rerank")
+def cli() -> None:
+    """Rerank candidates from Parquet with a rerank service, within its limits.
+
+    Every option can also come from RERANK_<COMMAND>_<OPTION> and from --config FILE.toml.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is the result.
+
+    0 done, 1 unexpected, 2 usage or settings, 3 input, 4 the service ended it, 5 the output is of
+    other settings or input, 6 the output is busy, 7 too many rejects, 130 and 143 interrupted.
+    """
+    guess_format(sys.argv[1:] if arguments is None else arguments, os.environ)
+    try:
+        cli.main(arguments, prog_name="rerank", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "rerank"
+        message = shorten(error.format_message().rstrip("."), 600) + _origin(error)
+        tell_failure(message, code=2, kind="UsageError", cure=f"see {command} --help")
+        return 2
+    except click.ClickException as error:
+        tell_failure(error.format_message(), code=2, kind="UsageError")
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        code = 128 + signal.SIGINT
+        tell_failure("interrupted", code=code, kind="Interrupted")
+        return code
+    except RerankError as error:
+        tell_failure(str(error), code=error.exit_code, kind=type(error).__name__)
+        return error.exit_code
+    except Exception as error:  # the last line: nothing ends in a traceback
+        kind = type(error).__name__
+        message = shorten(f"unexpected {kind}: {error}")
+        tell_failure(message, code=1, kind=kind, error=error)
+        return 1
+    return 0
+
+
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Give each option its environment variable, by the option's name: RERANK_RUN_TOP_N."""
+    if isinstance(command, click.Group):
+        for name, subcommand in command.commands.items():
+            _name_variables(subcommand, f"{prefix}_{name}")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.name != "help":
+            name = max(parameter.opts, key=len).lstrip("-")
+            parameter.envvar = f"{prefix}_{name}".upper().replace("-", "_")
+
+
+def _origin(error: click.UsageError) -> str:
+    """Where a refused value comes from, if that is not the command line."""
+    if not isinstance(error, click.BadParameter) or not (error.ctx and error.param):
+        return ""
+    name = error.param.name or ""
+    match error.ctx.get_parameter_source(name):
+        case ParameterSource.ENVIRONMENT:
+            return f" (from the environment: {error.param.envvar})"
+        case ParameterSource.DEFAULT_MAP:
+            return " (from --config)"
+    return ""

@@ -1,0 +1,81 @@
+"""What is sent for one group: its units of scoring, in requests within the limits."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from xxhash import xxh3_128_digest
+
+from pipeline.packing import Packing
+from pipeline.records import Group, IntArray, Reject, Request
+from pipeline.settings import RunSettings
+from pipeline.units import Units
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupPlan:
+    """A group's requests, and why the rest of it is not sent; `planner` makes it.
+
+    Attributes:
+        settings: What it was planned by.
+        units: What is scored.
+        document_of_row: int64 per row of the group; -1 for a row that is not sent.
+        query: The query as it is sent.
+        query_tokens: Its Qwen tokens.
+        query_cut: It was over the per-item limit.
+        num_truncated: Rows of whose text the service reads the beginning alone.
+        rejects: Rows that are not sent, and why.
+        packing: The units in requests.
+        scope: 16 bytes that name the query, the model and all else that a score depends on besides
+            the documents.
+        divisor: 1 if packed within the limits as they are, 2 within half of them, and so on.
+    """
+
+    group: Group
+    settings: RunSettings
+    units: Units
+    document_of_row: IntArray
+    query: str
+    query_tokens: int
+    query_cut: bool
+    num_truncated: int
+    rejects: list[Reject]
+    packing: Packing
+    scope: bytes
+    divisor: int = 1
+
+    def requests(self) -> list[Request]:
+        """The first round: the requests that together hold every unit."""
+        return [self.request(units[self.sending_order(units)]) for units in self.packing.requests()]
+
+    def keys(self) -> list[bytes]:
+        """The keys of the first round's requests."""
+        return [self._key(units[self.sending_order(units)]) for units in self.packing.requests()]
+
+    def sending_order(self, units: IntArray) -> IntArray:
+        """The order in which units are sent: by their content, so that no rank shows in a request.
+
+        A model that reads documents side by side could favour places; and the same candidates in
+        another first-stage order make the same request, which may have been paid before.
+        """
+        salt = np.frombuffer(self.scope, dtype=np.uint64, count=1)
+        return np.argsort(self.units.keys[units] ^ salt, kind="stable")
+
+    def request(self, units: IntArray) -> Request:
+        """The request for these units, in this order."""
+        return Request(
+            query=self.query,
+            documents=self.units.texts(units),
+            tokens=self.num_tokens(units),
+            key=self._key(units),
+            document_keys=self.units.keys[units],
+            query_id=self.group.query_id,
+        )
+
+    def num_tokens(self, units: IntArray) -> int:
+        """Tokens of a request for these units, at most."""
+        limits = self.packing.limits
+        pair_tokens = len(units) * (limits.query_tokens + limits.pair_overhead)
+        return pair_tokens + int(self.packing.tokens[units].sum())
+
+    def _key(self, units: IntArray) -> bytes:
+        return xxh3_128_digest(self.scope + self.units.keys[units].tobytes())

@@ -1,0 +1,33 @@
+"""Whether an output may be begun where the user wants it; asked before anything is written."""
+
+from pathlib import PurePosixPath
+
+from pipeline.errors import SettingsError
+from pipeline.manifest import MANIFEST_NAME, refuse_foreign
+from pipeline.storage import Location, locate
+
+
+def refuse_unusable_output(output: Location, input_name: str) -> None:
+    """Let pass an output that exists, and a new one that is in nobody's way.
+
+    Raises:
+        OutputMismatch: if it is a file, or a folder with other files.
+        SettingsError: if the next run would take it for a part of its input.
+    """
+    if output.child(MANIFEST_NAME).exists():
+        return
+    refuse_foreign(output)
+    folder = locate(input_name)
+    if not folder.is_folder() or folder.is_local is not output.is_local:
+        return
+    place, within = PurePosixPath(output.path), PurePosixPath(folder.path)
+    if place.is_relative_to(within) and not _is_hidden(place.relative_to(within)):
+        raise SettingsError(
+            "OUTPUT lies within INPUT, where the next run would read it as candidates",
+            which=output.name,
+            cure="choose an OUTPUT beside it, or one whose name begins with _",
+        )
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(name.startswith(("_", ".")) for name in path.parts)

@@ -1,0 +1,287 @@
+"""The dataset: source, fan-out, parts, summary. The composition of a whole run.
+
+A run on an output that another run began continues it: finished parts are not read again, answers
+that were paid for come from the score store, and only the rest is asked for.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Collection, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any
+
+from pipeline.client import RerankClient
+from pipeline.counters import Counters
+from pipeline.errors import Interrupted, OutputFailed, RerankError
+from pipeline.group_plan import GroupPlan
+from pipeline.group_work import GroupWork
+from pipeline.job_summary import EndState, Summary
+from pipeline.kept_record import first_leaf, kept_record
+from pipeline.manifest import check_or_create
+from pipeline.output_lock import OutputLock
+from pipeline.output_place import refuse_unusable_output
+from pipeline.pace_file import PaceFile
+from pipeline.paid_answers import PaidAnswers
+from pipeline.records import Ranking
+from pipeline.score_store import ScoreStore
+from pipeline.settings import RunSettings
+from pipeline.sink import PartBorders, PartInfo, Sink
+from pipeline.source import Source, list_input
+from pipeline.storage import locate
+from pipeline.throttle import Throttle
+
+log = logging.getLogger(__name__)
+
+SCORES_FOLDER = "_scores"
+MAX_COUNTED_ROWS = 50_000_000
+"""Counting the queries of so many candidates takes some seconds of one core."""
+
+
+class DatasetJob:
+    """One run of the job over a dataset.
+
+    Args:
+        input_name: A file, a folder, a glob or an object-store URI.
+        output_name: A folder or an object-store URI.
+        settings: What to do.
+        api_key: The service's key; never written anywhere.
+
+    Attributes:
+        has_begun: The run holds its output, and keeps a record there.
+    """
+
+    def __init__(
+        self, input_name: str, output_name: str, settings: RunSettings, api_key: str | None
+    ) -> None:
+        self.input_name = input_name
+        self.output = locate(output_name)
+        self.settings = settings
+        self._api_key = api_key
+        self._summary = Summary()
+        self._counters = Counters()
+        self._answers: PaidAnswers | None = None
+        self._work: GroupWork | None = None
+        self._stopped_by: RerankError | None = None
+        self._waiting: asyncio.Task[Any] | None = None
+        self._finished: dict[int, PartInfo] = {}
+        self._started = time.monotonic()
+        self.has_begun = False
+
+    @property
+    def is_stopping(self) -> bool:
+        """The job was asked to stop, and is saving what is paid."""
+        return self._stopped_by is not None
+
+    def stop(self, signal_number: int) -> None:
+        """Stop in order: admit no request, await those in flight for 4 s, save."""
+        if self._stopped_by is not None:
+            return
+        self._stopped_by = Interrupted(signal_number)
+        log.warning("run.stopping signal=%d saves=what_is_paid", signal_number)
+        if self._work is not None:
+            self._work.stop(self._stopped_by)
+        elif self._waiting is not None:
+            self._waiting.cancel()
+
+    async def run(self) -> Summary:
+        """Rerank the dataset, or what is missing of it.
+
+        Raises:
+            InputError: if the candidates cannot be read or understood.
+            SettingsError: if the output lies within the input.
+            OutputMismatch: if the output belongs to other settings or input.
+            OutputBusy: if another run holds the output.
+            OutputFailed: if the output cannot be written.
+            ServiceEnded: if the service gives no more answers; what was paid is saved.
+            Interrupted: after `stop`; what was paid is saved.
+        """
+        try:
+            return await self._run()
+        except BaseExceptionGroup as group:
+            raise first_leaf(group) from group
+
+    async def _run(self) -> Summary:
+        with self._interruptible():
+            source = await asyncio.to_thread(self._open_source)
+        self._summary.candidates = source.listing.num_rows
+        async with AsyncExitStack() as held:
+            with self._interruptible():
+                lock = OutputLock(self.output, wait_s=self.settings.lock_wait_s)
+                await held.enter_async_context(lock)
+            sink = await asyncio.to_thread(self._open_sink, source)
+            parts = await asyncio.to_thread(sink.read_part_infos)
+            async with kept_record(
+                self.output,
+                self._facts,
+                self._end,
+                is_partial=lambda: self.look().rejected > self.settings.max_rejects,
+                input=self.input_name,
+                model=self.settings.profile.name,
+            ):
+                self.has_begun = True
+                if self._is_done(sink, parts.values()):
+                    self._finished = parts
+                else:
+                    self._finished = {i: part for i, part in parts.items() if not part.num_rejected}
+                    await self._rerank(source, sink)
+                self._conclude()
+        return self._summary
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """`stop` ends the wait in the body, which has changed nothing yet."""
+        if self._stopped_by is not None:
+            raise self._stopped_by
+        self._waiting = asyncio.current_task()
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._stopped_by is None:
+                raise
+            raise self._stopped_by from None
+        finally:
+            self._waiting = None
+
+    def _open_source(self) -> Source:
+        settings = self.settings
+        source = Source(
+            list_input(self.input_name),
+            columns=settings.columns,
+            layout=settings.layout,
+            with_text=settings.with_text,
+            duplicates=settings.duplicates,
+        )
+        # Before the lock, which would leave its file there.
+        refuse_unusable_output(self.output, self.input_name)
+        return source
+
+    def _open_sink(self, source: Source) -> Sink:
+        settings = self.settings
+        manifest = check_or_create(
+            self.output,
+            settings.output_settings(),
+            source.listing.facts(),
+            restart=settings.restart,
+        )
+        return Sink(
+            self.output,
+            source.output_schema,
+            fingerprint=manifest.fingerprint,
+            top_n=settings.top_n,
+        )
+
+    def _is_done(self, sink: Sink, parts: Collection[PartInfo]) -> bool:
+        """Whether there is nothing to do: an earlier run may have allowed more rejects."""
+        rejected = sum(part.num_rejected for part in parts)
+        return (
+            rejected <= self.settings.max_rejects
+            and sink.is_finished()
+            and _cover(parts, self._summary.candidates)
+        )
+
+    async def _rerank(self, source: Source, sink: Sink) -> None:
+        """Rank what is not finished, and commit the output."""
+        settings, finished = self.settings, self._finished.values()
+        store_folder = (
+            locate(settings.score_store)
+            if settings.score_store
+            else self.output.child(SCORES_FOLDER)
+        )
+        throttle = Throttle(settings.pace, self._counters)
+        pace_file = PaceFile(self.output, settings.pace, throttle.set_pace)
+        async with (
+            ScoreStore(store_folder, scope=settings.score_scope()) as store,
+            RerankClient(settings, self._api_key, throttle, self._counters) as client,
+        ):
+            self._answers = PaidAnswers(store, client)
+            self._work = GroupWork(
+                source.iter_batches(finished=[(p.first_row, p.stop_row) for p in finished]),
+                PartBorders(settings.groups_per_part, finished),
+                sink,
+                self._answers,
+                settings,
+                on_ranking=self._count_ranking,
+                on_stop=client.stop,
+            )
+            if self._stopped_by is not None:
+                raise self._stopped_by
+            async with asyncio.TaskGroup() as tasks:
+                beside = [
+                    tasks.create_task(pace_file.follow(), name="pace-file"),
+                    tasks.create_task(self._count_groups(source), name="count-groups"),
+                ]
+                try:
+                    await self._work.run()
+                finally:
+                    for task in beside:
+                        task.cancel()
+            parts = self._finished | self._work.parts
+            rejected = sum(part.num_rejected for part in parts.values())
+            await asyncio.to_thread(
+                sink.finish, len(parts), complete=rejected <= settings.max_rejects
+            )
+            try:
+                await store.compact()
+            except OutputFailed as failure:  # the output is whole, and the next run tries again
+                log.warning("score_store.not_compacted error=%s", failure)
+
+    async def _count_groups(self, source: Source) -> None:
+        """Learn how much there is to do; the ids are quickly read, the texts are not."""
+        if source.listing.num_rows > MAX_COUNTED_ROWS:
+            return
+        try:
+            groups = await asyncio.to_thread(source.count_groups)
+        except RerankError:  # the work will come to it and tell
+            return
+        self._summary.groups = groups
+        self._summary.parts = max(1, math.ceil(groups / self.settings.groups_per_part))
+
+    def _count_ranking(self, plan: GroupPlan, ranking: Ranking) -> None:
+        self._summary.add_ranking(ranking)
+        self._summary.truncated_queries += plan.query_cut
+
+    def look(self) -> Summary:
+        """The numbers as they are now."""
+        summary, work = self._summary, self._work
+        summary.take_parts(self._finished | (work.parts if work else {}))
+        summary.take_counters(self._counters)
+        summary.candidates_finished = sum(p.num_candidates for p in self._finished.values())
+        summary.requests_reused = self._answers.reused if self._answers else 0
+        summary.size_refusals = work.refused_sizes.num_refused if work else 0
+        summary.seconds = time.monotonic() - self._started
+        return summary
+
+    def _facts(self) -> dict[str, Any]:
+        """The numbers as a record holds them, which knows its state by itself."""
+        facts = self.look().as_json()
+        facts.pop("state")
+        return facts
+
+    def _end(self, state: EndState) -> None:
+        summary = self.look()
+        summary.state = state
+        log.info(
+            "run.ended state=%s groups=%d parts=%d candidates=%d rejected=%d skipped=%d requests=%d"
+            " requests_reused=%d total_tokens=%d cost_usd=%.6f seconds=%.1f",
+            *(state, summary.groups_done, summary.parts_done, summary.candidates_done),
+            *(summary.rejected, summary.skipped, summary.requests, summary.requests_reused),
+            *(summary.total_tokens, summary.cost_usd, summary.seconds),
+        )
+
+    def _conclude(self) -> None:
+        summary = self.look()
+        summary.groups, summary.parts = summary.groups_done, summary.parts_done
+        for part in self._finished.values():
+            summary.merge_status.update(part.merge_status)
+
+
+def _cover(parts: Collection[PartInfo], num_rows: int | None) -> bool:
+    """Whether the parts are those of the whole input, one after the other."""
+    row = 0
+    for index, part in enumerate(sorted(parts, key=lambda part: part.index)):
+        if (part.index, part.first_row) != (index, row):
+            return False
+        row = part.stop_row
+    return row == num_rows

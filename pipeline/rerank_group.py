@@ -1,0 +1,194 @@
+"""One group to its ranking: ask for its scores, merge them, and say what became of every row.
+
+The procedure of the job for one query. It remembers nothing between groups but the sizes that the
+service refused, and those only spare requests that would be refused too; so a resumed or parallel
+run repeats every decision.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import orjson
+
+from pipeline.ask_documents import Answer, Failure, ask_documents
+from pipeline.errors import RerankError, TooLarge
+from pipeline.group_plan import GroupPlan
+from pipeline.merging import FinalRequest, Merged, merge
+from pipeline.planner import Planner
+from pipeline.records import FloatArray, IntArray, Ranking, Reject, Request, Scores
+from pipeline.refused_sizes import RefusedSizes, RequestSize
+from pipeline.units import NOT_SENT
+
+Ask = Callable[[Request], Awaitable[Scores]]
+"""One request to its scores: from the store, or from the service."""
+
+
+async def rerank_group(
+    plan: GroupPlan, ask: Ask, planner: Planner, refused_sizes: RefusedSizes
+) -> Ranking:
+    """Rank a group's candidates, best first; equal scores keep first-stage order.
+
+    The first-round requests go out together, always for all scores. A refusal for size packs the
+    group anew at half the limits, and again, down to single documents.
+
+    Raises:
+        ServiceEnded: if the service gives no more answers.
+        Interrupted: if the job was asked to stop.
+    """
+    refused: list[RequestSize] = []
+    while True:
+        asked = _Asked(plan, ask, refused_sizes, refused)
+        try:
+            merged = await asked.merged()
+        except TooLarge:
+            plan = await asyncio.to_thread(planner.repack, plan)
+        else:
+            break
+    if not asked.failures:
+        for size in refused:
+            refused_sizes.learn(size)
+    return _ranking(plan, merged, asked)
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """The requests of a group at one packing, what they cost and what failed, by unit."""
+
+    plan: GroupPlan
+    ask: Ask
+    refused_sizes: RefusedSizes
+    refused: list[RequestSize]
+    failures: dict[int, Failure] = field(default_factory=dict)
+    num_requests: int = 0
+    total_tokens: int = 0
+
+    async def merged(self) -> Merged:
+        """The group's units in their merged order.
+
+        Raises:
+            TooLarge: if the service wants smaller requests.
+        """
+        packing, settings = self.plan.packing, self.plan.settings
+        answers = await self._ask_all(packing.requests())
+        outcome = merge(packing, answers, depth=settings.depth, trust=settings.merge == "trust")
+        while isinstance(outcome, FinalRequest):
+            (scores,) = await self._ask_all((outcome.documents,))
+            outcome = outcome.settle(scores)
+        return outcome
+
+    async def _ask_all(self, requests: Sequence[IntArray]) -> list[FloatArray | None]:
+        """The scores of each request, in the order of its units; None if it failed for good."""
+        orders = [self.plan.sending_order(units) for units in requests]
+        sent = [units[order] for units, order in zip(requests, orders, strict=True)]
+        if len(sent) == 1:
+            outcomes = [await self._ask_one(sent[0])]
+        else:
+            async with asyncio.TaskGroup() as tasks:
+                asked = [tasks.create_task(self._ask_one(units)) for units in sent]
+            outcomes = [task.result() for task in asked]
+        answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+        errors = [outcome for outcome in outcomes if isinstance(outcome, RerankError)]
+        for error in sorted(errors, key=lambda error: isinstance(error, TooLarge)):
+            raise error
+        return [self._scores(*of_one) for of_one in zip(sent, orders, answers, strict=True)]
+
+    async def _ask_one(self, sent: IntArray) -> Answer | RerankError:
+        """One answer, or why there is none: what else is in flight is paid, so let it arrive."""
+        try:
+            return await ask_documents(sent, self.plan.units.sizes[sent], self._ask_units)
+        except RerankError as error:
+            return error
+
+    async def _ask_units(self, sent: IntArray) -> Scores:
+        if self.refused_sizes and self.refused_sizes.cover(self._least_size(sent)):
+            raise TooLarge("too_large", "a smaller request was refused before")
+        request = self.plan.request(sent)
+        try:
+            scores = await self.ask(request)
+        except TooLarge:
+            self.refused_sizes.num_refused += 1
+            if request.num_documents > 1:
+                body = orjson.dumps((request.query, request.documents))
+                size = RequestSize(request.num_documents, request.tokens, len(body))
+                self.refused.append(size)
+            raise
+        if scores.total_tokens is None:
+            return replace(scores, total_tokens=request.tokens)
+        return scores
+
+    def _least_size(self, sent: IntArray) -> RequestSize:
+        """What is sure of a request's size: its tokens only where all of them are counted."""
+        units, tokens = self.plan.units, 0
+        if units.exact[sent].all() and self.plan.settings.profile.tokenizer == "qwen":
+            tokens = self.plan.num_tokens(sent)
+        num_bytes = len(self.plan.query.encode()) + int(units.sizes[sent].sum())
+        return RequestSize(len(sent), tokens, num_bytes)
+
+    def _scores(self, sent: IntArray, order: IntArray, answer: Answer) -> FloatArray | None:
+        self.num_requests += answer.num_requests
+        self.total_tokens += answer.total_tokens
+        for place, failure in answer.failures.items():
+            self.failures.setdefault(int(sent[place]), failure)
+        if not answer.num_requests:
+            return None
+        scores = np.empty_like(answer.scores)
+        scores[order] = answer.scores
+        return scores
+
+
+def _ranking(plan: GroupPlan, merged: Merged, asked: _Asked) -> Ranking:
+    """Every row of the group in its place: a merge speaks of units, the output of rows."""
+    group, document_of_row = plan.group, plan.document_of_row
+    place, score_of_document = _best_units(plan.units.documents, merged)
+    score = np.full(group.num_candidates, np.nan)
+    sent = np.flatnonzero(document_of_row != NOT_SENT)
+    score[sent] = score_of_document[document_of_row[sent]]
+    # A merged order is the order of its scores; missing ones are sorted to the end.
+    order = np.lexsort((document_of_row, group.first_stage_rank, -score))
+    ranked = order[: len(score) - np.count_nonzero(np.isnan(score))]
+    proved = place[document_of_row[ranked]] < merged.certified_depth
+    rejects = plan.rejects
+    if asked.failures:
+        unscored = sent[np.isnan(score[sent])]
+        rejects = sorted((*rejects, *_rejects(plan, unscored, asked.failures)), key=_row)
+    return Ranking(
+        group=group.without_texts(),
+        order=order,
+        scores=score[order],
+        merge_status=merged.status,
+        certified_depth=len(ranked) if proved.all() else int(proved.argmin()),
+        num_requests=asked.num_requests,
+        total_tokens=asked.total_tokens,
+        num_truncated=plan.num_truncated,
+        rejects=tuple(rejects),
+    )
+
+
+def _best_units(documents: IntArray, merged: Merged) -> tuple[IntArray, FloatArray]:
+    """Place and score of the best unit of each document (MaxP).
+
+    If a passage got no score, nobody knows which is the best, so the document has none either.
+    """
+    place, score = np.empty(len(documents), dtype=np.int64), np.empty(len(documents))
+    place[merged.order] = np.arange(len(documents))
+    score[merged.order] = merged.scores
+    if not len(documents) or documents[-1] == len(documents) - 1:
+        return place, score  # each document is one unit
+    first = np.flatnonzero(np.diff(documents, prepend=NOT_SENT))
+    return np.minimum.reduceat(place, first), np.maximum.reduceat(score, first)
+
+
+def _rejects(plan: GroupPlan, rows: IntArray, failures: dict[int, Failure]) -> Iterator[Reject]:
+    """Why these rows have no score; of several passages the first that failed tells."""
+    of_document: dict[int, Failure] = {}
+    for unit in sorted(failures):
+        of_document.setdefault(int(plan.units.documents[unit]), failures[unit])
+    for row in rows.tolist():
+        failure = of_document[int(plan.document_of_row[row])]
+        yield Reject(row, failure.reason, failure.code, failure.message)
+
+
+def _row(reject: Reject) -> int:
+    return reject.row
