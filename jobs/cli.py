@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import click
 from click.core import ParameterSource
 
+from jobs.interrupts import raised_interrupts
 from jobs.logs import guess_format, tell_failure
 from pipeline.errors import RerankError, shorten
 
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     guess_format(sys.argv[1:] if arguments is None else arguments, os.environ)
     try:
-        cli.main(arguments, prog_name="rerank", standalone_mode=False)
+        with raised_interrupts():
+            cli.main(arguments, prog_name="rerank", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
@@ -77,10 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         tell_failure(error.format_message(), code=2, kind="UsageError")
         return 2
-    except (click.Abort, KeyboardInterrupt):
-        code = 128 + signal.SIGINT
-        tell_failure("interrupted", code=code, kind="Interrupted")
-        return code
+    except click.Abort:
+        return 128 + signal.SIGINT
     except RerankError as error:
         tell_failure(str(error), code=error.exit_code, kind=type(error).__name__)
         return error.exit_code

@@ -45,7 +45,8 @@ COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.option(
     "--comparability",
     is_flag=True,
-    help="Also probe whether scores of different requests compare, by 3 requests of 140 sentences.",
+    help="Also probe whether scores of different requests compare, by 3 requests of"
+    " up to 140 sentences.",
 )
 @json_option
 @config_option
@@ -122,8 +123,9 @@ async def _examine(
 async def _findings(
     options: dict[str, Any], url: str | None, report: Report, *, comparability: bool
 ) -> AsyncIterator[Finding]:
+    from pipeline.address_check import check_address
     from pipeline.client import RerankClient
-    from pipeline.service_checks import ServiceChecks, check_address
+    from pipeline.service_checks import ServiceChecks
     from pipeline.throttle import Throttle
     from pipeline.tokens import TokenCounter
 

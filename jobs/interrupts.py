@@ -1,10 +1,11 @@
 """What SIGINT and SIGTERM do to a job: stop it in order, and never keep anyone waiting."""
 
-import asyncio
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn, Protocol
 
 from jobs.logs import tell_failure
@@ -29,14 +30,24 @@ class Stoppable(Protocol):
         ...
 
 
-def raise_when_interrupted() -> None:
+@contextmanager
+def raised_interrupts() -> Iterator[None]:
     """Raise `Interrupted` on a signal; for the time in which there is no job yet."""
-    for number in SIGNALS:
-        signal.signal(number, _raise)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [signal.signal(number, _raise) for number in SIGNALS]
+    try:
+        yield
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
 
 
 def stop_when_interrupted(job: Stoppable) -> None:
     """Stop the job that runs in this event loop on the first signal, leave on the second."""
+    import asyncio  # here, since every command loads this module
+
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, _stop, job, number)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs import logs
-from jobs.interrupts import raise_when_interrupted, stop_when_interrupted
+from jobs.interrupts import stop_when_interrupted
 from jobs.options import make_settings, read_api_key, settings_options
 from jobs.output import emit_json, json_option
 from jobs.progress import shown_progress
@@ -59,7 +59,6 @@ def run(
     OUTPUT/_pace.json changes its pace: {"requests_per_minute": 1200, "max_in_flight": 32}.
     """
     logs.configure(log_format)
-    raise_when_interrupted()
     api_key = read_api_key(options)
     with _service(options) as settings:
         from pipeline.rerank_dataset import DatasetJob

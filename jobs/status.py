@@ -1,7 +1,6 @@
 """`rerank status`: how far a run is, or how it ended; works while it goes on and after it died."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -16,8 +15,6 @@ from pipeline.sink import SUCCESS_NAME
 from pipeline.sink.part_info import read_part_infos
 from pipeline.storage import Location, locate
 
-LEASE_S = 60.0
-"""A run on an object store that says nothing for so long is dead."""
 _SUMMED = ("requests", "requests_reused", "total_tokens", "cost_usd", "retries", "throttled")
 """What a status adds up over all runs on the output: what the output has cost so far."""
 
@@ -80,21 +77,11 @@ def look(output: Location) -> dict[str, Any]:
 def _state(output: Location, last: dict[str, Any]) -> str:
     """What the last record says, unless its run was killed or its result removed."""
     state = str(last.get("state", "running"))
-    if state == "running" and _is_alive(output, last):
+    if state == "running" and is_held(output):
         return state
     if state not in ("running", "done"):
         return state
     return "done" if output.child(SUCCESS_NAME).exists() else "interrupted"
-
-
-def _is_alive(output: Location, last: dict[str, Any]) -> bool:
-    """Whether the run that says it is running still is: a killed one cannot say otherwise."""
-    if output.is_local:
-        return is_held(output)
-    updated = last.get("updated")
-    if updated is None:
-        return False
-    return (datetime.now(UTC) - datetime.fromisoformat(updated)).total_seconds() < LEASE_S
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -21,11 +21,8 @@ from pipeline.packing import Packing, RequestLimits
 from pipeline.probe_texts import COMMON, EASY, STRONG
 from pipeline.records import FloatArray
 
-FIRST_SET: Final = COMMON + EASY
-SECOND_SET: Final = COMMON + STRONG
-PROBE: Final = (FIRST_SET, SECOND_SET, FIRST_SET)
-"""The documents of the three requests, the common ones first."""
-
+MOST_DOCUMENTS: Final = len(COMMON) + len(EASY)
+"""Of a request of the probe."""
 NOISELESS: Final = 1e-9
 """Logits below which a difference is none."""
 
@@ -68,22 +65,38 @@ class ProbeResult:
         return not self.comparable and not self.fingerprint and self.p_lines >= ALPHA
 
 
+def probe_sets(max_documents: int) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """The documents of the first and of the second request, and how many they share, at the front.
+
+    Args:
+        max_documents: What the service takes in a request; half of it at most is shared.
+    """
+    size = min(MOST_DOCUMENTS, max_documents)
+    shared = min(len(COMMON), size // 2)
+    common = tuple(COMMON[place * len(COMMON) // shared] for place in range(shared))
+    return common + EASY[: size - shared], common + STRONG[: size - shared], shared
+
+
 def sending_order(documents: Sequence[str]) -> list[int]:
     """The order in which to send documents: by content, as the job does, so no place is special."""
     keys = [xxh3_64_intdigest(text.encode()) for text in documents]
     return sorted(range(len(documents)), key=keys.__getitem__)
 
 
-def judge_probe(first: FloatArray, second: FloatArray, repeat: FloatArray) -> ProbeResult:
-    """Judge the scores of the three requests of `PROBE`, each in its own order.
+def judge_probe(
+    first: FloatArray, second: FloatArray, repeat: FloatArray, *, num_common: int
+) -> ProbeResult:
+    """Judge the scores of the three requests, the common documents' first.
 
-    Raises:
-        ValueError: if the scores do not correspond to the documents.
+    Args:
+        first: Of the first set of `probe_sets`.
+        second: Of the second.
+        repeat: Of the first, asked again.
+        num_common: How many documents both sets share.
     """
-    everything = np.concatenate((first, second, repeat))
-    scale = LogitScale.of(everything)
-    num_common, num_first = len(COMMON), len(FIRST_SET)
-    num_all = num_first + len(STRONG)
+    scale = LogitScale.of(np.concatenate((first, second, repeat)))
+    num_first = len(first)
+    num_all = num_first + len(second) - num_common
     ones = np.ones(num_all, dtype=np.int64)
     packing = Packing(
         homes=(np.arange(num_first), np.arange(num_first, num_all)),

@@ -81,10 +81,10 @@ def describe_probe(name: str, probe: ProbeResult) -> Finding:
             " prove it for each query at +0.5 % tokens and no further request",
         )
     moved = f"another set moves them by {probe.set_shift:+.2g} logits, rms {probe.set_rms:.2g}"
-    if probe.fingerprint:
-        finding = f"scores are normalised over their request ({facts})"
-    elif probe.saturated == 1:
+    if probe.saturated == 1:
         finding = "every score ran into 0 or 1: they tell nothing to compare"
+    elif probe.fingerprint:
+        finding = f"scores are normalised over their request ({facts})"
     elif probe.is_noise_alone:
         finding = f"scores are noisier than rankings can bear ({moved}; {facts})"
     else:

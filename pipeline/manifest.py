@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from pipeline.errors import OutputMismatch
+from pipeline.run_records import RUNS_FOLDER
 from pipeline.settings import OUTPUT_FORMAT, fingerprint
 from pipeline.storage import Location
 
@@ -71,7 +72,7 @@ def check_or_create(
     if there is None or restart:
         output.make_folder()
         output.child(MANIFEST_NAME).publish(_encoded(manifest))
-    for folder in (output, *map(output.child, RESULT_FOLDERS)):
+    for folder in (output, *map(output.child, (*RESULT_FOLDERS, RUNS_FOLDER))):
         folder.remove_unfinished()
     return manifest
 

@@ -47,6 +47,7 @@ class Planner:
         self.counter = counter or RememberingCounter()
         self._policy = POLICIES[settings.profile.tokenizer]
         self._cut_at = settings.profile.max_tokens_per_document * self._policy.cut_factor
+        self._splits = settings.long_documents == "max-passage"
         self._needs_anchors = settings.merge == "auto"
         self._scope = settings.score_scope()
 
@@ -69,7 +70,10 @@ class Planner:
             rejects += [Reject(row, "query_too_long") for row in np.flatnonzero(lost_rows).tolist()]
             document_of_row[lost_rows] = NOT_SENT
             units, document_of_row = renumbered(units, document_of_row)
-        cut = units.documents[units.tokens > self._cut_at]
+        # The service cuts what is over the limit and has no safe place to be cut at before.
+        cut = units.tokens > self._cut_at
+        if not self._splits:
+            cut[list(units.own_texts)] = True
         return GroupPlan(
             group=group,
             settings=self.settings,
@@ -78,7 +82,9 @@ class Planner:
             query=query,
             query_tokens=query_tokens,
             query_cut=query != (group.query or ""),
-            num_truncated=int(np.isin(document_of_row, cut).sum()) if len(cut) else 0,
+            num_truncated=int(np.isin(document_of_row, units.documents[cut]).sum())
+            if cut.any()
+            else 0,
             rejects=rejects,
             packing=pack(weights, sizes, limits, anchors=self._needs_anchors),
             scope=xxh3_128_digest(self._scope + (group.query or "").encode()),
@@ -128,7 +134,7 @@ class Planner:
     def _units(self, group: Group, rows: IntArray) -> Units:
         """The units of the documents at `rows`; texts over the per-item limit are cut or split."""
         units = whole_units(group, rows)
-        if self.settings.long_documents == "max-passage":
+        if self._splits:
             max_tokens = self.settings.profile.max_tokens_per_document / self._policy.ratio
             return split_long(units, self.counter, int(max_tokens))
         return cut_long(units, self.counter, self._cut_at)

@@ -14,12 +14,13 @@ import platform
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from pipeline.storage import Location
 
 RUNS_FOLDER = "_runs"
+_NAMED_BY = "%Y%m%dT%H%M%S.%fZ"
 _log = logging.getLogger(__name__)
 
 
@@ -37,8 +38,7 @@ class RunRecord:
     ) -> None:
         self._clock = clock
         started = datetime.fromtimestamp(clock(), UTC)
-        # To the microsecond, since the names are the order of the runs.
-        self.run_id = f"{started:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex[:6]}"
+        self.run_id = f"{_next_moment(output, started)}-{uuid.uuid4().hex[:6]}"
         self._file = output.child(RUNS_FOLDER, f"{self.run_id}.json")
         self.facts: dict[str, Any] = {
             "run_id": self.run_id,
@@ -79,6 +79,26 @@ class RunRecord:
         self.update(state=state, exit_code=exit_code, error=error, ended=ended, **facts)
 
 
+def _next_moment(output: Location, now: datetime) -> str:
+    """The beginning of a record's name; names are the order of the runs, whatever clocks do."""
+    moments = (_moment(name.partition("-")[0]) for name in _names(output))
+    after = [moment + timedelta(microseconds=1) for moment in moments if moment is not None]
+    return f"{max([now, *after]):{_NAMED_BY}}"
+
+
+def _moment(stem: str) -> datetime | None:
+    try:
+        return datetime.strptime(stem, _NAMED_BY).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _names(output: Location) -> list[str]:
+    """The names of the records, oldest first."""
+    names = (info.base_name for info in output.child(RUNS_FOLDER).children())
+    return [name for name in names if name.endswith(".json") and not name.startswith(".")]
+
+
 def read_run_records(output: Location) -> list[dict[str, Any]]:
     """The records of all runs on the output, oldest first; a damaged one is left out.
 
@@ -86,14 +106,14 @@ def read_run_records(output: Location) -> list[dict[str, Any]]:
         OutputFailed: if they are there and cannot be read.
     """
     records = []
-    for info in output.child(RUNS_FOLDER).children():
-        if not info.base_name.endswith(".json") or info.base_name.startswith("."):
-            continue
-        content = output.child(RUNS_FOLDER, info.base_name).read()
+    for name in _names(output):
+        content = output.child(RUNS_FOLDER, name).read()
         try:
-            record = json.loads(content or b"")
-        except ValueError:
-            _log.warning("run_record.damaged name=%s", info.base_name)
-            continue
-        records.append(record)
+            record = dict(json.loads(content or b""))
+        except (ValueError, TypeError):
+            record = None
+        if isinstance(record, dict):
+            records.append(record)
+        else:
+            _log.warning("run_record.damaged name=%s", name)
     return records

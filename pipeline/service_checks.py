@@ -4,28 +4,22 @@ Each check yields what it found; after a failure that makes the others pointless
 All that is sent are the texts of `probe_texts`, a few hundred single words among them.
 """
 
-import asyncio
-import socket
-import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import urlsplit
 
 import numpy as np
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
-from pipeline.client import CONNECT_TIMEOUT_S, RerankClient
-from pipeline.comparability_probe import PROBE, ProbeResult, judge_probe, sending_order
+from pipeline.client import RerankClient
+from pipeline.comparability_probe import ProbeResult, judge_probe, probe_sets, sending_order
 from pipeline.errors import (
     ContentRefused,
-    OutageTooLong,
     Rejected,
     RequestError,
     ServiceEnded,
     TooLarge,
-    shorten,
 )
 from pipeline.findings import Finding, Usage, describe_probe, describe_usage, failed, told
 from pipeline.probe_texts import COMMON, EASY, QUERY
@@ -38,55 +32,6 @@ BEYOND_LIMIT: Final = 200
 CUT_MARGIN: Final = 64
 """Within so many tokens over the limit a run cuts a text."""
 ONE_WORD_QUERY: Final = "rain"
-
-
-async def check_address(url: str) -> Finding:
-    """Whether somebody listens there: name, connection, certificate. Sends nothing."""
-    parts = urlsplit(url)
-    host, is_secure = parts.hostname or "", parts.scheme == "https"
-    try:
-        place = f"{host}:{parts.port or (443 if is_secure else 80)}"
-        connecting = asyncio.open_connection(
-            host,
-            parts.port or (443 if is_secure else 80),
-            ssl=ssl.create_default_context() if is_secure else None,
-        )
-        started = time.perf_counter()
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, writer = await connecting
-        connect_ms = 1_000 * (time.perf_counter() - started)
-        writer.close()
-    except ValueError as error:
-        return _unreachable(f"not a usable address: {error}", "check --url")
-    except ssl.SSLCertVerificationError as error:
-        return _unreachable(
-            f"the certificate of {place} is not trusted: {error.verify_message}",
-            "check --url, and this machine's certificates and clock",
-        )
-    except ssl.SSLError as error:
-        return _unreachable(f"no TLS with {place}: {error.reason}", "check --url")
-    except TimeoutError:
-        return _unreachable(
-            f"{place} does not answer within {CONNECT_TIMEOUT_S:.0f} s",
-            "check the firewall; the job connects directly, by no proxy",
-        )
-    except OSError as error:
-        why = _WHY_UNREACHABLE.get(type(error)) or shorten(str(error), 100)
-        return _unreachable(f"{place}: {why}", "check --url and the network of this machine")
-    secured = ", certificate trusted" if is_secure else ", without TLS"
-    return Finding("address", "ok", f"{place} in {connect_ms:.0f} ms{secured}")
-
-
-_WHY_UNREACHABLE: Final = {
-    socket.gaierror: "the name is not known",
-    ConnectionRefusedError: "connection refused",
-    ConnectionResetError: "connection reset",
-}
-
-
-def _unreachable(what: str, cure: str) -> Finding:
-    error = OutageTooLong("the service cannot be reached", which=what, cure=cure)
-    return Finding("address", "fail", what, cure, error)
 
 
 @dataclass(slots=True)
@@ -112,7 +57,7 @@ class ServiceChecks:
         """Check one thing after the other.
 
         Args:
-            comparability: Whether to send the probe of 3 x 140 documents too.
+            comparability: Whether to send the probe of three requests too.
         """
         checks = [self._answer, self._repeat, self._documents, self._long_document, self._tokens]
         if comparability:
@@ -221,14 +166,15 @@ class ServiceChecks:
         )
 
     async def _comparability(self, name: str) -> Finding:
+        first, second, num_common = probe_sets(self.settings.profile.max_documents)
         answers: list[FloatArray] = []
-        for documents in PROBE:
+        for documents in (first, second, first):
             order = sending_order(documents)
             answer = await self._ask(QUERY, [documents[place] for place in order])
             scores = np.empty(len(documents))
             scores[order] = answer.scores
             answers.append(scores)
-        self.probe = judge_probe(*answers)
+        self.probe = judge_probe(*answers, num_common=num_common)
         return describe_probe(name, self.probe)
 
     async def _ask(self, query: str, texts: Sequence[str], *, calibrates: bool = True) -> Scores:

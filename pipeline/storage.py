@@ -8,21 +8,23 @@ interrupted, so nothing here ever streams out.)
 
 import errno
 import os
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pyarrow import fs
 
+from pipeline.byte_spans import joined_spans
 from pipeline.errors import InputError, OutputFailed, RerankError
+from pipeline.object_stores import connect, explain
 
 _UNFINISHED = ".unfinished"
 _PARALLEL_READS = 8
-_MAX_GAP, _MAX_SPAN = 128 * 1024, 8 * 1024 * 1024  # bytes read in vain; bytes of one read
 _SCHEMES = ("s3://", "gs://", "gcs://", "abfs://", "abfss://", "file://")
 
 
@@ -106,7 +108,7 @@ class Location:
             self.filesystem.open_input_file(self.path) as stream,
         ):
             read_at: Any = stream.read_at  # the stubs forget its offset
-            spans = list(_spans(ranges))
+            spans = list(joined_spans(ranges))
             if self.is_local or len(spans) == 1:
                 blocks = [read_at(size, start) for start, size, _ in spans]
             else:
@@ -130,6 +132,18 @@ class Location:
             else:
                 with self.filesystem.open_output_stream(self.path) as stream:
                     stream.write(content)
+
+    def now(self) -> datetime:
+        """The time by the clock of the place, to the second: a file written beside this one tells.
+
+        Raises:
+            OutputFailed: if nothing can be written there.
+        """
+        probe = self.beside(f"_probe-{uuid.uuid4().hex[:8]}")
+        probe.publish(b"what time is it?")
+        written = probe.modified()
+        probe.remove()
+        return written or datetime.now(UTC)
 
     def remove_unfinished(self, *, before: datetime | None = None) -> None:
         """Remove what killed runs left here half-written; `before` spares the living ones'."""
@@ -162,8 +176,7 @@ class Location:
 def locate(name: str) -> Location:
     """The file or folder that a user calls `name`: a path of this machine or an object store's URI.
 
-    Credentials and addresses of object stores come from their usual environment, which the file
-    systems read by themselves (AWS_*, with AWS_ENDPOINT_URL; AZURE_*; GOOGLE_*).
+    Credentials and endpoints of object stores come from their usual environment, never from here.
 
     Raises:
         InputError: for a URI that no file system understands.
@@ -175,27 +188,10 @@ def locate(name: str) -> Location:
             )
         return Location(fs.LocalFileSystem(), str(Path(name).absolute()), name)
     try:
-        filesystem, path = fs.FileSystem.from_uri(name)
+        filesystem, path = connect(name)
     except (ValueError, OSError) as error:
         raise InputError(f"not a usable address: {error}", which=name) from error
-    return Location(filesystem, path.rstrip("/"), name)
-
-
-def _spans(
-    ranges: Sequence[tuple[int, int]],
-) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Join ranges that lie close together: start, size, and the ranges within."""
-    start, stop, within = 0, 0, list[tuple[int, int]]()
-    for offset, size in sorted(ranges):
-        if within and (offset - stop > _MAX_GAP or offset + size - start > _MAX_SPAN):
-            yield start, stop - start, within
-            within = []
-        if not within:
-            start, stop = offset, offset
-        within.append((offset, size))
-        stop = max(stop, offset + size)
-    if within:
-        yield start, stop - start, within
+    return Location(filesystem, path, name)
 
 
 def _publish_locally(path: Path, content: bytes | memoryview) -> None:
@@ -226,7 +222,10 @@ def sync_folder(path: Path) -> None:
 _CURES = {
     errno.ENOSPC: "free disk space, then run the same command again",
     errno.EDQUOT: "free disk space, then run the same command again",
+    errno.EFBIG: "lift the limit on file sizes (ulimit -f), then run the same command again",
     errno.EACCES: "check who may write there",
+    errno.EPERM: "check who may write there",
+    errno.ENOTDIR: "a file stands where a folder is needed: choose another OUTPUT",
     errno.EROFS: "the file system is read-only",
 }
 
@@ -245,6 +244,7 @@ def told(
     except passing:
         raise
     except OSError as error:
-        cause = error.strerror or str(error)
-        cure = _CURES.get(error.errno or 0)
+        cause, cure = error.strerror, _CURES.get(error.errno or 0)
+        if cause is None or not location.is_local:
+            cause, cure = explain(str(error))
         raise error_class(f"{what}: {cause}", which=location.name, cure=cure) from error

@@ -215,11 +215,23 @@ def test_a_run_record_says_running_until_the_run_ends(tmp_path: Path) -> None:
 
 def test_run_records_come_oldest_first_and_a_damaged_one_is_left_out(tmp_path: Path) -> None:
     folder = locate(str(tmp_path))
-    for moment in (1_800_000_100.0, 1_800_000_000.0):
-        RunRecord(folder, clock=lambda moment=moment: moment, moment=moment)  # type: ignore[misc]
+    for number, moment in enumerate((1_800_000_000.0, 1_800_000_100.0)):
+        RunRecord(folder, clock=lambda moment=moment: moment, number=number)  # type: ignore[misc]
     put(folder, "_runs/2027.json", "_runs/.unfinished")
 
-    assert [r["moment"] for r in read_run_records(folder)] == [1_800_000_000.0, 1_800_000_100.0]
+    assert [record["number"] for record in read_run_records(folder)] == [0, 1]
+
+
+def test_run_records_keep_their_order_when_the_clock_jumps(tmp_path: Path) -> None:
+    folder = locate(str(tmp_path))
+    jumps = (1_800_000_000.0, 4_000_000_000.0, 1_800_000_010.0, 1_700_000_000.0, 1_700_000_001.0)
+    for number, moment in enumerate(jumps):
+        RunRecord(folder, clock=lambda moment=moment: moment, number=number)  # type: ignore[misc]
+
+    records = read_run_records(folder)
+
+    assert [record["number"] for record in records] == [0, 1, 2, 3, 4]
+    assert records[3]["started"].startswith("2023-11-14"), "the times are still the clock's"
 
 
 def test_an_output_without_runs_has_no_records(tmp_path: Path) -> None:

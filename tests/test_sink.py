@@ -247,6 +247,8 @@ def test_the_footer_tells_what_resuming_needs(tmp_path):
         "format": 1, "fingerprint": "f00d", "part": 3, "first_group": 0, "num_groups": 2,
         "first_row": 0, "num_rows": 5, "num_candidates": 3, "num_rejected": 2, "num_skipped": 0,
         "requests": 4, "total_tokens": 14, "merge_status": {"single_request": 2},
+        "groups_bytes": (tmp_path / "out/_groups/part-00003.parquet").stat().st_size,
+        "rejects_bytes": (tmp_path / "out/_rejects/part-00003.parquet").stat().st_size,
     }  # fmt: skip
     assert (written.stop_group, written.stop_row) == (2, 5)
 

@@ -2,9 +2,10 @@
 
 The owner writes the lease anew every 15 s. It has expired when its last write is 60 s old by the
 store's own clock: a probe object written now tells what time it is there, so no two machines'
-clocks are ever compared. Every write is conditional on the version last seen, so of two runs that
-find an expired lease one gets it; an owner that was asleep finds out at its next write. It gives
-up by itself before others may take over.
+clocks are ever compared. The lease of a process of this machine that is gone is free at once.
+Every write is conditional on the version last seen, so of two runs that find an expired lease one
+gets it; an owner that was asleep finds out at its next write. It gives up by itself before others
+may take over.
 
 With the extra `s3` (obstore) the condition is checked by the store. Without it a write is followed
 by reading back after a pause, which leaves a small window.
@@ -21,6 +22,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from pipeline.errors import OutputFailed
+from pipeline.output_lock.process import is_gone
 
 RENEW_S, RETRY_S, GIVE_UP_S, EXPIRE_S = 15.0, 5.0, 45.0, 60.0
 
@@ -116,7 +118,8 @@ class Lease:
             _log.warning("lease.not_released error=%s", failure)
 
     async def _is_free(self, there: Written) -> bool:
-        if _facts(there.content).get("released"):
+        facts = read_owner(there.content)
+        if facts.get("released") or is_gone(facts):
             return True
         age = await self._place.now() - there.modified
         return age.total_seconds() > EXPIRE_S
@@ -127,14 +130,15 @@ class Lease:
         if version is None:
             # An earlier write of ours may have arrived although its answer did not.
             there = await self._place.read()
-            if there is None or _facts(there.content).get("lease") != self._owner["lease"]:
+            if there is None or read_owner(there.content).get("lease") != self._owner["lease"]:
                 return False
             version = await self._place.write(content, there.version)
         self._version = version or self._version
         return version is not None
 
 
-def _facts(content: bytes) -> dict[str, Any]:
+def read_owner(content: bytes) -> dict[str, Any]:
+    """What the owner wrote, by name; nothing if it cannot be understood."""
     try:
         facts = json.loads(content)
     except ValueError:

@@ -10,11 +10,12 @@ import importlib.util
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import OutputFailed
+from pipeline.object_stores import explain
 from pipeline.output_lock.lease import LeaseObject, Written
 from pipeline.storage import Location
 
@@ -71,8 +72,11 @@ class ConditionalObject:
             except (
                 obstore.exceptions.AlreadyExistsError,
                 obstore.exceptions.PreconditionError,
-                obstore.exceptions.NotFoundError,
             ):
+                return None
+            except FileNotFoundError:
+                if expected is None:  # a new object needs nothing but its bucket
+                    raise
                 return None
             version: str = result["e_tag"]
             return version
@@ -99,7 +103,7 @@ class PlainObject:
 
     async def read(self) -> Written | None:
         """What lies there; None if there is nothing."""
-        return await asyncio.to_thread(self._read, self._location)
+        return await asyncio.to_thread(self._read)
 
     async def write(self, content: bytes, expected: str | None) -> str | None:
         """Replace version `expected` (None: nothing); the new one, or None if another stands."""
@@ -114,15 +118,11 @@ class PlainObject:
 
     async def now(self) -> datetime:
         """The time by the store's clock, to the second."""
-        probe = self._location.beside(f"_probe-{uuid.uuid4().hex[:8]}")
-        await asyncio.to_thread(probe.publish, b"what time is it?")
-        written = await asyncio.to_thread(self._read, probe)
-        await asyncio.to_thread(probe.remove)
-        return written.modified if written is not None else datetime.now(UTC)
+        return await asyncio.to_thread(self._location.now)
 
-    def _read(self, location: Location) -> Written | None:
-        content = location.read()
-        modified = location.modified()
+    def _read(self) -> Written | None:
+        content = self._location.read()
+        modified = self._location.modified()
         if content is None or modified is None:
             return None
         return Written(content, hashlib.sha256(content).hexdigest(), modified)
@@ -136,4 +136,6 @@ def _told(location: Location) -> Iterator[None]:
     try:
         yield
     except (obstore.exceptions.BaseError, OSError) as error:
-        raise OutputFailed(f"lock cannot be used: {error}", which=location.name) from error
+        cause, cure = explain(str(error))
+        what = f"lock cannot be written: {cause}"
+        raise OutputFailed(what, which=location.name, cure=cure) from error

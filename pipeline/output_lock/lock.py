@@ -8,18 +8,21 @@ store was out of reach): then the run is cancelled, and ends with `OutputBusy`.
 import asyncio
 import fcntl
 import json
+import logging
 import os
-import platform
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from pipeline.errors import OutputBusy, OutputFailed
-from pipeline.output_lock.lease import Lease
+from pipeline.output_lock.lease import EXPIRE_S, Lease, read_owner
 from pipeline.output_lock.lease_objects import lease_object
+from pipeline.output_lock.process import is_gone, this_process
 from pipeline.storage import Location, told
+
+log = logging.getLogger(__name__)
 
 LOCK_NAME = "_lock"
 LOCAL_POLL_S, REMOTE_POLL_S = 0.25, 5.0
@@ -77,6 +80,11 @@ class OutputLock:
         while not await self._hold.take():
             if waited_s >= self._wait_s:
                 raise self._busy("another run holds this output", await self._hold.holder())
+            if not waited_s:
+                log.warning(
+                    "output.busy waits_up_to_s=%.0f holder=%s",
+                    *(self._wait_s, _told_holder(await self._hold.holder())),
+                )
             pause_s = min(self._poll_s, self._wait_s - waited_s)
             await self._sleep(pause_s)
             waited_s += pause_s
@@ -148,7 +156,7 @@ class FileLock:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.ftruncate(file, 0)
-                os.pwrite(file, json.dumps(_this_run()).encode(), 0)
+                os.pwrite(file, json.dumps(this_process()).encode(), 0)
             except BlockingIOError:
                 os.close(file)
                 return False
@@ -174,15 +182,18 @@ class FileLock:
 
 
 def is_held(output: Location) -> bool:
-    """Whether a process of this machine, or of one that shares the file system, holds the output.
+    """Whether a run holds the output.
 
-    For local outputs. Where the lock is free it is shared for an instant, so ask only about a run
-    that says it is running: then nobody is kept out but the next run, in that instant.
+    Where a local lock is free it is shared for an instant, so ask only about a run that says it is
+    running: then nobody is kept out but the next run, in that instant. On an object store nothing
+    is written, so there the age of another machine's lease is taken by this one's clock.
 
     Raises:
         OutputFailed: if the lock is there and cannot be looked at.
     """
     lock = output.child(LOCK_NAME)
+    if not output.is_local:
+        return _is_leased(lock)
     with told(lock, OutputFailed, "cannot be looked at"):
         try:
             file = os.open(lock.path, os.O_RDONLY)
@@ -197,23 +208,23 @@ def is_held(output: Location) -> bool:
     return False
 
 
+def _is_leased(lock: Location) -> bool:
+    owner, written = read_owner(lock.read() or b""), lock.modified()
+    if written is None or owner.get("released") or is_gone(owner):
+        return False
+    # A clock that is behind the store's makes the age negative; it is no sign of life for ever.
+    return abs((datetime.now(UTC) - written).total_seconds()) < EXPIRE_S
+
+
 def _hold(output: Location) -> Hold:
     if output.is_local:
         return FileLock(output)
-    return Lease(lease_object(output.child(LOCK_NAME)), _this_run())
-
-
-def _this_run() -> dict[str, Any]:
-    return {
-        "host": platform.node(),
-        "pid": os.getpid(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    return Lease(lease_object(output.child(LOCK_NAME)), this_process())
 
 
 def _told_holder(holder: bytes) -> str:
+    facts = read_owner(holder)
     try:
-        facts = json.loads(holder)
         return f"process {facts['pid']} on {facts['host']}, since {facts['since']}"
-    except (ValueError, KeyError, TypeError):
+    except KeyError:
         return "an unknown owner"

@@ -3,12 +3,15 @@
 New segments are published whole before the old ones are removed, so a crash at any step leaves
 every answer in the store, at worst twice, and the next compaction drops the second copy. Only
 segments that no run writes any more are touched: closed ones, and those of dead runs that nobody
-has touched for a day (a living run closes its segment after an hour).
+has touched for a day (a living run closes its segment after an hour). Since a machine's clock may
+jump, that day is also proved: a local file must be unlocked, and the store's own clock is asked.
 """
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -86,8 +89,29 @@ def prune(folder: Location, unused_for_days: float, clock: Callable[[], float]) 
 def _finished(folder: Location, now: float) -> Iterator[Segment]:
     for segment in iter_segments(folder):
         modified = segment.modified.timestamp() if segment.modified else now
-        if segment.closed or now - modified > ABANDONED_AFTER_S:
+        if segment.closed or (now - modified > ABANDONED_AFTER_S and _has_no_writer(segment)):
             yield segment
+
+
+def _has_no_writer(segment: Segment) -> bool:
+    """Whether an old segment is old by more than this machine's clock."""
+    location, modified = segment.location, segment.modified
+    if not location.is_local:
+        age = location.now() - modified if modified is not None else timedelta()
+        return age.total_seconds() > ABANDONED_AFTER_S
+    try:
+        file = os.open(location.path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks: the day alone must do
+    finally:
+        os.close(file)
+    return True
 
 
 def _replace(

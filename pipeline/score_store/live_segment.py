@@ -1,10 +1,13 @@
 """The segments that a run writes: one at a time, closed when it is full, old, or at the end.
 
 Locally bytes are appended, so they outlive the process from the moment of the write; the disk has
-them for certain once the segment is closed. An object cannot be appended to: there the segment is
-put anew with each batch, always complete and never shorter than before.
+them for certain once the segment is closed. The file is locked as long as its writer lives. An
+object cannot be appended to: there the segment is put anew with each batch, always complete and
+never shorter than before.
 """
 
+import contextlib
+import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -53,7 +56,9 @@ class LiveSegments:
         return [(Place(current.name, facts.offset, facts.size), facts) for facts in written]
 
     def _open(self, now: float) -> "_Current":
-        if self._current is not None and not 0 <= now - self._current.began <= MAX_AGE_S:
+        if self._current is not None and self._current.file.is_gone():
+            self.abandon()
+        elif self._current is not None and not 0 <= now - self._current.began <= MAX_AGE_S:
             self.seal()
         self._current = self._current or _Current(self._folder, now)
         return self._current
@@ -114,6 +119,7 @@ def _batches(answers: Sequence[Answer]) -> Iterator[Sequence[Answer]]:
 
 class _File(Protocol):
     def append(self, content: bytes) -> None: ...
+    def is_gone(self) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -125,6 +131,8 @@ class _AppendedFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             self._file: int | None = os.open(path, flags, 0o644)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def append(self, content: bytes) -> None:
         assert self._file is not None
@@ -132,6 +140,10 @@ class _AppendedFile:
         with told(self._location, OutputFailed, "cannot be written"):
             while rest:
                 rest = rest[os.write(self._file, rest) :]
+
+    def is_gone(self) -> bool:
+        """Whether somebody has removed the file, and what is appended would be lost."""
+        return self._file is not None and not os.fstat(self._file).st_nlink
 
     def close(self) -> None:
         if self._file is None:
@@ -153,6 +165,10 @@ class _RepeatedObject:
     def append(self, content: bytes) -> None:
         self._content += content
         self._location.publish(bytes(self._content))
+
+    def is_gone(self) -> bool:
+        """What is put is complete, whatever was there."""
+        return False
 
     def close(self) -> None:
         """Nothing to do: each put was complete."""

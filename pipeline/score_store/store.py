@@ -6,12 +6,11 @@ opened the store and what it saves itself.
 """
 
 import asyncio
+import logging
 import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -24,21 +23,10 @@ from pipeline.score_store.group_commit import GroupCommit
 from pipeline.score_store.key_index import KeyIndex, Place
 from pipeline.score_store.rows import Answer, PrefixArray, prefixes
 from pipeline.score_store.segments import BatchFacts, iter_segments, read_batches
-from pipeline.score_store.uses import note_uses, read_uses
+from pipeline.score_store.uses import note_uses
 from pipeline.storage import Location
 
-
-@dataclass(frozen=True, slots=True)
-class StoreInfo:
-    """What a store holds; an answer kept twice counts twice until compaction drops one."""
-
-    requests: int
-    documents: int
-    size_bytes: int
-    segments: int
-    oldest: datetime | None
-    newest: datetime | None
-    last_used: datetime | None
+_log = logging.getLogger(__name__)
 
 
 class ScoreStore:
@@ -67,6 +55,7 @@ class ScoreStore:
         self._linger_s = linger_s
         self._scope = xxhash.xxh3_64_intdigest(scope)
         self._used = array("Q")
+        self._damaged: set[str] = set()
 
     async def __aenter__(self) -> Self:
         """Read where the stored answers lie.
@@ -127,6 +116,7 @@ class ScoreStore:
         places = self._index.find(wanted)
         if places:
             found |= await self._read_again(places, stored, wanted)
+            self._tell_damage(places, stored, found)
         if found:
             self._used.frombytes(prefixes(b"".join(found)).tobytes())
         return found
@@ -185,6 +175,20 @@ class ScoreStore:
                 index.add(segment.place(facts), prefixes(facts.keys))
         return index
 
+    def _tell_damage(
+        self, places: dict[Place, list[int]], keys: Sequence[bytes], found: dict[bytes, Scores]
+    ) -> None:
+        """Warn, once for each segment, of answers that are there and cannot be read any more."""
+        for place, positions in places.items():
+            lost = sum(keys[position] not in found for position in positions)
+            if lost and place.segment not in self._damaged:
+                self._damaged.add(place.segment)
+                _log.warning(
+                    "score_store.damaged segment=%s answers=%d or more; they are asked for again",
+                    self._folder.child(place.segment).name,
+                    lost,
+                )
+
     def _read(
         self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: PrefixArray
     ) -> dict[bytes, Scores]:
@@ -200,36 +204,3 @@ class ScoreStore:
                     found |= rows.find(wanted[places[place]])
         # Another key may share its first half with a wanted one.
         return {key: found[key] for key in keys if key in found}
-
-
-def info(folder: Location) -> StoreInfo:
-    """What the store holds.
-
-    Raises:
-        OutputFailed: if the store is there and cannot be read.
-    """
-    segments = list(iter_segments(folder))
-    batches = [facts for segment in segments for facts in segment.batches]
-    _, used_at_us = read_uses(folder)
-    return StoreInfo(
-        requests=sum(facts.num_requests for facts in batches),
-        documents=sum(facts.documents for facts in batches),
-        size_bytes=sum(segment.size_bytes for segment in segments),
-        segments=len(segments),
-        oldest=_moment(min((facts.oldest_us for facts in batches), default=None)),
-        newest=_moment(max((facts.newest_us for facts in batches), default=None)),
-        last_used=_moment(max(used_at_us.tolist(), default=None)),
-    )
-
-
-def prune(folder: Location, unused_for_days: float, clock: Callable[[], float] = time.time) -> int:
-    """Drop the answers that were neither saved nor used in the last days; how many were dropped.
-
-    Raises:
-        OutputFailed: if the store cannot be read or written; nothing is lost.
-    """
-    return compaction.prune(folder, unused_for_days, clock)
-
-
-def _moment(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1e6, UTC)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,8 +14,8 @@ from pipeline.sink.part_info import (
     METADATA_KEY,
     REJECTS_FOLDER,
     PartInfo,
-    part_indices,
     part_name,
+    part_sizes,
     read_part_infos,
 )
 from pipeline.sink.tables import make_tables
@@ -69,14 +70,17 @@ class Sink:
         Raises:
             OutputFailed: if a file cannot be written; the part is then absent.
         """
-        info = _describe(index, rankings, self._fingerprint)
         tables = make_tables(rankings, self._schema, top_n=self._top_n)
+        info = _describe(index, rankings, self._fingerprint)
+        groups_file = _encode(tables.groups)
+        rejects_file = _encode(tables.rejects) if info.has_rejects else memoryview(b"")
+        info = replace(info, groups_bytes=len(groups_file), rejects_bytes=len(rejects_file))
         part, groups, rejects = self._files(index)
         self._success.remove()
         part.remove()
-        groups.publish(_encode(tables.groups))
-        if info.has_rejects:
-            rejects.publish(_encode(tables.rejects))
+        groups.publish(groups_file)
+        if rejects_file:
+            rejects.publish(rejects_file)
         else:
             rejects.remove()
         part.publish(_encode(tables.part.replace_schema_metadata({METADATA_KEY: info.to_json()})))
@@ -102,7 +106,7 @@ class Sink:
             self._output.child(REJECTS_FOLDER),
         )
         for folder in folders:
-            for index in part_indices(folder):
+            for index in part_sizes(folder):
                 if index >= max(num_parts, 1):
                     folder.child(part_name(index)).remove()
         if complete:

@@ -33,6 +33,8 @@ class PartInfo:
         num_rows: Rows of the input that it covers, dropped repeats included.
         num_candidates: Candidates ranked; the part has fewer rows where top-n cuts.
         merge_status: Groups by how their scores were joined.
+        groups_bytes: Size of its file in `_groups`.
+        rejects_bytes: Size of its file in `_rejects`; 0 where there is none.
     """
 
     index: int
@@ -47,6 +49,8 @@ class PartInfo:
     requests: int = 0
     total_tokens: int = 0
     merge_status: Mapping[str, int] = field(default_factory=dict)
+    groups_bytes: int = 0
+    rejects_bytes: int = 0
 
     @property
     def stop_group(self) -> int:
@@ -87,21 +91,21 @@ def part_name(index: int) -> str:
     return f"part-{index:05d}.parquet"
 
 
-def part_indices(folder: Location) -> set[int]:
-    """The parts for which there is a file in a folder."""
-    names = (_PART_NAME.fullmatch(info.base_name) for info in folder.children())
-    return {int(match[1]) for match in names if match}
+def part_sizes(folder: Location) -> dict[int, int]:
+    """The parts for which there is a file in a folder, by index in ascending order; bytes."""
+    infos = ((_PART_NAME.fullmatch(info.base_name), info.size) for info in folder.children())
+    return dict(sorted((int(match[1]), size) for match, size in infos if match))
 
 
 def read_part_infos(output: Location, fingerprint: str) -> dict[int, PartInfo]:
     """The parts that are committed, by index in ascending order.
 
-    A part of another fingerprint, an unreadable one, and one whose groups or rejects are gone
-    counts as absent: it will be written again.
+    A part of another fingerprint, an unreadable one, and one whose groups or rejects are gone, cut
+    short or of another part counts as absent: it will be written again.
     """
-    indices = sorted(part_indices(output))
-    groups = part_indices(output.child(GROUPS_FOLDER))
-    rejects = part_indices(output.child(REJECTS_FOLDER))
+    indices = list(part_sizes(output))
+    groups = part_sizes(output.child(GROUPS_FOLDER))
+    rejects = part_sizes(output.child(REJECTS_FOLDER))
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
         infos = threads.map(lambda index: _read_info(output.child(part_name(index))), indices)
         return {
@@ -110,8 +114,8 @@ def read_part_infos(output: Location, fingerprint: str) -> dict[int, PartInfo]:
             if info is not None
             and info.index == index
             and info.fingerprint == fingerprint
-            and index in groups
-            and (index in rejects or not info.has_rejects)
+            and groups.get(index) == info.groups_bytes
+            and rejects.get(index, 0) == info.rejects_bytes
         }
 
 

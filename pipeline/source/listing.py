@@ -75,7 +75,8 @@ def list_input(name: str) -> InputListing:
     with readable(base):
         found = _find(base, pattern)
     if found is None:
-        raise InputError("no such file or folder", which=name, cure="check the input's name")
+        what = "no such file or folder" if base.is_local else "no such object, prefix or bucket"
+        raise InputError(what, which=name, cure="check the input's name")
     if not found:
         raise InputError(
             "no Parquet files",

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import InputError, shorten
+from pipeline.object_stores import explain
 from pipeline.storage import Location
 
 _LOCAL_BUFFER_BYTES = 1 << 20
@@ -54,11 +55,14 @@ def readable(location: Location) -> Iterator[None]:
         # The Parquet reader reports damage as an OSError too, then without a number.
         if error.errno is None and location.is_local:
             raise _damaged(location, error) from error
+        cause, cure = error.strerror, None
+        if cause is None or not location.is_local:
+            cause, cure = explain(str(error))
         raise InputError(
             "cannot be read",
             which=location.name,
-            found=shorten(error.strerror or str(error), 120),
-            cure="check that it is there, whole, and who may read it",
+            found=shorten(cause, 120),
+            cure=cure or "check that it is there, whole, and who may read it",
         ) from error
     except pa.ArrowException as error:
         raise _damaged(location, error) from error

@@ -186,7 +186,7 @@ NEVER_COMPARABLE = {"comparable": (0, 0)}
 LOSSLESS = {
     "comparable": (0.97, 1),
     "extra_requests": (0, 0.03),
-    "extra_tokens": (0, 0.01),
+    "extra_tokens": (0, 0.012),  # .01 for longer texts: here the query is a third of every pair
     "tau_loss": (-ANY, 0.002),
     "ndcg10_loss": (-ANY, 0.002),
     "ndcg100_loss": (-ANY, 0.002),
@@ -235,9 +235,9 @@ CASES = [
         controls_fail=CONTROL,
     ),
     Case("none, no noise", EXACT | {"comparable": (1, 1), "extra_requests": (0, 0)}, "none"),
-    Case("affine, no noise", EXACT | NEVER_COMPARABLE, "affine", controls_fail=CONTROL),
-    Case("monotone, no noise", EXACT | NEVER_COMPARABLE, "monotone", controls_fail=CONTROL),
-    Case("softmax, no noise", EXACT | NEVER_COMPARABLE, "softmax", controls_fail=CONTROL),
+    Case("affine, no noise", EXACT | NEVER_COMPARABLE, "affine"),
+    Case("monotone, no noise", EXACT | NEVER_COMPARABLE, "monotone"),
+    Case("softmax, no noise", EXACT | NEVER_COMPARABLE, "softmax"),
     Case("minmax, no noise", EXACT | NEVER_COMPARABLE, "minmax"),
     Case("zscore, no noise", EXACT | NEVER_COMPARABLE, "zscore"),
 ]

@@ -1,0 +1,119 @@
+"""The file systems of object stores: their addresses, their credentials, and our patience.
+
+Credentials come from the stores' usual environment. S3's and Google's are read by their SDKs
+(AWS_*, with AWS_ENDPOINT_URL; GOOGLE_*); Azure's SDK reads none but those of its identities, so an
+account's name, key and endpoint are read here (AZURE_STORAGE_*), as obstore reads them too.
+
+The SDKs' own patience would hold a run for minutes at an address that takes connections and never
+answers, so it is bounded here: an endpoint that refuses is given up after 6 s, one that is silent
+after 45 s.
+"""
+
+import os
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from pyarrow import fs
+
+CONNECT_S, SILENCE_S, ATTEMPTS = 5.0, 8.0, 5
+"""Seconds to connect, seconds without a byte, attempts of one call."""
+
+_AZURE = ("abfs", "abfss")
+_AZURE_HOST = re.compile(r"([^.]+)(\.(?:dfs|blob)\..+)")
+
+
+def connect(uri: str) -> tuple[fs.FileSystem, str]:
+    """The file system that a URI names, and the path in it; sends next to nothing.
+
+    Raises:
+        ValueError, OSError: for a URI that cannot be used.
+    """
+    address = urlsplit(uri)
+    if address.scheme in _AZURE and not address.query and ":" not in address.netloc:
+        return _azure(address.netloc, address.path)
+    # The Google SDK knows its bucket as `gs` alone in some versions, as do other tools.
+    filesystem, path = fs.FileSystem.from_uri(uri.replace("gcs://", "gs://", 1))
+    if isinstance(filesystem, fs.S3FileSystem):
+        filesystem = _patient(filesystem)
+    return filesystem, path.rstrip("/")
+
+
+def _patient(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
+    """The same file system with our time-outs, and one PUT for what fits in one.
+
+    An address cannot say these, and the environment's endpoint is read for addresses alone; so
+    this takes the options as pyarrow itself copies them to another process.
+    """
+    remade: Any = filesystem.__reduce__()
+    options = remade[1][0] | {
+        "region": filesystem.region,
+        "proxy_options": None,
+        "connect_timeout": CONNECT_S,
+        "request_timeout": SILENCE_S,
+        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        "allow_delayed_open": True,
+    }
+    return fs.S3FileSystem(**options)
+
+
+def _azure(netloc: str, path: str) -> tuple[fs.FileSystem, str]:
+    """`abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/...`, or `abfs://CONTAINER/...`."""
+    container, _, host = netloc.rpartition("@") if "@" in netloc else (netloc, "", "")
+    match = _AZURE_HOST.fullmatch(host)
+    if host and not match:
+        raise ValueError("expected abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH")
+    account = match[1] if match else _variable("AZURE_STORAGE_ACCOUNT_NAME")
+    if not account:
+        raise ValueError("the account is missing; export AZURE_STORAGE_ACCOUNT_NAME")
+    options: dict[str, Any] = {
+        "account_key": _variable("AZURE_STORAGE_ACCOUNT_KEY"),
+        "sas_token": _variable("AZURE_STORAGE_SAS_TOKEN"),
+    }
+    endpoint = urlsplit(_variable("AZURE_STORAGE_ENDPOINT") or "")
+    if endpoint.netloc:
+        for kind in ("blob", "dfs"):
+            options[f"{kind}_storage_authority"] = endpoint.netloc
+            options[f"{kind}_storage_scheme"] = endpoint.scheme
+    given = {name: value for name, value in options.items() if value is not None}
+    return fs.AzureFileSystem(account, **given), f"{container}{path}".rstrip("/")
+
+
+def _variable(name: str) -> str | None:
+    return os.environ.get(name)  # noqa: TID251  # as the other stores' SDKs do
+
+
+_S3_ERROR = re.compile(r"AWS Error (\w+) during (\w+) operation: (.*)", re.DOTALL)
+_XML_ERROR = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
+_NOISE = re.compile(r"^curlCode: \d+, | \(Request ID: .*|; Details: .*|\nRequestId:.*|No response body\.", re.DOTALL)
+_ADDRESS_CURE = "check the network and the store's address (AWS_ENDPOINT_URL)"
+_RIGHTS_CURE = "check the store's key (AWS_ACCESS_KEY_ID) and what it may do"
+_CURES = {
+    "NETWORK_CONNECTION": _ADDRESS_CURE,
+    "ACCESS_DENIED": _RIGHTS_CURE,
+    "INVALID_ACCESS_KEY_ID": _RIGHTS_CURE,
+    "SIGNATURE_DOES_NOT_MATCH": _RIGHTS_CURE,
+    "NO_SUCH_BUCKET": "create the bucket, or check its name",
+    "AccessDenied": _RIGHTS_CURE,
+    "InvalidAccessKeyId": _RIGHTS_CURE,
+    "SignatureDoesNotMatch": _RIGHTS_CURE,
+    "NoSuchBucket": "create the bucket, or check its name",
+}
+
+
+def explain(message: str) -> tuple[str, str | None]:
+    """What a store's error says, without the noise around it, and the cure if there is a known one.
+
+    Both pyarrow's and obstore's errors are told in their messages alone.
+    """
+    if found := _S3_ERROR.search(message):
+        code, operation, said = found.groups()
+        said = _NOISE.sub("", said).strip().rstrip(".")
+        told = f"{said} ({code} in {operation})" if said else f"{code} in {operation}"
+        return told, _CURES.get(code)
+    if found := _XML_ERROR.search(message):
+        code, said = found.groups()
+        return f"{said.strip().rstrip('.')} ({code})", _CURES.get(code)
+    if "error sending request" in message:  # obstore's words for an endpoint out of reach
+        return "the store is out of reach", _ADDRESS_CURE
+    return _NOISE.sub("", message).strip(), None

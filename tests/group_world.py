@@ -1,0 +1,141 @@
+"""Groups of candidates, settings with small limits, and a service that scores single texts."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from xxhash import xxh3_64_intdigest
+
+from pipeline.errors import ContentRefused, RequestError, TooLarge
+from pipeline.measuring import measure_texts
+from pipeline.models import PROFILES, ModelProfile
+from pipeline.planner import Planner
+from pipeline.providers import PROVIDERS
+from pipeline.records import Group, Request, Scores
+from pipeline.remembered_counts import RememberingCounter
+from pipeline.settings import RunSettings
+
+COUNTER = RememberingCounter()
+
+
+def tokens(text: str) -> int:
+    """Exact Qwen tokens."""
+    return COUNTER.count(text)
+
+
+def make_settings(model: str = "qwen3-rerank", **how: Any) -> RunSettings:
+    """Settings; those of a model profile may stand among them."""
+    profile = PROFILES[model]
+    limits = {name: how.pop(name) for name in tuple(how) if name in ModelProfile.__slots__}
+    return RunSettings(
+        provider=PROVIDERS["dashscope"],
+        profile=replace(profile, **limits),
+        url="http://service.invalid",
+        **how,
+    )
+
+
+def make_planner(**how: Any) -> Planner:
+    """A planner whose counter all tests share."""
+    return Planner(make_settings(**how), COUNTER)
+
+
+def make_group(
+    texts: Sequence[str | None],
+    *,
+    query: str | None = "what is it",
+    ranks: Sequence[int] | None = None,
+    before: Sequence[str | None] = (),
+) -> Group:
+    """A group; `before` are texts of an earlier group in the same memory."""
+    shared = pa.array([*before, *texts], pa.large_string())
+    measures = measure_texts(shared, COUNTER)
+    rank = np.array(range(1, 1 + len(texts)) if ranks is None else ranks, np.int32)
+    return Group(
+        index=0,
+        first_row=0,
+        query_id="q",
+        query=query,
+        texts=shared.slice(len(before)),
+        first_stage_rank=rank,
+        rows=pa.table({"doc_id": [f"d{row}" for row in range(len(texts))]}),
+        measures=measures.slice(len(before), len(shared)),
+    )
+
+
+def relevance(query: str, text: str) -> float:
+    """A number in (0, 1) that is a function of the two texts."""
+    return (xxh3_64_intdigest(f"{query}\n{text}".encode()) % 999_983 + 1) / 999_985
+
+
+@dataclass
+class FakeService:
+    """Scores each text by itself, within limits that it does not tell.
+
+    Attributes:
+        score: Query and text to their score.
+        distort: What becomes of the scores of one request.
+        refuses: Texts that it refuses.
+        failure: The error that a request gets instead of an answer.
+        max_tokens: Of a request, by the formula.
+        max_pair_tokens: Of the query with one document.
+        tells_usage: Whether it says what it counted.
+        calls: The documents of each request, in order.
+        refused: How many of them were refused.
+    """
+
+    score: Callable[[str, str], float] = relevance
+    distort: Callable[[np.ndarray], np.ndarray] = lambda scores: scores
+    refuses: Callable[[str], bool] = lambda text: False
+    failure: Callable[[Request], Exception | None] = lambda request: None
+    max_documents: float = math.inf
+    max_tokens: float = math.inf
+    max_pair_tokens: float = math.inf
+    max_bytes: float = math.inf
+    tells_usage: bool = True
+    calls: list[list[str]] = field(default_factory=list)
+    refused: int = 0
+
+    async def ask(self, request: Request) -> Scores:
+        self.calls.append(request.documents)
+        error = self._error(request)
+        if error is not None:
+            self.refused += 1
+            raise error
+        scores = np.array([self.score(request.query, text) for text in request.documents])
+        usage = self.usage(request) if self.tells_usage else None
+        return Scores(self.distort(scores), usage)
+
+    def usage(self, request: Request) -> int:
+        return sum(self._pairs(request))
+
+    def _pairs(self, request: Request) -> list[int]:
+        return [tokens(request.query) + tokens(text) for text in request.documents]
+
+    def _error(self, request: Request) -> Exception | None:
+        failure = self.failure(request)
+        if failure is not None:
+            return failure
+        limits: list[tuple[float, float]] = [(request.num_documents, self.max_documents)]
+        if self.max_tokens < math.inf or self.max_pair_tokens < math.inf:
+            limits += [
+                (self.usage(request), self.max_tokens),
+                (max(self._pairs(request)), self.max_pair_tokens),
+            ]
+        if self.max_bytes < math.inf:
+            body = orjson.dumps((request.query, request.documents))
+            limits.append((len(body), self.max_bytes))
+        if any(found > most for found, most in limits):
+            return TooLarge("too_large", f"request {len(self.calls)} is too large")
+        if any(self.refuses(text) for text in (request.query, *request.documents)):
+            return ContentRefused("inspection", f"request {len(self.calls)} is refused")
+        return None
+
+
+def failing(error: RequestError, *, holding: str) -> Callable[[Request], Exception | None]:
+    """Requests that hold a document fail."""
+    return lambda request: error if holding in request.documents else None

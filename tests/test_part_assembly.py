@@ -1,0 +1,39 @@
+import asyncio
+from dataclasses import replace
+
+from group_world import make_group
+from tables import rank_by
+
+from pipeline.part_assembly import OpenPart, PartAssembly
+from pipeline.records import Ranking
+
+
+def ranking(index: int) -> Ranking:
+    return rank_by(replace(make_group(["text"]), index=index), [0.5])
+
+
+def test_a_part_is_whole_when_all_of_its_groups_are_read_and_ranked():
+    part = OpenPart(0)
+    part.num_started = 2
+    part.rankings[7] = ranking(7)
+    assert not part.is_whole
+    part.rankings[6] = ranking(6)
+    assert not part.is_whole
+    part.is_read = True
+
+    assert part.is_whole
+    assert [one.group.index for one in part.in_order()] == [6, 7]
+
+
+async def test_another_part_is_opened_only_while_few_candidates_wait():
+    assembly = PartAssembly(max_candidates=10)
+    first, second = await assembly.open(0), await assembly.open(1)
+    first.num_candidates, second.num_candidates = 4, 6
+
+    third = asyncio.create_task(assembly.open(2))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert not third.done()
+    assembly.close(second)
+
+    assert (await third).index == 2
