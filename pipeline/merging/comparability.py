@@ -24,8 +24,8 @@ MIN_FREEDOM: Final = 3
 """Degrees of freedom from which the F-test can tell."""
 MIN_REPEATS: Final = 2
 """Anchor scores beside the first of each anchor from which exact repetition is no accident."""
-EXACT: Final = 1e-12
-"""Weighted squared distance of scores that are the same number."""
+NEGLIGIBLE: Final = 1e-4
+"""Weighted squared distance of scores .001 logit apart: no service is meant to repeat closer."""
 STEPS: Final = 40
 
 
@@ -86,13 +86,14 @@ def compare(first: FirstRound, scale: LogitScale) -> Comparability:
     spread = float((weight * about_mean**2).sum())
     unexplained = float((weight * about_line**2).sum())
     explained = max(spread - unexplained, 0.0)
-    f_ratio = (explained / parameters) / max(unexplained / freedom, 1e-9)
+    f_ratio = (explained / parameters) / max(unexplained / freedom, NEGLIGIBLE)
+    repeating = repeats >= MIN_REPEATS and spread < NEGLIGIBLE * repeats
     if freedom >= MIN_FREEDOM:
         p_lines = float(fdtrc(parameters, freedom, f_ratio))
     else:
         # Too few scores for the test, as with small requests; but where every anchor repeats its
-        # score to the last digit, no line can do better than the means.
-        p_lines = float(repeats >= MIN_REPEATS and spread < EXACT * repeats)
+        # score, no line can do better than the means.
+        p_lines = float(repeating)
     rounding = 1 / np.where(cells, weight, np.inf) - NOISE**2
     tolerated = float((about_mean**2 / (TOLERATED_NOISE**2 + rounding)).sum())
     return Comparability(
@@ -100,6 +101,7 @@ def compare(first: FirstRound, scale: LogitScale) -> Comparability:
         p_noise=float(chdtrc(max(repeats, 1), tolerated)),
         rms_before=math.sqrt(float((about_mean**2).sum()) / max(repeats, 1)),
         rms_after=math.sqrt(float((about_line**2).sum()) / freedom),
-        fingerprint=first.fingerprint,
+        # Extremes that agree by chance move no anchor, so anchors that repeat refute it.
+        fingerprint=first.fingerprint and not repeating,
         every_request_measured=bool(cells.any(axis=0).all()),
     )

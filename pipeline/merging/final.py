@@ -135,7 +135,7 @@ def settle_head(
 ) -> Merged | FinalRequest:
     """Ask for the best documents and their witnesses, as many as fit one request.
 
-    Where not even the witnesses fit, the linked order stands as it is, with nothing certified.
+    Where not even the witnesses fit, the linked order stands as it is, `unstable`.
     """
     standing = Standing(packing, first, comparability, link, min(depth, len(link.order)))
     most = min(_with_margin(standing.depth, link.model), packing.limits.max_documents)
