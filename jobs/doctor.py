@@ -14,12 +14,12 @@ from jobs.options import config_option, read_api_key
 from jobs.output import emit_json, json_option
 from pipeline.counters import Counters
 from pipeline.errors import SettingsError
-from pipeline.findings import Finding
+from pipeline.probe.findings import Finding
 from pipeline.providers import EMULATOR_PATH, PROVIDERS, find_provider
 from pipeline.settings import Pace, RunSettings
 
 if TYPE_CHECKING:
-    from pipeline.comparability_probe import ProbeResult
+    from pipeline.probe.comparability import ProbeResult
 
 MAX_COST_USD = 0.05
 """All checks together take some 20,000 tokens; a dearer service is not asked that much."""
@@ -123,9 +123,9 @@ async def _examine(
 async def _findings(
     options: dict[str, Any], url: str | None, report: Report, *, comparability: bool
 ) -> AsyncIterator[Finding]:
-    from pipeline.address_check import check_address
+    from pipeline.probe.address import check_address
     from pipeline.client import RerankClient
-    from pipeline.service_checks import ServiceChecks
+    from pipeline.probe.service import ServiceChecks
     from pipeline.throttle import Throttle
     from pipeline.tokens import TokenCounter
 

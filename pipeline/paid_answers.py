@@ -1,14 +1,21 @@
 """Where a request's scores come from: the store if it was paid for before, else the service."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Sequence
+from typing import TypeAlias
 
 from pipeline.client import RerankClient
 from pipeline.records import Request, Scores
 from pipeline.score_store import ScoreStore
 
+Known: TypeAlias = dict[bytes, Scores | None]
+"""What was looked up for the first requests of some groups; None where the store has nothing."""
+
 
 class PaidAnswers:
     """Asks the store first, and saves what the service answers.
+
+    Groups of the same query and documents make the same request, which is paid once.
 
     Attributes:
         reused: Answers that the store had.
@@ -17,31 +24,42 @@ class PaidAnswers:
     def __init__(self, store: ScoreStore, client: RerankClient) -> None:
         self._store = store
         self._client = client
+        self._asked: dict[bytes, asyncio.Event] = {}
         self.reused = 0
 
-    async def look_up(self, keys: Sequence[bytes]) -> Mapping[bytes, Scores | None]:
-        """What the store has for the first requests of some groups; None where it has nothing."""
+    async def look_up(self, keys: Sequence[bytes]) -> Known:
+        """What the store has for these requests."""
         found = await self._store.look_up(keys)
         return {key: found.get(key) for key in keys}
 
-    async def ask(self, request: Request, known: Mapping[bytes, Scores | None]) -> Scores:
+    async def ask(self, request: Request, known: Known) -> Scores:
         """The scores of a request.
 
         Args:
             request: What is asked.
-            known: What was looked up already.
+            known: What was looked up already; takes up what is answered.
 
         Raises:
             RequestError: if the service gives no scores for this request.
             RerankError: if the job must end; see `RerankClient.score`.
         """
-        if request.key in known:
-            scores = known[request.key]
-        else:
-            scores = (await self._store.look_up([request.key])).get(request.key)
+        key = request.key
+        twin = self._asked.get(key)
+        while twin is not None:
+            await twin.wait()
+            known.pop(key, None)  # whoever looked it up did so before the twin was answered
+            twin = self._asked.get(key)
+        scores = known[key] if key in known else (await self._store.look_up([key])).get(key)
         if scores is not None and len(scores.scores) == request.num_documents:
             self.reused += 1
             return scores
-        scores = await self._client.score(request)
-        await self._store.save(request, scores)
+        answered = self._asked[key] = asyncio.Event()
+        try:
+            scores = await self._client.score(request)
+            await self._store.save(request, scores)
+        finally:
+            del self._asked[key]
+            answered.set()
+        if key in known:
+            known[key] = scores
         return scores

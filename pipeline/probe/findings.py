@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.comparability_probe import ProbeResult
+from pipeline.probe.comparability import ProbeResult
 from pipeline.errors import BadAnswer, RequestError, RerankError, ServiceEnded, ServiceRefused
 from pipeline.models import ModelProfile
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pipeline.client import CONNECT_TIMEOUT_S
 from pipeline.errors import OutageTooLong, shorten
-from pipeline.findings import Finding
+from pipeline.probe.findings import Finding
 
 _WHY_UNREACHABLE: Final = {
     socket.gaierror: "the name is not known",

@@ -18,7 +18,7 @@ from pipeline.merging.answers import gather
 from pipeline.merging.comparability import ALPHA, compare
 from pipeline.merging.logit import FINEST_QUANTUM, LogitScale
 from pipeline.packing import Packing, RequestLimits
-from pipeline.probe_texts import COMMON, EASY, STRONG
+from pipeline.probe.texts import COMMON, EASY, STRONG
 from pipeline.records import FloatArray
 
 MOST_DOCUMENTS: Final = len(COMMON) + len(EASY)
