@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from tables import write
 
 from jobs.cli import main
@@ -28,6 +29,7 @@ from pipeline.providers import EMULATOR_PATH
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "sample_data"
 HOSTILE = ROOT.parent / "shared" / "data" / "hostile"
+needs_hostile = pytest.mark.skipif(not HOSTILE.exists(), reason="the shared data is not here")
 TIMEOUT_S = 60.0
 KEY = "sk-a-key-that-nobody-may-see"
 RESULTS = ("part-*.parquet", "_groups/*.parquet", "_rejects/*.parquet")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
-from real_runs import ROOT, environment, rerank
+from real_runs import ROOT, SAMPLE, environment, rerank
 
 from jobs import cli, logs
 from jobs.cli import main
@@ -83,6 +83,16 @@ def settings_from(*arguments: str) -> RunSettings:
         (
             ["run", "a", "b", *OFFLINE, "--column", "query"],
             "--column: cannot be used (found query, expected NAME=SOURCE, each NAME once)",
+        ),
+        (
+            ["run", "a", "foo://b", *OFFLINE],
+            "OUTPUT: unknown kind of address (found foo://b, expected a path, s3://, gs:// or"
+            " abfs://)",
+        ),
+        (
+            ["run", "a", "b", *OFFLINE, "--score-store", "foo://b"],
+            "--score-store: unknown kind of address (found foo://b, expected a path, s3://, gs://"
+            " or abfs://)",
         ),
         (
             ["run", "a", "b", *OFFLINE[:2], "--url", "ftp://x"],
@@ -335,3 +345,13 @@ def test_a_missing_key_is_named_before_anything_is_done(tmp_path: Path) -> None:
     assert ended.code == 2
     assert "DASHSCOPE_API_KEY: no API key" in ended.failure
     assert not (tmp_path / "out").exists()
+
+
+def test_one_config_serves_run_and_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('provider = "emulator"\nscore-store = "scores"\nmax-documents = 25\n')
+
+    code = main(["plan", str(SAMPLE / "candidates.parquet"), "--config", str(config), "--json"])
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["requests"] > 51

@@ -17,6 +17,7 @@ from real_runs import (
     environment,
     groups,
     last_record,
+    needs_hostile,
     ranked,
     rerank,
     rerank_here,
@@ -217,6 +218,7 @@ def test_without_it_texts_are_not_written(output: Path, quick_service: Service) 
     assert ranked(output)[0].keys() == expected
 
 
+@needs_hostile
 def test_columns_of_other_names_are_read(output: Path, quick_service: Service) -> None:
     columns = {"query_id": "qid", "query": "query_text", "doc_id": "pid", "text": "passage"}
     options = [f"--column={name}={source}" for name, source in columns.items()]
@@ -251,6 +253,7 @@ def test_an_instruction_is_sent_and_is_a_setting_of_the_output(
     assert anew.facts["requests"] == 3
 
 
+@needs_hostile
 @pytest.mark.parametrize("rows", ["11_zero_rows.parquet", "11c_no_row_groups.parquet"])
 def test_no_rows_make_an_empty_output(rows: str, output: Path, quick_service: Service) -> None:
     ended = rerank_here("run", HOSTILE / rows, output, *quick_service.options, "--json")
@@ -272,6 +275,7 @@ def test_a_folder_without_files_is_exit_3(output: Path, quick_service: Service) 
     assert not output.exists()
 
 
+@needs_hostile
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -304,6 +308,7 @@ def test_bad_input_is_one_line_and_exit_3(
     assert not (output / "_SUCCESS").exists()
 
 
+@needs_hostile
 @pytest.mark.parametrize(
     "name",
     [
