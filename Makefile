@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test check fmt bench clean
+.PHONY: help run test test-azure check fmt bench bench-merging profile clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,6 +24,9 @@ run: .venv/run  ## Rerank sample_data/ into out/sample with the offline service,
 test: .venv/dev  ## Run the tests
 	$(BIN)/python -m pytest
 
+test-azure: .venv/dev  ## Run the tests against azurite (npm install azurite --prefix /tmp/azurite)
+	$(BIN)/python -m pytest tests/on_demand/test_azure.py
+
 check: .venv/dev  ## Check format, lint, types and layers; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -34,8 +37,17 @@ fmt: .venv/dev  ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+BENCHES := tokens pace score_store throughput resume memory
+
 bench: .venv/dev  ## Measure the bars that the README quotes (minutes)
-	$(BIN)/python -m tests.benchmarks
+	@for name in $(BENCHES); do echo "== $$name" && $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; done
+
+bench-merging: .venv/dev  ## Measure the quality of merging, simulated and through the command line (minutes)
+	$(BIN)/python tests/benchmarks/bench_merging.py
+	$(BIN)/python tests/benchmarks/bench_merging_cli.py
+
+profile: .venv/dev  ## Show where a run spends its time
+	$(BIN)/python tests/benchmarks/profile_run.py
 
 clean:  ## Remove what was made: environment, outputs, caches
 	rm -rf .venv out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
