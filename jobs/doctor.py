@@ -123,8 +123,8 @@ async def _examine(
 async def _findings(
     options: dict[str, Any], url: str | None, report: Report, *, comparability: bool
 ) -> AsyncIterator[Finding]:
-    from pipeline.probe.address import check_address
     from pipeline.client import RerankClient
+    from pipeline.probe.address import check_address
     from pipeline.probe.service import ServiceChecks
     from pipeline.throttle import Throttle
     from pipeline.tokens import TokenCounter

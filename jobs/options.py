@@ -24,6 +24,8 @@ DEFAULT_MAX_IN_FLIGHT = 128
 def read_config(ctx: click.Context, _: click.Parameter, file: str | None) -> None:
     """Take defaults from a TOML file: keys are option names, a table [COMMAND] goes before.
 
+    One file serves all commands: what `run` alone knows is for `run`.
+
     Raises:
         SettingsError: if the file cannot be read, or holds what is not an option's value.
     """
@@ -40,8 +42,12 @@ def read_config(ctx: click.Context, _: click.Parameter, file: str | None) -> Non
     own = content.get(ctx.info_name or "", {}) if ctx.info_name in tables else {}
     root = ctx.find_root().command
     commands = root.list_commands(ctx) if isinstance(root, click.Group) else [ctx.info_name]
-    values = {name: value for name, value in content.items() if name not in tables} | own
+    values = {name: value for name, value in content.items() if name not in tables}
     options = _options(ctx.command)
+    if isinstance(root, click.Group) and (job := root.get_command(ctx, "run")) is not None:
+        for_run = _options(job).keys() - options.keys()
+        values = {k: v for k, v in values.items() if k.replace("_", "-") not in for_run}
+    values |= own
     names = {name.replace("_", "-"): name for name in values}
     if unknown := [*(names.keys() - options.keys()), *(tables.difference(commands))]:
         raise SettingsError("unknown options", which=which, found=", ".join(sorted(unknown)))
@@ -240,7 +246,7 @@ def make_settings(options: Mapping[str, Any], *, url: str | None = None) -> RunS
             f"provider {provider.name} has no address of its own", which="--url", cure="give one"
         )
     _refuse_unusable_url(address)
-    own = ("lock_wait", "restart", "score_store")
+    own = ("lock_wait", "restart", "score_store", "reuse")
     return RunSettings(
         provider=provider,
         profile=profile,

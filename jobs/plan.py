@@ -22,7 +22,10 @@ _BOUND_BY = {
 @settings_options
 @json_option
 def plan(input_name: str, as_json: bool, **options: Any) -> None:
-    """Say what `run` would do and cost with these options; sends nothing and needs no key."""
+    """Say what `run` would do and cost with these options; sends nothing and needs no key.
+
+    Answers that were paid for before are not looked for: with them a run costs less.
+    """
     settings = make_settings(options, url=NO_ADDRESS)
     from pipeline.plan_dataset import plan_dataset
     from pipeline.source import Source, list_input

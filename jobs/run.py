@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 @settings_options
 @click.option("--score-store", help="Folder or URI of the paid answers. [default: OUTPUT/_scores]")
 @click.option(
+    "--reuse",
+    type=click.Choice(["exact", "partial"]),
+    default="exact",
+    show_default=True,
+    help="What paid answers serve: the same request, or also a query of which some documents are "
+    "new: these alone are asked, with a few old ones to join them by.",
+)
+@click.option(
     "--lock-wait",
     type=click.FloatRange(min=0),
     default=0.0,

@@ -12,10 +12,13 @@ BOUND_BY = {
     "max_in_flight": "bound by answers awaited, as --max-in-flight allows",
     "max_documents_in_flight": "bound by --max-documents-in-flight",
     "pause": "bound by the service, which asked for pauses",
-    "source": "bound by no limit: all that was ready was sent",
+    "source": "no limit reached: too little was ready to be sent",
     "": "nothing had to be sent",
 }
 """What each verdict of `bound_by` means."""
+
+MOSTLY = 0.9
+"""Share of the quota; if less was used and the service still refused, its quota is another."""
 
 WARNED_STATUSES = {
     "unstable": "requests disagree; the order below the certified depth is uncertain",
@@ -47,6 +50,13 @@ def _facts(summary: Summary, settings: RunSettings, output_name: str) -> Iterato
     yield "sent", sent
     if summary.requests_reused:
         yield "reused", f"{num(summary.requests_reused, 'answer')} paid for before"
+    if summary.partial_groups or summary.saved_usd:
+        queries = num(summary.partial_groups, "query", "queries")
+        text = f"{num(summary.documents_reused, 'score')} of {queries}"
+        if settings.profile.usd_per_million_tokens:
+            saved = "saved" if summary.saved_usd >= 0 else "cost"
+            text += f", {saved} about {usd(abs(summary.saved_usd))}"
+        yield "reused in part", text
     yield "merged", _counts(summary.merge_status) or "nothing"
     if summary.truncated_documents or summary.truncated_queries:
         limit = f"over {settings.profile.max_tokens_per_document:,} tokens"
@@ -68,8 +78,11 @@ def _pace(summary: Summary) -> Iterator[tuple[str, str]]:
     if summary.retries or summary.throttled:
         yield "tried again", f"{summary.retries:,} after failures, {summary.throttled:,} after 429"
     pace = BOUND_BY.get(summary.bound_by, summary.bound_by)
-    if summary.quota_used is not None and summary.requests:
-        pace = f"{summary.quota_used:.0%} of the quota; {pace}"
+    used = summary.quota_used if summary.requests else None
+    if used is not None and used < MOSTLY and summary.throttled and "quota" in pace:
+        pace = "bound by the service's own quota, which is lower than told"
+    if used is not None and summary.bound_by != "source":
+        pace = f"{used:.0%} of the quota; {pace}"
     yield "pace", pace
 
 

@@ -6,9 +6,28 @@ import numpy as np
 from xxhash import xxh3_128_digest
 
 from pipeline.packing import Packing
-from pipeline.records import Group, IntArray, Reject, Request
+from pipeline.records import FloatArray, Group, IntArray, Reject, Request
 from pipeline.settings import RunSettings
 from pipeline.units import Units
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Base:
+    """An earlier answer that stands for the first of a group's requests; see `partial_reuse`.
+
+    Attributes:
+        key: The stored request's key.
+        scores: Of the units of the first home, in their order.
+        total_tokens: Of the stored request, documents that are gone included.
+        whole: The same group's plan without it.
+        whole_tokens: What the service would count for that, about.
+    """
+
+    key: bytes
+    scores: FloatArray
+    total_tokens: int
+    whole: "GroupPlan"
+    whole_tokens: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,7 +39,7 @@ class GroupPlan:
         units: What is scored.
         document_of_row: int64 per row of the group; -1 for a row that is not sent.
         query: The query as it is sent.
-        query_tokens: Its Qwen tokens.
+        query_tokens: Its Qwen tokens; where all fits one request, perhaps an upper bound of them.
         query_cut: It was over the per-item limit.
         num_truncated: Rows of whose text the service reads the beginning alone.
         rejects: Rows that are not sent, and why.
@@ -28,6 +47,7 @@ class GroupPlan:
         scope: 16 bytes that name the query, the model and all else that a score depends on besides
             the documents.
         divisor: 1 if packed within the limits as they are, 2 within half of them, and so on.
+        base: The answer that the first request has already; None if all are to be asked.
     """
 
     group: Group
@@ -42,14 +62,20 @@ class GroupPlan:
     packing: Packing
     scope: bytes
     divisor: int = 1
+    base: Base | None = None
+
+    def to_ask(self) -> tuple[IntArray, ...]:
+        """The units of the first round's requests; they and the base together hold every unit."""
+        return self.packing.requests()[0 if self.base is None else 1 :]
 
     def requests(self) -> list[Request]:
-        """The first round: the requests that together hold every unit."""
-        return [self.request(units[self.sending_order(units)]) for units in self.packing.requests()]
+        """The first round's requests."""
+        return [self.request(units[self.sending_order(units)]) for units in self.to_ask()]
 
     def keys(self) -> list[bytes]:
-        """The keys of the first round's requests."""
-        return [self._key(units[self.sending_order(units)]) for units in self.packing.requests()]
+        """The keys of the answers that make the first round, the base's among them."""
+        asked = [self._key(units[self.sending_order(units)]) for units in self.to_ask()]
+        return asked if self.base is None else [self.base.key, *asked]
 
     def sending_order(self, units: IntArray) -> IntArray:
         """The order in which units are sent: by their content, so that no rank shows in a request.

@@ -6,7 +6,7 @@ gets a few seconds to arrive, since it is paid.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +15,11 @@ from pipeline.errors import RerankError
 from pipeline.fan_out import Room, read_ahead
 from pipeline.group_plan import GroupPlan
 from pipeline.measuring import measure_texts
-from pipeline.paid_answers import PaidAnswers
+from pipeline.paid_answers import Known, PaidAnswers
 from pipeline.part_assembly import OpenPart, PartAssembly
+from pipeline.partial_reuse import PartialReuse
 from pipeline.planner import Planner
-from pipeline.records import GroupBatch, Ranking, Scores
+from pipeline.records import GroupBatch, Ranking
 from pipeline.refused_sizes import RefusedSizes
 from pipeline.rerank_group import rerank_group
 from pipeline.settings import RunSettings
@@ -59,6 +60,7 @@ class GroupWork:
         sink: Takes the parts.
         answers: Where scores come from.
         settings: How to rank.
+        reuse: Finds what groups can begin with; None for exact reuse alone.
         on_ranking: Is told each plan and its ranking.
         on_stop: Is told, once, that no further request shall be sent, and why.
 
@@ -75,6 +77,7 @@ class GroupWork:
         answers: PaidAnswers,
         settings: RunSettings,
         *,
+        reuse: PartialReuse | None = None,
         on_ranking: Callable[[GroupPlan, Ranking], None],
         on_stop: Callable[[RerankError], None],
     ) -> None:
@@ -84,6 +87,7 @@ class GroupWork:
         self._borders = borders
         self._sink = sink
         self._answers = answers
+        self._reuse = reuse
         self._on_ranking = on_ranking
         self._on_stop = on_stop
         self._planner = Planner(settings)
@@ -147,16 +151,16 @@ class GroupWork:
         if batch is None:
             return None
         measures = measure_texts(batch.texts, self._planner.counter)
-        return [
-            Step(self._planner.plan(group), *self._borders.place(group))
-            for group in batch.iter_groups(measures)
-        ]
+        plans = [self._planner.plan(group) for group in batch.iter_groups(measures)]
+        if self._reuse is not None:
+            plans = self._reuse.apply(plans)
+        return [Step(plan, *self._borders.place(plan.group)) for plan in plans]
 
     async def _start(
         self,
         step: Step,
         part: OpenPart,
-        known: Mapping[bytes, Scores | None],
+        known: Known,
         tasks: asyncio.TaskGroup,
     ) -> None:
         await self._room.take(step.size_bytes)
@@ -167,7 +171,7 @@ class GroupWork:
         self._ranking.add(task)
         task.add_done_callback(self._ranking.discard)
 
-    async def _rank(self, step: Step, part: OpenPart, known: Mapping[bytes, Scores | None]) -> None:
+    async def _rank(self, step: Step, part: OpenPart, known: Known) -> None:
         try:
             try:
                 ranking = await rerank_group(

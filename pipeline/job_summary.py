@@ -12,6 +12,8 @@ from pipeline.sink import PartInfo
 SCHEMA_VERSION = 1
 """Version of the JSON objects that commands print."""
 
+_MOSTLY = 0.5
+
 EndState = Literal["interrupted", "failed", "partial", "done"]
 State = Literal["running"] | EndState
 
@@ -31,8 +33,13 @@ class Summary:
         requests: Answers that this run paid for.
         requests_reused: Answers that the score store had.
         total_tokens: Tokens of the paid answers, as the service counted them.
+        partial_groups: Queries that begin with an answer that held some of their documents.
+        documents_reused: Their documents that stood in it.
+        saved_usd: What these queries would have cost as a whole, less what was asked, about;
+            below 0 where requests did not compare and whole queries were asked after all.
         quota_used: Share of the quota that was used while there was work; None without a quota.
-        bound_by: What held the run back most: quota, service, in_flight, reading or writing.
+        bound_by: What held the run back most: the name of a limit, `pause` (the service asked for
+            it), or `source` (too little was ready to be sent); empty if nothing was sent.
     """
 
     state: State = "running"
@@ -51,6 +58,9 @@ class Summary:
     requests_reused: int = 0
     total_tokens: int = 0
     cost_usd: float = 0.0
+    partial_groups: int = 0
+    documents_reused: int = 0
+    saved_usd: float = 0.0
     merge_status: Counter[str] = field(default_factory=Counter)
     reject_reasons: Counter[str] = field(default_factory=Counter)
     retries: int = 0
@@ -66,8 +76,11 @@ class Summary:
         """Candidates whose group is ranked, by this run or before it."""
         return self.candidates_ranked + self.candidates_finished
 
-    def add_ranking(self, ranking: Ranking) -> None:
+    def add_ranking(self, ranking: Ranking, usd_per_million_tokens: float = 0.0) -> None:
         """Count a group that this run ranked."""
+        self.partial_groups += ranking.documents_reused > 0
+        self.documents_reused += ranking.documents_reused
+        self.saved_usd += ranking.saved_tokens * usd_per_million_tokens / 1e6
         self.candidates_ranked += ranking.group.num_candidates
         self.merge_status[ranking.merge_status] += 1
         self.truncated_documents += ranking.num_truncated
@@ -76,6 +89,8 @@ class Summary:
     def take_parts(self, parts: Mapping[int, PartInfo]) -> None:
         """Take over what the footers of the written parts say."""
         self.parts_done = len(parts)
+        if self.parts is not None:
+            self.parts = max(self.parts, self.parts_done)  # large candidates make more parts
         self.groups_done = sum(part.num_groups for part in parts.values())
         self.rejected = sum(part.num_rejected for part in parts.values())
         self.skipped = sum(part.num_skipped for part in parts.values())
@@ -89,7 +104,18 @@ class Summary:
         self.throttled = counters.throttled
         self.quota_used = counters.quota_used
         self.bound_by = counters.bound_by if counters.answered else ""
+        if self.bound_by and counters.admitted_s < _MOSTLY * self.seconds:
+            self.bound_by = "source"  # most of the time nothing waited to be sent
         self.latency_ms = counters.latency_ms()
+
+    def as_line(self) -> str:
+        """The numbers that matter most, for the log."""
+        names = (
+            *("groups_done", "parts_done", "candidates_done", "rejected", "skipped"),
+            *("requests", "requests_reused", "total_tokens"),
+        )
+        counts = " ".join(f"{name.removesuffix('_done')}={getattr(self, name)}" for name in names)
+        return f"{counts} cost_usd={self.cost_usd:.6f} seconds={self.seconds:.1f}"
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""

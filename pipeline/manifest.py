@@ -38,11 +38,13 @@ class Manifest:
         settings: What changes the output, by name (`RunSettings.output_settings()`).
         input_files: The input's files, in reading order.
         fingerprint: A short name of both.
+        created: When it was begun, or begun anew, in UTC; the same for every run on it.
     """
 
     settings: Mapping[str, Any]
     input_files: Sequence[FileFacts]
     fingerprint: str
+    created: datetime
 
 
 def check_or_create(
@@ -61,7 +63,7 @@ def check_or_create(
         OutputMismatch: if it belongs to others, or is not an output of this job.
         OutputFailed: if it cannot be read or written.
     """
-    manifest = _manifest(settings, input_files)
+    manifest = _manifest(settings, input_files, datetime.now(UTC))
     there = _read(output, any_format=restart)
     if there is None:
         refuse_foreign(output)
@@ -69,6 +71,7 @@ def check_or_create(
         _remove_results(output)
     else:
         _refuse_differences(output, there, manifest)
+        manifest = there
     if there is None or restart:
         output.make_folder()
         output.child(MANIFEST_NAME).publish(_encoded(manifest))
@@ -86,10 +89,12 @@ def read_manifest(output: Location) -> Manifest | None:
     return _read(output)
 
 
-def _manifest(settings: Mapping[str, Any], input_files: Sequence[FileFacts]) -> Manifest:
+def _manifest(
+    settings: Mapping[str, Any], input_files: Sequence[FileFacts], created: datetime
+) -> Manifest:
     # As they come back from JSON: a tuple is a list there.
     facts = json.loads(json.dumps({"settings": settings, "input": input_files}))
-    return Manifest(facts["settings"], facts["input"], fingerprint(facts))
+    return Manifest(facts["settings"], facts["input"], fingerprint(facts), created)
 
 
 def _encoded(manifest: Manifest) -> bytes:
@@ -98,7 +103,7 @@ def _encoded(manifest: Manifest) -> bytes:
         "fingerprint": manifest.fingerprint,
         "settings": manifest.settings,
         "input": manifest.input_files,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": manifest.created.isoformat(timespec="microseconds"),
     }
     return json.dumps(content, indent=1, ensure_ascii=False).encode()
 
@@ -118,10 +123,11 @@ def _read(output: Location, *, any_format: bool = False) -> Manifest | None:
                 expected=OUTPUT_FORMAT,
                 cure="use that version, or " + _RESTART,
             )
-        manifest = _manifest(fields["settings"], fields["input"])
+        created = datetime.fromisoformat(fields["created"]).astimezone(UTC)
+        manifest = _manifest(fields["settings"], fields["input"], created)
         sound = manifest.fingerprint == fields["fingerprint"]
     except (ValueError, KeyError, TypeError):
-        manifest, sound = Manifest({}, (), ""), False
+        manifest, sound = Manifest({}, (), "", datetime.min.replace(tzinfo=UTC)), False
     if not sound and not any_format:
         raise OutputMismatch("is damaged", which=file.name, cure=_RESTART)
     return manifest

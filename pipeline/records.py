@@ -237,6 +237,8 @@ class Ranking:
         total_tokens: Their tokens, as the service counted them.
         num_truncated: Candidates whose text was cut at the per-item limit.
         rejects: One for each candidate without a score, by row.
+        documents_reused: Documents of an earlier request whose scores stand here, by partial reuse.
+        saved_tokens: What the whole group would have cost, less what was asked; by partial reuse.
     """
 
     group: Group
@@ -248,6 +250,8 @@ class Ranking:
     total_tokens: int = 0
     num_truncated: int = 0
     rejects: tuple[Reject, ...] = field(default=())
+    documents_reused: int = 0
+    saved_tokens: int = 0
 
     @property
     def num_skipped(self) -> int:

@@ -21,15 +21,15 @@ from pipeline.job_summary import EndState, Summary
 from pipeline.kept_record import first_leaf, kept_record
 from pipeline.manifest import check_or_create
 from pipeline.output_lock import OutputLock
-from pipeline.output_place import refuse_unusable_output
+from pipeline.output_place import place_for, refuse_unusable_output
 from pipeline.pace_file import PaceFile
 from pipeline.paid_answers import PaidAnswers
+from pipeline.partial_reuse import PartialReuse
 from pipeline.records import Ranking
 from pipeline.score_store import ScoreStore
 from pipeline.settings import RunSettings
 from pipeline.sink import PartBorders, PartInfo, Sink
 from pipeline.source import Source, list_input
-from pipeline.storage import locate
 from pipeline.throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -56,8 +56,13 @@ class DatasetJob:
         self, input_name: str, output_name: str, settings: RunSettings, api_key: str | None
     ) -> None:
         self.input_name = input_name
-        self.output = locate(output_name)
+        self.output = place_for("OUTPUT", output_name)
         self.settings = settings
+        self._store_folder = (
+            place_for("--score-store", settings.score_store)
+            if settings.score_store
+            else self.output.child(SCORES_FOLDER)
+        )
         self._api_key = api_key
         self._summary = Summary()
         self._counters = Counters()
@@ -66,6 +71,7 @@ class DatasetJob:
         self._stopped_by: RerankError | None = None
         self._waiting: asyncio.Task[Any] | None = None
         self._finished: dict[int, PartInfo] = {}
+        self._begun_us = 0
         self._started = time.monotonic()
         self.has_begun = False
 
@@ -165,6 +171,7 @@ class DatasetJob:
             source.listing.facts(),
             restart=settings.restart,
         )
+        self._begun_us = int(manifest.created.timestamp() * 1e6)
         return Sink(
             self.output,
             source.output_schema,
@@ -184,15 +191,12 @@ class DatasetJob:
     async def _rerank(self, source: Source, sink: Sink) -> None:
         """Rank what is not finished, and commit the output."""
         settings, finished = self.settings, self._finished.values()
-        store_folder = (
-            locate(settings.score_store)
-            if settings.score_store
-            else self.output.child(SCORES_FOLDER)
-        )
         throttle = Throttle(settings.pace, self._counters)
         pace_file = PaceFile(self.output, settings.pace, throttle.set_pace)
         async with (
-            ScoreStore(store_folder, scope=settings.score_scope()) as store,
+            ScoreStore(
+                self._store_folder, scope=settings.score_scope(), begun_us=self._begun_us
+            ) as store,
             RerankClient(settings, self._api_key, throttle, self._counters) as client,
         ):
             self._answers = PaidAnswers(store, client)
@@ -202,6 +206,9 @@ class DatasetJob:
                 sink,
                 self._answers,
                 settings,
+                reuse=PartialReuse(store.earlier_answers(), store.query_key)
+                if settings.reuse == "partial"
+                else None,
                 on_ranking=self._count_ranking,
                 on_stop=client.stop,
             )
@@ -239,18 +246,18 @@ class DatasetJob:
         self._summary.parts = max(1, math.ceil(groups / self.settings.groups_per_part))
 
     def _count_ranking(self, plan: GroupPlan, ranking: Ranking) -> None:
-        self._summary.add_ranking(ranking)
+        self._summary.add_ranking(ranking, self.settings.profile.usd_per_million_tokens)
         self._summary.truncated_queries += plan.query_cut
 
     def look(self) -> Summary:
         """The numbers as they are now."""
         summary, work = self._summary, self._work
+        summary.seconds = time.monotonic() - self._started
         summary.take_parts(self._finished | (work.parts if work else {}))
         summary.take_counters(self._counters)
         summary.candidates_finished = sum(p.num_candidates for p in self._finished.values())
         summary.requests_reused = self._answers.reused if self._answers else 0
         summary.size_refusals = work.refused_sizes.num_refused if work else 0
-        summary.seconds = time.monotonic() - self._started
         return summary
 
     def _facts(self) -> dict[str, Any]:
@@ -262,13 +269,7 @@ class DatasetJob:
     def _end(self, state: EndState) -> None:
         summary = self.look()
         summary.state = state
-        log.info(
-            "run.ended state=%s groups=%d parts=%d candidates=%d rejected=%d skipped=%d requests=%d"
-            " requests_reused=%d total_tokens=%d cost_usd=%.6f seconds=%.1f",
-            *(state, summary.groups_done, summary.parts_done, summary.candidates_done),
-            *(summary.rejected, summary.skipped, summary.requests, summary.requests_reused),
-            *(summary.total_tokens, summary.cost_usd, summary.seconds),
-        )
+        log.info("run.ended state=%s %s", state, summary.as_line())
 
     def _conclude(self) -> None:
         summary = self.look()

@@ -31,7 +31,8 @@ async def rerank_group(
     """Rank a group's candidates, best first; equal scores keep first-stage order.
 
     The first-round requests go out together, always for all scores. A refusal for size packs the
-    group anew at half the limits, and again, down to single documents.
+    group anew at half the limits, and again, down to single documents. A plan with a base is
+    given up for the whole group's where that ranks better for little more.
 
     Raises:
         ServiceEnded: if the service gives no more answers.
@@ -43,18 +44,26 @@ async def rerank_group(
         try:
             merged = await asked.merged()
         except TooLarge:
-            plan = await asyncio.to_thread(planner.repack, plan)
+            plan = asked.plan
+            if plan.base is not None:
+                plan = plan.base.whole
+            else:
+                plan = await asyncio.to_thread(planner.repack, plan)
         else:
             break
     if not asked.failures:
         for size in refused:
             refused_sizes.learn(size)
-    return _ranking(plan, merged, asked)
+    ranking = _ranking(plan, merged, asked)
+    return ranking if plan.base is None else _with_savings(ranking, asked)
 
 
 @dataclass(slots=True, eq=False)
 class _Asked:
-    """The requests of a group at one packing, what they cost and what failed, by unit."""
+    """The requests of a group at one packing, what they cost and what failed, by unit.
+
+    `spent_tokens` are those of all answers, also of answers that the ranking is not made of.
+    """
 
     plan: GroupPlan
     ask: Ask
@@ -63,6 +72,7 @@ class _Asked:
     failures: dict[int, Failure] = field(default_factory=dict)
     num_requests: int = 0
     total_tokens: int = 0
+    spent_tokens: int = 0
 
     async def merged(self) -> Merged:
         """The group's units in their merged order.
@@ -70,9 +80,20 @@ class _Asked:
         Raises:
             TooLarge: if the service wants smaller requests.
         """
-        packing, settings = self.plan.packing, self.plan.settings
-        answers = await self._ask_all(packing.requests())
+        base, packing, settings = self.plan.base, self.plan.packing, self.plan.settings
+        answers = await self._ask_all(self.plan.to_ask())
+        if base is not None:
+            answers.insert(0, base.scores)
+            self.num_requests += 1
+            self.total_tokens += base.total_tokens
         outcome = merge(packing, answers, depth=settings.depth, trust=settings.merge == "trust")
+        if base is not None and isinstance(outcome, FinalRequest):
+            one_request = len(base.whole.packing.homes) == 1
+            if one_request and 2 * len(outcome.documents) > len(self.plan.units):
+                # Nearly as dear as the whole group in one request, whose scores need no link.
+                self.plan, self.failures = base.whole, {}
+                self.num_requests = self.total_tokens = 0
+                return await self.merged()
         while isinstance(outcome, FinalRequest):
             (scores,) = await self._ask_all((outcome.documents,))
             outcome = outcome.settle(scores)
@@ -129,6 +150,7 @@ class _Asked:
     def _scores(self, sent: IntArray, order: IntArray, answer: Answer) -> FloatArray | None:
         self.num_requests += answer.num_requests
         self.total_tokens += answer.total_tokens
+        self.spent_tokens += answer.total_tokens
         for place, failure in answer.failures.items():
             self.failures.setdefault(int(sent[place]), failure)
         if not answer.num_requests:
@@ -163,6 +185,18 @@ def _ranking(plan: GroupPlan, merged: Merged, asked: _Asked) -> Ranking:
         total_tokens=asked.total_tokens,
         num_truncated=plan.num_truncated,
         rejects=tuple(rejects),
+    )
+
+
+def _with_savings(ranking: Ranking, asked: _Asked) -> Ranking:
+    """Say what the base was good for; where it was given up, it cost more than it saved."""
+    base = asked.plan.base
+    if base is None:
+        return replace(ranking, saved_tokens=ranking.total_tokens - asked.spent_tokens)
+    return replace(
+        ranking,
+        documents_reused=len(base.scores),
+        saved_tokens=base.whole_tokens - asked.spent_tokens,
     )
 
 

@@ -14,6 +14,8 @@ OUTPUT_FORMAT = 1
 """Version of the output's files; part of every fingerprint."""
 
 DEFAULT_CERTIFIED_DEPTH = 100
+MIN_PASSAGE_TOKENS = {"qwen": 16, "xlm-r": 21}
+"""By tokenizer; shorter passages say nothing, and have no room to be cut at natural borders."""
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Largest body that the service's gateway takes (Model Studio, page `text-rerank-api`)."""
 
@@ -74,6 +76,7 @@ class RunSettings:
     with_text: bool = False
     groups_per_part: int = 1_000
     score_store: str | None = None
+    reuse: Literal["exact", "partial"] = "exact"
     lock_wait_s: float = 0.0
     restart: bool = False
 
@@ -93,6 +96,15 @@ class RunSettings:
         ):
             if value is not None and value < 1:
                 raise SettingsError("impossible", which=option, found=value, expected="1 or more")
+        cap = self.profile.max_tokens_per_document
+        least = MIN_PASSAGE_TOKENS[self.profile.tokenizer]
+        if self.long_documents == "max-passage" and cap < least:
+            raise SettingsError(
+                "too short for passages",
+                which="--max-tokens-per-document",
+                found=cap,
+                expected=f"{least} or more with --long-documents max-passage",
+            )
         if not self.url.startswith(("http://", "https://")):
             raise SettingsError(
                 "not a web address", which="--url", found=self.url, expected="http(s)://..."
@@ -120,6 +132,7 @@ class RunSettings:
             "certify_depth": self.depth,
             "long_documents": self.long_documents,
             "duplicates": self.duplicates,
+            "reuse": self.reuse,
             "top_n": self.top_n,
             "with_text": self.with_text,
             "groups_per_part": self.groups_per_part,

@@ -280,6 +280,19 @@ def test_what_was_refused_before_spares_requests_and_changes_no_outcome(
     assert len(service.calls) <= num_without
 
 
+async def test_a_request_that_is_only_perhaps_as_large_as_a_refused_one_is_sent():
+    service, memory = FakeService(max_tokens=70), RefusedSizes()
+    planner = make_planner(merge="trust")
+    many_tokens = ["1234567890" * 4, "0987654321" * 4]
+    few_tokens = ["internationalisation " * 5, "internationalization " * 5]  # but more bytes
+    await rank(make_group(many_tokens), service, planner, memory)
+
+    ranking = await rank(make_group(few_tokens), service, planner, memory)
+
+    assert memory
+    assert ranking.num_requests == 1
+
+
 async def test_a_request_as_large_as_a_refused_one_is_not_sent():
     service, memory = FakeService(max_documents=30), RefusedSizes()
     planner = make_planner(max_tokens_per_request=800, merge="trust")

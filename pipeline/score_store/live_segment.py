@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +43,8 @@ class LiveSegments:
         self._clock = clock
         self._full_bytes = FULL_BYTES if folder.is_local else REMOTE_FULL_BYTES
         self._current: _Current | None = None
+        self._closer = ThreadPoolExecutor(1, thread_name_prefix="score-store-closer")
+        self._closing: list[Future[None]] = []
 
     def write(self, answers: Sequence[Answer]) -> list[tuple[Place, BatchFacts]]:
         """Write the answers at once; when it returns, a killed process loses none of them.
@@ -52,26 +55,37 @@ class LiveSegments:
         current = self._open(self._clock())
         written = current.write(answers)
         if current.builder.size_bytes >= self._full_bytes:
-            self.seal()
+            self._rotate()
         return [(Place(current.name, facts.offset, facts.size), facts) for facts in written]
 
     def _open(self, now: float) -> "_Current":
         if self._current is not None and self._current.file.is_gone():
             self.abandon()
-        elif self._current is not None and not 0 <= now - self._current.began <= MAX_AGE_S:
-            self.seal()
+        elif self._current is not None and abs(now - self._current.began) > MAX_AGE_S:
+            self._rotate()
         self._current = self._current or _Current(self._folder, now)
         return self._current
 
     def seal(self) -> None:
-        """Close the current segment, if there is one.
+        """Close the current segment, if there is one; when it returns, the disk has all of them.
 
         Raises:
             OutputFailed: disk full, permission denied, store unreachable.
         """
+        self._rotate()
+        while self._closing:
+            self._closing.pop().result()
+
+    def _rotate(self) -> None:
+        """Let the next answer begin a new segment.
+
+        The old one goes to the disk in another thread: that may take seconds, and answers that
+        arrive meanwhile must be in a file within 50 ms.
+        """
         if self._current is not None:
-            self._current.finish()
-            self._current = None
+            current, self._current = self._current, None
+            current.finish()
+            self._closing.append(self._closer.submit(current.file.close))
 
     def abandon(self) -> None:
         """Let go of a segment that could not be finished; readers step over its torn end."""
@@ -103,7 +117,6 @@ class _Current:
 
     def finish(self) -> None:
         self.file.append(self.builder.end())
-        self.file.close()
 
 
 def _batches(answers: Sequence[Answer]) -> Iterator[Sequence[Answer]]:
@@ -149,12 +162,13 @@ class _AppendedFile:
         if self._file is None:
             return
         with told(self._location, OutputFailed, "cannot be written"):
-            file, self._file = self._file, None
+            is_gone, file, self._file = self.is_gone(), self._file, None
             try:
                 os.fsync(file)
             finally:
                 os.close(file)
-            sync_folder(Path(self._location.path).parent)
+            if not is_gone:
+                sync_folder(Path(self._location.path).parent)
 
 
 class _RepeatedObject:

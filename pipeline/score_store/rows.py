@@ -91,7 +91,7 @@ class Rows:
         self.batch = batch
         self.keys = key_bytes(batch)
         self.prefixes = prefixes(self.keys)
-        self._query_keys: KeyArray = batch.column("query_key").to_numpy()
+        self.query_keys: KeyArray = batch.column("query_key").to_numpy()
         documents: Any = batch.column("documents")  # the stubs know only Array
         self._offsets: npt.NDArray[np.int32] = documents.offsets.to_numpy()
         self._document_keys: KeyArray = documents.values.field(0).to_numpy()
@@ -113,6 +113,22 @@ class Rows:
             if scores is not None:
                 yield self._key(row), scores
 
+    def find_queries(self, wanted: KeyArray, before_us: int) -> Iterator[Answer]:
+        """Yield each row that verifies, asks a wanted query and was saved before that moment."""
+        saved_at_us = self.batch.column("saved_at").view(pa.int64()).to_numpy()
+        matches = np.isin(self.query_keys, wanted) & (saved_at_us < before_us)
+        for row in np.flatnonzero(matches).tolist():
+            scores = self._verified(row)
+            if scores is not None:
+                start, stop = self._offsets[row : row + 2]
+                yield Answer(
+                    self._key(row),
+                    int(self.query_keys[row]),
+                    self._document_keys[start:stop].copy(),
+                    scores,
+                    int(saved_at_us[row]),
+                )
+
     def verified(self) -> BoolArray:
         """Which rows are as they were when they were saved."""
         rows = range(self.batch.num_rows)
@@ -125,7 +141,7 @@ class Rows:
         response_id = self._response_ids[row].as_py()
         checksum = _checksum(
             self._key(row),
-            int(self._query_keys[row]),
+            int(self.query_keys[row]),
             self._document_keys[start:stop].tobytes(),
             scores.tobytes(),
             total_tokens,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +21,7 @@ import xxhash
 from pyarrow import fs
 
 from pipeline.score_store.key_index import Place
+from pipeline.score_store.messages import MARK, read_batch, walk
 from pipeline.score_store.rows import KEY_BYTES, SCHEMA, Rows, key_bytes, num_documents
 from pipeline.storage import Location
 
@@ -30,10 +32,7 @@ _OPENED_AT_ONCE = 16
 """On an object store opening is waiting: a few round trips for each segment."""
 
 SUFFIX = ".arrows"
-_MARK = b"\xff\xff\xff\xff"
-"""Begins every message of an IPC stream (Arrow columnar format 1.5, encapsulated messages)."""
-
-_END = _MARK + b"\x00\x00\x00\x00"
+_END = MARK + b"\x00\x00\x00\x00"
 _CONTENTS_FIELDS: "list[pa.Field[Any]]" = [
     pa.field("offset", pa.int64(), nullable=False),
     pa.field("size", pa.int64(), nullable=False),
@@ -45,8 +44,6 @@ _CONTENTS_FIELDS: "list[pa.Field[Any]]" = [
 _CONTENTS = pa.schema(_CONTENTS_FIELDS)
 _TRAILER = struct.Struct("<QQ8s")  # bytes of the contents, their checksum, magic
 _MAGIC = b"rerankSG"
-_DAMAGE = (pa.ArrowException, OSError, EOFError, ValueError, IndexError)
-"""What Arrow raises for bytes that are no sound message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +70,12 @@ class BatchFacts:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment's file and contents; `closed` says that its run has finished it."""
+    """A segment's file and contents.
+
+    Attributes:
+        closed: Its run has finished it.
+        damaged: Its contents had to be searched for, and not because its run died.
+    """
 
     location: Location
     name: str
@@ -81,6 +83,7 @@ class Segment:
     modified: datetime | None
     closed: bool
     batches: list[BatchFacts]
+    damaged: bool = False
 
     def place(self, facts: BatchFacts) -> Place:
         """Where a batch of this segment lies."""
@@ -160,8 +163,10 @@ def open_segment(folder: Location, info: fs.FileInfo) -> Segment | None:
     content = location.read()
     if content is None:
         return None
-    walked = [_facts(offset, size, batch) for offset, size, batch in _walk(content)]
-    return Segment(*facts, closed=_trailer(content) is not None, batches=walked)
+    walked = [_facts(offset, size, batch) for offset, size, batch in walk(content)]
+    closed = _trailer(content) is not None
+    has_gap = any(one.offset + one.size != two.offset for one, two in pairwise(walked))
+    return Segment(*facts, closed=closed, batches=walked, damaged=closed or has_gap)
 
 
 def read_batches(location: Location, places: list[tuple[int, int]]) -> Iterator[Rows | None]:
@@ -172,7 +177,7 @@ def read_batches(location: Location, places: list[tuple[int, int]]) -> Iterator[
         OutputFailed: if it is there and cannot be read.
     """
     for content in location.read_ranges(places):
-        batch = _read_batch(pa.py_buffer(content))
+        batch = read_batch(pa.py_buffer(content))
         yield None if batch is None else Rows(batch[0])
 
 
@@ -217,30 +222,3 @@ def _trailer(tail: bytes) -> tuple[int, int] | None:
         return None
     length, checksum, magic = _TRAILER.unpack(tail[-_TRAILER.size :])
     return (length, checksum) if magic == _MAGIC else None
-
-
-def _walk(content: bytes) -> Iterator[tuple[int, int, pa.RecordBatch]]:
-    """Yield offset, size and batch of what can be read, from the start to the end."""
-    data = pa.py_buffer(content)
-    position = content.find(_MARK)
-    while position >= 0:
-        read = _read_batch(data[position:])
-        if read is None:
-            position = content.find(_MARK, position + 1)
-            continue
-        batch, size = read
-        yield position, size, batch
-        position = content.find(_MARK, position + size)
-
-
-def _read_batch(data: pa.Buffer) -> tuple[pa.RecordBatch, int] | None:
-    stream = pa.BufferReader(data)
-    try:
-        message: Any = pa.ipc.read_message(stream)
-        if message.type != "record batch":
-            return None
-        batch = pa.ipc.read_record_batch(message, SCHEMA)
-        batch.validate(full=True)
-    except _DAMAGE:
-        return None
-    return batch, stream.tell()

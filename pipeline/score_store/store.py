@@ -21,6 +21,7 @@ from pipeline.records import Request, Scores
 from pipeline.score_store import compaction
 from pipeline.score_store.group_commit import GroupCommit
 from pipeline.score_store.key_index import KeyIndex, Place
+from pipeline.score_store.query_answers import QueryAnswers
 from pipeline.score_store.rows import Answer, PrefixArray, prefixes
 from pipeline.score_store.segments import BatchFacts, iter_segments, read_batches
 from pipeline.score_store.uses import note_uses
@@ -38,6 +39,8 @@ class ScoreStore:
         folder: Where the store lies, on this machine or an object store.
         scope: What a score depends on besides query and documents (`RunSettings.score_scope()`);
             it keeps the queries of different models apart for partial reuse.
+        begun_us: When the output was begun, in microseconds since 1970: `earlier_answers` are those
+            saved before, and what is saved here is never dated before, whatever the clock says.
         clock: Seconds since 1970.
         linger_s: How long the first answer of a batch waits for others; 20 ms, remotely 1 s.
     """
@@ -47,6 +50,7 @@ class ScoreStore:
         folder: Location,
         *,
         scope: bytes = b"",
+        begun_us: int = 0,
         clock: Callable[[], float] = time.time,
         linger_s: float | None = None,
     ) -> None:
@@ -54,6 +58,7 @@ class ScoreStore:
         self._clock = clock
         self._linger_s = linger_s
         self._scope = xxhash.xxh3_64_intdigest(scope)
+        self._begun_us = begun_us
         self._used = array("Q")
         self._damaged: set[str] = set()
 
@@ -95,8 +100,8 @@ class ScoreStore:
         """
         if len(scores.scores) != len(request.document_keys):
             raise ValueError("an answer has one score per document")
-        query_key = xxhash.xxh3_64_intdigest(request.query.encode(), self._scope)
-        saved_at_us = int(self._clock() * 1e6)
+        query_key = self.query_key(request.query)
+        saved_at_us = max(int(self._clock() * 1e6), self._begun_us)
         answer = Answer(request.key, query_key, request.document_keys, scores, saved_at_us)
         await self._writer.put(answer)
 
@@ -120,6 +125,14 @@ class ScoreStore:
         if found:
             self._used.frombytes(prefixes(b"".join(found)).tobytes())
         return found
+
+    def query_key(self, query: str) -> int:
+        """What names a query, as it is sent, among all that is asked of this and other models."""
+        return xxhash.xxh3_64_intdigest(query.encode(), self._scope)
+
+    def earlier_answers(self) -> QueryAnswers:
+        """Answers that were there when the output was begun, found by their query."""
+        return QueryAnswers(self._folder, before_us=self._begun_us)
 
     async def flush(self) -> None:
         """Write all that was handed over; when it returns, a killed process loses none of it.
@@ -171,6 +184,8 @@ class ScoreStore:
     def _read_index(self) -> KeyIndex:
         index = KeyIndex()
         for segment in iter_segments(self._folder):
+            if segment.damaged:
+                self._warn_of(segment.name)
             for facts in segment.batches:
                 index.add(segment.place(facts), prefixes(facts.keys))
         return index
@@ -181,13 +196,14 @@ class ScoreStore:
         """Warn, once for each segment, of answers that are there and cannot be read any more."""
         for place, positions in places.items():
             lost = sum(keys[position] not in found for position in positions)
-            if lost and place.segment not in self._damaged:
-                self._damaged.add(place.segment)
-                _log.warning(
-                    "score_store.damaged segment=%s answers=%d or more; they are asked for again",
-                    self._folder.child(place.segment).name,
-                    lost,
-                )
+            if lost:
+                self._warn_of(place.segment)
+
+    def _warn_of(self, segment: str) -> None:
+        if segment not in self._damaged:
+            self._damaged.add(segment)
+            name = self._folder.child(segment).name
+            _log.warning("score_store.damaged segment=%s what_is_lost=is_asked_for_again", name)
 
     def _read(
         self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: PrefixArray
