@@ -72,9 +72,11 @@ def _azure(netloc: str, path: str) -> tuple[fs.FileSystem, str]:
     }
     endpoint = urlsplit(_variable("AZURE_STORAGE_ENDPOINT") or "")
     if endpoint.netloc:
-        for kind in ("blob", "dfs"):
-            options[f"{kind}_storage_authority"] = endpoint.netloc
-            options[f"{kind}_storage_scheme"] = endpoint.scheme
+        # The SDK wants the host without the account; an emulator has the account in its path.
+        authority = endpoint.netloc.removeprefix(account)
+        options["blob_storage_authority"] = authority
+        options["dfs_storage_authority"] = authority.replace(".blob.", ".dfs.")
+        options["blob_storage_scheme"] = options["dfs_storage_scheme"] = endpoint.scheme
     given = {name: value for name, value in options.items() if value is not None}
     return fs.AzureFileSystem(account, **given), f"{container}{path}".rstrip("/")
 
@@ -85,7 +87,9 @@ def _variable(name: str) -> str | None:
 
 _S3_ERROR = re.compile(r"AWS Error (\w+) during (\w+) operation: (.*)", re.DOTALL)
 _XML_ERROR = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
-_NOISE = re.compile(r"^curlCode: \d+, | \(Request ID: .*|; Details: .*|\nRequestId:.*|No response body\.", re.DOTALL)
+_NOISE = re.compile(
+    r"^curlCode: \d+, | \(Request ID: .*|; Details: .*|\nRequestId:.*|No response body\.", re.DOTALL
+)
 _ADDRESS_CURE = "check the network and the store's address (AWS_ENDPOINT_URL)"
 _RIGHTS_CURE = "check the store's key (AWS_ACCESS_KEY_ID) and what it may do"
 _CURES = {

@@ -2,9 +2,22 @@
 
 from pathlib import PurePosixPath
 
-from pipeline.errors import SettingsError
+from pipeline.errors import InputError, SettingsError
 from pipeline.manifest import MANIFEST_NAME, refuse_foreign
 from pipeline.storage import Location, locate
+
+
+def place_for(option: str, name: str) -> Location:
+    """The folder that an option names.
+
+    Raises:
+        SettingsError: for an address that no file system understands.
+    """
+    try:
+        return locate(name)
+    except InputError as error:
+        what, expected = error.what, error.expected
+        raise SettingsError(what, which=option, found=name, expected=expected) from error
 
 
 def refuse_unusable_output(output: Location, input_name: str) -> None:

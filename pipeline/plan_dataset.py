@@ -70,7 +70,9 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     )
     for batch in source.iter_batches():
         for group in batch.iter_groups(measure_texts(batch.texts, planner.counter)):
-            _add(plan, estimate, planner.plan(group))
+            group_plan = planner.plan(group)
+            times = _add(plan, estimate, group_plan)
+            estimate.add_query(planner.counter.count(group_plan.query), times)
     plan.tokens = estimate.total()
     plan.cost_usd = plan.tokens * settings.profile.usd_per_million_tokens / 1e6
     plan.requests_max = plan.requests
@@ -90,7 +92,8 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     return plan
 
 
-def _add(plan: DatasetPlan, estimate: TokenEstimate, group: GroupPlan) -> None:
+def _add(plan: DatasetPlan, estimate: TokenEstimate, group: GroupPlan) -> int:
+    """Count a group; how many documents its requests hold together."""
     requests, skipped = group.packing.requests(), sum(reject.skipped for reject in group.rejects)
     plan.groups += 1
     plan.candidates += group.group.num_candidates
@@ -104,5 +107,5 @@ def _add(plan: DatasetPlan, estimate: TokenEstimate, group: GroupPlan) -> None:
     times: IntArray = np.zeros(len(group.units), dtype=np.int64)
     for units in requests:
         times[units] += 1
-    estimate.add_query(group.query_tokens, int(times.sum()))
     estimate.add_units(group.units, times)
+    return int(times.sum())

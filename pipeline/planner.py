@@ -58,9 +58,14 @@ class Planner:
         nor are those that with this query fit no request alone (`query_too_long`).
         """
         rejects, document_of_row, rows = choose_documents(group)
+        units = self._units(group, rows)
         query, query_tokens = self._query(group.query or "")
         limits = self._limits(query, query_tokens)
-        units = self._settled(self._units(group, rows), limits)
+        # Sizes that were refused are held against exact counts, so where there are some, all are.
+        if units.exact.any() or not _fit_one_request(self._weights(units), limits):
+            query_tokens = self.counter.count(query)
+            limits = self._limits(query, query_tokens)
+            units = self._settled(units, limits)
         weights, sizes = self._weights(units), _body_sizes(units, limits)
         too_large = (weights > _tokens_alone(limits)) | (sizes > _bytes_alone(limits))
         if too_large.any():
@@ -72,7 +77,7 @@ class Planner:
             units, document_of_row = renumbered(units, document_of_row)
         # The service cuts what is over the limit and has no safe place to be cut at before.
         cut = units.tokens > self._cut_at
-        if not self._splits:
+        if units.own_texts and not self._splits:
             cut[list(units.own_texts)] = True
         return GroupPlan(
             group=group,
@@ -96,10 +101,10 @@ class Planner:
         A document that is larger than that has a request to itself; only the service can tell
         that it is too large. Some request of `plan` must hold several documents.
         """
-        divisor = plan.divisor
+        divisor, query_tokens = plan.divisor, self.counter.count(plan.query)
         while True:
             divisor *= 2
-            limits = self._limits(plan.query, plan.query_tokens, divisor=divisor)
+            limits = self._limits(plan.query, query_tokens, divisor=divisor)
             units = self._settled(plan.units, limits)
             weights, sizes = self._weights(units), _body_sizes(units, limits)
             limits = replace(
@@ -112,9 +117,9 @@ class Planner:
                 return replace(plan, units=units, packing=packing, divisor=divisor)
 
     def _query(self, query: str) -> tuple[str, int]:
-        """The query as it is sent, and its Qwen tokens."""
+        """The query as it is sent, and its Qwen tokens, at most: to count them is rarely needed."""
         if len(query) <= self._cut_at // 4:  # no character has more tokens than that
-            return query, self.counter.count(query)
+            return query, len(query) if query.isascii() else self.counter.count(query)
         return self.counter.truncate(query, self._cut_at)
 
     def _limits(self, query: str, query_tokens: int, *, divisor: int = 1) -> RequestLimits:
@@ -163,6 +168,15 @@ class Planner:
         all_counted = self.counter.exact_available and not settled.fits
         exact[open_units] = all_counted | (settled.weights < units.tokens[open_units])
         return replace(units, tokens=tokens, exact=exact)
+
+
+def _fit_one_request(weights: IntArray, limits: RequestLimits) -> bool:
+    """Whether documents of these weights surely fit one request, but for their bytes."""
+    pair_tokens = len(weights) * (limits.query_tokens + limits.pair_overhead)
+    return (
+        len(weights) <= limits.max_documents
+        and int(weights.sum()) + pair_tokens <= limits.max_tokens
+    )
 
 
 def _suffice(weights: IntArray, limits: RequestLimits) -> bool:

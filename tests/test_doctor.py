@@ -15,9 +15,9 @@ import pytest
 from jobs.cli import main
 from jobs.emulator.child import emulator_process
 from jobs.emulator.distortions import DISTORTIONS
+from pipeline.models import PROFILES
 from pipeline.probe.comparability import judge_probe, probe_sets, sending_order
 from pipeline.probe.findings import Usage, describe_probe, describe_usage
-from pipeline.models import PROFILES
 from pipeline.probe.texts import COMMON, EASY, STRONG
 from pipeline.providers import EMULATOR_PATH, PROVIDERS
 

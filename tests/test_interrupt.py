@@ -145,6 +145,21 @@ async def test_a_run_that_waits_for_the_output_can_be_stopped(tmp_path: Path) ->
     assert "interrupted" in left.failure
 
 
+async def test_a_run_waits_for_a_busy_output_if_told_to(tmp_path: Path) -> None:
+    given = groups([2] * 3, tmp_path / "in.parquet")
+    async with FakeReranker(*["hang"] * 3) as fake, running(fake, given) as owner:
+        await reached(lambda: len(fake.calls) == 3)
+        async with running(fake, given, "--lock-wait", 600) as waiting:
+            assert waiting.stderr is not None
+            line = await asyncio.to_thread(waiting.stderr.readline)
+            fake.release()
+            first, second = await ended(owner), await ended(waiting)
+
+    assert "output.busy" in line
+    assert (first.code, second.code) == (0, 0)
+    assert len(fake.calls) == 3
+
+
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 async def test_a_signal_before_the_run_has_begun_is_told(
     number: signal.Signals, code: int, tmp_path: Path

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,13 +69,14 @@ class World:
             seen.append((time.monotonic(), self.service.answers() - before))
             return seen[-1][1] >= num_answers or process.poll() is not None
 
-        wait_until(is_enough, poll_s=0.002)
+        wait_until(is_enough, poll_s=0.01)
         killed(process)
-        killed_at = time.monotonic()
-        answered = self.service.answers() - before
-        # What was answered by then had time enough to be saved.
+        killed_at, answered = seen[-1]
+        # What was answered so long before had time enough to be saved.
         saved = max(count for at, count in seen if at <= killed_at - UNSAVED_S or not count)
-        return IN_FLIGHT + answered - saved
+        # And between the last look and the kill as much may have come as between two looks.
+        unseen = max(later - count for (_, count), (_, later) in pairwise(seen))
+        return IN_FLIGHT + answered - saved + unseen
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +107,10 @@ def test_killed_after_k_answers_it_gives_the_same_bytes_and_pays_little_twice(
         assert results(output) == world.expected, f"kill {kill}"
         assert (output / "_SUCCESS").exists()
         again.append(world.service.requests() - before - world.num_requests)
-    print(f"\npaid again {again}\nallowed    {allowed}")
-    assert all(paid <= by_right for paid, by_right in zip(again, allowed, strict=True)), again
+    assert all(paid <= by_right for paid, by_right in zip(again, allowed, strict=True)), (
+        again,
+        allowed,
+    )
 
 
 def test_killed_twice_it_gives_the_same_bytes(world: World, tmp_path: Path) -> None:
@@ -162,15 +166,15 @@ def test_killed_while_it_compacts_the_store_it_loses_nothing(world: World, tmp_p
     """A store of many small segments, which the end of a run folds into one."""
     full, kept = tmp_path / "full", tmp_path / "whole"
     shutil.copytree(world.given.parent / "whole" / "_scores", full)
-    asyncio.run(_add_segments(full, 150))
+    asyncio.run(_add_segments(full, 100))
     num_requests = info(locate(str(full))).requests
     interrupted = 0
-    for attempt in range(6):
+    for attempt in range(3):
         output, scores = tmp_path / f"out-{attempt}", tmp_path / f"scores-{attempt}"
         shutil.copytree(full, scores)
         process = world.start(output, "--score-store", scores)
         wait_until((output / "_SUCCESS").exists, poll_s=0)
-        _spin(0.002 * attempt)
+        _spin(0.004 * attempt)
         process.kill()
         process.communicate()
         interrupted += len(list(scores.glob("segment-*"))) > 2
@@ -193,9 +197,12 @@ def _spin(wait_s: float) -> None:
 
 
 async def _add_segments(folder: Path, num_segments: int) -> None:
+    one = folder.with_name("one")  # a store of its own, since a large one takes time to open
     for number in range(num_segments):
-        async with ScoreStore(locate(str(folder)), linger_s=0) as store:
+        async with ScoreStore(locate(str(one)), linger_s=0) as store:
             await store.save(_foreign(number), Scores(np.zeros(200), 0))
+        for file in one.iterdir():
+            file.rename(folder / file.name)
 
 
 def _foreign(number: int) -> Request:

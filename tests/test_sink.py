@@ -17,6 +17,7 @@ from tables import candidates, rank_by, read_groups, write, write_cut
 
 from pipeline.records import Ranking, Reject
 from pipeline.sink import PartInfo, Sink, read_part_infos
+from pipeline.sink import tables as sink_tables
 from pipeline.source import BatchLimits, Source, list_input
 from pipeline.storage import locate
 
@@ -261,3 +262,22 @@ def test_an_entry_of_another_format_is_not_read():
     assert PartInfo.from_json(entry).fingerprint == "x"
     with pytest.raises(ValueError, match="format"):
         PartInfo.from_json(entry.replace(b'"format":1', b'"format":2'))
+
+
+def test_a_large_part_comes_in_pieces_and_is_the_same_table(tmp_path, monkeypatch):
+    path = write(candidates([3, 1, 4, 2, 5]), tmp_path / "in.parquet")
+    source = Source(list_input(str(path)), with_text=True)
+    rankings = [
+        rank_by(group, [0.1 * row if row % 3 else None for row in range(group.rows.num_rows)])
+        for group in read_groups(source)
+    ]
+    written = []
+    for name, rows in (("one", 1_000), ("many", 4)):
+        monkeypatch.setattr(sink_tables, "PIECE_ROWS", rows)
+        open_sink(source, tmp_path / name).write_part(0, rankings)
+        written.append(tmp_path / name / "part-00000.parquet")
+
+    one, many = (pq.ParquetFile(file, pre_buffer=False) for file in written)
+    with one, many:
+        assert (one.num_row_groups, many.num_row_groups) == (1, 3)
+        assert one.read().equals(many.read(), check_metadata=True)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.probe.comparability import ProbeResult
 from pipeline.errors import BadAnswer, RequestError, RerankError, ServiceEnded, ServiceRefused
 from pipeline.models import ModelProfile
+from pipeline.probe.comparability import ProbeResult
 
 Status = Literal["ok", "warn", "fail"]
 

@@ -13,7 +13,6 @@ import numpy as np
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 from pipeline.client import RerankClient
-from pipeline.probe.comparability import ProbeResult, judge_probe, probe_sets, sending_order
 from pipeline.errors import (
     ContentRefused,
     Rejected,
@@ -21,6 +20,7 @@ from pipeline.errors import (
     ServiceEnded,
     TooLarge,
 )
+from pipeline.probe.comparability import ProbeResult, judge_probe, probe_sets, sending_order
 from pipeline.probe.findings import Finding, Usage, describe_probe, describe_usage, failed, told
 from pipeline.probe.texts import COMMON, EASY, QUERY
 from pipeline.records import FloatArray, Request, Scores

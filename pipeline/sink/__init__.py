@@ -1,7 +1,7 @@
 """Parquet out: the parts of an output, each written whole, its presence its commit."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from pipeline.sink.part_info import (
     part_sizes,
     read_part_infos,
 )
-from pipeline.sink.tables import make_tables
+from pipeline.sink.tables import iter_candidates, make_group_tables
 from pipeline.storage import Location
 
 __all__ = ["PartBorders", "PartInfo", "Sink", "read_part_infos"]
@@ -70,7 +70,7 @@ class Sink:
         Raises:
             OutputFailed: if a file cannot be written; the part is then absent.
         """
-        tables = make_tables(rankings, self._schema, top_n=self._top_n)
+        tables = make_group_tables(rankings, self._schema)
         info = _describe(index, rankings, self._fingerprint)
         groups_file = _encode(tables.groups)
         rejects_file = _encode(tables.rejects) if info.has_rejects else memoryview(b"")
@@ -83,7 +83,9 @@ class Sink:
             rejects.publish(rejects_file)
         else:
             rejects.remove()
-        part.publish(_encode(tables.part.replace_schema_metadata({METADATA_KEY: info.to_json()})))
+        schema = self._schema.with_metadata({METADATA_KEY: info.to_json()})
+        pieces = iter_candidates(rankings, self._schema, top_n=self._top_n)
+        part.publish(_encode_pieces(schema, pieces))
         return info
 
     def finish(self, num_parts: int, *, complete: bool = True) -> None:
@@ -146,4 +148,13 @@ def _encode(table: pa.Table) -> memoryview:
     """A Parquet file in memory: it is complete before the first byte leaves."""
     stream = pa.BufferOutputStream()
     pq.write_table(table, stream, compression="zstd")
+    return memoryview(stream.getvalue())
+
+
+def _encode_pieces(schema: pa.Schema, pieces: Iterable[pa.Table]) -> memoryview:
+    """The same of a table that comes in pieces, a row group each; only one is held at a time."""
+    stream = pa.BufferOutputStream()
+    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        for piece in pieces:
+            writer.write_table(piece.replace_schema_metadata(schema.metadata))
     return memoryview(stream.getvalue())

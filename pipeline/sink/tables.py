@@ -1,6 +1,10 @@
-"""The rankings of one part as its three tables, each built by column in one go."""
+"""The rankings of one part as its tables; candidates come in pieces, all else in one go.
 
-from collections.abc import Sequence
+A part may carry the texts of all its candidates. Put in their new order at once they would be in
+memory twice more.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,25 +16,46 @@ from pipeline.records import FIRST_RANK, IntArray, Ranking
 
 _Number = TypeVar("_Number", bound=np.generic)
 
+PIECE_ROWS = 32_768
+"""Rows of a piece, which becomes a row group, give or take a query."""
+
 _RANKED = ("rank", "relevance_score", "first_stage_rank")
+_IDS = ("query_id", "doc_id")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PartTables:
-    """What a part consists of; `rejects` may have no rows."""
+class GroupTables:
+    """What stands beside a part; `rejects` may have no rows."""
 
-    part: pa.Table
     groups: pa.Table
     rejects: pa.Table
 
 
-def make_tables(
-    rankings: Sequence[Ranking], output_schema: pa.Schema, *, top_n: int | None
-) -> PartTables:
-    """Bring the rankings of a part, in input order, to the columns of the contract.
+def make_group_tables(rankings: Sequence[Ranking], output_schema: pa.Schema) -> GroupTables:
+    """A row per query, and one per candidate without a score, both in input order."""
+    sizes = [r.group.rows.num_rows for r in rankings]
+    return GroupTables(
+        _groups_table(rankings, output_schema, sizes), _rejects_table(rankings, output_schema)
+    )
 
-    Of a group only `query_id`, `rows` and `first_stage_rank` are used: its texts may be gone.
+
+def iter_candidates(
+    rankings: Sequence[Ranking], output_schema: pa.Schema, *, top_n: int | None
+) -> Iterator[pa.Table]:
+    """Yield the candidates of a part, ranked, in pieces of some ten thousand rows.
+
+    Which pieces depends on the rankings alone. Of a group only `query_id`, `rows` and
+    `first_stage_rank` are used: its texts may be gone.
     """
+    first, num_rows = 0, 0
+    for stop, ranking in enumerate(rankings, start=1):
+        num_rows += ranking.group.rows.num_rows
+        if num_rows >= PIECE_ROWS or stop == len(rankings):
+            yield _ranked(rankings[first:stop], output_schema, top_n)
+            first, num_rows = stop, 0
+
+
+def _ranked(rankings: Sequence[Ranking], output_schema: pa.Schema, top_n: int | None) -> pa.Table:
     carried = [field for field in output_schema if field.name not in _RANKED]
     nothing = pa.schema(carried).empty_table()
     rows = pa.concat_tables([nothing, *(r.group.rows for r in rankings)])
@@ -52,12 +77,8 @@ def make_tables(
         "relevance_score": pa.array(scores, mask=np.isnan(scores)),
         "first_stage_rank": pa.array(ranks[chosen]),
     }
-    part = pa.table([columns[name] for name in output_schema.names], schema=output_schema)
-    return PartTables(
-        part.combine_chunks(),
-        _groups_table(rankings, output_schema, sizes),
-        _rejects_table(rankings, rows, ranks, firsts),
-    )
+    ranked = pa.table([columns[name] for name in output_schema.names], schema=output_schema)
+    return ranked.combine_chunks()
 
 
 def _groups_table(
@@ -82,22 +103,27 @@ def _groups_table(
     )
 
 
-def _rejects_table(
-    rankings: Sequence[Ranking],
-    rows: pa.Table,
-    ranks: npt.NDArray[np.int32],
-    firsts: IntArray,
-) -> pa.Table:
+def _rejects_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.Table:
     """One row per candidate without a score, in input order."""
-    rejects = [reject for r in rankings for reject in sorted(r.rejects, key=lambda x: x.row)]
-    per_group = [len(r.rejects) for r in rankings]
-    places = np.repeat(firsts, per_group) + np.array([x.row for x in rejects], np.int64)
-    ids = rows.select(["query_id", "doc_id"]).take(places).combine_chunks()
+    some = [(r.group, sorted(r.rejects, key=lambda x: x.row)) for r in rankings if r.rejects]
+    rejects = [reject for _, of_group in some for reject in of_group]
+    places: list[IntArray] = [np.array([x.row for x in of_group]) for _, of_group in some]
+    nothing = pa.schema([output_schema.field(name) for name in _IDS]).empty_table()
+    ids = pa.concat_tables(
+        [
+            nothing,
+            *(
+                group.rows.select(_IDS).take(rows)
+                for (group, _), rows in zip(some, places, strict=True)
+            ),
+        ]
+    ).combine_chunks()
+    ranks = [group.first_stage_rank[rows] for (group, _), rows in zip(some, places, strict=True)]
     return pa.table(
         {
             "query_id": ids["query_id"],
             "doc_id": ids["doc_id"],
-            "first_stage_rank": pa.array(ranks[places]),
+            "first_stage_rank": pa.array(_concat(ranks, np.int32)),
             "reason": pa.array([x.reason for x in rejects], pa.string()),
             "code": pa.array([x.code for x in rejects], pa.string()),
             "message": pa.array([x.message for x in rejects], pa.string()),

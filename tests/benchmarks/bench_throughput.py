@@ -137,6 +137,11 @@ def nginx_stub(folder: Path, documents: int) -> Iterator[str]:
         {"output": {"results": results}, "usage": {"total_tokens": 5000}, "request_id": "stub"}
     )
     assert "'" not in answer
+    assert "$" not in answer
+    # nginx takes no string of more than 4 kB, but as many variables as one likes.
+    pieces = [answer[start : start + 3_000] for start in range(0, len(answer), 3_000)]
+    settings = " ".join(f"set $a{i} '{piece}';" for i, piece in enumerate(pieces))
+    whole = "".join(f"${{a{i}}}" for i in range(len(pieces)))
     (folder / "nginx.conf").write_text(f"""
 daemon off; pid {folder}/nginx.pid; error_log stderr crit; worker_processes 1;
 events {{ worker_connections 4096; }}
@@ -145,7 +150,7 @@ http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   keepalive_requests 100000000; default_type application/json;
-  server {{ listen 127.0.0.1:{port}; location / {{ return 200 '{answer}'; }} }}
+  server {{ listen 127.0.0.1:{port}; location / {{ {settings} return 200 '{whole}'; }} }}
 }}""")
     server = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)])
     try:
@@ -154,10 +159,21 @@ http {{
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
+            if server.poll() is not None:
+                raise SystemExit("nginx did not start")
         yield f"http://127.0.0.1:{port}/rerank"
     finally:
         server.terminate()
         server.wait()
+
+
+def job_command(source: Path, output: Path, url: str) -> list[str]:
+    """The job without a limit that binds."""
+    quota = ("--requests-per-minute", "10000000", "--tokens-per-minute", "1e12")
+    return [
+        *(sys.executable, "-m", "jobs", "run", str(source), str(output), "--url", url),
+        *(*quota, "--max-in-flight", "64", "--merge", "trust", "--no-progress"),
+    ]
 
 
 def measured(command: list[str]) -> Measure:
@@ -192,26 +208,7 @@ def compare(groups: int, shape: Shape, rounds: int) -> dict[str, float]:
                 str(folder / "floor.jsonl"),
                 str(per_request),
             ]
-            job = [
-                *(
-                    sys.executable,
-                    "-m",
-                    "jobs",
-                    "run",
-                    str(source),
-                    str(folder / "out"),
-                    "--url",
-                    url,
-                ),
-                *(
-                    "--requests-per-minute",
-                    "10000000",
-                    "--tokens-per-minute",
-                    "1e12",
-                    "--no-progress",
-                ),
-                *("--max-in-flight", "64", "--merge", "trust"),
-            ]
+            job = job_command(source, folder / "out", url)
             for _ in range(rounds):
                 for label, command in (("floor", floor), ("job", job)):
                     shutil.rmtree(folder / "out", ignore_errors=True)

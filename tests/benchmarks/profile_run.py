@@ -1,0 +1,60 @@
+"""Where a run's time goes: the job under py-spy, or under cProfile where that is not installed.
+
+python tests/benchmarks/profile_run.py [--groups 4000] [--shape short] [--top 40]
+"""
+
+import argparse
+import pstats
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from bench_throughput import SHAPES, job_command, make_dataset, measured, nginx_stub
+
+PY_SPY = Path(sys.executable).with_name("py-spy")
+
+
+def main() -> None:
+    """Profile one run against the stub and print its most expensive functions."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--groups", type=int, default=4_000)
+    parser.add_argument("--shape", choices=list(SHAPES), default="short")
+    parser.add_argument("--top", type=int, default=40)
+    options = parser.parse_args()
+    shape = SHAPES[options.shape]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        source, profile = folder / "candidates.parquet", folder / "profile"
+        make_dataset(source, options.groups, shape)
+        with nginx_stub(folder, min(shape.documents, 500)) as url:
+            job = job_command(source, folder / "out", url)
+            if PY_SPY.exists():
+                # Without pauses: a thread that is stopped 200 times a second is another program.
+                spy = (str(PY_SPY), "record", "--gil", "--nonblocking", "-F", "-r", "200")
+                measured([*spy, "-f", "raw", "-o", str(profile), "--", *job])
+                show_samples(profile.read_text(), options.top)
+            else:
+                measured([job[0], "-m", "cProfile", "-o", str(profile), *job[1:]])
+                pstats.Stats(str(profile)).sort_stats("tottime").print_stats(options.top)
+
+
+def show_samples(raw: str, top: int) -> None:
+    """Print the functions with most samples, by their own time and by that of what they call."""
+    own: Counter[str] = Counter()
+    whole: Counter[str] = Counter()
+    for line in raw.splitlines():
+        stack, count = line.rsplit(" ", 1)
+        frames = stack.split(";")
+        own[frames[-1]] += int(count)
+        for frame in set(frames):
+            whole[frame] += int(count)
+    total = own.total()
+    for title, counts in (("own", own), ("with what is called", whole)):
+        print(f"\n% of samples, {title}")
+        for frame, count in counts.most_common(top):
+            print(f"{100 * count / total:6.1f}  {frame}")
+
+
+if __name__ == "__main__":
+    main()
