@@ -52,8 +52,8 @@ def show_samples(raw: str, top: int) -> None:
     total = own.total()
     for title, counts in (("own", own), ("with what is called", whole)):
         print(f"\n% of samples, {title}")
-        for frame, count in counts.most_common(top):
-            print(f"{100 * count / total:6.1f}  {frame}")
+        for frame, samples in counts.most_common(top):
+            print(f"{100 * samples / total:6.1f}  {frame}")
 
 
 if __name__ == "__main__":
