@@ -197,8 +197,10 @@ async def test_a_slow_disk_that_closes_a_segment_holds_back_no_answer(
             await living.save(request(number), answer(number))
             await asyncio.wait_for(living.flush(), 5)
 
-        assert right(await look_up(folder, range(4)), range(4))
+        assert (info(folder).requests, slow.is_set()) == (4, False)
         slow.set()
+
+    assert right(await look_up(folder, range(4)), range(4))
 
 
 async def test_damage_is_told_once_for_each_segment(

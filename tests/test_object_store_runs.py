@@ -18,6 +18,7 @@ from real_runs import (
     groups,
     killed,
     rerank,
+    rerank_here,
     results,
     service,
     start,
@@ -65,7 +66,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def state(world: World, output: str) -> str:
-    told = rerank("status", output, "--json", env=world.store.env)
+    told = rerank_here("status", output, "--json")
     assert told.code == 0, told.err
     return str(told.facts["state"])
 
@@ -88,7 +89,7 @@ def test_a_run_there_gives_the_bytes_of_a_run_here_and_the_next_one_sends_nothin
          for record in world.store.at("whole/out/_runs").children()]
     )  # fmt: skip
     assert state(world, output) == "done"
-    told = rerank("store", "info", f"{output}/_scores", "--json", env=world.store.env)
+    told = rerank_here("store", "info", f"{output}/_scores", "--json")
     assert told.facts["requests"] == NUM_GROUPS
 
 
@@ -99,9 +100,9 @@ def test_measures_and_a_shared_store_work_there(world: World) -> None:
     one, two = (f"s3://{BUCKET}/sample/{name}" for name in ("one", "two"))
 
     paid = rerank(*world.options(source, one), *shared, env=world.store.env)
-    reused = rerank(*world.options(source, two), *shared, "--top-n", 5, env=world.store.env)
-    measured = rerank("evaluate", one, "--qrels", judged, "--json", env=world.store.env)
-    pruned = rerank("store", "prune", shared[1], "--unused-for", 0, "--json", env=world.store.env)
+    reused = rerank_here(*world.options(source, two), *shared, "--top-n", 5)
+    measured = rerank_here("evaluate", one, "--qrels", judged, "--json")
+    pruned = rerank_here("store", "prune", shared[1], "--unused-for", 0, "--json")
 
     assert (paid.code, paid.facts["requests"]) == (0, 51), paid.err
     assert (reused.code, reused.facts["requests"]) == (0, 0), reused.err
@@ -156,7 +157,7 @@ def test_a_second_run_is_refused_and_goes_on_after_the_first_is_stopped(world: W
 def test_what_is_damaged_there_is_mended_without_a_request(world: World) -> None:
     output = f"s3://{BUCKET}/damaged/out"
     where = world.store.at("damaged/out")
-    assert rerank(*world.options(world.given, output), env=world.store.env).code == 0
+    assert rerank_here(*world.options(world.given, output)).code == 0
     paid = world.service.requests()
     part = where.child("part-00001.parquet").read()
     assert part is not None
@@ -164,7 +165,7 @@ def test_what_is_damaged_there_is_mended_without_a_request(world: World) -> None
     where.child("part-00003.parquet").remove()
     where.child("_groups", "part-00005.parquet").remove()
 
-    again = rerank(*world.options(world.given, output), env=world.store.env)
+    again = rerank_here(*world.options(world.given, output))
 
     assert again.code == 0, again.err
     assert world.store.results("damaged/out") == world.expected
@@ -175,9 +176,9 @@ def test_what_is_damaged_there_is_mended_without_a_request(world: World) -> None
 
 
 def test_a_bucket_that_is_not_there_is_told_in_one_line(world: World) -> None:
-    source = rerank(*world.options("s3://no-such-bucket/in", "s3://lake/x"), env=world.store.env)
-    output = rerank(*world.options(world.given, "s3://no-such-bucket/x"), env=world.store.env)
-    nothing = rerank("status", "s3://no-such-bucket/x", env=world.store.env)
+    source = rerank_here(*world.options("s3://no-such-bucket/in", "s3://lake/x"))
+    output = rerank_here(*world.options(world.given, "s3://no-such-bucket/x"))
+    nothing = rerank_here("status", "s3://no-such-bucket/x")
 
     assert (source.code, output.code, nothing.code) == (3, 1, 3)
     assert "s3://no-such-bucket/in: no such object, prefix or bucket" in source.failure
