@@ -145,7 +145,8 @@ def split_long(whole: Units, counter: TokenCounter, max_tokens: int) -> Units:
         whole.exact[unit] = counter.exact_available
         if whole.tokens[unit] > max_tokens:
             parts = split_passages(text, counter, max_tokens)
-            passages[unit] = [part for part in parts if part.strip()]
+            # A passage that comes again scores the same again.
+            passages[unit] = [part for part in dict.fromkeys(parts) if part.strip()]
             counts[unit] = len(passages[unit])
     if not passages:
         return whole

@@ -185,7 +185,8 @@ def test_keys_foretell_those_of_the_requests(case):
     plan = case.plan()
 
     assert plan.keys() == [request.key for request in plan.requests()]
-    assert len({request.key for request in plan.requests()}) == len(plan.keys())
+    contents = {(request.query, *request.documents) for request in plan.requests()}
+    assert len(set(plan.keys())) == len(contents)
 
 
 @unhurried
