@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs import logs
-from jobs.options import config_option, read_api_key
+from jobs.config_file import config_option
+from jobs.options import read_api_key
 from jobs.output import emit_json, json_option
 from pipeline.counters import Counters
 from pipeline.errors import SettingsError

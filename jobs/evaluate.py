@@ -10,7 +10,7 @@ from typing import Any
 import click
 import polars as pl
 
-from jobs.options import config_option
+from jobs.config_file import config_option
 from jobs.output import emit, emit_json, emit_table, json_option, num
 from jobs.tables import read_columns
 from pipeline.errors import InputError, SettingsError

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from jobs.options import config_option
+from jobs.config_file import config_option
 from jobs.output import emit_facts, emit_json, json_option, num, usd
 from pipeline.errors import InputError
 from pipeline.manifest import read_manifest

@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
+from jobs.config_file import config_option
 from jobs.emulator.config import DISTORTIONS, EmulatorConfig
 from jobs.emulator.faults import NAMES, Fault
-from jobs.options import config_option
 from pipeline.errors import SettingsError
 
 
