@@ -27,6 +27,7 @@ _SEVERAL: Final = 3
 
 _FIRST_WAIT_S: Final = 1.0
 _LONGEST_WAIT_S: Final = 15.0
+_MOST_DOUBLINGS: Final = 10
 
 
 class Circuit:
@@ -53,7 +54,8 @@ class Circuit:
 
     def next_wait_s(self) -> float:
         """How long the next probe waits: twice as long as the one before."""
-        wait_s = min(_FIRST_WAIT_S * 2.0**self._probes, _LONGEST_WAIT_S)
+        doublings = min(self._probes, _MOST_DOUBLINGS)  # an outage may be long, a float is not
+        wait_s = min(_FIRST_WAIT_S * 2.0**doublings, _LONGEST_WAIT_S)
         self._probes += 1
         return wait_s
 

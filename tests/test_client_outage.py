@@ -81,6 +81,15 @@ async def test_an_unreachable_address_is_waited_for_then_ends_the_job(unused_tcp
     assert {type(result) for result in results} == {OutageTooLong}
 
 
+def test_probes_of_an_outage_without_end_stay_quarter_of_a_minute_apart() -> None:
+    circuit = Circuit(1e9, lambda: 0.0)
+
+    waits_s = [circuit.next_wait_s() for _ in range(2_000)]
+
+    assert waits_s[:5] == [1.0, 2.0, 4.0, 8.0, 15.0]
+    assert waits_s[-1] == 15.0
+
+
 async def test_refusals_for_pace_without_end_are_an_outage_too() -> None:
     async with bench(*[THROTTLED] * 10_000, max_outage_s=0.2) as b:
         with pytest.raises(OutageTooLong):
