@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 20.0
+_MOST_DOUBLINGS: Final = 10
 
 CONNECTION_LOST: Final = "connection_lost"
 TIMEOUT: Final = "timeout"
@@ -68,7 +69,12 @@ class Attempts:
         self._counters = counters
         self._sleep = sleep or self._sleep_unless_stopped
         self._uniform = uniform
-        self._budget = Budget(settings.max_cost_usd, settings.profile.usd_per_million_tokens)
+        self._usd_per_token = settings.profile.usd_per_million_tokens / 1e6
+        self._budget = (
+            None
+            if settings.max_cost_usd is None
+            else Budget(settings.max_cost_usd, self._usd_per_token)
+        )
         self._circuit = Circuit(settings.max_outage_s, clock)
         self._asked_at_once = 0
         self._stopped_by: RerankError | None = None
@@ -83,40 +89,43 @@ class Attempts:
 
     async def score(self, request: Request) -> Scores:
         """The scores of a request, as `RerankClient.score` promises."""
+        attempt, answered_before = 1, self._counters.answered
         self._asked_at_once += 1
         try:
-            return await self._score(request)
+            while True:
+                try:
+                    if self._circuit.is_open:
+                        scores = await self._probe(request)
+                    else:
+                        scores = await self._send(request)
+                except _CircuitTurned:
+                    continue
+                except (TooLarge, ContentRefused, Rejected):
+                    self._circuit.served()
+                    raise
+                except (Throttled, Transient, BadAnswer) as error:
+                    is_last = attempt >= self._max_attempts
+                    self._circuit.failed(
+                        request.key,
+                        error,
+                        asked_at_once=self._asked_at_once,
+                        last=is_last and answered_before == self._counters.answered,
+                    )
+                    if isinstance(error, Throttled) or self._circuit.is_open:
+                        continue
+                    if is_last:
+                        raise
+                    attempt += 1
+                    await self._back_off(request, attempt, error)
+                else:
+                    self._circuit.served()
+                    return scores
         finally:
             self._asked_at_once -= 1
 
-    async def _score(self, request: Request) -> Scores:
-        attempt, answered_before = 1, self._counters.answered
-        while True:
-            try:
-                scores = await self._attempt(request)
-            except (TooLarge, ContentRefused, Rejected):
-                self._circuit.served()
-                raise
-            except (Throttled, Transient, BadAnswer) as error:
-                is_last = attempt >= self._max_attempts
-                self._circuit.failed(
-                    request.key,
-                    error,
-                    asked_at_once=self._asked_at_once,
-                    last=is_last and answered_before == self._counters.answered,
-                )
-                if isinstance(error, Throttled) or self._circuit.is_open:
-                    continue
-                if is_last:
-                    raise
-                attempt += 1
-                await self._back_off(request, attempt, error)
-            else:
-                self._circuit.served()
-                return scores
-
     async def _back_off(self, request: Request, attempt: int, error: RequestError) -> None:
-        longest_s = min(FIRST_BACKOFF_S * 2.0 ** (attempt - 2), LONGEST_BACKOFF_S)
+        doublings = min(attempt - 2, _MOST_DOUBLINGS)
+        longest_s = min(FIRST_BACKOFF_S * 2.0**doublings, LONGEST_BACKOFF_S)
         wait_s = self._uniform() * longest_s
         self._counters.retries += 1
         log.warning(
@@ -125,24 +134,25 @@ class Attempts:
         )
         await self._sleep(wait_s)
 
-    async def _attempt(self, request: Request) -> Scores:
-        """Send the request once: in its turn, and in an outage alone."""
-        while True:
-            if self._circuit.is_open:
-                async with self._circuit.turn:
-                    if self._circuit.is_open:
-                        await self._sleep(self._circuit.next_wait_s())
-                        return await self._send(request)
-            with suppress(_OpenedMeanwhile):
-                return await self._send(request, in_outage=False)
+    async def _probe(self, request: Request) -> Scores:
+        """Send the request alone, to find out whether an outage is over."""
+        async with self._circuit.turn:
+            if not self._circuit.is_open:
+                raise _CircuitTurned
+            await self._sleep(self._circuit.next_wait_s())
+            return await self._send(request, in_outage=True)
 
-    async def _send(self, request: Request, *, in_outage: bool = True) -> Scores:
-        reserved_usd = await self._budget.reserve(request.tokens, request.num_documents)
-        spent_usd = 0.0
+    async def _send(self, request: Request, *, in_outage: bool = False) -> Scores:
+        """Send the request once, in its turn and within the budget."""
+        budget, spent_usd = self._budget, 0.0
+        num_documents = request.num_documents
+        reserved_usd = 0.0
+        if budget is not None:
+            reserved_usd = await budget.reserve(request.tokens, num_documents)
         try:
-            with await self._throttle.admit(request.num_documents, request.tokens) as lease:
+            with await self._throttle.admit(num_documents, request.tokens) as lease:
                 if self._circuit.is_open and not in_outage:
-                    raise _OpenedMeanwhile
+                    raise _CircuitTurned
                 spent_usd = reserved_usd  # unless the service says otherwise
                 try:
                     scores = await self._ask(request)
@@ -156,17 +166,21 @@ class Attempts:
                 spent_usd = 0.0
             raise
         finally:
-            self._budget.settle(reserved_usd, spent_usd)
+            if budget is not None:
+                budget.settle(reserved_usd, spent_usd)
         return scores
 
     def _count(self, request: Request, scores: Scores) -> float:
         """Count a success; its price in US dollars."""
-        tokens = request.tokens if scores.total_tokens is None else scores.total_tokens
-        cost_usd = self._budget.cost_usd(tokens)
-        self._budget.learn(request.tokens, request.num_documents, tokens)
-        self._counters.answered += 1
-        self._counters.tokens += tokens
-        self._counters.cost_usd += cost_usd
+        counters, tokens = self._counters, scores.total_tokens
+        if tokens is None:
+            tokens = request.tokens
+        cost_usd = tokens * self._usd_per_token
+        if self._budget is not None:
+            self._budget.learn(request.tokens, request.num_documents, tokens)
+        counters.answered += 1
+        counters.tokens += tokens
+        counters.cost_usd += cost_usd
         return cost_usd
 
     async def _sleep_unless_stopped(self, wait_s: float) -> None:
@@ -177,5 +191,5 @@ class Attempts:
             raise self._stopped_by.with_traceback(None)
 
 
-class _OpenedMeanwhile(Exception):
-    """The circuit opened while a request waited to be admitted; nothing was sent."""
+class _CircuitTurned(Exception):
+    """The circuit opened or closed while a request waited for its turn; nothing was sent."""

@@ -16,22 +16,18 @@ class Budget:
     others are in the way, it waits for them to be settled. First come, first served.
 
     Args:
-        limit_usd: What may be spent; None is no limit.
-        usd_per_million_tokens: The model's price.
+        limit_usd: What may be spent.
+        usd_per_token: The model's price.
     """
 
-    def __init__(self, limit_usd: float | None, usd_per_million_tokens: float) -> None:
+    def __init__(self, limit_usd: float, usd_per_token: float) -> None:
         self._limit_usd = limit_usd
-        self._usd_per_token = usd_per_million_tokens / 1_000_000
+        self._usd_per_token = usd_per_token
         self._spent_usd = 0.0
         self._reserved_usd = 0.0
         self._worst_ratio = 1.0
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
-
-    def cost_usd(self, tokens: int) -> float:
-        """The price of so many tokens."""
-        return tokens * self._usd_per_token
 
     async def reserve(self, tokens: int, documents: int) -> float:
         """Set aside what a request can cost at most, in US dollars; give it back to `settle`.
@@ -43,8 +39,6 @@ class Budget:
         Raises:
             CostLimitReached: if the request could exceed the limit, whatever the others cost.
         """
-        if self._limit_usd is None:
-            return 0.0
         async with self._turn:
             while True:
                 usd = self._usd_per_token * self._bound(tokens, documents)
@@ -64,8 +58,6 @@ class Budget:
 
     def settle(self, reserved_usd: float, spent_usd: float) -> None:
         """Replace a reservation by what the request cost, or may have cost."""
-        if self._limit_usd is None:
-            return
         self._reserved_usd = max(self._reserved_usd - reserved_usd, 0.0)
         self._spent_usd += spent_usd
         if self._reserved_usd < self._usd_per_token / 2:

@@ -8,8 +8,7 @@ import asyncio
 import io
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
@@ -109,16 +108,9 @@ class RerankClient:
     def stop(self, error: RerankError) -> None:
         """Send nothing more: calls that wait, and all that come, raise `error`.
 
-        What is in flight goes on; `drain` waits for it. Only the first call counts.
+        What is in flight goes on. Only the first call counts.
         """
         self._attempts.stop(error)
-
-    async def drain(self, timeout_s: float) -> int:
-        """Wait until nothing is in flight, but not longer than told; how much is left then."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._throttle.drained()
-        return self._throttle.in_flight
 
     async def score(self, request: Request) -> Scores:
         """The scores of a request's documents, in its order.
@@ -144,23 +136,25 @@ class RerankClient:
     async def _ask(self, request: Request) -> Scores:
         """One HTTP request and its answer, or the error that it amounts to."""
         body = self._wire.encode(request, self._settings.profile.name, self._settings.instruct)
-        clean = partial(without_private, request=request, api_key=self._api_key)
         started = self._clock()
         self._counters.requests += 1
-        with _translated():
+        try:
             async with self._session.post(
                 self._url, data=_payload(body), allow_redirects=False
             ) as response:
-                is_answer = response.status // 100 == 2
+                status, is_answer = response.status, response.status // 100 == 2
                 content = await (response.read() if is_answer else _beginning(response))
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+            raise _translated(error) from _cause(error)
         latency_s = self._clock() - started
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "request.answered query_id=%s documents=%d status=%d latency_ms=%.0f",
-                *(request.query_id, request.num_documents, response.status, 1_000 * latency_s),
+                *(request.query_id, request.num_documents, status, 1_000 * latency_s),
             )
+        clean = partial(without_private, request=request, api_key=self._api_key)
         if not is_answer:
-            raise classify(response.status, content, response.headers, clean=clean)
+            raise classify(status, content, response.headers, clean=clean)
         scores = self._wire.decode(content, request.num_documents, clean=clean)
         self._counters.latency.add(latency_s)
         return scores
@@ -190,28 +184,25 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
     return bytes(content)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """Turn what aiohttp raises into our errors; the most specific first."""
-    try:
-        yield
-    except _ADDRESS_ERRORS as error:
-        raise ServiceRefused(
-            "not a usable address", which="--url", found=type(error).__name__
-        ) from error
-    except _UNTRUSTED_ERRORS as error:
-        raise ServiceRefused(
+def _translated(error: Exception) -> RerankError:
+    """What aiohttp raised as one of our errors; the most specific first."""
+    name = type(error).__name__
+    if isinstance(error, _ADDRESS_ERRORS):
+        return ServiceRefused("not a usable address", which="--url", found=name)
+    if isinstance(error, _UNTRUSTED_ERRORS):
+        return ServiceRefused(
             "the service's certificate is not trusted", which="--url", cure="check the address"
-        ) from error
-    except _CONNECT_ERRORS as error:
-        raise Transient(UNREACHABLE, type(error).__name__) from error
-    except TimeoutError as error:
-        raise Transient(TIMEOUT, type(error).__name__) from error
-    except aiohttp.ClientResponseError as error:
-        # Not HTTP. The cause is dropped: it holds the request's headers, and so the key.
-        raise Transient(CONNECTION_LOST, type(error).__name__) from None
-    except (aiohttp.ClientError, OSError) as error:
-        raise Transient(CONNECTION_LOST, type(error).__name__) from error
+        )
+    if isinstance(error, _CONNECT_ERRORS):
+        return Transient(UNREACHABLE, name)
+    if isinstance(error, TimeoutError):
+        return Transient(TIMEOUT, name)
+    return Transient(CONNECTION_LOST, name)
+
+
+def _cause(error: Exception) -> Exception | None:
+    """The error itself, but for one that holds the request's headers, and so the key."""
+    return None if isinstance(error, aiohttp.ClientResponseError) else error
 
 
 _ADDRESS_ERRORS = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError)

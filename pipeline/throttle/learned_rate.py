@@ -9,6 +9,7 @@ below the ceiling, where refusals began; then not for a while; then beyond, ever
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 _DEEPEST_CUT: Final = 0.48
@@ -42,6 +43,17 @@ _HOLD_FOR_PAUSE: Final = 40.0
 _SHORTEST_HOLD_S: Final = 10.0
 _LONGEST_HOLD_S: Final = 300.0
 _SEEN_S: Final = 1.0
+_TOGETHER_S: Final = 0.005
+"""Grants so close together are noted as one, so that a second holds few."""
+
+
+@dataclass(slots=True)
+class _Granted:
+    """Grants that came together: since when, how many, how much."""
+
+    at: float
+    count: int
+    amount: float
 
 
 class LearnedRate:
@@ -65,7 +77,8 @@ class LearnedRate:
         self._proven = True
         self._gentle_cuts = 0
         self._refused_at = -math.inf
-        self._granted: deque[tuple[float, float]] = deque()
+        self._granted: deque[_Granted] = deque()
+        self._num_granted = 0
         self._granted_sum = 0.0
 
     def granted(self, now: float, amount: float, version: int, *, binding: bool) -> None:
@@ -77,9 +90,7 @@ class LearnedRate:
             version: Of the rate that admitted them.
             binding: Whether requests had to wait for this rate just now.
         """
-        self._granted.append((now, amount))
-        self._granted_sum += amount
-        self._forget(now)
+        self._add(now, amount)
         if version != self.version:
             return
         self._proven = True
@@ -135,7 +146,7 @@ class LearnedRate:
         if self._gentle_cuts:
             self._gentle_cuts -= 1
             self.rate, self._ceiling = _CUT_AT_CEILING * refused, refused
-        elif len(self._granted) < _FEW and now - self._refused_at > _LONG_AGO_S:
+        elif self._num_granted < _FEW and now - self._refused_at > _LONG_AGO_S:
             self.rate, self._ceiling = _SHALLOWEST_CUT * refused, refused
         else:
             cut = min(_BELOW_SEEN * seen, _SHALLOWEST_CUT * refused)
@@ -154,6 +165,19 @@ class LearnedRate:
             rate *= 1 + min(_FIRST_PROBE * 2**doublings, _FASTEST_PROBE) * since_s
         self.rate = rate if self.told is None else min(rate, self.told)
 
+    def _add(self, now: float, amount: float) -> None:
+        self._num_granted += 1
+        self._granted_sum += amount
+        last = self._granted[-1] if self._granted else None
+        if last is not None and now - last.at <= _TOGETHER_S:
+            last.count += 1
+            last.amount += amount
+            return
+        self._granted.append(_Granted(now, 1, amount))
+        self._forget(now)
+
     def _forget(self, now: float) -> None:
-        while self._granted and self._granted[0][0] < now - _SEEN_S:
-            self._granted_sum -= self._granted.popleft()[1]
+        while self._granted and self._granted[0].at < now - _SEEN_S:
+            gone = self._granted.popleft()
+            self._num_granted -= gone.count
+            self._granted_sum -= gone.amount

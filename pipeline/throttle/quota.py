@@ -1,5 +1,6 @@
 """One kind of quota, requests or tokens a minute: its told rate, what is learned, and its pace."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from pipeline.throttle.even_pace import EvenPace
@@ -52,6 +53,25 @@ class Quota:
         second, minute = self.windows
         second.limit, minute.limit = told * _OVER_IN_A_SECOND, told * _MINUTE_S
 
+    def take_at_once(self, amount: float) -> bool:
+        """Take `amount` if that takes no waiting and no look at the pace; else False."""
+        rate = self.learned.rate
+        if rate is None:
+            return True
+        pace = self._pace
+        if pace is None or pace.rate < rate:
+            return False
+        due = max(amount + self._owed, 0.0)
+        if not pace.take_at_once(due * pace.rate / rate):
+            return False
+        self._owed += amount - due
+        return True
+
+    def give_back(self, amount: float) -> None:
+        """Undo a `take_at_once` of which no use was made."""
+        if self._pace is not None:
+            self._owed -= amount
+
     async def take(self, amount: float) -> None:
         """Wait until `amount` may pass at the present rate."""
         rate = self.learned.rate
@@ -79,11 +99,9 @@ class Quota:
         binding = now - self._bound_at < _BINDING_S
         self.learned.granted(now, amount, version, binding=binding)
 
-    def correct(self, entry: Entry, amount: float) -> None:
-        """Replace the estimate in `entry` by what the service counted; the pace makes up for it."""
-        difference = amount - entry.amount
-        entry.amount = amount
+    def correct(self, entries: Sequence[Entry], difference: float) -> None:
+        """Follow what the service counted, `difference` more than estimated; the pace makes up."""
         if self._pace is not None:
             self._owed += difference
-        for window in self.windows:
+        for window, entry in zip(self.windows, entries, strict=False):
             window.correct(entry, difference)

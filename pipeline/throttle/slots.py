@@ -4,7 +4,6 @@ The room starts small and grows by one with each answer, so it doubles in each r
 that has just woken up gets no wave of connections, and a quick one loses nothing.
 """
 
-import asyncio
 from typing import Final
 
 _FIRST_WINDOW: Final = 16
@@ -31,13 +30,11 @@ class Slots:
         self._window = float(min(_FIRST_WINDOW, max_in_flight))
         self._starting = True
         self._binds = False
-        self._freed: asyncio.Future[None] | None = None
 
     def set_limits(self, max_in_flight: int, max_documents: int | None) -> None:
         """Change the bounds; what is in flight stays."""
         self._max_in_flight, self._max_documents = max_in_flight, max_documents
         self._window = min(self._window, float(max_in_flight))
-        self._wake()
 
     def has_room(self) -> bool:
         """Whether one more request may be in flight."""
@@ -52,11 +49,6 @@ class Slots:
             return True
         return self.documents + documents <= self._max_documents
 
-    async def wait_for_change(self) -> None:
-        """Wait until a slot is released or the bounds change."""
-        self._freed = asyncio.get_running_loop().create_future()
-        await self._freed
-
     def take(self, documents: int) -> None:
         """Count a request as in flight."""
         if self.in_flight < _IN_USE * self._window:
@@ -68,7 +60,6 @@ class Slots:
         """Count a request as no longer in flight."""
         self.in_flight -= 1
         self.documents -= documents
-        self._wake()
 
     def answered(self) -> None:
         """Widen the window after a success, if the window is what binds."""
@@ -84,7 +75,3 @@ class Slots:
         self._starting = False
         self._window = max(1.0, min(self._window, float(self.in_flight)) * _CUT)
         return True
-
-    def _wake(self) -> None:
-        if self._freed is not None and not self._freed.done():
-            self._freed.set_result(None)

@@ -2,21 +2,22 @@
 
 The first in line waits for a slot, then for the pace of requests, of tokens, and for the end of a
 pause; the others wait for it. So nothing overtakes, nothing starves, and each second of waiting has
-one cause. A lease holds the slot until the answer is there, and carries the versions of the limits
-that it was admitted under, by which an answer tells whether it is news about the present ones.
+one cause. Whoever gives a slot back hands it to the first in line at once. A lease holds the slot
+until the answer is there, and carries the versions of the limits that it was admitted under, by
+which an answer tells whether it is news about the present ones.
 """
 
 import asyncio
 import logging
-from types import TracebackType
+from collections import deque
 from typing import Final
 
 from pipeline.counters import Counters
 from pipeline.errors import RerankError, Throttled
 from pipeline.settings import Pace
+from pipeline.throttle.lease import Lease
 from pipeline.throttle.quota import Quota
 from pipeline.throttle.slots import Slots
-from pipeline.throttle.window import Entry
 
 log = logging.getLogger(__name__)
 
@@ -26,47 +27,10 @@ _WAITED_S: Final = 0.000_1
 _TOKEN_GRAIN_S: Final = 0.020
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 60.0
+_MOST_DOUBLINGS: Final = 10
 _LONGEST_RETRY_AFTER_S: Final = 600.0
 _LEARNING: Final = 0.05
 """Weight of one answer in the ratio of counted to estimated tokens."""
-
-
-class Lease:
-    """The right to have one request in flight; a context manager that gives the slot back.
-
-    Attributes:
-        documents: Documents in the request.
-        tokens: Upper bound of its tokens.
-    """
-
-    __slots__ = ("_entry", "_slots_version", "_throttle", "_versions", "documents", "tokens")
-
-    def __init__(self, throttle: "Throttle", documents: int, tokens: int, entry: Entry) -> None:
-        self.documents = documents
-        self.tokens = tokens
-        self._throttle = throttle
-        self._entry = entry
-        self._versions = (throttle._requests.learned.version, throttle._tokens.learned.version)
-        self._slots_version = throttle._slots.version
-
-    def __enter__(self) -> "Lease":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._throttle._release(self)
-
-    def answered(self, total_tokens: int | None) -> None:
-        """Tell that the service served the request, and what it counted."""
-        self._throttle._answered(self, total_tokens)
-
-    def throttled(self, error: Throttled) -> None:
-        """Tell that the service asked for a slower pace."""
-        self._throttle._throttled(self, error)
 
 
 class Throttle:
@@ -82,10 +46,11 @@ class Throttle:
         self._slots = Slots(pace.max_in_flight, pace.max_documents_in_flight)
         self._requests = Quota(pace.requests_per_minute)
         self._tokens = Quota(pace.tokens_per_minute, grain_s=_TOKEN_GRAIN_S)
-        self._turn = asyncio.Lock()
+        self._line: deque[_Waiter] = deque()
+        self._no_room_since: float | None = None
+        self._lacks_slot = False
         self._patience: asyncio.Timeout | None = None
         self._stopped_by: RerankError | None = None
-        self._idle: asyncio.Future[None] | None = None
         self._pause_until = 0.0
         self._pauses_in_a_row = 0
         self._tokens_ratio = 1.0
@@ -101,19 +66,19 @@ class Throttle:
         self._slots.set_limits(pace.max_in_flight, pace.max_documents_in_flight)
         self._requests.set(pace.requests_per_minute)
         self._tokens.set(pace.tokens_per_minute)
+        self._advance()
 
     def stop(self, error: RerankError) -> None:
         """Admit nothing any more: those who wait, and all who come, get `error`."""
-        if self._stopped_by is None:
-            self._stopped_by = error
-            if self._patience is not None:
-                self._patience.reschedule(asyncio.get_running_loop().time())
-
-    async def drained(self) -> None:
-        """Wait until nothing is in flight."""
-        while self._slots.in_flight:
-            self._idle = self._idle or asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._idle)
+        if self._stopped_by is not None:
+            return
+        self._stopped_by = error
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time())
+        for waiter in self._line:
+            if not waiter.turn.done():
+                waiter.turn.set_result(None)
+        self._line.clear()
 
     async def admit(self, documents: int, tokens: int) -> Lease:
         """Wait for this request's turn and for room within every limit.
@@ -125,57 +90,123 @@ class Throttle:
         Raises:
             RerankError: the one given to `stop`, once it was called.
         """
-        async with self._turn:
-            if self._stopped_by is not None:
-                raise self._stopped_by.with_traceback(None)
-            try:
-                async with asyncio.timeout(None) as self._patience:
-                    return await self._first_in_line(documents, tokens)
-            except TimeoutError:
-                assert self._stopped_by is not None, "nothing else ends the patience"
-                raise self._stopped_by.with_traceback(None) from None
-            finally:
-                self._patience = None
+        self._refuse_if_stopped()
+        if not self._line:
+            lease = self._admit_at_once(documents, tokens)
+            if lease is not None:
+                return lease
+        waiter = _Waiter(documents, tokens)
+        self._line.append(waiter)
+        self._advance()
+        try:
+            lease = await waiter.turn
+            self._refuse_if_stopped()
+            return lease or await self._wait_for_pace(waiter)
+        except BaseException:  # cancelled or stopped: undo, so that the next one may go
+            self._leave(waiter)
+            raise
 
-    async def _first_in_line(self, documents: int, tokens: int) -> Lease:
-        clock, waits = asyncio.get_running_loop().time, self.counters.waits
-        now = clock()
-        while not self._slots.has_room():
-            await self._slots.wait_for_change()
-        now, before = clock(), now
-        waits.in_flight_s += now - before
-        while not self._slots.has_room_for_documents(documents):
-            await self._slots.wait_for_change()
-        now, before = clock(), now
-        waits.documents_in_flight_s += now - before
+    def _advance(self) -> None:
+        """Let those in line go as long as there is room.
 
-        await self._requests.take(1)
-        now, before = clock(), now
-        if now - before > _WAITED_S:
-            waits.requests_s += now - before
-            self._requests.bound(now)
-        estimate = tokens * self._tokens_ratio
-        await self._tokens.take(estimate)
-        for window in self._tokens.windows:
-            while (wait_s := window.wait_s(clock(), estimate)) > 0:  # noqa: ASYNC110  # no polling:
-                await asyncio.sleep(wait_s)  # it sleeps to the known end, which answers may move
-        now, before = clock(), now
-        if now - before > _WAITED_S:
-            waits.tokens_s += now - before
-            self._tokens.bound(now)
-        while (wait_s := self._pause_until - clock()) > 0:  # noqa: ASYNC110  # it may be prolonged
-            await asyncio.sleep(wait_s)
-        now, before = clock(), now
-        waits.pause_s += now - before
+        To whom more than room is missing, that waits for the pace by itself, and stays the first.
+        """
+        while self._line and not (first := self._line[0]).turn.done():
+            if not self._count_wait_for_room(first.documents):
+                return
+            lease = self._admit_at_once(first.documents, first.tokens)
+            first.turn.set_result(lease)
+            if lease is not None:
+                self._line.popleft()
+        self._no_room_since = None
+
+    def _leave(self, waiter: "_Waiter") -> None:
+        if waiter in self._line:
+            self._line.remove(waiter)
+        elif waiter.turn.done() and not waiter.turn.cancelled():
+            lease = waiter.turn.result()
+            if lease is not None:
+                self._slots.release(lease.documents)
+        self._advance()
+
+    def _refuse_if_stopped(self) -> None:
         if self._stopped_by is not None:
             raise self._stopped_by.with_traceback(None)
 
-        entry = Entry(now, estimate)
-        for window in self._tokens.windows:
-            window.add(entry)
+    def _count_wait_for_room(self, documents: int) -> bool:
+        """Whether there is room for the first in line; counts how long there was none."""
+        now, waits = asyncio.get_running_loop().time(), self.counters.waits
+        if self._no_room_since is not None:
+            if self._lacks_slot:
+                waits.in_flight_s += now - self._no_room_since
+            else:
+                waits.documents_in_flight_s += now - self._no_room_since
+        self._lacks_slot = not self._slots.has_room()
+        has_room = not self._lacks_slot and self._slots.has_room_for_documents(documents)
+        self._no_room_since = None if has_room else now
+        return has_room
+
+    def _admit_at_once(self, documents: int, tokens: int) -> Lease | None:
+        """Admit a request that has not to wait for anything."""
+        now = asyncio.get_running_loop().time()
+        estimate = tokens * self._tokens_ratio
+        if (
+            now < self._pause_until
+            or not self._slots.has_room()
+            or not self._slots.has_room_for_documents(documents)
+            or any(window.wait_s(now, estimate) for window in self._tokens.windows)
+            or not self._requests.take_at_once(1)
+        ):
+            return None
+        if not self._tokens.take_at_once(estimate):
+            self._requests.give_back(1)
+            return None
+        return self._lease(now, documents, tokens, estimate)
+
+    async def _wait_for_pace(self, first: "_Waiter") -> Lease:
+        """Wait, as the first in line, for all but room, and hand over the turn."""
+        clock, waits = asyncio.get_running_loop().time, self.counters.waits
+        try:
+            async with asyncio.timeout(None) as self._patience:
+                now = clock()
+                await self._requests.take(1)
+                now, before = clock(), now
+                if now - before > _WAITED_S:
+                    waits.requests_s += now - before
+                    self._requests.bound(now)
+                estimate = first.tokens * self._tokens_ratio
+                await self._tokens.take(estimate)
+                for window in self._tokens.windows:
+                    while (wait_s := window.wait_s(clock(), estimate)) > 0:  # noqa: ASYNC110
+                        await asyncio.sleep(wait_s)  # to the known end, which answers may move
+                now, before = clock(), now
+                if now - before > _WAITED_S:
+                    waits.tokens_s += now - before
+                    self._tokens.bound(now)
+                while (wait_s := self._pause_until - clock()) > 0:  # noqa: ASYNC110
+                    await asyncio.sleep(wait_s)  # it may be prolonged
+                now, before = clock(), now
+                waits.pause_s += now - before
+        except TimeoutError:
+            assert self._stopped_by is not None, "nothing else ends the patience"
+        finally:
+            self._patience = None
+        self._refuse_if_stopped()
+        lease = self._lease(now, first.documents, first.tokens, estimate)
+        self._line.popleft()
+        self._advance()
+        return lease
+
+    def _lease(self, now: float, documents: int, tokens: int, estimate: float) -> Lease:
+        entries = [window.add(now, estimate) for window in self._tokens.windows]
         self._slots.take(documents)
         self._count_use(now)
-        return Lease(self, documents, tokens, entry)
+        versions = (
+            self._requests.learned.version,
+            self._tokens.learned.version,
+            self._slots.version,
+        )
+        return Lease(self, documents, tokens, estimate, entries, versions)
 
     def _count_use(self, now: float) -> None:
         """Hold the use of the quota against what it would have taken since the last admission."""
@@ -190,7 +221,8 @@ class Throttle:
         if self._tokens.told is not None:
             counters.tokens_offered += (now - last) * self._tokens.told
 
-    def _answered(self, lease: Lease, total_tokens: int | None) -> None:
+    def answered(self, lease: Lease, total_tokens: int | None) -> None:
+        """Learn that the service served a request, and what it counted."""
         now = asyncio.get_running_loop().time()
         self._pauses_in_a_row = 0
         self._slots.answered()
@@ -198,28 +230,31 @@ class Throttle:
             if lease.tokens:
                 ratio = total_tokens / lease.tokens
                 self._tokens_ratio += _LEARNING * (ratio - self._tokens_ratio)
-            self._tokens.correct(lease._entry, total_tokens)
+            self._tokens.correct(lease.entries, total_tokens - lease.estimate)
+        amount = lease.estimate if total_tokens is None else float(total_tokens)
         if self._tokens.told is not None:
-            self.counters.tokens_used += lease._entry.amount
-        requests_version, tokens_version = lease._versions
+            self.counters.tokens_used += amount
+        requests_version, tokens_version, _ = lease.versions
         self._requests.granted(now, 1, requests_version)
-        self._tokens.granted(now, lease._entry.amount, tokens_version)
+        self._tokens.granted(now, amount, tokens_version)
 
-    def _throttled(self, lease: Lease, error: Throttled) -> None:
+    def throttled(self, lease: Lease, error: Throttled) -> None:
+        """Learn that the service asked for a slower pace."""
         now = asyncio.get_running_loop().time()
-        estimate = lease._entry.amount
-        self._tokens.correct(lease._entry, 0)
+        estimate = lease.estimate
+        self._tokens.correct(lease.entries, -estimate)
         self.counters.throttled += 1
         if self._requests.told is not None:
             self.counters.requests_used -= 1
-        requests_version, tokens_version = lease._versions
+        requests_version, tokens_version, slots_version = lease.versions
         pause_s = error.retry_after_s
         if pause_s is None:
-            pause_s = min(_FIRST_PAUSE_S * 2**self._pauses_in_a_row, _LONGEST_PAUSE_S)
+            doublings = min(self._pauses_in_a_row, _MOST_DOUBLINGS)
+            pause_s = min(_FIRST_PAUSE_S * 2**doublings, _LONGEST_PAUSE_S)
         pause_s = min(pause_s, _LONGEST_RETRY_AFTER_S)
         match error.limit:
             case "capacity":
-                news = self._slots.overloaded(lease._slots_version)
+                news = self._slots.overloaded(slots_version)
             case "tokens":
                 news = self._tokens.learned.refused(now, estimate, tokens_version, pause_s=pause_s)
             case limit:
@@ -237,11 +272,25 @@ class Throttle:
                 pause_s,
             )
 
-    def _release(self, lease: Lease) -> None:
+    def released(self, lease: Lease) -> None:
+        """Take a slot back, and let the next one go."""
         self._slots.release(lease.documents)
-        if not self._slots.in_flight and self._idle is not None:
-            self._idle.set_result(None)
-            self._idle = None
+        self._advance()
+
+
+class _Waiter:
+    """A request in line.
+
+    Attributes:
+        turn: Becomes its lease; None for the first in line who has room, but must wait for more.
+    """
+
+    __slots__ = ("documents", "tokens", "turn")
+
+    def __init__(self, documents: int, tokens: int) -> None:
+        self.documents = documents
+        self.tokens = tokens
+        self.turn: asyncio.Future[Lease | None] = asyncio.get_running_loop().create_future()
 
 
 def _shown(rate: float | None) -> str:

@@ -6,12 +6,17 @@ An even pace alone lets one request too many into a window when requests are lar
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
+
+_TOGETHER_S: Final = 0.005
+"""Amounts so close together are one entry, so that a window holds few, however fast it goes."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """What one request weighs in the window; corrected once the service has counted it."""
+    """What was admitted together, and when the last of it was; corrected once it is counted."""
 
+    began_at: float
     admitted_at: float
     amount: float
 
@@ -19,7 +24,8 @@ class Entry:
 class SlidingWindow:
     """Sums amounts over the last `period_s` seconds and keeps them within `limit`.
 
-    Costs O(1) for each admission. An amount over the limit passes when the window is empty.
+    An amount counts for up to 5 ms longer than the period. Costs O(1) for each admission. An amount
+    over the limit passes when the window is empty.
     """
 
     def __init__(self, period_s: float, limit: float) -> None:
@@ -38,19 +44,29 @@ class SlidingWindow:
             self._sum = 0.0  # no rounding error outlives a pause
             return 0.0
         over, wait_s = self._sum + amount - self.limit, 0.0
+        if over <= 0:
+            return 0.0
         for entry in entries:
-            if over <= 0:
-                break
             over -= entry.amount
             wait_s = entry.admitted_at - horizon
+            if over <= 0:
+                break
         return wait_s
 
-    def add(self, entry: Entry) -> None:
-        """Count an admission."""
-        self._entries.append(entry)
-        self._sum += entry.amount
+    def add(self, now: float, amount: float) -> Entry:
+        """Count an admission; the entry takes its correction."""
+        self._sum += amount
+        entry = self._entries[-1] if self._entries else None
+        if entry is None or now - entry.began_at > _TOGETHER_S:
+            entry = Entry(now, now, amount)
+            self._entries.append(entry)
+        else:
+            entry.admitted_at = now
+            entry.amount += amount
+        return entry
 
     def correct(self, entry: Entry, difference: float) -> None:
-        """Follow a correction of `entry` by `difference`, if the entry is still in the window."""
+        """Add `difference` to an entry, which counts as long as it is in the window."""
+        entry.amount += difference
         if self._entries and self._entries[0].admitted_at <= entry.admitted_at:
             self._sum += difference

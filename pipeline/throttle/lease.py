@@ -1,0 +1,70 @@
+"""The right to have one request in flight, and what its outcome tells the throttle."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol
+
+from pipeline.errors import Throttled
+from pipeline.throttle.window import Entry
+
+
+class Admits(Protocol):
+    """Whoever hands out leases, and learns from them."""
+
+    def released(self, lease: "Lease") -> None:
+        """The request is no longer in flight."""
+
+    def answered(self, lease: "Lease", total_tokens: int | None) -> None:
+        """The service served it, and counted so many tokens."""
+
+    def throttled(self, lease: "Lease", error: Throttled) -> None:
+        """The service asked for a slower pace."""
+
+
+class Lease:
+    """The right to have one request in flight; a context manager that gives the slot back.
+
+    Attributes:
+        documents: Documents in the request.
+        tokens: Upper bound of its tokens.
+        estimate: What its tokens are expected to be.
+        entries: Where it stands in the windows of tokens.
+        versions: Of the rates of requests and tokens, and of the slots, that it was admitted under.
+    """
+
+    __slots__ = ("_throttle", "documents", "entries", "estimate", "tokens", "versions")
+
+    def __init__(
+        self,
+        throttle: Admits,
+        documents: int,
+        tokens: int,
+        estimate: float,
+        entries: Sequence[Entry],
+        versions: tuple[int, int, int],
+    ) -> None:
+        self.documents = documents
+        self.tokens = tokens
+        self.estimate = estimate
+        self.entries = entries
+        self.versions = versions
+        self._throttle = throttle
+
+    def __enter__(self) -> "Lease":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._throttle.released(self)
+
+    def answered(self, total_tokens: int | None) -> None:
+        """Tell that the service served the request, and what it counted."""
+        self._throttle.answered(self, total_tokens)
+
+    def throttled(self, error: Throttled) -> None:
+        """Tell that the service asked for a slower pace."""
+        self._throttle.throttled(self, error)
