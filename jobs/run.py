@@ -102,9 +102,10 @@ def rerank(job: "DatasetJob", *, progress: bool = False, bar: bool = True) -> "S
     """
     import uvloop
 
-    from jobs.memory import keep_memory_flat
+    from jobs.memory import collect_seldom, keep_memory_flat
 
     keep_memory_flat()
+    collect_seldom()
 
     async def work() -> "Summary":
         stop_when_interrupted(job)
