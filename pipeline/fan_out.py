@@ -14,7 +14,8 @@ Item = TypeVar("Item")
 class Room:
     """Space for groups in work: at most `max_groups`, and about `max_bytes` between them.
 
-    A group larger than `max_bytes` goes alone. One task takes; any task gives back.
+    A group larger than `max_bytes` goes alone. One task takes; any task gives back. Who waits for
+    room is woken when an eighth is free, since to be woken for every group is dear.
     """
 
     def __init__(self, *, max_groups: int, max_bytes: int) -> None:
@@ -22,6 +23,8 @@ class Room:
         self.max_bytes = max_bytes
         self.groups = 0
         self.bytes = 0
+        self._few_groups = max_groups - max(1, max_groups // 8)
+        self._few_bytes = max_bytes - max_bytes // 8
         self._freed = asyncio.Event()
 
     async def take(self, size_bytes: int) -> None:
@@ -38,7 +41,8 @@ class Room:
         """Free the room of a group of this size."""
         self.groups -= 1
         self.bytes -= size_bytes
-        self._freed.set()
+        if self.groups <= self._few_groups and self.bytes <= self._few_bytes:
+            self._freed.set()
 
 
 async def read_ahead(read: Callable[[], Item | None]) -> AsyncGenerator[Item]:

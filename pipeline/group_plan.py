@@ -6,7 +6,7 @@ import numpy as np
 from xxhash import xxh3_128_digest
 
 from pipeline.packing import Packing
-from pipeline.records import FloatArray, Group, IntArray, Reject, Request
+from pipeline.records import FloatArray, Group, IntArray, KeyArray, Reject, Request
 from pipeline.settings import RunSettings
 from pipeline.units import Units
 
@@ -83,8 +83,7 @@ class GroupPlan:
         A model that reads documents side by side could favour places; and the same candidates in
         another first-stage order make the same request, which may have been paid before.
         """
-        salt = np.frombuffer(self.scope, dtype=np.uint64, count=1)
-        return np.argsort(self.units.keys[units] ^ salt, kind="stable")
+        return sending_order(self.units.keys[units], self.scope)
 
     def request(self, units: IntArray) -> Request:
         """The request for these units, in this order."""
@@ -99,9 +98,19 @@ class GroupPlan:
 
     def num_tokens(self, units: IntArray) -> int:
         """Tokens of a request for these units, at most."""
-        limits = self.packing.limits
-        pair_tokens = len(units) * (limits.query_tokens + limits.pair_overhead)
+        pair_tokens = len(units) * self.packing.limits.pair_tokens
         return pair_tokens + int(self.packing.tokens[units].sum())
 
     def _key(self, units: IntArray) -> bytes:
-        return xxh3_128_digest(self.scope + self.units.keys[units].tobytes())
+        return request_key(self.scope, self.units.keys[units])
+
+
+def sending_order(keys: KeyArray, scope: bytes) -> IntArray:
+    """The order in which documents of these content keys are sent; see `GroupPlan`."""
+    salt = np.frombuffer(scope, dtype=np.uint64, count=1)
+    return np.argsort(keys ^ salt, kind="stable")
+
+
+def request_key(scope: bytes, keys: KeyArray) -> bytes:
+    """The name of a request: what it is asked of, and its documents in their order."""
+    return xxh3_128_digest(scope + keys.tobytes())

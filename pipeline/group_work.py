@@ -1,23 +1,26 @@
 """The groups of a run in work: read, planned, ranked side by side, and written part by part.
 
-One task reads ahead and starts groups while there is room; each group is a task; whoever completes
-a part writes it. When the work must stop, reading and waiting end at once, and what is in flight
-gets a few seconds to arrive, since it is paid.
+One task reads ahead and puts groups out to be ranked, while there is room; others, as many as are
+of use, take them one by one; whoever completes a part writes it. When the work must stop, reading
+and waiting end at once, and what is in flight gets a few seconds to arrive, since it is paid.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from pipeline.errors import RerankError
 from pipeline.fan_out import Room, read_ahead
-from pipeline.group_plan import GroupPlan
 from pipeline.measuring import measure_texts
 from pipeline.paid_answers import Known, PaidAnswers
 from pipeline.part_assembly import OpenPart, PartAssembly
 from pipeline.partial_reuse import PartialReuse
+from pipeline.plain_groups import AnyPlan, plan_batch
 from pipeline.planner import Planner
 from pipeline.records import GroupBatch, Ranking
 from pipeline.refused_sizes import RefusedSizes
@@ -27,7 +30,9 @@ from pipeline.sink import PartBorders, PartInfo, Sink
 
 DRAIN_S = 4.0
 """How long requests in flight may take once the work must stop."""
-GROUPS_PER_REQUEST_IN_FLIGHT = 2
+RANKERS_PER_REQUEST_IN_FLIGHT = 2
+"""Groups ranked at once for each request that may be in flight: some wait for another attempt."""
+GROUPS_PER_REQUEST_IN_FLIGHT = 3
 """Groups in work for each request that may be in flight, so that one is always ready to go."""
 MAX_BYTES_IN_WORK = 16 << 20
 """Texts of the groups in work; as strings and bodies they take about three times as much."""
@@ -39,16 +44,16 @@ MAX_CANDIDATES_IN_PARTS = 1_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """A planned group and its place in the output."""
+    """A planned group and its place in the output.
 
-    plan: GroupPlan
+    Attributes:
+        size_bytes: Memory that the group takes while it is in work.
+    """
+
+    plan: AnyPlan
+    size_bytes: int
     part_index: int
     ends_part: bool
-
-    @property
-    def size_bytes(self) -> int:
-        """Memory that the group takes while it is in work."""
-        return int(self.plan.group.measures.sizes.sum()) + GROUP_BYTES
 
 
 class GroupWork:
@@ -78,7 +83,7 @@ class GroupWork:
         settings: RunSettings,
         *,
         reuse: PartialReuse | None = None,
-        on_ranking: Callable[[GroupPlan, Ranking], None],
+        on_ranking: Callable[[AnyPlan, Ranking], None],
         on_stop: Callable[[RerankError], None],
     ) -> None:
         self.parts: dict[int, PartInfo] = {}
@@ -97,7 +102,9 @@ class GroupWork:
         )
         self._assembly = PartAssembly(max_candidates=MAX_CANDIDATES_IN_PARTS)
         self._one_write = asyncio.Lock()
-        self._ranking: set[asyncio.Task[None]] = set()
+        self._ready: deque[tuple[Step, OpenPart, Known]] = deque()
+        self._max_rankers = RANKERS_PER_REQUEST_IN_FLIGHT * settings.pace.max_in_flight
+        self._rankers: set[asyncio.Task[None]] = set()
         self._reading: asyncio.Task[None] | None = None
         self._stopped_by: RerankError | None = None
 
@@ -118,12 +125,13 @@ class GroupWork:
             return
         self._stopped_by = error
         self._on_stop(error)
+        self._ready.clear()
         if self._reading is not None:
             self._reading.cancel()
         asyncio.get_running_loop().call_later(DRAIN_S, self._give_up)
 
     def _give_up(self) -> None:
-        for task in self._ranking:
+        for task in self._rankers:
             task.cancel()
 
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
@@ -136,12 +144,13 @@ class GroupWork:
                     )
                     for step in steps:
                         part = part or await self._assembly.open(step.part_index)
-                        await self._start(step, part, known, tasks)
+                        await self._put_out(step, part, known, tasks)
                         if part.is_read:
                             part = None
             if part is not None:
                 part.is_read = True
-                await self._write_if_whole(part)
+                if part.is_whole:
+                    await self._write(part)
         except RerankError as error:
             self.stop(error)
 
@@ -151,25 +160,37 @@ class GroupWork:
         if batch is None:
             return None
         measures = measure_texts(batch.texts, self._planner.counter)
-        plans = [self._planner.plan(group) for group in batch.iter_groups(measures)]
-        if self._reuse is not None:
-            plans = self._reuse.apply(plans)
-        return [Step(plan, *self._borders.place(plan.group)) for plan in plans]
+        plans: Sequence[AnyPlan]
+        if self._reuse is None:
+            plans = list(plan_batch(self._planner, batch, measures))
+        else:
+            groups = batch.iter_groups(measures)
+            plans = self._reuse.apply([self._planner.plan(group) for group in groups])
+        first = batch.offsets[:-1]
+        sizes = np.add.reduceat(measures.sizes, first) + GROUP_BYTES
+        return [
+            Step(plan, size_bytes, *self._borders.place(plan.group.output))
+            for plan, size_bytes in zip(plans, sizes.tolist(), strict=True)
+        ]
 
-    async def _start(
-        self,
-        step: Step,
-        part: OpenPart,
-        known: Known,
-        tasks: asyncio.TaskGroup,
+    async def _put_out(
+        self, step: Step, part: OpenPart, known: Known, tasks: asyncio.TaskGroup
     ) -> None:
+        """Let a group be ranked, once there is room for it."""
         await self._room.take(step.size_bytes)
         part.num_started += 1
         part.num_candidates += step.plan.group.num_candidates
         part.is_read = step.ends_part
-        task = tasks.create_task(self._rank(step, part, known))
-        self._ranking.add(task)
-        task.add_done_callback(self._ranking.discard)
+        self._ready.append((step, part, known))
+        if len(self._rankers) < self._max_rankers:
+            ranker = tasks.create_task(self._rank_ready())
+            self._rankers.add(ranker)
+            ranker.add_done_callback(self._rankers.discard)
+
+    async def _rank_ready(self) -> None:
+        """Rank one group after the other, until none is ready."""
+        while self._ready:
+            await self._rank(*self._ready.popleft())
 
     async def _rank(self, step: Step, part: OpenPart, known: Known) -> None:
         try:
@@ -184,13 +205,12 @@ class GroupWork:
                 self._room.give_back(step.size_bytes)
             self._on_ranking(step.plan, ranking)
             part.rankings[ranking.group.index] = ranking
-            await self._write_if_whole(part)
+            if part.is_whole:
+                await self._write(part)
         except RerankError as error:
             self.stop(error)
 
-    async def _write_if_whole(self, part: OpenPart) -> None:
-        if not part.is_whole:
-            return
+    async def _write(self, part: OpenPart) -> None:
         # One at a time: a part is encoded whole in memory.
         async with self._one_write:
             info = await asyncio.to_thread(self._sink.write_part, part.index, part.in_order())

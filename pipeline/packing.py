@@ -45,10 +45,14 @@ class RequestLimits:
     pair_overhead: int = 0
     query_bytes: int = 0
 
+    @property
+    def pair_tokens(self) -> int:
+        """Tokens that a document takes beside its own."""
+        return self.query_tokens + self.pair_overhead
+
     def load(self, tokens: IntArray, sizes: IntArray) -> IntArray:
         """What documents take of a request, int64[3, n]: documents, tokens, bytes."""
-        pair_tokens = tokens + (self.query_tokens + self.pair_overhead)
-        return np.stack((np.ones_like(tokens), pair_tokens, sizes))
+        return np.stack((np.ones_like(tokens), tokens + self.pair_tokens, sizes))
 
     @property
     def capacity(self) -> IntArray:
@@ -58,10 +62,9 @@ class RequestLimits:
 
     def fits(self, num_documents: int, document_tokens: int, document_bytes: int) -> bool:
         """Say whether documents with these sums fit one request."""
-        per_pair = self.query_tokens + self.pair_overhead
         return (
             num_documents <= self.max_documents
-            and num_documents * per_pair + document_tokens <= self.max_tokens
+            and num_documents * self.pair_tokens + document_tokens <= self.max_tokens
             and self.query_bytes + document_bytes <= self.max_bytes
         )
 

@@ -50,6 +50,20 @@ class Planner:
         self._splits = settings.long_documents == "max-passage"
         self._needs_anchors = settings.merge == "auto"
         self._scope = settings.score_scope()
+        # Whether the service counts the instruction is not documented; with it is the safe side.
+        instruct = settings.instruct
+        self._instruct_tokens = self.counter.count(instruct) if instruct else 0
+
+    @property
+    def longest_whole_text(self) -> int:
+        """Qwen tokens up to which a text is certainly sent whole, as one unit."""
+        if self._splits:
+            return int(self.settings.profile.max_tokens_per_document / self._policy.ratio)
+        return self._cut_at
+
+    def scope(self, query: str) -> bytes:
+        """16 bytes that name the query, and all else that a score depends on but the documents."""
+        return xxh3_128_digest(self._scope + query.encode())
 
     def plan(self, group: Group) -> GroupPlan:
         """Decide what is sent for a group.
@@ -59,14 +73,15 @@ class Planner:
         """
         rejects, document_of_row, rows = choose_documents(group)
         units = self._units(group, rows)
-        query, query_tokens = self._query(group.query or "")
-        limits = self._limits(query, query_tokens)
+        query, query_tokens = self.sent_query(group.query or "")
+        limits = self.request_limits(query, query_tokens)
         # Sizes that were refused are held against exact counts, so where there are some, all are.
-        if units.exact.any() or not _fit_one_request(self._weights(units), limits):
+        weights = self.weights(units.tokens, units.sizes)
+        if units.exact.any() or not limits.fits(len(weights), int(weights.sum()), 0):
             query_tokens = self.counter.count(query)
-            limits = self._limits(query, query_tokens)
+            limits = self.request_limits(query, query_tokens)
             units = self._settled(units, limits)
-        weights, sizes = self._weights(units), _body_sizes(units, limits)
+        weights, sizes = self.weights(units.tokens, units.sizes), _body_sizes(units, limits)
         too_large = (weights > _tokens_alone(limits)) | (sizes > _bytes_alone(limits))
         if too_large.any():
             lost = np.isin(units.documents, units.documents[too_large])
@@ -92,7 +107,7 @@ class Planner:
             else 0,
             rejects=rejects,
             packing=pack(weights, sizes, limits, anchors=self._needs_anchors),
-            scope=xxh3_128_digest(self._scope + (group.query or "").encode()),
+            scope=self.scope(group.query or ""),
         )
 
     def repack(self, plan: GroupPlan) -> GroupPlan:
@@ -104,9 +119,9 @@ class Planner:
         divisor, query_tokens = plan.divisor, self.counter.count(plan.query)
         while True:
             divisor *= 2
-            limits = self._limits(plan.query, query_tokens, divisor=divisor)
+            limits = self.request_limits(plan.query, query_tokens, divisor=divisor)
             units = self._settled(plan.units, limits)
-            weights, sizes = self._weights(units), _body_sizes(units, limits)
+            weights, sizes = self.weights(units.tokens, units.sizes), _body_sizes(units, limits)
             limits = replace(
                 limits,
                 max_tokens=limits.max_tokens + max(0, int(weights.max()) - _tokens_alone(limits)),
@@ -116,23 +131,21 @@ class Planner:
             if len(packing.homes) > len(plan.packing.homes):
                 return replace(plan, units=units, packing=packing, divisor=divisor)
 
-    def _query(self, query: str) -> tuple[str, int]:
+    def sent_query(self, query: str) -> tuple[str, int]:
         """The query as it is sent, and its Qwen tokens, at most: to count them is rarely needed."""
         if len(query) <= self._cut_at // 4:  # no character has more tokens than that
             return query, len(query) if query.isascii() else self.counter.count(query)
         return self.counter.truncate(query, self._cut_at)
 
-    def _limits(self, query: str, query_tokens: int, *, divisor: int = 1) -> RequestLimits:
+    def request_limits(self, query: str, query_tokens: int, *, divisor: int = 1) -> RequestLimits:
         """What one request of this query may hold, in the model's own tokens."""
         profile, policy, instruct = self.settings.profile, self._policy, self.settings.instruct
-        # Whether the service counts the instruction is not documented; with it is the safe side.
-        instruct_tokens = self.counter.count(instruct) if instruct else 0
         return RequestLimits(
             max_documents=max(1, profile.max_documents // divisor),
             max_tokens=max(1, int(policy.fill * profile.max_tokens_per_request) // divisor),
             max_bytes=MAX_REQUEST_BYTES // divisor,
             query_tokens=policy.query_weight(query_tokens, len(query)),
-            pair_overhead=policy.pair_overhead + instruct_tokens,
+            pair_overhead=policy.pair_overhead + self._instruct_tokens,
             query_bytes=len(orjson.dumps((query, instruct))) + BYTES_PER_REQUEST,
         )
 
@@ -144,23 +157,21 @@ class Planner:
             return split_long(units, self.counter, int(max_tokens))
         return cut_long(units, self.counter, self._cut_at)
 
-    def _weights(self, units: Units) -> IntArray:
-        """Tokens of the units in the model's own count, at most."""
+    def weights(self, tokens: IntArray, sizes: IntArray) -> IntArray:
+        """Tokens in the model's own count, at most, of texts of so many Qwen tokens and bytes."""
         # Bytes are never fewer than code points, which is all that the policy asks of them.
-        return self._policy.document_weights(units.tokens, units.sizes)
+        return self._policy.document_weights(tokens, sizes)
 
     def _settled(self, units: Units, limits: RequestLimits) -> Units:
         """The units with their tokens counted, as far as the packing needs it."""
-        pair_tokens = limits.query_tokens + limits.pair_overhead
-        if _suffice(self._weights(units), limits):
+        if _suffice(self.weights(units.tokens, units.sizes), limits):
             return units
         open_units = np.flatnonzero(~units.exact)
-        rounding = self._policy.ratio != 1.0
-        budget = (limits.max_tokens - len(units) * (pair_tokens + rounding)) / self._policy.ratio
+        budget = self._policy.documents_budget(limits.max_tokens, len(units), limits.pair_tokens)
         settled = self.counter.settle(
             units.texts(open_units),
             units.tokens[open_units],
-            budget=int(budget) - int(units.tokens[units.exact].sum()),
+            budget=budget - int(units.tokens[units.exact].sum()),
             cap=self._cut_at,
         )
         tokens, exact = units.tokens.copy(), units.exact.copy()
@@ -170,18 +181,9 @@ class Planner:
         return replace(units, tokens=tokens, exact=exact)
 
 
-def _fit_one_request(weights: IntArray, limits: RequestLimits) -> bool:
-    """Whether documents of these weights surely fit one request, but for their bytes."""
-    pair_tokens = len(weights) * (limits.query_tokens + limits.pair_overhead)
-    return (
-        len(weights) <= limits.max_documents
-        and int(weights.sum()) + pair_tokens <= limits.max_tokens
-    )
-
-
 def _suffice(weights: IntArray, limits: RequestLimits) -> bool:
     """Whether counts, which are lower, could not make fewer requests than these weights do."""
-    total = int(weights.sum()) + len(weights) * (limits.query_tokens + limits.pair_overhead)
+    total = int(weights.sum()) + len(weights) * limits.pair_tokens
     by_tokens, by_documents = (
         -(-total // limits.max_tokens),
         -(-len(weights) // limits.max_documents),
@@ -193,7 +195,7 @@ def _suffice(weights: IntArray, limits: RequestLimits) -> bool:
 
 def _tokens_alone(limits: RequestLimits) -> int:
     """Tokens that a document may have which has a request to itself."""
-    return limits.max_tokens - limits.query_tokens - limits.pair_overhead
+    return limits.max_tokens - limits.pair_tokens
 
 
 def _bytes_alone(limits: RequestLimits) -> int:
@@ -201,9 +203,14 @@ def _bytes_alone(limits: RequestLimits) -> int:
     return limits.max_bytes - limits.query_bytes
 
 
+def most_body_bytes(sizes: IntArray) -> IntArray:
+    """Bytes that texts of these sizes take in a body, at most."""
+    return MAX_ESCAPE * sizes + BYTES_PER_DOCUMENT
+
+
 def _body_sizes(units: Units, limits: RequestLimits) -> IntArray:
     """Bytes that the units take in a body, at most; exact where the limit is anywhere near."""
-    most = MAX_ESCAPE * units.sizes + BYTES_PER_DOCUMENT
+    most = most_body_bytes(units.sizes)
     if int(most.sum()) <= _bytes_alone(limits):
         return most
     texts = units.texts(np.arange(len(units)))

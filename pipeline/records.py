@@ -4,7 +4,7 @@ Everything here is a value: built once, never changed, and safe to hand between 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -73,47 +73,88 @@ class TextMeasures:
         )
 
 
-# Empty slices would do, but a slice keeps the memory of the whole.
-_NO_TEXTS = pa.array([], pa.large_string())
-_NO_MEASURES = TextMeasures(
-    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint64), np.empty(0, np.bool_)
-)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """One query and all its candidates, in input order.
+class GroupRows:
+    """What of a group goes to the output: adjacent rows of a table that its batch shares.
 
     Attributes:
         index: Place of the group in the dataset, from 0.
         first_row: Place of its first candidate in the dataset, from 0.
         query_id: The query's id, of the input's type.
-        query: The query's text; null or blank is never sent.
-        texts: The candidates' texts, null where there is none.
-        first_stage_rank: int32, the first stage's order, from 1.
-        rows: What goes to the output unchanged: `query_id`, `doc_id`, passed-through columns.
-        measures: What packing must know of the texts.
+        table: `query_id`, `doc_id` and passed-through columns of the whole batch.
+        ranks: int32, the first stage's order of the whole batch, from 1 in each group.
+        start: The group's first row in `table` and `ranks`.
+        stop: The first row after it.
+        carried_bytes: Bytes in its passed-through strings.
         num_dropped: Rows of the input left out because they repeat a doc_id.
     """
 
     index: int
     first_row: int
     query_id: Id
-    query: str | None
-    texts: pa.LargeStringArray
-    first_stage_rank: npt.NDArray[np.int32]
-    rows: pa.Table
-    measures: TextMeasures
+    table: pa.Table
+    ranks: npt.NDArray[np.int32]
+    start: int
+    stop: int
+    carried_bytes: int = 0
     num_dropped: int = 0
 
     @property
     def num_candidates(self) -> int:
         """How many candidates the group has, duplicates and blank ones included."""
-        return len(self.first_stage_rank)
+        return self.stop - self.start
 
-    def without_texts(self) -> "Group":
-        """The same group for the output alone, which lets go of the memory of its texts."""
-        return replace(self, texts=_NO_TEXTS, measures=_NO_MEASURES)
+    @property
+    def rows(self) -> pa.Table:
+        """The group's rows alone, without a copy."""
+        return self.table.slice(self.start, self.num_candidates)
+
+    @property
+    def first_stage_rank(self) -> npt.NDArray[np.int32]:
+        """int32, the first stage's order, from 1."""
+        return self.ranks[self.start : self.stop]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """One query and all its candidates, in input order; the texts are those of its batch.
+
+    Attributes:
+        output: What goes to the output; it lives on when the texts are no longer needed.
+        query: The query's text; null or blank is never sent.
+        batch_texts: The texts of the whole batch, null where there is none.
+        batch_measures: What packing must know of them.
+    """
+
+    output: GroupRows
+    query: str | None
+    batch_texts: pa.LargeStringArray
+    batch_measures: TextMeasures
+
+    @property
+    def query_id(self) -> Id:
+        """The query's id, of the input's type."""
+        return self.output.query_id
+
+    @property
+    def num_candidates(self) -> int:
+        """How many candidates the group has, duplicates and blank ones included."""
+        return self.output.num_candidates
+
+    @property
+    def first_stage_rank(self) -> npt.NDArray[np.int32]:
+        """int32, the first stage's order, from 1."""
+        return self.output.first_stage_rank
+
+    @property
+    def texts(self) -> pa.LargeStringArray:
+        """The candidates' texts, null where there is none."""
+        return self.batch_texts.slice(self.output.start, self.num_candidates)
+
+    @property
+    def measures(self) -> TextMeasures:
+        """What packing must know of the texts."""
+        return self.batch_measures.slice(self.output.start, self.output.stop)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +170,7 @@ class GroupBatch:
         texts: One per candidate.
         first_stage_rank: int32, one per candidate.
         rows: One row per candidate, the columns that go to the output unchanged.
+        carried_bytes: int64, bytes in the passed-through strings of each group.
         dropped: Rows of the input left out of each group; None where all are kept.
     """
 
@@ -140,6 +182,7 @@ class GroupBatch:
     texts: pa.LargeStringArray
     first_stage_rank: npt.NDArray[np.int32]
     rows: pa.Table
+    carried_bytes: IntArray
     dropped: IntArray | None = None
 
     @property
@@ -148,23 +191,24 @@ class GroupBatch:
         return len(self.query_ids)
 
     def iter_groups(self, measures: TextMeasures) -> Iterator[Group]:
-        """Yield the groups in input order, each with its slice of `measures`."""
+        """Yield the groups in input order; `measures` are those of the batch's texts."""
         before = 0
-        for number, (query_id, query) in enumerate(zip(self.query_ids, self.queries, strict=True)):
-            start, stop = int(self.offsets[number]), int(self.offsets[number + 1])
-            dropped = 0 if self.dropped is None else int(self.dropped[number])
-            yield Group(
+        offsets, carried_bytes = self.offsets.tolist(), self.carried_bytes.tolist()
+        all_dropped = [0] * self.num_groups if self.dropped is None else self.dropped.tolist()
+        for number, query_id in enumerate(self.query_ids):
+            output = GroupRows(
                 index=self.first_group + number,
-                first_row=self.first_row + before + start,
+                first_row=self.first_row + before + offsets[number],
                 query_id=query_id,
-                query=query,
-                texts=self.texts.slice(start, stop - start),
-                first_stage_rank=self.first_stage_rank[start:stop],
-                rows=self.rows.slice(start, stop - start),
-                measures=measures.slice(start, stop),
-                num_dropped=dropped,
+                table=self.rows,
+                ranks=self.first_stage_rank,
+                start=offsets[number],
+                stop=offsets[number + 1],
+                carried_bytes=carried_bytes[number],
+                num_dropped=all_dropped[number],
             )
-            before += dropped
+            yield Group(output, self.queries[number], self.texts, measures)
+            before += output.num_dropped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -228,7 +272,7 @@ class Ranking:
     """A group's candidates in their new order, and how that came about.
 
     Attributes:
-        group: The group that is ranked.
+        group: What is ranked.
         order: int64, rows of the group, best first; every row once, those without a score last.
         scores: float64 along `order`, never increasing; NaN where there is no score.
         merge_status: How the scores of the group's requests were joined.
@@ -241,7 +285,7 @@ class Ranking:
         saved_tokens: What the whole group would have cost, less what was asked; by partial reuse.
     """
 
-    group: Group
+    group: GroupRows
     order: IntArray
     scores: FloatArray
     merge_status: MergeStatus

@@ -15,7 +15,6 @@ from typing import Any
 from pipeline.client import RerankClient
 from pipeline.counters import Counters
 from pipeline.errors import Interrupted, OutputFailed, RerankError
-from pipeline.group_plan import GroupPlan
 from pipeline.group_work import GroupWork
 from pipeline.job_summary import EndState, Summary
 from pipeline.kept_record import first_leaf, kept_record
@@ -25,6 +24,7 @@ from pipeline.output_place import place_for, refuse_unusable_output
 from pipeline.pace_file import PaceFile
 from pipeline.paid_answers import PaidAnswers
 from pipeline.partial_reuse import PartialReuse
+from pipeline.plain_groups import AnyPlan
 from pipeline.records import Ranking
 from pipeline.score_store import ScoreStore
 from pipeline.settings import RunSettings
@@ -245,7 +245,7 @@ class DatasetJob:
         self._summary.groups = groups
         self._summary.parts = max(1, math.ceil(groups / self.settings.groups_per_part))
 
-    def _count_ranking(self, plan: GroupPlan, ranking: Ranking) -> None:
+    def _count_ranking(self, plan: AnyPlan, ranking: Ranking) -> None:
         self._summary.add_ranking(ranking, self.settings.profile.usd_per_million_tokens)
         self._summary.truncated_queries += plan.query_cut
 

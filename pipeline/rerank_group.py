@@ -13,9 +13,10 @@ import numpy as np
 import orjson
 
 from pipeline.ask_documents import Answer, Failure, ask_documents
-from pipeline.errors import RerankError, TooLarge
+from pipeline.errors import RequestError, RerankError, TooLarge
 from pipeline.group_plan import GroupPlan
 from pipeline.merging import FinalRequest, Merged, merge
+from pipeline.plain_groups import AnyPlan, PlainPlan
 from pipeline.planner import Planner
 from pipeline.records import FloatArray, IntArray, Ranking, Reject, Request, Scores
 from pipeline.refused_sizes import RefusedSizes, RequestSize
@@ -26,9 +27,40 @@ Ask = Callable[[Request], Awaitable[Scores]]
 
 
 async def rerank_group(
-    plan: GroupPlan, ask: Ask, planner: Planner, refused_sizes: RefusedSizes
+    plan: AnyPlan, ask: Ask, planner: Planner, refused_sizes: RefusedSizes
 ) -> Ranking:
     """Rank a group's candidates, best first; equal scores keep first-stage order.
+
+    Raises:
+        ServiceEnded: if the service gives no more answers.
+        Interrupted: if the job was asked to stop.
+    """
+    if isinstance(plan, PlainPlan):
+        if not refused_sizes:
+            try:
+                return plan.ranking(await ask(plan.request))
+            except RequestError as refusal:
+                ask = _told_before(refusal, ask)
+        plan = planner.plan(plan.group)
+    return await _rerank_planned(plan, ask, planner, refused_sizes)
+
+
+def _told_before(refusal: RequestError, ask: Ask) -> Ask:
+    """`ask`, which tells what it was told already when it is asked the first time."""
+    refusals = [refusal]
+
+    async def ask_on(request: Request) -> Scores:
+        if refusals:
+            raise refusals.pop()
+        return await ask(request)
+
+    return ask_on
+
+
+async def _rerank_planned(
+    plan: GroupPlan, ask: Ask, planner: Planner, refused_sizes: RefusedSizes
+) -> Ranking:
+    """Rank a group that may take several requests.
 
     The first-round requests go out together, always for all scores. A refusal for size packs the
     group anew at half the limits, and again, down to single documents. A plan with a base is
@@ -176,7 +208,7 @@ def _ranking(plan: GroupPlan, merged: Merged, asked: _Asked) -> Ranking:
         unscored = sent[np.isnan(score[sent])]
         rejects = sorted((*rejects, *_rejects(plan, unscored, asked.failures)), key=_row)
     return Ranking(
-        group=group.without_texts(),
+        group=group.output,
         order=order,
         scores=score[order],
         merge_status=merged.status,

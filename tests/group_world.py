@@ -13,9 +13,10 @@ from xxhash import xxh3_64_intdigest
 from pipeline.errors import ContentRefused, RequestError, TooLarge
 from pipeline.measuring import measure_texts
 from pipeline.models import PROFILES, ModelProfile
+from pipeline.plain_groups import AnyPlan, plan_batch
 from pipeline.planner import Planner
 from pipeline.providers import PROVIDERS
-from pipeline.records import Group, Request, Scores
+from pipeline.records import Group, GroupBatch, GroupRows, Request, Scores
 from pipeline.remembered_counts import RememberingCounter
 from pipeline.settings import RunSettings
 
@@ -55,16 +56,35 @@ def make_group(
     shared = pa.array([*before, *texts], pa.large_string())
     measures = measure_texts(shared, COUNTER)
     rank = np.array(range(1, 1 + len(texts)) if ranks is None else ranks, np.int32)
-    return Group(
+    output = GroupRows(
         index=0,
         first_row=0,
         query_id="q",
-        query=query,
-        texts=shared.slice(len(before)),
-        first_stage_rank=rank,
-        rows=pa.table({"doc_id": [f"d{row}" for row in range(len(texts))]}),
-        measures=measures.slice(len(before), len(shared)),
+        table=pa.table({"doc_id": [f"d{row}" for row in range(len(shared))]}),
+        ranks=np.concatenate((np.zeros(len(before), np.int32), rank)),
+        start=len(before),
+        stop=len(shared),
     )
+    return Group(output, query, shared, measures)
+
+
+def plan_like_a_run(planner: Planner, group: Group) -> AnyPlan:
+    """The group's plan as a run makes it: as a batch of one."""
+    if not group.num_candidates:  # no batch holds such a group
+        return planner.plan(group)
+    batch = GroupBatch(
+        first_group=group.output.index,
+        first_row=group.output.first_row,
+        offsets=np.array([0, group.num_candidates]),
+        query_ids=[group.query_id],
+        queries=[group.query],
+        texts=group.texts,
+        first_stage_rank=group.first_stage_rank,
+        rows=group.output.rows,
+        carried_bytes=np.zeros(1, np.int64),
+    )
+    (plan,) = plan_batch(planner, batch, group.measures)
+    return plan
 
 
 def relevance(query: str, text: str) -> float:

@@ -66,14 +66,14 @@ def read_groups(source: Source, **how: Any) -> list[Group]:
 def facts(group: Group) -> tuple[object, ...]:
     """What a group is, as plain values that compare."""
     return (
-        group.index,
-        group.first_row,
+        group.output.index,
+        group.output.first_row,
         group.query_id,
         group.query,
         group.texts.to_pylist(),
         group.first_stage_rank.tolist(),
-        group.rows.to_pylist(),
-        group.num_dropped,
+        group.output.rows.to_pylist(),
+        group.output.num_dropped,
     )
 
 
@@ -84,4 +84,4 @@ def rank_by(group: Group, scores: Sequence[float | None], **how: Any) -> Ranking
     missing = np.flatnonzero(np.isnan(values))
     default = tuple(Reject(int(row), "bad_answer", "nan", "not a number") for row in missing)
     how = {"merge_status": "single_request", "rejects": default} | how
-    return Ranking(group, order.astype(np.int64), values[order], **how)
+    return Ranking(group.output, order.astype(np.int64), values[order], **how)

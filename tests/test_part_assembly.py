@@ -9,7 +9,8 @@ from pipeline.records import Ranking
 
 
 def ranking(index: int) -> Ranking:
-    return rank_by(replace(make_group(["text"]), index=index), [0.5])
+    ranking = rank_by(make_group(["text"]), [0.5])
+    return replace(ranking, group=replace(ranking.group, index=index))
 
 
 def test_a_part_is_whole_when_all_of_its_groups_are_read_and_ranked():

@@ -10,6 +10,7 @@ from group_world import (
     failing,
     make_group,
     make_planner,
+    plan_like_a_run,
     relevance,
     tokens,
 )
@@ -33,7 +34,8 @@ async def rank(
 ) -> Ranking:
     planner = planner or make_planner()
     memory = RefusedSizes() if refused_sizes is None else refused_sizes
-    ranking = await rerank_group(planner.plan(group), service.ask, planner, memory)
+    plan = plan_like_a_run(planner, group)
+    ranking = await rerank_group(plan, service.ask, planner, memory)
     assert_sound(group, ranking)
     return ranking
 

@@ -224,7 +224,7 @@ def test_a_ranking_that_loses_a_candidate_is_a_bug_that_shows(tmp_path):
     source = Source(list_input(str(write(candidates([2]), tmp_path / "in.parquet"))))
     (group,) = read_groups(source)
     ranking = rank_by(group, [0.1, 0.2])
-    broken = Ranking(group, ranking.order[:1], ranking.scores[:1], "single_request")
+    broken = Ranking(group.output, ranking.order[:1], ranking.scores[:1], "single_request")
 
     with pytest.raises(AssertionError, match="every candidate is ranked once"):
         open_sink(source, tmp_path / "out").write_part(0, [broken])
@@ -268,7 +268,7 @@ def test_a_large_part_comes_in_pieces_and_is_the_same_table(tmp_path, monkeypatc
     path = write(candidates([3, 1, 4, 2, 5]), tmp_path / "in.parquet")
     source = Source(list_input(str(path)), with_text=True)
     rankings = [
-        rank_by(group, [0.1 * row if row % 3 else None for row in range(group.rows.num_rows)])
+        rank_by(group, [0.1 * row if row % 3 else None for row in range(group.num_candidates)])
         for group in read_groups(source)
     ]
     written = []

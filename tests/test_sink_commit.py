@@ -2,6 +2,7 @@
 
 import shutil
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from tables import candidates, rank_by, read_groups, write
 
 from pipeline.errors import OutputFailed
+from pipeline.records import GroupRows
 from pipeline.sink import PartBorders, PartInfo, Sink, borders
 from pipeline.source import Source, list_input
 from pipeline.storage import Location, locate
@@ -147,6 +149,10 @@ def test_an_output_that_is_not_there_has_no_parts(sink):
     assert not sink.is_finished()
 
 
+def outputs_of(source):
+    return [group.output for group in read_groups(source)]
+
+
 def place_all(groups, groups_per_part, finished=()):
     part_borders = PartBorders(groups_per_part, finished)
     return [part_borders.place(group) for group in groups]
@@ -155,7 +161,7 @@ def place_all(groups, groups_per_part, finished=()):
 def test_a_part_ends_with_its_last_group(tmp_path):
     source = Source(list_input(str(write(candidates([1] * 5), tmp_path / "in.parquet"))))
 
-    placed = place_all(read_groups(source), 2)
+    placed = place_all(outputs_of(source), 2)
 
     assert placed == [(0, False), (0, True), (1, False), (1, True), (2, False)]
 
@@ -163,7 +169,7 @@ def test_a_part_ends_with_its_last_group(tmp_path):
 def test_a_part_ends_with_many_rows_or_much_text(tmp_path, monkeypatch):
     table = candidates([3, 1, 1, 1], text=["x" * 10] * 6)
     listing = list_input(str(write(table, tmp_path / "in.parquet")))
-    plain, full = (read_groups(Source(listing, with_text=with_text)) for with_text in (0, 1))
+    plain, full = (outputs_of(Source(listing, with_text=with_text)) for with_text in (0, 1))
 
     monkeypatch.setattr(borders, "MAX_ROWS", 4)
     assert [ends for _, ends in place_all(plain, 9)] == [False, True, False, False]
@@ -195,8 +201,6 @@ def test_a_resumed_job_cuts_the_same_parts(num_groups, groups_per_part, done):
     assert placed == [place for place in every if place[0] not in done]
 
 
-def _group(index: int):
-    from dataclasses import make_dataclass
-
+def _group(index: int) -> GroupRows:
     rows = pa.table({"query_id": ["q"], "doc_id": ["d"]})
-    return make_dataclass("OneRow", ["index", "rows"])(index, rows)
+    return GroupRows(index, 0, "q", rows, np.ones(1, np.int32), 0, 1)

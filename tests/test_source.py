@@ -49,8 +49,8 @@ def test_groups_do_not_depend_on_how_the_rows_are_cut(
         found = read_groups(open_source(folder, **how, limits=BatchLimits(max_rows=max_rows)))
 
     assert [facts(group) for group in found] == [facts(group) for group in expected]
-    assert [group.num_candidates + group.num_dropped for group in found] == sizes
-    assert [group.first_row for group in found] == np.cumsum([0, *sizes])[:-1].tolist()
+    assert [group.num_candidates + group.output.num_dropped for group in found] == sizes
+    assert [group.output.first_row for group in found] == np.cumsum([0, *sizes])[:-1].tolist()
 
 
 @settings(max_examples=60, deadline=None)
@@ -74,7 +74,7 @@ def test_finished_groups_are_left_out_and_the_others_are_the_same(
         every = read_groups(source)
         found = read_groups(source, finished=finished)
 
-    expected = [group for group in every if not done[group.index]]
+    expected = [group for group in every if not done[group.output.index]]
     assert [facts(group) for group in found] == [facts(group) for group in expected]
 
 
@@ -83,7 +83,7 @@ def test_reading_starts_at_the_start_row(tmp_path):
 
     (last,) = read_groups(source, start_row=5)
 
-    assert (last.index, last.first_row, last.query_id) == (2, 5, "q2")
+    assert (last.output.index, last.output.first_row, last.query_id) == (2, 5, "q2")
 
 
 def test_a_start_row_within_a_query_says_that_the_input_has_changed(tmp_path):
@@ -210,11 +210,11 @@ def test_repeats_are_dropped_within_a_query_only_and_ranks_keep_their_places(tmp
 
     one, two = read_groups(source)
 
-    assert one.rows["doc_id"].to_pylist() == ["a", "b", "c"]
+    assert one.output.rows["doc_id"].to_pylist() == ["a", "b", "c"]
     assert one.first_stage_rank.tolist() == [1, 2, 4]
     assert one.texts.to_pylist() == ["text 0 0", "text 0 1", "text 0 3"]
-    assert two.rows["doc_id"].to_pylist() == ["a"]
-    assert (two.first_row, two.num_dropped) == (4, 1)
+    assert two.output.rows["doc_id"].to_pylist() == ["a"]
+    assert (two.output.first_row, two.output.num_dropped) == (4, 1)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_integer_ids_keep_type_and_value(tmp_path, kind):
     groups = read_groups(source)
 
     assert [group.query_id for group in groups] == [top, top - 1, 0]
-    assert [group.rows["doc_id"][0].as_py() for group in groups] == [top, top - 1, 0]
+    assert [group.output.rows["doc_id"][0].as_py() for group in groups] == [top, top - 1, 0]
     assert source.output_schema.field("query_id").type == kind
     assert source.output_schema.field("doc_id").type == kind
 
@@ -265,7 +265,7 @@ def test_odd_strings_survive_in_every_string_type(tmp_path, kind, becomes):
     assert [group.texts[0].as_py() for group in groups] == odd.to_pylist()
     assert all(group.texts.type == pa.large_string() for group in groups)
     assert {source.rows_schema.field(name).type for name in names} == {becomes}
-    assert {group.rows.schema for group in groups} == {source.rows_schema}
+    assert {group.output.rows.schema for group in groups} == {source.rows_schema}
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.string(), pa.string_view()])

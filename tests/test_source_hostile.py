@@ -98,8 +98,17 @@ def test_an_awkward_file_gives_every_row_once_in_order(name):
     groups = read_groups(source)
 
     found = [
-        (g.query_id, list(zip(g.rows["doc_id"].to_pylist(), g.texts.to_pylist(), strict=True)))
-        for g in groups
+        (
+            group.query_id,
+            list(
+                zip(
+                    group.output.rows["doc_id"].to_pylist(),
+                    group.texts.to_pylist(),
+                    strict=True,
+                )
+            ),
+        )
+        for group in groups
     ]
     assert found == expected
     assert source.count_groups() == len(groups) == GROUPS[name]
@@ -148,11 +157,11 @@ def test_passed_through_columns_keep_their_values():
     rows = pq.read_table(HOSTILE / "17b_passthrough_and_collisions.parquet")
 
     for group in read_groups(source):
-        expected = rows.slice(group.first_row, group.num_candidates)
-        for name in group.rows.column_names[2:]:
+        expected = rows.slice(group.output.first_row, group.num_candidates)
+        for name in group.output.rows.column_names[2:]:
             column = expected["rank" if name == "input_rank" else name]
-            assert group.rows[name].to_pylist() == column.to_pylist(), name
-            assert group.rows[name].type == column.type, name
+            assert group.output.rows[name].to_pylist() == column.to_pylist(), name
+            assert group.output.rows[name].type == column.type, name
 
 
 def _text(value: str | bytes | None) -> str | None:

@@ -31,12 +31,11 @@ def test_another_vocabulary_weighs_more_but_never_more_than_its_characters() -> 
 def test_documents_within_their_budget_fit_the_request(lengths: list[tuple[int, int]]) -> None:
     counts = np.array([count for count, _ in lengths], dtype=np.int64)
     code_points = np.array([characters for _, characters in lengths], dtype=np.int64)
-    query_weight = XLM_R.query_weight(10, 50)
+    pair_tokens = XLM_R.query_weight(10, 50) + XLM_R.pair_overhead
 
-    if counts.sum() <= XLM_R.documents_budget(30_000, len(counts), query_weight):
+    if counts.sum() <= XLM_R.documents_budget(30_000, len(counts), pair_tokens):
         weights = XLM_R.document_weights(counts, code_points)
-        fixed = len(counts) * (query_weight + XLM_R.pair_overhead)
-        assert fixed + weights.sum() <= XLM_R.fill * 30_000
+        assert len(counts) * pair_tokens + weights.sum() <= 30_000
 
 
 def test_every_tokenizer_of_a_model_profile_has_a_policy() -> None:

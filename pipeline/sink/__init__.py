@@ -127,7 +127,7 @@ class Sink:
 
 def _describe(index: int, rankings: Sequence[Ranking], fingerprint: str) -> PartInfo:
     groups = [ranking.group for ranking in rankings]
-    num_candidates = sum(group.rows.num_rows for group in groups)
+    num_candidates = sum(group.num_candidates for group in groups)
     return PartInfo(
         index=index,
         fingerprint=fingerprint,

@@ -5,10 +5,7 @@ Not of batch sizes, answers, crashes or concurrency: so a resumed job cuts the s
 
 from collections.abc import Iterable
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from pipeline.records import Group
+from pipeline.records import GroupRows
 from pipeline.sink.part_info import PartInfo
 
 MAX_ROWS = 500_000
@@ -33,7 +30,7 @@ class PartBorders:
         self._index = -1
         self._groups = self._rows = self._bytes = 0
 
-    def place(self, group: Group) -> tuple[int, bool]:
+    def place(self, group: GroupRows) -> tuple[int, bool]:
         """The index of the group's part, and whether this group ends it.
 
         The last part of a dataset ends with its last group, which only the reader knows.
@@ -41,8 +38,8 @@ class PartBorders:
         if not self._groups:
             self._index = self._index_at.get(group.index, self._index + 1)
         self._groups += 1
-        self._rows += group.rows.num_rows
-        self._bytes += _string_bytes(group.rows)
+        self._rows += group.num_candidates
+        self._bytes += group.carried_bytes
         ends = (
             self._groups >= self._groups_per_part
             or self._rows >= MAX_ROWS
@@ -51,24 +48,3 @@ class PartBorders:
         if ends:
             self._groups = self._rows = self._bytes = 0
         return self._index, ends
-
-
-def _string_bytes(rows: pa.Table) -> int:
-    """Bytes in the string and binary columns, ids left out; nested columns are not measured.
-
-    Arrow's own `nbytes` would not do: it depends on how the rows were cut into batches.
-    """
-    return sum(
-        pc.sum(pc.binary_length(column)).as_py() or 0
-        for column in rows.columns[2:]
-        if _is_string(column.type)
-    )
-
-
-def _is_string(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-    )

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.records import FIRST_RANK, IntArray, Ranking
+from pipeline.records import FIRST_RANK, GroupRows, IntArray, Ranking
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -33,9 +33,8 @@ class GroupTables:
 
 def make_group_tables(rankings: Sequence[Ranking], output_schema: pa.Schema) -> GroupTables:
     """A row per query, and one per candidate without a score, both in input order."""
-    sizes = [r.group.rows.num_rows for r in rankings]
     return GroupTables(
-        _groups_table(rankings, output_schema, sizes), _rejects_table(rankings, output_schema)
+        _groups_table(rankings, output_schema), _rejects_table(rankings, output_schema)
     )
 
 
@@ -44,46 +43,64 @@ def iter_candidates(
 ) -> Iterator[pa.Table]:
     """Yield the candidates of a part, ranked, in pieces of some ten thousand rows.
 
-    Which pieces depends on the rankings alone. Of a group only `query_id`, `rows` and
-    `first_stage_rank` are used: its texts may be gone.
+    Which pieces depends on the rankings alone.
     """
     first, num_rows = 0, 0
     for stop, ranking in enumerate(rankings, start=1):
-        num_rows += ranking.group.rows.num_rows
+        num_rows += ranking.group.num_candidates
         if num_rows >= PIECE_ROWS or stop == len(rankings):
             yield _ranked(rankings[first:stop], output_schema, top_n)
             first, num_rows = stop, 0
 
 
 def _ranked(rankings: Sequence[Ranking], output_schema: pa.Schema, top_n: int | None) -> pa.Table:
-    carried = [field for field in output_schema if field.name not in _RANKED]
-    nothing = pa.schema(carried).empty_table()
-    rows = pa.concat_tables([nothing, *(r.group.rows for r in rankings)])
-    ranks = _concat([r.group.first_stage_rank for r in rankings], np.int32)
-    sizes = [r.group.rows.num_rows for r in rankings]
-    firsts = np.cumsum([0, *sizes])[:-1]
-    orders = [first + r.order for first, r in zip(firsts, rankings, strict=True)]
-    assert np.array_equal(np.sort(_concat(orders, np.int64)), np.arange(rows.num_rows)), (
-        "every candidate is ranked once"
-    )
+    carried = pa.schema([field for field in output_schema if field.name not in _RANKED])
+    rows, ranks = _joined_rows([ranking.group for ranking in rankings], carried)
+    sizes = np.array([ranking.group.num_candidates for ranking in rankings], np.int64)
+    firsts = np.cumsum(sizes) - sizes
+    orders = _concat([ranking.order for ranking in rankings], np.int64)
+    orders += np.repeat(firsts, [len(ranking.order) for ranking in rankings])
+    seen = np.zeros(rows.num_rows, np.bool_)
+    seen[orders] = True
+    assert len(orders) == len(seen) and seen.all(), "every candidate is ranked once"  # noqa: PT018
 
-    chosen = _concat([order[:top_n] for order in orders], np.int64)
-    scores = _concat([r.scores[:top_n] for r in rankings], np.float64)
-    depths = [len(order[:top_n]) for order in orders]
-    places = [np.arange(FIRST_RANK, FIRST_RANK + depth, dtype=np.int32) for depth in depths]
-    taken = rows.take(chosen)
+    places = np.arange(len(orders)) - np.repeat(firsts, sizes)
+    scores = _concat([ranking.scores for ranking in rankings], np.float64)
+    if top_n is not None:
+        kept = places < top_n
+        orders, places, scores = orders[kept], places[kept], scores[kept]
+    taken = rows.take(orders)
     columns = dict(zip(taken.column_names, taken.columns, strict=True)) | {
-        "rank": pa.array(_concat(places, np.int32)),
+        "rank": pa.array((places + FIRST_RANK).astype(np.int32)),
         "relevance_score": pa.array(scores, mask=np.isnan(scores)),
-        "first_stage_rank": pa.array(ranks[chosen]),
+        "first_stage_rank": pa.array(ranks[orders]),
     }
     ranked = pa.table([columns[name] for name in output_schema.names], schema=output_schema)
     return ranked.combine_chunks()
 
 
-def _groups_table(
-    rankings: Sequence[Ranking], output_schema: pa.Schema, sizes: list[int]
-) -> pa.Table:
+def _joined_rows(
+    groups: Sequence[GroupRows], schema: pa.Schema
+) -> tuple[pa.Table, npt.NDArray[np.int32]]:
+    """The rows and ranks of groups, one after the other; neighbours in a batch are one slice."""
+    spans: list[list[int]] = []
+    tables, ranks = [schema.empty_table()], [np.empty(0, np.int32)]
+    before: GroupRows | None = None
+    for group in groups:
+        if before is not None and group.table is before.table and group.start == before.stop:
+            spans[-1][1] = group.stop
+        else:
+            spans.append([group.start, group.stop])
+            tables.append(group.table)
+            ranks.append(group.ranks)
+        before = group
+    for place, (start, stop) in enumerate(spans, start=1):
+        tables[place] = tables[place].slice(start, stop - start)
+        ranks[place] = ranks[place][start:stop]
+    return pa.concat_tables(tables), np.concatenate(ranks)
+
+
+def _groups_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.Table:
     """One row per query: what was done and what it cost."""
     count = pa.int32()
     return pa.table(
@@ -91,7 +108,7 @@ def _groups_table(
             "query_id": pa.array(
                 [r.group.query_id for r in rankings], output_schema.field("query_id").type
             ),
-            "num_candidates": pa.array(sizes, count),
+            "num_candidates": pa.array([r.group.num_candidates for r in rankings], count),
             "num_requests": pa.array([r.num_requests for r in rankings], count),
             "total_tokens": pa.array([r.total_tokens for r in rankings], pa.int64()),
             "merge_status": pa.array([r.merge_status for r in rankings], pa.string()),

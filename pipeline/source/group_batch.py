@@ -50,7 +50,38 @@ def make_group_batch(
         mask = pa.array(keep)
         offsets, ranks, texts, rows = kept, ranks[keep], texts.filter(mask), rows.filter(mask)
     return GroupBatch(
-        first_group, first_row, offsets, query_ids, queries, texts, ranks, rows, dropped
+        first_group=first_group,
+        first_row=first_row,
+        offsets=offsets,
+        query_ids=query_ids,
+        queries=queries,
+        texts=texts,
+        first_stage_rank=ranks,
+        rows=rows,
+        carried_bytes=_string_bytes(rows, offsets),
+        dropped=dropped,
+    )
+
+
+def _string_bytes(rows: pa.Table, offsets: IntArray) -> IntArray:
+    """Bytes in the string and binary columns of each group; ids and nested columns left out.
+
+    Arrow's own `nbytes` would not do: it depends on how the rows were cut into batches.
+    """
+    num_bytes = np.zeros(len(offsets) - 1, np.int64)
+    for column in rows.columns[2:]:
+        if _is_string(column.type):
+            lengths = pc.binary_length(joined(column)).fill_null(0)
+            num_bytes += np.add.reduceat(np.asarray(lengths, np.int64), offsets[:-1])
+    return num_bytes
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
     )
 
 

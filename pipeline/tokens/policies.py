@@ -36,6 +36,8 @@ class CountingPolicy:
 
     def document_weights(self, qwen_counts: IntArray, code_points: IntArray) -> IntArray:
         """Weigh documents, or anything else, by their Qwen counts (or bounds) and their lengths."""
+        if self.ratio == 1.0 and not self.characters_suffice:
+            return qwen_counts
         weights: IntArray = np.ceil(self.ratio * qwen_counts).astype(np.int64)
         return np.minimum(weights, code_points + _SPECIALS) if self.characters_suffice else weights
 
@@ -43,11 +45,16 @@ class CountingPolicy:
         """Weigh a query."""
         return int(self.document_weights(np.array([qwen_count]), np.array([code_points]))[0])
 
-    def documents_budget(self, max_tokens: int, num_documents: int, query_weight: int) -> int:
-        """Return the Qwen tokens that a request's documents may have together, for `settle`."""
+    def documents_budget(self, max_tokens: int, num_documents: int, pair_tokens: int) -> int:
+        """Return the Qwen tokens that documents may have whose weights are to fit `max_tokens`.
+
+        Args:
+            max_tokens: What may be used of a request.
+            num_documents: How many documents it holds.
+            pair_tokens: What each takes beside its own weight.
+        """
         rounded_up = int(self.ratio != 1.0)
-        fixed = num_documents * (query_weight + self.pair_overhead + rounded_up)
-        return int((self.fill * max_tokens - fixed) / self.ratio)
+        return int((max_tokens - num_documents * (pair_tokens + rounded_up)) / self.ratio)
 
 
 QWEN = CountingPolicy()
