@@ -1,12 +1,14 @@
 """Request bodies and answers of each wire format, and the checks that an answer must pass."""
 
+import json
+
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import BadAnswer, ServiceRefused, Throttled
+from pipeline.errors import BadAnswer, RerankError, ServiceRefused, Throttled
 from pipeline.providers import PROVIDERS
 from pipeline.records import Request
 from pipeline.wire import WIRE_FORMATS
@@ -144,6 +146,54 @@ def test_usage_is_read_leniently(usage, tokens) -> None:
 def test_an_answer_that_is_not_one_score_per_document_is_bad(results) -> None:
     with pytest.raises(BadAnswer):
         decode(nested_answer(results), 2)
+
+
+odd_values = (
+    st.none() | st.booleans() | st.integers(-2, 4) | st.floats() | st.sampled_from(["1", []])
+)
+odd_results = st.lists(
+    st.fixed_dictionaries(
+        {}, optional={"index": odd_values | st.integers(0, 2), "relevance_score": odd_values}
+    )
+    | st.none(),
+    max_size=4,
+)
+
+
+@settings(max_examples=300)
+@given(
+    answer=st.fixed_dictionaries(
+        {},
+        optional={
+            "output": st.fixed_dictionaries({"results": odd_results}) | odd_values,
+            "results": odd_results | odd_values,
+            "usage": odd_values,
+            "request_id": odd_values,
+            "code": st.sampled_from(["", "InvalidApiKey", "Throttling"]),
+        },
+    ),
+    name=st.sampled_from(sorted(WIRE_FORMATS)),
+    num_documents=st.integers(1, 3),
+)
+def test_an_answer_means_the_same_read_quickly_or_with_care(answer, name, num_documents) -> None:
+    def outcome(read) -> object:
+        try:
+            scores = read(json.dumps(answer).encode(), num_documents, clean=str)
+        except RerankError as error:
+            return type(error), str(error)
+        return scores.scores.tolist(), scores.total_tokens, scores.response_id
+
+    wire = WIRE_FORMATS[name]
+
+    assert outcome(wire.decode) == outcome(wire.decode_with_care)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"output":{"results":' + b"[" * 100_000, b'{"output":"\xff"}']
+)
+def test_a_body_that_is_made_to_break_a_reader_is_bad(body) -> None:
+    with pytest.raises(BadAnswer):
+        decode(body, 1)
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"1e999"])

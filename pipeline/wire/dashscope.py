@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from pipeline.records import Request
-from pipeline.wire.format import WireFormat
+from pipeline.wire.format import NESTED, WireFormat
 
 
 def encode_nested(request: Request, model: str, instruct: str | None) -> bytes:
@@ -31,4 +31,4 @@ def results_in_output(answer: dict[str, Any]) -> Any:
     return output.get("results") if isinstance(output, dict) else None
 
 
-DASHSCOPE = WireFormat("dashscope", encode_nested, results_in_output)
+DASHSCOPE = WireFormat("dashscope", encode_nested, results_in_output, NESTED)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from pipeline.records import Request
-from pipeline.wire.format import WireFormat
+from pipeline.wire.format import FLAT, WireFormat
 
 
 def flat_request(request: Request, model: str, instruct: str | None) -> dict[str, Any]:
@@ -33,4 +33,4 @@ def _results_at_top(answer: dict[str, Any]) -> Any:
     return answer.get("results")
 
 
-DASHSCOPE_COMPATIBLE = WireFormat("dashscope-compatible", _encode_flat, _results_at_top)
+DASHSCOPE_COMPATIBLE = WireFormat("dashscope-compatible", _encode_flat, _results_at_top, FLAT)

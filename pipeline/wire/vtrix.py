@@ -8,11 +8,11 @@ import orjson
 from pipeline.records import Request
 from pipeline.wire.dashscope import results_in_output
 from pipeline.wire.dashscope_compatible import flat_request
-from pipeline.wire.format import WireFormat
+from pipeline.wire.format import NESTED, WireFormat
 
 
 def _encode(request: Request, model: str, instruct: str | None) -> bytes:
     return orjson.dumps({**flat_request(request, model, instruct), "return_documents": False})
 
 
-VTRIX = WireFormat("vtrix", _encode, results_in_output)
+VTRIX = WireFormat("vtrix", _encode, results_in_output, NESTED)
