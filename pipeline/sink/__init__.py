@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -154,7 +155,9 @@ def _encode(table: pa.Table) -> memoryview:
 def _encode_pieces(schema: pa.Schema, pieces: Iterable[pa.Table]) -> memoryview:
     """The same of a table that comes in pieces, a row group each; only one is held at a time."""
     stream = pa.BufferOutputStream()
-    with pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+    # A dictionary of values that hardly come twice takes time and room.
+    repetitive: Any = [name for name in schema.names if name not in ("doc_id", "relevance_score")]
+    with pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=repetitive) as writer:
         for piece in pieces:
             writer.write_table(piece.replace_schema_metadata(schema.metadata))
     return memoryview(stream.getvalue())
