@@ -64,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 unexpected, 2 usage or settings, 3 input, 4 the service ended it, 5 the output is of
     other settings or input, 6 the output is busy, 7 too many rejects, 130 and 143 interrupted.
     """
+    # There is hardly any linear algebra here, and NumPy's threads for it spin while they wait.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     guess_format(sys.argv[1:] if arguments is None else arguments, os.environ)
     try:
         with raised_interrupts():

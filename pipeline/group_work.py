@@ -20,9 +20,9 @@ from pipeline.measuring import measure_texts
 from pipeline.paid_answers import Known, PaidAnswers
 from pipeline.part_assembly import OpenPart, PartAssembly
 from pipeline.partial_reuse import PartialReuse
-from pipeline.plain_groups import AnyPlan, plan_batch
+from pipeline.plain_groups import AnyPlan, Ranked, plan_batch
 from pipeline.planner import Planner
-from pipeline.records import GroupBatch, Ranking
+from pipeline.records import GroupBatch
 from pipeline.refused_sizes import RefusedSizes
 from pipeline.rerank_group import rerank_group
 from pipeline.settings import RunSettings
@@ -66,7 +66,7 @@ class GroupWork:
         answers: Where scores come from.
         settings: How to rank.
         reuse: Finds what groups can begin with; None for exact reuse alone.
-        on_ranking: Is told each plan and its ranking.
+        on_ranked: Is told each plan and what became of it.
         on_stop: Is told, once, that no further request shall be sent, and why.
 
     Attributes:
@@ -83,7 +83,7 @@ class GroupWork:
         settings: RunSettings,
         *,
         reuse: PartialReuse | None = None,
-        on_ranking: Callable[[AnyPlan, Ranking], None],
+        on_ranked: Callable[[AnyPlan, Ranked], None],
         on_stop: Callable[[RerankError], None],
     ) -> None:
         self.parts: dict[int, PartInfo] = {}
@@ -93,7 +93,7 @@ class GroupWork:
         self._sink = sink
         self._answers = answers
         self._reuse = reuse
-        self._on_ranking = on_ranking
+        self._on_ranked = on_ranked
         self._on_stop = on_stop
         self._planner = Planner(settings)
         self._room = Room(
@@ -195,7 +195,7 @@ class GroupWork:
     async def _rank(self, step: Step, part: OpenPart, known: Known) -> None:
         try:
             try:
-                ranking = await rerank_group(
+                ranked = await rerank_group(
                     step.plan,
                     partial(self._answers.ask, known=known),
                     self._planner,
@@ -203,8 +203,8 @@ class GroupWork:
                 )
             finally:
                 self._room.give_back(step.size_bytes)
-            self._on_ranking(step.plan, ranking)
-            part.rankings[ranking.group.index] = ranking
+            self._on_ranked(step.plan, ranked)
+            part.ranked[ranked.group.index] = ranked
             if part.is_whole:
                 await self._write(part)
         except RerankError as error:
@@ -213,6 +213,8 @@ class GroupWork:
     async def _write(self, part: OpenPart) -> None:
         # One at a time: a part is encoded whole in memory.
         async with self._one_write:
-            info = await asyncio.to_thread(self._sink.write_part, part.index, part.in_order())
+            info = await asyncio.to_thread(
+                lambda: self._sink.write_part(part.index, part.in_order())
+            )
         self.parts[part.index] = info
         self._assembly.close(part)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.counters import Counters
-from pipeline.records import Ranking
+from pipeline.plain_groups import Ranked
 from pipeline.sink import PartInfo
 
 SCHEMA_VERSION = 1
@@ -76,15 +76,17 @@ class Summary:
         """Candidates whose group is ranked, by this run or before it."""
         return self.candidates_ranked + self.candidates_finished
 
-    def add_ranking(self, ranking: Ranking, usd_per_million_tokens: float = 0.0) -> None:
+    def add_ranked(self, ranked: Ranked, usd_per_million_tokens: float = 0.0) -> None:
         """Count a group that this run ranked."""
-        self.partial_groups += ranking.documents_reused > 0
-        self.documents_reused += ranking.documents_reused
-        self.saved_usd += ranking.saved_tokens * usd_per_million_tokens / 1e6
-        self.candidates_ranked += ranking.group.num_candidates
-        self.merge_status[ranking.merge_status] += 1
-        self.truncated_documents += ranking.num_truncated
-        self.reject_reasons.update(reject.reason for reject in ranking.rejects)
+        self.candidates_ranked += ranked.group.num_candidates
+        self.merge_status[ranked.merge_status] += 1
+        self.truncated_documents += ranked.num_truncated
+        if ranked.rejects:
+            self.reject_reasons.update(reject.reason for reject in ranked.rejects)
+        if ranked.documents_reused or ranked.saved_tokens:
+            self.partial_groups += ranked.documents_reused > 0
+            self.documents_reused += ranked.documents_reused
+            self.saved_usd += ranked.saved_tokens * usd_per_million_tokens / 1e6
 
     def take_parts(self, parts: Mapping[int, PartInfo]) -> None:
         """Take over what the footers of the written parts say."""

@@ -24,7 +24,8 @@ class PaidAnswers:
     def __init__(self, store: ScoreStore, client: RerankClient) -> None:
         self._store = store
         self._client = client
-        self._asked: dict[bytes, asyncio.Event] = {}
+        self._asked: set[bytes] = set()
+        self._twins: dict[bytes, asyncio.Event] = {}
         self.reused = 0
 
     async def look_up(self, keys: Sequence[bytes]) -> Known:
@@ -44,22 +45,21 @@ class PaidAnswers:
             RerankError: if the job must end; see `RerankClient.score`.
         """
         key = request.key
-        twin = self._asked.get(key)
-        while twin is not None:
-            await twin.wait()
+        while key in self._asked:
+            await self._twins.setdefault(key, asyncio.Event()).wait()
             known.pop(key, None)  # whoever looked it up did so before the twin was answered
-            twin = self._asked.get(key)
         scores = known[key] if key in known else (await self._store.look_up([key])).get(key)
         if scores is not None and len(scores.scores) == request.num_documents:
             self.reused += 1
             return scores
-        answered = self._asked[key] = asyncio.Event()
+        self._asked.add(key)
         try:
             scores = await self._client.score(request)
             await self._store.save(request, scores)
         finally:
-            del self._asked[key]
-            answered.set()
+            self._asked.remove(key)
+            if key in self._twins:
+                self._twins.pop(key).set()
         if key in known:
             known[key] = scores
         return scores

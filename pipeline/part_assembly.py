@@ -8,6 +8,7 @@ wait in open parts.
 import asyncio
 from dataclasses import dataclass, field
 
+from pipeline.plain_groups import Ranked, rank_plain_groups
 from pipeline.records import Ranking
 
 
@@ -17,13 +18,13 @@ class OpenPart:
 
     Attributes:
         index: The part's number.
-        rankings: What is done, by group index.
+        ranked: What is done, by group index.
         num_started: Groups that were started.
         is_read: All groups of the part were started.
     """
 
     index: int
-    rankings: dict[int, Ranking] = field(default_factory=dict)
+    ranked: dict[int, Ranked] = field(default_factory=dict)
     num_started: int = 0
     num_candidates: int = 0
     is_read: bool = False
@@ -31,11 +32,11 @@ class OpenPart:
     @property
     def is_whole(self) -> bool:
         """Every group of the part is ranked."""
-        return self.is_read and len(self.rankings) == self.num_started
+        return self.is_read and len(self.ranked) == self.num_started
 
     def in_order(self) -> list[Ranking]:
-        """The rankings in input order."""
-        return [self.rankings[index] for index in sorted(self.rankings)]
+        """The rankings in input order; sorts what is not in order yet."""
+        return rank_plain_groups([self.ranked[index] for index in sorted(self.ranked)])
 
 
 class PartAssembly:

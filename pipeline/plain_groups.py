@@ -2,25 +2,35 @@
 
 Nearly every group is *plain*: its query and its texts are sent whole, none is blank or comes twice,
 and by their bounds all fit one request. What `Planner.plan` finds out for any group step by step is
-then known from a few sums over the columns of a batch, and one answer ranks the group. Request and
-ranking are the same either way; the other way is taken for every group that is not plain, and for a
-plain one of which the service refuses something.
+then known from a few passes over the columns of a batch, and one answer ranks the group. Request
+and ranking are the same either way; the other way is taken for every group that is not plain, and
+for a plain one of which the service refuses something.
+
+Work goes over whole batches and whole parts, not only since that is less of it: NumPy lets other
+threads run while it sorts, and an event loop that had sorted would wait for them.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, TypeAlias, cast
 
 import numpy as np
 
-from pipeline.group_plan import GroupPlan, request_key, sending_order
+from pipeline.group_plan import GroupPlan, request_key
+from pipeline.packing import RequestLimits
 from pipeline.planner import Planner, most_body_bytes
 from pipeline.records import (
     BoolArray,
+    FloatArray,
     Group,
     GroupBatch,
+    GroupRows,
     IntArray,
+    KeyArray,
+    MergeStatus,
     Ranking,
+    Reject,
     Request,
     Scores,
     TextMeasures,
@@ -34,7 +44,6 @@ class PlainPlan:
     Attributes:
         request: Holds every text of the group.
         rows: int64, the row of each document, in the request's order.
-        ranks_ascend: The first stage's ranks rise along the rows.
     """
 
     query_cut: ClassVar[bool] = False
@@ -42,101 +51,145 @@ class PlainPlan:
     group: Group
     request: Request
     rows: IntArray
-    ranks_ascend: bool
 
     def keys(self) -> list[bytes]:
         """The key of the answer that ranks the group."""
         return [self.request.key]
 
-    def ranking(self, answer: Scores) -> Ranking:
-        """The candidates by their scores; equal ones by first-stage rank, then by content."""
-        score = np.empty(len(self.rows))
-        score[self.rows] = answer.scores
-        if self.ranks_ascend:
-            order = np.argsort(-score, kind="stable")
-        else:
-            keys, rank = self.group.measures.keys, self.group.first_stage_rank
-            order = np.lexsort((keys, rank, -score))
-        total_tokens = answer.total_tokens
-        return Ranking(
-            group=self.group.output,
-            order=order,
-            scores=score[order],
-            merge_status="single_request",
-            certified_depth=len(order),
-            num_requests=1,
+    def answered(self, answer: Scores) -> "PlainAnswer":
+        """What became of the group."""
+        scores = np.empty(len(self.rows))
+        scores[self.rows] = answer.scores
+        total_tokens, output = answer.total_tokens, self.group.output
+        return PlainAnswer(
+            group=output,
+            keys=self.group.batch_measures.keys[output.start : output.stop],
+            scores=scores,
             total_tokens=self.request.tokens if total_tokens is None else total_tokens,
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PlainAnswer:
+    """A plain group that is not yet put in order; `rank_plain_groups` makes it a `Ranking`.
+
+    Attributes:
+        keys: Content keys, one per row.
+        scores: One per row.
+    """
+
+    merge_status: ClassVar[MergeStatus] = "single_request"
+    num_truncated: ClassVar[int] = 0
+    rejects: ClassVar[tuple[Reject, ...]] = ()
+    documents_reused: ClassVar[int] = 0
+    saved_tokens: ClassVar[int] = 0
+
+    group: GroupRows
+    keys: KeyArray
+    scores: FloatArray
+    total_tokens: int
+
+
 AnyPlan: TypeAlias = GroupPlan | PlainPlan
+Ranked: TypeAlias = Ranking | PlainAnswer
 
 
 def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> Iterator[AnyPlan]:
     """Yield a plan for each group of a batch, in order; `measures` are those of its texts."""
-    sums = _Sums.of(planner, batch, measures)
+    fitting = _Fitting(planner, batch, measures)
+    scopes = [planner.scope(query or "") for query in batch.queries]
+    salts = np.frombuffer(b"".join(scopes), dtype=np.uint64)[::2]
+    sizes = np.diff(batch.offsets)
+    mixed = measures.keys ^ np.repeat(salts, sizes)
+    group_of_row = np.repeat(np.arange(len(sizes)), sizes)
+    order = np.lexsort((mixed, group_of_row))
+    mixed = mixed[order]
+    comes_twice = (np.diff(mixed, prepend=mixed[:1] + 1) == 0) & ~fitting.begins
+    distinct = ~np.logical_or.reduceat(comes_twice, batch.offsets[:-1])
+    keys, places = measures.keys[order], order.tolist()
+    rows = order - np.repeat(batch.offsets[:-1], sizes)
     texts = cast("list[str]", batch.texts.to_pylist())
-    for number, group in enumerate(batch.iter_groups(measures)):
-        plan = _plain_plan(planner, group, texts, sums, number) if sums.sendable[number] else None
-        yield plan or planner.plan(group)
+    bounds = pairwise(batch.offsets.tolist())
+    for number, (group, (start, stop), scope, is_distinct) in enumerate(
+        zip(batch.iter_groups(measures), bounds, scopes, distinct.tolist(), strict=True)
+    ):
+        limits = fitting.limits(number, group) if is_distinct else None
+        if limits is None:
+            yield planner.plan(group)
+            continue
+        request = Request(
+            query=cast("str", group.query),
+            documents=[texts[place] for place in places[start:stop]],
+            tokens=fitting.weights[number] + (stop - start) * limits.pair_tokens,
+            key=request_key(scope, keys[start:stop]),
+            document_keys=keys[start:stop],
+            query_id=group.query_id,
+        )
+        yield PlainPlan(group, request, rows[start:stop])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sums:
-    """What is known of a batch's groups from its columns; one element per group.
+class _Fitting:
+    """Which groups of a batch fit one request as they stand; one element per group.
 
     Attributes:
-        sendable: No text is blank, or so long that it may have to be cut or split.
+        begins: Whether a row is the first of its group.
         weights: Tokens of the texts in the model's own count, at most.
-        sizes: Bytes that they take in a body, at most.
-        ranks_ascend: The first stage's ranks rise along the rows.
     """
 
-    sendable: list[bool]
-    weights: list[int]
-    sizes: list[int]
-    ranks_ascend: list[bool]
-
-    @classmethod
-    def of(cls, planner: Planner, batch: GroupBatch, measures: TextMeasures) -> "_Sums":
+    def __init__(self, planner: Planner, batch: GroupBatch, measures: TextMeasures) -> None:
         first = batch.offsets[:-1]
+        self.begins: BoolArray = np.zeros(len(measures.keys), np.bool_)
+        self.begins[first] = True
         odd = measures.blank | (measures.token_bounds > planner.longest_whole_text)
-        falls: BoolArray = np.diff(batch.first_stage_rank, prepend=0) <= 0
-        falls[first] = False  # from one group to the next
         weights = planner.weights(measures.token_bounds, measures.sizes)
-        return cls(
-            sendable=(~np.logical_or.reduceat(odd, first)).tolist(),
-            weights=np.add.reduceat(weights, first).tolist(),
-            sizes=np.add.reduceat(most_body_bytes(measures.sizes), first).tolist(),
-            ranks_ascend=(~np.logical_or.reduceat(falls, first)).tolist(),
+        self._planner = planner
+        self._are_whole = (~np.logical_or.reduceat(odd, first)).tolist()
+        self.weights: list[int] = np.add.reduceat(weights, first).tolist()
+        self._sizes = np.add.reduceat(most_body_bytes(measures.sizes), first).tolist()
+
+    def limits(self, number: int, group: Group) -> RequestLimits | None:
+        """The limits that the group is within as one request; None if it is not."""
+        query = group.query
+        if not self._are_whole[number] or not query or not query.strip():
+            return None
+        sent_query, query_tokens = self._planner.sent_query(query)
+        limits = self._planner.request_limits(query, query_tokens)
+        fits = limits.fits(group.num_candidates, self.weights[number], self._sizes[number])
+        return limits if fits and sent_query == query else None
+
+
+def rank_plain_groups(groups: Sequence[Ranked]) -> list[Ranking]:
+    """The same groups, with those that are plain in order of score.
+
+    Equal scores are in order of first-stage rank, and equal ranks in order of content.
+    """
+    plain = [group for group in groups if isinstance(group, PlainAnswer)]
+    rankings = _iter_rankings(plain) if plain else iter(())
+    return [next(rankings) if isinstance(group, PlainAnswer) else group for group in groups]
+
+
+def _iter_rankings(plain: Sequence[PlainAnswer]) -> Iterator[Ranking]:
+    sizes = [len(answer.scores) for answer in plain]
+    scores = np.concatenate([answer.scores for answer in plain])
+    ranks = np.concatenate([answer.group.first_stage_rank for answer in plain])
+    group_of_row = np.repeat(np.arange(len(plain)), sizes)
+    bounds = np.cumsum([0, *sizes])
+    rises = np.diff(ranks, prepend=0) > 0
+    rises[bounds[:-1]] = True
+    if rises.all():  # as nearly always: rows are in key order already
+        order = np.lexsort((-scores, group_of_row))
+    else:
+        keys = np.concatenate([answer.keys for answer in plain])
+        order = np.lexsort((keys, ranks, -scores, group_of_row))
+    scores = scores[order]
+    order -= np.repeat(bounds[:-1], sizes)
+    for answer, (start, stop) in zip(plain, pairwise(bounds.tolist()), strict=True):
+        yield Ranking(
+            group=answer.group,
+            order=order[start:stop],
+            scores=scores[start:stop],
+            merge_status=answer.merge_status,
+            certified_depth=stop - start,
+            num_requests=1,
+            total_tokens=answer.total_tokens,
         )
-
-
-def _plain_plan(
-    planner: Planner, group: Group, texts: Sequence[str], sums: _Sums, number: int
-) -> PlainPlan | None:
-    """The group's plan if it is plain; `texts` are those of the whole batch."""
-    query = group.query
-    if not query or not query.strip():
-        return None
-    sent_query, query_tokens = planner.sent_query(query)
-    limits = planner.request_limits(query, query_tokens)
-    num_documents, tokens = group.num_candidates, sums.weights[number]
-    if sent_query != query or not limits.fits(num_documents, tokens, sums.sizes[number]):
-        return None
-    scope = planner.scope(query)
-    start = group.output.start
-    keys = group.batch_measures.keys[start : group.output.stop]
-    rows = sending_order(keys, scope)
-    keys = keys[rows]
-    if len(set(keys.tolist())) != num_documents:
-        return None
-    request = Request(
-        query=query,
-        documents=[texts[start + row] for row in rows.tolist()],
-        tokens=num_documents * limits.pair_tokens + tokens,
-        key=request_key(scope, keys),
-        document_keys=keys,
-        query_id=group.query_id,
-    )
-    return PlainPlan(group, request, rows, sums.ranks_ascend[number])

@@ -24,8 +24,7 @@ from pipeline.output_place import place_for, refuse_unusable_output
 from pipeline.pace_file import PaceFile
 from pipeline.paid_answers import PaidAnswers
 from pipeline.partial_reuse import PartialReuse
-from pipeline.plain_groups import AnyPlan
-from pipeline.records import Ranking
+from pipeline.plain_groups import AnyPlan, Ranked
 from pipeline.score_store import ScoreStore
 from pipeline.settings import RunSettings
 from pipeline.sink import PartBorders, PartInfo, Sink
@@ -209,7 +208,7 @@ class DatasetJob:
                 reuse=PartialReuse(store.earlier_answers(), store.query_key)
                 if settings.reuse == "partial"
                 else None,
-                on_ranking=self._count_ranking,
+                on_ranked=self._count_ranked,
                 on_stop=client.stop,
             )
             if self._stopped_by is not None:
@@ -245,8 +244,8 @@ class DatasetJob:
         self._summary.groups = groups
         self._summary.parts = max(1, math.ceil(groups / self.settings.groups_per_part))
 
-    def _count_ranking(self, plan: AnyPlan, ranking: Ranking) -> None:
-        self._summary.add_ranking(ranking, self.settings.profile.usd_per_million_tokens)
+    def _count_ranked(self, plan: AnyPlan, ranked: Ranked) -> None:
+        self._summary.add_ranked(ranked, self.settings.profile.usd_per_million_tokens)
         self._summary.truncated_queries += plan.query_cut
 
     def look(self) -> Summary:

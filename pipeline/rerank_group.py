@@ -16,7 +16,7 @@ from pipeline.ask_documents import Answer, Failure, ask_documents
 from pipeline.errors import RequestError, RerankError, TooLarge
 from pipeline.group_plan import GroupPlan
 from pipeline.merging import FinalRequest, Merged, merge
-from pipeline.plain_groups import AnyPlan, PlainPlan
+from pipeline.plain_groups import AnyPlan, PlainPlan, Ranked
 from pipeline.planner import Planner
 from pipeline.records import FloatArray, IntArray, Ranking, Reject, Request, Scores
 from pipeline.refused_sizes import RefusedSizes, RequestSize
@@ -28,8 +28,10 @@ Ask = Callable[[Request], Awaitable[Scores]]
 
 async def rerank_group(
     plan: AnyPlan, ask: Ask, planner: Planner, refused_sizes: RefusedSizes
-) -> Ranking:
+) -> Ranked:
     """Rank a group's candidates, best first; equal scores keep first-stage order.
+
+    A plain group that was answered is left to `rank_plain_groups`, which sorts many at once.
 
     Raises:
         ServiceEnded: if the service gives no more answers.
@@ -38,7 +40,7 @@ async def rerank_group(
     if isinstance(plan, PlainPlan):
         if not refused_sizes:
             try:
-                return plan.ranking(await ask(plan.request))
+                return plan.answered(await ask(plan.request))
             except RequestError as refusal:
                 ask = _told_before(refusal, ask)
         plan = planner.plan(plan.group)

@@ -16,9 +16,9 @@ def ranking(index: int) -> Ranking:
 def test_a_part_is_whole_when_all_of_its_groups_are_read_and_ranked():
     part = OpenPart(0)
     part.num_started = 2
-    part.rankings[7] = ranking(7)
+    part.ranked[7] = ranking(7)
     assert not part.is_whole
-    part.rankings[6] = ranking(6)
+    part.ranked[6] = ranking(6)
     assert not part.is_whole
     part.is_read = True
 

@@ -13,7 +13,7 @@ from test_rerank_group import facts
 
 from pipeline.errors import BadAnswer, TooLarge, Transient
 from pipeline.measuring import measure_texts
-from pipeline.plain_groups import PlainPlan, plan_batch
+from pipeline.plain_groups import AnyPlan, PlainPlan, Ranked, plan_batch, rank_plain_groups
 from pipeline.planner import Planner
 from pipeline.records import Group, Ranking
 from pipeline.refused_sizes import RefusedSizes, RequestSize
@@ -38,7 +38,15 @@ def roomy_cases(draw: st.DrawFn) -> Case:
 
 def rank(planner: Planner, group: Group, service: FakeService, *, plainly: bool) -> Ranking:
     plan = plan_like_a_run(planner, group) if plainly else planner.plan(group)
-    return asyncio.run(rerank_group(plan, service.ask, planner, RefusedSizes()))
+    return rank_by(plan, service, planner, RefusedSizes())
+
+
+def rank_by(
+    plan: AnyPlan, service: FakeService, planner: Planner, refused_sizes: RefusedSizes
+) -> Ranking:
+    ranked = asyncio.run(rerank_group(plan, service.ask, planner, refused_sizes))
+    (ranking,) = rank_plain_groups([ranked])
+    return ranking
 
 
 def coarse(query: str, text: str) -> float:
@@ -130,7 +138,7 @@ def test_a_size_that_was_refused_is_not_sent_again_as_a_plain_group():
     plan = plan_like_a_run(planner, make_group(["a", "b", "c"]))
     assert isinstance(plan, PlainPlan)
 
-    ranking = asyncio.run(rerank_group(plan, service.ask, planner, refused))
+    ranking = rank_by(plan, service, planner, refused)
 
     assert max(map(len, service.calls)) <= 2
     assert not ranking.rejects
@@ -174,3 +182,20 @@ def test_a_plan_does_not_depend_on_the_batch_that_its_group_came_in(tmp_path_fac
         assert plan.keys() == at_length.keys()
         if isinstance(plan, PlainPlan):
             assert contents([plan.request]) == contents(at_length.requests())
+
+
+def test_many_plain_groups_are_ranked_at_once_and_each_as_if_alone():
+    planner, groups = make_planner(), []
+    for number, ranks in enumerate(([1, 2, 3], [3, 2, 1], [1, 1, 1], [2], [1, 2, 3, 4, 5])):
+        texts = [f"text {number} {place}" for place in range(len(ranks))]
+        groups.append(make_group(texts, ranks=ranks))
+    service = FakeService(score=coarse)
+
+    def answer(group: Group) -> Ranked:
+        plan = plan_like_a_run(planner, group)
+        return asyncio.run(rerank_group(plan, service.ask, planner, RefusedSizes()))
+
+    for choice in (groups, groups[:1] + groups[3:]):  # with and without ranks that fall
+        chosen = rank_plain_groups([answer(group) for group in choice])
+        alone = [rank(planner, group, service, plainly=False) for group in choice]
+        assert [facts(ranking) for ranking in chosen] == [facts(ranking) for ranking in alone]

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BadAnswer, Interrupted, Rejected, ServiceRefused, Transient
+from pipeline.plain_groups import rank_plain_groups
 from pipeline.planner import Planner
 from pipeline.records import Group, Ranking, Request, Scores
 from pipeline.refused_sizes import RefusedSizes
@@ -35,7 +36,8 @@ async def rank(
     planner = planner or make_planner()
     memory = RefusedSizes() if refused_sizes is None else refused_sizes
     plan = plan_like_a_run(planner, group)
-    ranking = await rerank_group(plan, service.ask, planner, memory)
+    ranked = await rerank_group(plan, service.ask, planner, memory)
+    (ranking,) = rank_plain_groups([ranked])
     assert_sound(group, ranking)
     return ranking
 

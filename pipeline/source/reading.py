@@ -33,7 +33,7 @@ class BatchLimits:
         max_bytes: Decoded bytes of a batch, as far as can be foreseen.
     """
 
-    max_rows: int = 4_096
+    max_rows: int = 16_384
     max_bytes: int = 4 << 20
 
 

@@ -34,15 +34,21 @@ class CountingPolicy:
     fill: float = 1.0
     cut_factor: int = 1
 
+    @property
+    def _is_plain(self) -> bool:
+        return self.ratio == 1.0 and not self.characters_suffice
+
     def document_weights(self, qwen_counts: IntArray, code_points: IntArray) -> IntArray:
         """Weigh documents, or anything else, by their Qwen counts (or bounds) and their lengths."""
-        if self.ratio == 1.0 and not self.characters_suffice:
+        if self._is_plain:
             return qwen_counts
         weights: IntArray = np.ceil(self.ratio * qwen_counts).astype(np.int64)
         return np.minimum(weights, code_points + _SPECIALS) if self.characters_suffice else weights
 
     def query_weight(self, qwen_count: int, code_points: int) -> int:
         """Weigh a query."""
+        if self._is_plain:
+            return qwen_count
         return int(self.document_weights(np.array([qwen_count]), np.array([code_points]))[0])
 
     def documents_budget(self, max_tokens: int, num_documents: int, pair_tokens: int) -> int:
