@@ -22,7 +22,7 @@ _KEPT_BYTES = 32 * 1024 * 1024
 _LARGE_BYTES = 8 * 1024 * 1024
 _ARENAS = 2
 
-_NEW_OBJECTS = 10_000
+_NEW_OBJECTS = 50_000
 """After so many the collector looks at the new ones; 700 by default."""
 
 

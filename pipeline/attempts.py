@@ -50,6 +50,9 @@ class Attempts:
         clock: Seconds, never going back.
         sleep: Waits so many seconds before another attempt; None for one that `stop` cuts short.
         uniform: A random number from 0 to 1, for the jitter.
+
+    Attributes:
+        resting: Requests that wait for another attempt.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Attempts:
         )
         self._circuit = Circuit(settings.max_outage_s, clock)
         self._asked_at_once = 0
+        self.resting = 0
         self._stopped_by: RerankError | None = None
         self._stopped = asyncio.Event()
 
@@ -132,14 +136,21 @@ class Attempts:
             "request.retry_scheduled query_id=%s attempt=%d wait_s=%.1f code=%s",
             *(request.query_id, attempt, wait_s, error.code),
         )
-        await self._sleep(wait_s)
+        await self._rest(wait_s)
+
+    async def _rest(self, wait_s: float) -> None:
+        self.resting += 1
+        try:
+            await self._sleep(wait_s)
+        finally:
+            self.resting -= 1
 
     async def _probe(self, request: Request) -> Scores:
         """Send the request alone, to find out whether an outage is over."""
         async with self._circuit.turn:
             if not self._circuit.is_open:
                 raise _CircuitTurned
-            await self._sleep(self._circuit.next_wait_s())
+            await self._rest(self._circuit.next_wait_s())
             return await self._send(request, in_outage=True)
 
     async def _send(self, request: Request, *, in_outage: bool = False) -> Scores:

@@ -9,7 +9,7 @@ import io
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -70,7 +70,7 @@ class RerankClient:
         self._api_key = api_key
         self._throttle = throttle
         self._counters = counters
-        self._clock = clock or (lambda: asyncio.get_running_loop().time())
+        self._own_clock = clock
         self._wire = WIRE_FORMATS[settings.provider.wire_format]
         self._url = _usable(settings.url)
         self._timeout_s = total_timeout_s
@@ -79,10 +79,14 @@ class RerankClient:
             self._ask,
             throttle,
             counters,
-            clock=self._clock,
+            clock=lambda: self._clock(),
             sleep=sleep,
             uniform=uniform,
         )
+
+    @cached_property
+    def _clock(self) -> Callable[[], float]:
+        return self._own_clock or asyncio.get_running_loop().time
 
     async def __aenter__(self) -> Self:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
@@ -104,6 +108,10 @@ class RerankClient:
         traceback: TracebackType | None,
     ) -> None:
         await self._session.close()
+
+    def useful_at_once(self) -> int:
+        """How many requests to ask for at once, so that no slot is empty for lack of one."""
+        return self._throttle.max_in_flight + self._attempts.resting
 
     def stop(self, error: RerankError) -> None:
         """Send nothing more: calls that wait, and all that come, raise `error`.

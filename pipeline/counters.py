@@ -37,7 +37,11 @@ class LatencyHistogram:
 
 @dataclass(slots=True)
 class Waits:
-    """Seconds for which the first request in line waited, by cause; never two causes at once."""
+    """Seconds by what was waited for; never two causes at once.
+
+    Of `in_flight_s` it is the seconds for which every slot was taken, else those for which the
+    first request in line waited.
+    """
 
     requests_s: float = 0.0
     tokens_s: float = 0.0

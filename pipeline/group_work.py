@@ -6,11 +6,11 @@ and waiting end at once, and what is in flight gets a few seconds to arrive, sin
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +30,7 @@ from pipeline.sink import PartBorders, PartInfo, Sink
 
 DRAIN_S = 4.0
 """How long requests in flight may take once the work must stop."""
-RANKERS_PER_REQUEST_IN_FLIGHT = 2
-"""Groups ranked at once for each request that may be in flight: some wait for another attempt."""
-GROUPS_PER_REQUEST_IN_FLIGHT = 3
+GROUPS_PER_REQUEST_IN_FLIGHT = 2
 """Groups in work for each request that may be in flight, so that one is always ready to go."""
 MAX_BYTES_IN_WORK = 16 << 20
 """Texts of the groups in work; as strings and bodies they take about three times as much."""
@@ -67,6 +65,7 @@ class GroupWork:
         settings: How to rank.
         reuse: Finds what groups can begin with; None for exact reuse alone.
         on_ranked: Is told each plan and what became of it.
+        useful_at_once: How many groups should be ranked at once, at this moment.
         on_stop: Is told, once, that no further request shall be sent, and why.
 
     Attributes:
@@ -84,6 +83,7 @@ class GroupWork:
         *,
         reuse: PartialReuse | None = None,
         on_ranked: Callable[[AnyPlan, Ranked], None],
+        useful_at_once: Callable[[], int],
         on_stop: Callable[[RerankError], None],
     ) -> None:
         self.parts: dict[int, PartInfo] = {}
@@ -94,6 +94,7 @@ class GroupWork:
         self._answers = answers
         self._reuse = reuse
         self._on_ranked = on_ranked
+        self._useful_at_once = useful_at_once
         self._on_stop = on_stop
         self._planner = Planner(settings)
         self._room = Room(
@@ -102,9 +103,9 @@ class GroupWork:
         )
         self._assembly = PartAssembly(max_candidates=MAX_CANDIDATES_IN_PARTS)
         self._one_write = asyncio.Lock()
-        self._ready: deque[tuple[Step, OpenPart, Known]] = deque()
-        self._max_rankers = RANKERS_PER_REQUEST_IN_FLIGHT * settings.pace.max_in_flight
-        self._rankers: set[asyncio.Task[None]] = set()
+        self._ready: asyncio.Queue[tuple[Step, OpenPart, Known] | None] = asyncio.Queue()
+        self._rankers: set[asyncio.Task[Any]] = set()
+        self._idle_rankers = 0
         self._reading: asyncio.Task[None] | None = None
         self._stopped_by: RerankError | None = None
 
@@ -125,14 +126,16 @@ class GroupWork:
             return
         self._stopped_by = error
         self._on_stop(error)
-        self._ready.clear()
+        while not self._ready.empty():
+            self._ready.get_nowait()
+        self._ready.put_nowait(None)
         if self._reading is not None:
             self._reading.cancel()
         asyncio.get_running_loop().call_later(DRAIN_S, self._give_up)
 
     def _give_up(self) -> None:
-        for task in self._rankers:
-            task.cancel()
+        for ranker in self._rankers:
+            ranker.cancel()
 
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
         part: OpenPart | None = None
@@ -153,6 +156,8 @@ class GroupWork:
                     await self._write(part)
         except RerankError as error:
             self.stop(error)
+        finally:
+            self._ready.put_nowait(None)
 
     def _next_steps(self) -> list[Step] | None:
         """Plan the groups of the next batch; runs in a thread."""
@@ -181,16 +186,36 @@ class GroupWork:
         part.num_started += 1
         part.num_candidates += step.plan.group.num_candidates
         part.is_read = step.ends_part
-        self._ready.append((step, part, known))
-        if len(self._rankers) < self._max_rankers:
-            ranker = tasks.create_task(self._rank_ready())
-            self._rankers.add(ranker)
-            ranker.add_done_callback(self._rankers.discard)
+        self._ready.put_nowait((step, part, known))
+        self._add_ranker(tasks)
 
-    async def _rank_ready(self) -> None:
-        """Rank one group after the other, until none is ready."""
-        while self._ready:
-            await self._rank(*self._ready.popleft())
+    def _add_ranker(self, tasks: asyncio.TaskGroup) -> None:
+        """Have one more task rank what is ready, if that is of use."""
+        if (
+            self._ready.qsize() > self._idle_rankers
+            and len(self._rankers) < self._useful_at_once()
+            and self._stopped_by is None
+        ):
+            self._rankers.add(tasks.create_task(self._rank_ready(tasks)))
+
+    async def _rank_ready(self, tasks: asyncio.TaskGroup) -> None:
+        """Rank one group after the other, while it is of use; None in line is the end."""
+        me = asyncio.current_task()
+        assert me is not None
+        try:
+            while len(self._rankers) <= self._useful_at_once():
+                self._idle_rankers += 1
+                try:
+                    ready = await self._ready.get()
+                finally:
+                    self._idle_rankers -= 1
+                if ready is None:
+                    self._ready.put_nowait(None)  # for the others
+                    return
+                await self._rank(*ready)
+                self._add_ranker(tasks)  # another one may have begun to wait for its next attempt
+        finally:
+            self._rankers.remove(me)
 
     async def _rank(self, step: Step, part: OpenPart, known: Known) -> None:
         try:

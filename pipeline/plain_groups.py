@@ -13,9 +13,10 @@ threads run while it sorts, and an event loop that had sorted would wait for the
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, TypeAlias, cast
+from typing import Any, ClassVar, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.group_plan import GroupPlan, request_key
 from pipeline.packing import RequestLimits
@@ -44,6 +45,7 @@ class PlainPlan:
     Attributes:
         request: Holds every text of the group.
         rows: int64, the row of each document, in the request's order.
+        ranks_rise: The first stage's ranks rise along the rows, as they nearly always do.
     """
 
     query_cut: ClassVar[bool] = False
@@ -51,6 +53,7 @@ class PlainPlan:
     group: Group
     request: Request
     rows: IntArray
+    ranks_rise: bool
 
     def keys(self) -> list[bytes]:
         """The key of the answer that ranks the group."""
@@ -63,7 +66,7 @@ class PlainPlan:
         total_tokens, output = answer.total_tokens, self.group.output
         return PlainAnswer(
             group=output,
-            keys=self.group.batch_measures.keys[output.start : output.stop],
+            keys=None if self.ranks_rise else self.group.measures.keys,
             scores=scores,
             total_tokens=self.request.tokens if total_tokens is None else total_tokens,
         )
@@ -74,7 +77,7 @@ class PlainAnswer:
     """A plain group that is not yet put in order; `rank_plain_groups` makes it a `Ranking`.
 
     Attributes:
-        keys: Content keys, one per row.
+        keys: Content keys, one per row; None where the rows are in key order.
         scores: One per row.
     """
 
@@ -85,7 +88,7 @@ class PlainAnswer:
     saved_tokens: ClassVar[int] = 0
 
     group: GroupRows
-    keys: KeyArray
+    keys: KeyArray | None
     scores: FloatArray
     total_tokens: int
 
@@ -101,14 +104,13 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> I
     salts = np.frombuffer(b"".join(scopes), dtype=np.uint64)[::2]
     sizes = np.diff(batch.offsets)
     mixed = measures.keys ^ np.repeat(salts, sizes)
-    group_of_row = np.repeat(np.arange(len(sizes)), sizes)
-    order = np.lexsort((mixed, group_of_row))
+    order = _order_within_groups(mixed, sizes)
     mixed = mixed[order]
     comes_twice = (np.diff(mixed, prepend=mixed[:1] + 1) == 0) & ~fitting.begins
     distinct = ~np.logical_or.reduceat(comes_twice, batch.offsets[:-1])
-    keys, places = measures.keys[order], order.tolist()
+    keys = measures.keys[order]
     rows = order - np.repeat(batch.offsets[:-1], sizes)
-    texts = cast("list[str]", batch.texts.to_pylist())
+    texts = batch.texts.to_numpy(zero_copy_only=False)[order]
     bounds = pairwise(batch.offsets.tolist())
     for number, (group, (start, stop), scope, is_distinct) in enumerate(
         zip(batch.iter_groups(measures), bounds, scopes, distinct.tolist(), strict=True)
@@ -119,13 +121,13 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> I
             continue
         request = Request(
             query=cast("str", group.query),
-            documents=[texts[place] for place in places[start:stop]],
+            documents=texts[start:stop].tolist(),
             tokens=fitting.weights[number] + (stop - start) * limits.pair_tokens,
             key=request_key(scope, keys[start:stop]),
             document_keys=keys[start:stop],
             query_id=group.query_id,
         )
-        yield PlainPlan(group, request, rows[start:stop])
+        yield PlainPlan(group, request, rows[start:stop], fitting.ranks_rise[number])
 
 
 class _Fitting:
@@ -134,12 +136,15 @@ class _Fitting:
     Attributes:
         begins: Whether a row is the first of its group.
         weights: Tokens of the texts in the model's own count, at most.
+        ranks_rise: The first stage's ranks rise along the rows.
     """
 
     def __init__(self, planner: Planner, batch: GroupBatch, measures: TextMeasures) -> None:
         first = batch.offsets[:-1]
         self.begins: BoolArray = np.zeros(len(measures.keys), np.bool_)
         self.begins[first] = True
+        rises = (np.diff(batch.first_stage_rank, prepend=0) > 0) | self.begins
+        self.ranks_rise: list[bool] = np.logical_and.reduceat(rises, first).tolist()
         odd = measures.blank | (measures.token_bounds > planner.longest_whole_text)
         weights = planner.weights(measures.token_bounds, measures.sizes)
         self._planner = planner
@@ -169,27 +174,31 @@ def rank_plain_groups(groups: Sequence[Ranked]) -> list[Ranking]:
 
 
 def _iter_rankings(plain: Sequence[PlainAnswer]) -> Iterator[Ranking]:
-    sizes = [len(answer.scores) for answer in plain]
-    scores = np.concatenate([answer.scores for answer in plain])
-    ranks = np.concatenate([answer.group.first_stage_rank for answer in plain])
-    group_of_row = np.repeat(np.arange(len(plain)), sizes)
+    sizes = np.array([len(answer.scores) for answer in plain])
     bounds = np.cumsum([0, *sizes])
-    rises = np.diff(ranks, prepend=0) > 0
-    rises[bounds[:-1]] = True
-    if rises.all():  # as nearly always: rows are in key order already
-        order = np.lexsort((-scores, group_of_row))
-    else:
-        keys = np.concatenate([answer.keys for answer in plain])
-        order = np.lexsort((keys, ranks, -scores, group_of_row))
-    scores = scores[order]
-    order -= np.repeat(bounds[:-1], sizes)
+    scores = np.concatenate([answer.scores for answer in plain])
+    order = _order_within_groups(-scores, sizes)
+    rows = order - np.repeat(bounds[:-1], sizes)
     for answer, (start, stop) in zip(plain, pairwise(bounds.tolist()), strict=True):
+        of_group = rows[start:stop]
+        if answer.keys is not None:
+            ranks = answer.group.first_stage_rank
+            of_group = np.lexsort((answer.keys, ranks, -answer.scores))
         yield Ranking(
             group=answer.group,
-            order=order[start:stop],
-            scores=scores[start:stop],
+            order=of_group,
+            scores=answer.scores[of_group],
             merge_status=answer.merge_status,
             certified_depth=stop - start,
             num_requests=1,
             total_tokens=answer.total_tokens,
         )
+
+
+def _order_within_groups(values: NDArray[Any], sizes: IntArray) -> IntArray:
+    """Indices that sort values within each of some adjacent groups; equal ones keep their order."""
+    if (sizes == sizes[0]).all():  # as in many a dataset: the first stage's top 100
+        by_group = np.argsort(values.reshape(len(sizes), -1), axis=1, kind="stable")
+        firsts: IntArray = np.cumsum(sizes) - sizes
+        return (by_group + firsts[:, np.newaxis]).ravel()
+    return np.lexsort((values, np.repeat(np.arange(len(sizes)), sizes)))

@@ -209,6 +209,7 @@ class DatasetJob:
                 if settings.reuse == "partial"
                 else None,
                 on_ranked=self._count_ranked,
+                useful_at_once=client.useful_at_once,
                 on_stop=client.stop,
             )
             if self._stopped_by is not None:

@@ -15,6 +15,9 @@ from pipeline.run_records import read_run_records
 from pipeline.storage import locate
 
 NUM_GROUPS, PER_PART = 60, 10
+IN_WAVES = ("--max-in-flight", 8)
+LATENCY_MS = 40
+"""Longer than answers linger before they are written, so the store's segment has many blocks."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class World:
 
     def options(self, output: Path, *more: object) -> tuple[object, ...]:
         pace = ("--requests-per-minute", 1_000_000, "--no-progress", "--json")
-        cut = ("--groups-per-part", PER_PART)
+        cut = ("--groups-per-part", PER_PART, *IN_WAVES)
         return ("run", self.given, output, *self.service.options, *pace, *cut, *more)
 
 
@@ -36,7 +39,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("world")
     given = groups([4] * NUM_GROUPS, folder / "in.parquet", texts={(25, 1): None, (3, 0): " "})
-    with service() as emulator:
+    with service("--latency-ms", LATENCY_MS) as emulator:
         world = World(emulator, given, folder / "out", {})
         assert rerank_here(*world.options(world.finished)).code == 0
         yield World(emulator, given, world.finished, results(world.finished))

@@ -33,8 +33,9 @@ class GroupAssembler:
     def add(self, piece: Piece) -> Iterator[GroupBatch]:
         """Take the next piece; yield the groups that have ended, but no finished ones.
 
-        A group that goes on from an earlier piece comes alone, since its pieces must be copied
-        together; the groups that lie within the piece share its memory.
+        The groups that lie within a piece share its memory. One that goes on from an earlier piece
+        is copied together, with the others of its last piece where they are not much less: few
+        large batches cost less than many.
 
         Raises:
             InputError: if a query comes back after another one, or has two query texts.
@@ -62,10 +63,16 @@ class GroupAssembler:
         first, last = int(starts[0]), int(starts[-1])
         if first > 0:
             self._open.append(piece.batch.slice(0, first))
-        yield from self.end()
-        if first < last:
-            whole = piece.batch.slice(first, last - first)
-            yield self._make([whole], starts[:-1] - first, self.num_groups, piece.first_row + first)
+        open_rows = sum(len(batch) for batch in self._open)
+        whole, whole_starts = piece.batch.slice(first, last - first), starts[:-1] - first
+        if 0 < open_rows <= len(whole):
+            joined = np.append(0, whole_starts + open_rows)
+            yield self._make([*self._open, whole], joined, self.num_groups - 1, self._open_row)
+        else:
+            yield from self.end()
+            if len(whole):
+                first_row = piece.first_row + first
+                yield self._make([whole], whole_starts, self.num_groups, first_row)
         self._open = [piece.batch.slice(last)]
         self._open_row = piece.first_row + last
 

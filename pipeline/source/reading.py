@@ -29,12 +29,12 @@ class BatchLimits:
     """How much is decoded at once; the groups that come out do not depend on it.
 
     Attributes:
-        max_rows: Rows of a batch; 4,096 cost no more time a row than 65,536.
+        max_rows: Rows of a batch; more of them are no faster, and take memory.
         max_bytes: Decoded bytes of a batch, as far as can be foreseen.
     """
 
-    max_rows: int = 16_384
-    max_bytes: int = 4 << 20
+    max_rows: int = 8_192
+    max_bytes: int = 2 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ class Slots:
     """Bounds requests and documents in flight; for one waiter at a time.
 
     Attributes:
+        max_in_flight: Requests that may hold a slot, once the window is that wide.
         in_flight: Requests that hold a slot.
         documents: Documents in those requests.
         version: Changes with each cut of the window.
@@ -25,7 +26,7 @@ class Slots:
         self.in_flight = 0
         self.documents = 0
         self.version = 0
-        self._max_in_flight = max_in_flight
+        self.max_in_flight = max_in_flight
         self._max_documents = max_documents
         self._window = float(min(_FIRST_WINDOW, max_in_flight))
         self._starting = True
@@ -33,7 +34,7 @@ class Slots:
 
     def set_limits(self, max_in_flight: int, max_documents: int | None) -> None:
         """Change the bounds; what is in flight stays."""
-        self._max_in_flight, self._max_documents = max_in_flight, max_documents
+        self.max_in_flight, self._max_documents = max_in_flight, max_documents
         self._window = min(self._window, float(max_in_flight))
 
     def has_room(self) -> bool:
@@ -63,9 +64,9 @@ class Slots:
 
     def answered(self) -> None:
         """Widen the window after a success, if the window is what binds."""
-        if self._binds and self._window < self._max_in_flight:
+        if self._binds and self._window < self.max_in_flight:
             step = 1.0 if self._starting else 1.0 / self._window
-            self._window = min(self._window + step, float(self._max_in_flight))
+            self._window = min(self._window + step, float(self.max_in_flight))
 
     def overloaded(self, version: int) -> bool:
         """Narrow the window, once for each episode; tells whether it was narrowed."""

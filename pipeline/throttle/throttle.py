@@ -10,6 +10,8 @@ which an answer tells whether it is news about the present ones.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
+from functools import cached_property
 from typing import Final
 
 from pipeline.counters import Counters
@@ -47,8 +49,8 @@ class Throttle:
         self._requests = Quota(pace.requests_per_minute)
         self._tokens = Quota(pace.tokens_per_minute, grain_s=_TOKEN_GRAIN_S)
         self._line: deque[_Waiter] = deque()
+        self._full_since: float | None = None
         self._no_room_since: float | None = None
-        self._lacks_slot = False
         self._patience: asyncio.Timeout | None = None
         self._stopped_by: RerankError | None = None
         self._pause_until = 0.0
@@ -60,6 +62,11 @@ class Throttle:
     def in_flight(self) -> int:
         """Requests that wait for an answer."""
         return self._slots.in_flight
+
+    @property
+    def max_in_flight(self) -> int:
+        """How many may, at most."""
+        return self._slots.max_in_flight
 
     def set_pace(self, pace: Pace) -> None:
         """Change the limits from now on; the first in line finishes its wait under the old ones."""
@@ -74,7 +81,7 @@ class Throttle:
             return
         self._stopped_by = error
         if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time())
+            self._patience.reschedule(self._now())
         for waiter in self._line:
             if not waiter.turn.done():
                 waiter.turn.set_result(None)
@@ -92,7 +99,7 @@ class Throttle:
         """
         self._refuse_if_stopped()
         if not self._line:
-            lease = self._admit_at_once(documents, tokens)
+            lease = self._admit_at_once(self._now(), documents, tokens)
             if lease is not None:
                 return lease
         waiter = _Waiter(documents, tokens)
@@ -111,10 +118,11 @@ class Throttle:
 
         To whom more than room is missing, that waits for the pace by itself, and stays the first.
         """
+        now = self._now()
         while self._line and not (first := self._line[0]).turn.done():
-            if not self._count_wait_for_room(first.documents):
+            if not self._count_wait_for_room(now, first.documents):
                 return
-            lease = self._admit_at_once(first.documents, first.tokens)
+            lease = self._admit_at_once(now, first.documents, first.tokens)
             first.turn.set_result(lease)
             if lease is not None:
                 self._line.popleft()
@@ -126,29 +134,24 @@ class Throttle:
         elif waiter.turn.done() and not waiter.turn.cancelled():
             lease = waiter.turn.result()
             if lease is not None:
-                self._slots.release(lease.documents)
+                self._release(lease)
         self._advance()
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped_by is not None:
             raise self._stopped_by.with_traceback(None)
 
-    def _count_wait_for_room(self, documents: int) -> bool:
-        """Whether there is room for the first in line; counts how long there was none."""
-        now, waits = asyncio.get_running_loop().time(), self.counters.waits
+    def _count_wait_for_room(self, now: float, documents: int) -> bool:
+        """Whether there is room for the first in line; counts how long its documents had none."""
         if self._no_room_since is not None:
-            if self._lacks_slot:
-                waits.in_flight_s += now - self._no_room_since
-            else:
-                waits.documents_in_flight_s += now - self._no_room_since
-        self._lacks_slot = not self._slots.has_room()
-        has_room = not self._lacks_slot and self._slots.has_room_for_documents(documents)
-        self._no_room_since = None if has_room else now
+            self.counters.waits.documents_in_flight_s += now - self._no_room_since
+        has_slot = self._slots.has_room()
+        has_room = has_slot and self._slots.has_room_for_documents(documents)
+        self._no_room_since = now if has_slot and not has_room else None
         return has_room
 
-    def _admit_at_once(self, documents: int, tokens: int) -> Lease | None:
+    def _admit_at_once(self, now: float, documents: int, tokens: int) -> Lease | None:
         """Admit a request that has not to wait for anything."""
-        now = asyncio.get_running_loop().time()
         estimate = tokens * self._tokens_ratio
         if (
             now < self._pause_until
@@ -165,7 +168,7 @@ class Throttle:
 
     async def _wait_for_pace(self, first: "_Waiter") -> Lease:
         """Wait, as the first in line, for all but room, and hand over the turn."""
-        clock, waits = asyncio.get_running_loop().time, self.counters.waits
+        clock, waits = self._now, self.counters.waits
         try:
             async with asyncio.timeout(None) as self._patience:
                 now = clock()
@@ -200,6 +203,8 @@ class Throttle:
     def _lease(self, now: float, documents: int, tokens: int, estimate: float) -> Lease:
         entries = [window.add(now, estimate) for window in self._tokens.windows]
         self._slots.take(documents)
+        if not self._slots.has_room():
+            self._full_since = now
         self._count_use(now)
         versions = (
             self._requests.learned.version,
@@ -223,7 +228,7 @@ class Throttle:
 
     def answered(self, lease: Lease, total_tokens: int | None) -> None:
         """Learn that the service served a request, and what it counted."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         self._pauses_in_a_row = 0
         self._slots.answered()
         if total_tokens is not None:
@@ -240,7 +245,7 @@ class Throttle:
 
     def throttled(self, lease: Lease, error: Throttled) -> None:
         """Learn that the service asked for a slower pace."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         estimate = lease.estimate
         self._tokens.correct(lease.entries, -estimate)
         self.counters.throttled += 1
@@ -274,8 +279,20 @@ class Throttle:
 
     def released(self, lease: Lease) -> None:
         """Take a slot back, and let the next one go."""
+        self._release(lease)
+        if self._line:
+            self._advance()
+
+    def _release(self, lease: Lease) -> None:
         self._slots.release(lease.documents)
-        self._advance()
+        if self._full_since is not None:
+            self.counters.waits.in_flight_s += self._now() - self._full_since
+            self._full_since = None
+
+    @cached_property
+    def _now(self) -> Callable[[], float]:
+        """The clock of the event loop that the throttle is used on."""
+        return asyncio.get_running_loop().time
 
 
 class _Waiter:

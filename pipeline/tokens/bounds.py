@@ -61,6 +61,8 @@ def upper_bounds(texts: Texts) -> IntArray:
     """
     array = _large_strings(texts)
     bounds = _lengths(pc.binary_length(array))
+    if not bounds.any() or _utf8(array).max() <= _LAST_ASCII:
+        return bounds
     num_characters = _lengths(pc.utf8_length(array))
     beyond_ascii = np.flatnonzero(bounds != num_characters)
     # Small parts stay in the cache, and one odd text slows down few others.
