@@ -1,9 +1,9 @@
 """`rerank store`: what a score store holds, and how to make it smaller."""
 
-from dataclasses import asdict
 from datetime import datetime
 
 import click
+from msgspec.structs import asdict
 
 from jobs.output import emit, emit_facts, emit_json, json_option, num
 from pipeline.errors import InputError

@@ -7,9 +7,9 @@ document among n costs at most log2(n) + 3 requests more.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import Struct, field
 
 from pipeline.errors import BadAnswer, ContentRefused, Rejected, RequestError, TooLarge, Transient
 from pipeline.records import FloatArray, IntArray, Reason, Scores
@@ -18,8 +18,7 @@ AskUnits = Callable[[IntArray], Awaitable[Scores]]
 """Units, in the order in which they are sent as one request, to their scores."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why a document got no score: the reason, and the service's words."""
 
     reason: Reason
@@ -27,8 +26,7 @@ class Failure:
     message: str
 
 
-@dataclass(slots=True, eq=False)
-class Answer:
+class Answer(Struct, eq=False):
     """What became of the documents of one request.
 
     Attributes:
@@ -92,8 +90,7 @@ async def ask_documents(units: IntArray, sizes: IntArray, ask: AskUnits) -> Answ
     return answer
 
 
-@dataclass(slots=True, eq=False)
-class _Search:
+class _Search(Struct, eq=False):
     """Looks for the document for which a request is refused."""
 
     units: IntArray

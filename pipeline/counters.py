@@ -4,7 +4,8 @@ Memory is bounded: latencies go into a histogram of fixed size, waits into one s
 """
 
 import math
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 _FIRST_BUCKET_S = 0.000_1
 _BUCKETS_PER_DOUBLING = 8
@@ -14,8 +15,7 @@ _NUM_BUCKETS = 24 * _BUCKETS_PER_DOUBLING
 _MOSTLY = 0.5
 
 
-@dataclass(slots=True)
-class LatencyHistogram:
+class LatencyHistogram(Struct):
     """Latencies in log-spaced buckets, so that a million of them take as much room as ten."""
 
     counts: list[int] = field(default_factory=lambda: [0] * _NUM_BUCKETS)
@@ -35,8 +35,7 @@ class LatencyHistogram:
         return 0.0
 
 
-@dataclass(slots=True)
-class Waits:
+class Waits(Struct):
     """Seconds by what was waited for; never two causes at once.
 
     Of `in_flight_s` it is the seconds for which every slot was taken, else those for which the
@@ -50,8 +49,7 @@ class Waits:
     pause_s: float = 0.0
 
 
-@dataclass(slots=True)
-class Counters:
+class Counters(Struct):
     """What the client and the throttle did so far.
 
     Attributes:

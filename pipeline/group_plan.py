@@ -1,8 +1,7 @@
 """What is sent for one group: its units of scoring, in requests within the limits."""
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 from xxhash import xxh3_128_digest
 
 from pipeline.packing import Packing
@@ -11,8 +10,7 @@ from pipeline.settings import RunSettings
 from pipeline.units import Units
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Base:
+class Base(Struct, frozen=True, eq=False):
     """An earlier answer that stands for the first of a group's requests; see `partial_reuse`.
 
     Attributes:
@@ -30,8 +28,7 @@ class Base:
     whole_tokens: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupPlan:
+class GroupPlan(Struct, frozen=True, eq=False):
     """A group's requests, and why the rest of it is not sent; `planner` makes it.
 
     Attributes:

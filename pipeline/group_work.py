@@ -8,11 +8,11 @@ and waiting end at once, and what is in flight gets a few seconds to arrive, sin
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.errors import RerankError
 from pipeline.fan_out import Room, read_ahead
@@ -40,8 +40,7 @@ MAX_CANDIDATES_IN_PARTS = 1_000_000
 """Ranked candidates that may wait for their part to be written."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Step:
+class Step(Struct, frozen=True, eq=False):
     """A planned group and its place in the output.
 
     Attributes:

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from pipeline.counters import Counters
 from pipeline.plain_groups import Ranked
@@ -18,8 +19,7 @@ EndState = Literal["interrupted", "failed", "partial", "done"]
 State = Literal["running"] | EndState
 
 
-@dataclass(slots=True)
-class Summary:
+class Summary(Struct):
     """The numbers of a run; counts unless the name says otherwise.
 
     Attributes:
@@ -121,7 +121,7 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
-        facts = {name: getattr(self, name) for name in self.__slots__}
+        facts = {name: getattr(self, name) for name in self.__struct_fields__}
         facts["candidates_done"] = self.candidates_done
         facts["merge_status"] = dict(sorted(self.merge_status.items()))
         facts["reject_reasons"] = dict(sorted(self.reject_reasons.items()))

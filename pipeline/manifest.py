@@ -9,9 +9,10 @@ Everything here blocks on files: call it in a thread.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from pipeline.errors import OutputMismatch
 from pipeline.run_records import RUNS_FOLDER
@@ -30,8 +31,7 @@ _SHOWN_DIFFERENCES = 4
 _RESTART = "--restart begins anew, or choose another OUTPUT (the score store still serves)"
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Struct, frozen=True):
     """What an output was begun with.
 
     Attributes:

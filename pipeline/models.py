@@ -6,14 +6,15 @@ Figures are those of Alibaba Cloud Model Studio as of 2026-11-21: pages `text-re
 30,000 tokens a request), so each can be set for a run, and a refusal for size packs smaller.
 """
 
-from dataclasses import dataclass, replace
 from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.errors import SettingsError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelProfile:
+class ModelProfile(Struct, frozen=True, kw_only=True):
     """What a model accepts in one request, and what it costs.
 
     Attributes:
@@ -48,7 +49,7 @@ class ModelProfile:
 
     def with_limits(self, **limits: int) -> "ModelProfile":
         """The same model with other limits; the names are those of the attributes."""
-        return replace(self, **limits)  # type: ignore[arg-type]  # every limit is an int
+        return replace(self, **limits)
 
 
 PROFILES = {

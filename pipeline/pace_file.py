@@ -10,8 +10,9 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, replace
 from typing import Any
+
+from msgspec.structs import asdict, replace
 
 from pipeline.errors import OutputFailed, SettingsError, shorten
 from pipeline.settings import Pace

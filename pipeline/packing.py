@@ -9,10 +9,10 @@ Invariant: no request exceeds its limits, anchors counted in.
 """
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
@@ -30,8 +30,7 @@ SCARCE_ANCHOR_SHARE: Final = 1 / 4
 """Share that the last `MIN_ANCHORS` may take where every document is dear."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestLimits:
+class RequestLimits(Struct, frozen=True, kw_only=True):
     """What one request may hold.
 
     Its tokens are counted as (query_tokens + pair_overhead) x documents + document tokens,
@@ -69,8 +68,7 @@ class RequestLimits:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Packing:
+class Packing(Struct, frozen=True, eq=False):
     """How one group goes into requests; documents are 0..n-1 in key order, best first.
 
     Attributes:

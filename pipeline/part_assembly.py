@@ -6,14 +6,14 @@ wait in open parts.
 """
 
 import asyncio
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from pipeline.plain_groups import Ranked, rank_plain_groups
 from pipeline.records import Ranking
 
 
-@dataclass(slots=True, eq=False)
-class OpenPart:
+class OpenPart(Struct, eq=False):
     """A part whose groups are being ranked.
 
     Attributes:

@@ -9,9 +9,9 @@ begun, so a killed run that is repeated takes it again.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from pipeline.group_plan import Base, GroupPlan
 from pipeline.packing import Packing, choose_anchors

@@ -11,11 +11,11 @@ threads run while it sorts, and an event loop that had sorted would wait for the
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar, TypeAlias, cast
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from pipeline.group_plan import GroupPlan, request_key
@@ -38,8 +38,7 @@ from pipeline.records import (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PlainPlan:
+class PlainPlan(Struct, frozen=True, eq=False):
     """A plain group's request.
 
     Attributes:
@@ -72,8 +71,7 @@ class PlainPlan:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PlainAnswer:
+class PlainAnswer(Struct, frozen=True, eq=False):
     """A plain group that is not yet put in order; `rank_plain_groups` makes it a `Ranking`.
 
     Attributes:

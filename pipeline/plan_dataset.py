@@ -5,10 +5,10 @@ input; for a large one they are estimated from counted samples, since counting e
 more than all the rest.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.group_plan import GroupPlan
 from pipeline.job_summary import SCHEMA_VERSION
@@ -23,8 +23,7 @@ EXTRA_REQUESTS = 2
 """A group of several requests may take a final request and one extension more."""
 
 
-@dataclass(slots=True)
-class DatasetPlan:
+class DatasetPlan(Struct):
     """The numbers of a plan; counts unless the name says otherwise.
 
     Attributes:
@@ -52,7 +51,7 @@ class DatasetPlan:
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""
-        facts = {name: getattr(self, name) for name in self.__slots__}
+        facts = {name: getattr(self, name) for name in self.__struct_fields__}
         return {"schema_version": SCHEMA_VERSION, **facts}
 
 

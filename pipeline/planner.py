@@ -3,11 +3,11 @@
 A plan is a pure function of the group, the settings and the vocabulary.
 """
 
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 import orjson
+from msgspec.structs import replace
 from xxhash import xxh3_128_digest
 
 from pipeline.group_plan import GroupPlan

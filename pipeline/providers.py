@@ -6,7 +6,8 @@ bodies with 400, whatever the model (observed in AstrBotDevs/AstrBot issue 9360)
 model with flat requests and nested answers (doc.vtrix.ai, page qwen3-rerank); its path is unknown.
 """
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.errors import SettingsError
 from pipeline.models import PROFILES, ModelProfile
@@ -15,8 +16,7 @@ _NATIVE_PATH = "/api/v1/services/rerank/text-rerank/text-rerank"
 _COMPATIBLE_PATH = "/compatible-api/v1/reranks"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
+class Provider(Struct, frozen=True, kw_only=True):
     """A preset; every value can be set for a run.
 
     Attributes:

@@ -4,12 +4,12 @@ Everything here is a value: built once, never changed, and safe to hand between 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec import Struct, field
 
 FIRST_RANK = 1
 """The rank of the best candidate, in input and output."""
@@ -47,8 +47,7 @@ SKIPPED_REASONS: frozenset[Reason] = frozenset({"no_text", "no_query"})
 """Candidates that are never sent: there is nothing to score, so they are not failures."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TextMeasures:
+class TextMeasures(Struct, frozen=True, eq=False):
     """What packing must know of texts, one element per text, in the texts' order.
 
     Attributes:
@@ -73,8 +72,7 @@ class TextMeasures:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupRows:
+class GroupRows(Struct, frozen=True, eq=False):
     """What of a group goes to the output: adjacent rows of a table that its batch shares.
 
     Attributes:
@@ -115,8 +113,7 @@ class GroupRows:
         return self.ranks[self.start : self.stop]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
+class Group(Struct, frozen=True, eq=False):
     """One query and all its candidates, in input order; the texts are those of its batch.
 
     Attributes:
@@ -157,8 +154,7 @@ class Group:
         return self.batch_measures.slice(self.output.start, self.output.stop)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupBatch:
+class GroupBatch(Struct, frozen=True, eq=False):
     """Whole groups that were read together, in input order; they share memory.
 
     Attributes:
@@ -211,8 +207,7 @@ class GroupBatch:
             before += output.num_dropped
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Request:
+class Request(Struct, frozen=True, eq=False):
     """What is sent in one call: a query and documents, in the order in which they are scored.
 
     Attributes:
@@ -237,8 +232,7 @@ class Request:
         return len(self.documents)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scores:
+class Scores(Struct, frozen=True, eq=False):
     """The service's answer to one request.
 
     Attributes:
@@ -252,8 +246,7 @@ class Scores:
     response_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
+class Reject(Struct, frozen=True):
     """Why one candidate has no score; `row` counts in the group's input order."""
 
     row: int
@@ -267,8 +260,7 @@ class Reject:
         return self.reason in SKIPPED_REASONS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ranking:
+class Ranking(Struct, frozen=True, eq=False):
     """A group's candidates in their new order, and how that came about.
 
     Attributes:

@@ -5,8 +5,9 @@ the certain is foretold: whatever the service limits, documents, tokens or bytes
 that is in no respect smaller than a refused one is refused too.
 """
 
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+
+from msgspec import Struct, field
 
 MAX_REMEMBERED: Final = 64
 
@@ -23,8 +24,7 @@ class RequestSize(NamedTuple):
         return all(mine >= others for mine, others in zip(self, other, strict=True))
 
 
-@dataclass(slots=True, eq=False)
-class RefusedSizes:
+class RefusedSizes(Struct, eq=False):
     """What a run learned about the size of requests; at most 64 sizes are kept.
 
     Attributes:

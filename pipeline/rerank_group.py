@@ -7,10 +7,11 @@ run repeats every decision.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 import orjson
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pipeline.ask_documents import Answer, Failure, ask_documents
 from pipeline.errors import RequestError, RerankError, TooLarge
@@ -92,8 +93,7 @@ async def _rerank_planned(
     return ranking if plan.base is None else _with_savings(ranking, asked)
 
 
-@dataclass(slots=True, eq=False)
-class _Asked:
+class _Asked(Struct, eq=False):
     """The requests of a group at one packing, what they cost and what failed, by unit.
 
     `spent_tokens` are those of all answers, also of answers that the ranking is not made of.

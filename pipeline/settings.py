@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct, field
 
 from pipeline.errors import SettingsError
 from pipeline.models import ModelProfile
@@ -20,8 +21,7 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Largest body that the service's gateway takes (Model Studio, page `text-rerank-api`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(Struct, frozen=True, kw_only=True):
     """How fast requests may be sent; None is no limit.
 
     Attributes:
@@ -38,7 +38,7 @@ class Pace:
 
     def __post_init__(self) -> None:
         """Refuse a pace at which nothing is ever sent."""
-        for name in self.__slots__:
+        for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 option = "--" + name.replace("_", "-")
@@ -47,8 +47,7 @@ class Pace:
                 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunSettings:
+class RunSettings(Struct, frozen=True, kw_only=True):
     """Everything that a run is told, but the key; checked when it is built.
 
     Durations are in seconds, money in US dollars.

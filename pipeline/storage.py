@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from pyarrow import fs
 
 from pipeline.byte_spans import joined_spans
@@ -28,8 +28,7 @@ _PARALLEL_READS = 8
 _SCHEMES = ("s3://", "gs://", "gcs://", "abfs://", "abfss://", "file://")
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
+class Location(Struct, frozen=True):
     """A file or folder: a file system and a path in it.
 
     Attributes:

@@ -5,11 +5,12 @@ passages. Units are numbered 0..n-1 in key order: by first-stage rank, then by c
 input order, so that equal candidates may stand in any order in the input.
 """
 
-from dataclasses import dataclass, replace
 from typing import Final, cast
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.measuring import text_key
 from pipeline.records import BoolArray, Group, IntArray, KeyArray, Reject
@@ -19,8 +20,7 @@ NOT_SENT: Final = -1
 """Stands for the document of a row that is not sent."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Units:
+class Units(Struct, frozen=True, eq=False):
     """What is scored, in key order; one element per unit.
 
     Attributes:

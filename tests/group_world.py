@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow as pa
+from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from pipeline.errors import ContentRefused, RequestError, TooLarge

@@ -1,7 +1,5 @@
 """The outcome of merging in each situation, edge cases first of all."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from merging_world import (
@@ -17,6 +15,7 @@ from merging_world import (
     sigmoid,
     tau,
 )
+from msgspec.structs import replace
 
 from pipeline.merging import FinalRequest, Merged, merge
 from pipeline.packing import Packing, RequestLimits, pack

@@ -1,7 +1,7 @@
 import asyncio
-from dataclasses import replace
 
 from group_world import make_group
+from msgspec.structs import replace
 from tables import rank_by
 
 from pipeline.part_assembly import OpenPart, PartAssembly

@@ -5,10 +5,10 @@ common values, then the values given the lines. The mean offset is the center an
 mean of the slopes 1, so that the reference scale is the scale of the average request.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.merging.answers import FloatArray
 from pipeline.packing import IntArray
@@ -27,8 +27,7 @@ PLAIN_STEPS: Final = 5
 """Steps before residuals are trusted to tell outliers."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AffineLink:
+class AffineLink(Struct, frozen=True, eq=False):
     """Lines of C requests and the common values of k anchors."""
 
     center: float

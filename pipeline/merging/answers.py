@@ -5,10 +5,10 @@ that another request scored live on there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from pipeline.packing import NO_HOME, IntArray, Packing
@@ -16,8 +16,7 @@ from pipeline.packing import NO_HOME, IntArray, Packing
 FloatArray = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FirstRound:
+class FirstRound(Struct, frozen=True, eq=False):
     """Scores of n documents in the C requests that brought any.
 
     Attributes:

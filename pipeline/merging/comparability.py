@@ -7,10 +7,10 @@ Where parallel forms need no link, the identity is the better one (ETS RR-09-38)
 """
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.merging.affine import fit_affine
 from pipeline.merging.answers import FirstRound
@@ -29,8 +29,7 @@ NEGLIGIBLE: Final = 1e-4
 STEPS: Final = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Comparability:
+class Comparability(Struct, frozen=True):
     """The verdict and its grounds.
 
     Attributes:

@@ -5,10 +5,10 @@ what it leaves out of a home stands below that home's witness.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.merging.answers import FirstRound, FloatArray
 from pipeline.merging.comparability import Comparability
@@ -26,8 +26,7 @@ DEEPER: Final = 3
 """Documents asked behind a witness that reached the head, beyond the home's share of the head."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Standing:
+class Standing(Struct, frozen=True, eq=False):
     """What a final request starts from, fixed by the first round.
 
     Attributes:
@@ -62,8 +61,7 @@ class Standing:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FinalRequest:
+class FinalRequest(Struct, frozen=True, eq=False):
     """A request to send, and what to make of its answer.
 
     Attributes:

@@ -5,10 +5,10 @@ the group that stands above an anchor they did not see? Within a request neither
 changes the order of two documents.
 """
 
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.merging.affine import fit_affine
 from pipeline.merging.answers import FirstRound, FloatArray
@@ -27,8 +27,7 @@ STEPS: Final = 30
 LEAVE_ONE_OUT_STEPS: Final = 15
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Link:
+class Link(Struct, frozen=True, eq=False):
     """The documents of all requests on one scale.
 
     Attributes:

@@ -3,10 +3,10 @@
 Invariant: transforms are non-decreasing, and finite for every score of the group.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.merging.answers import FloatArray
 
@@ -18,8 +18,7 @@ FINEST_QUANTUM: Final = 1e-12
 """... and this its step."""
 
 
-@dataclass(frozen=True, slots=True)
-class LogitScale:
+class LogitScale(Struct, frozen=True):
     """How a group's scores become logits.
 
     Attributes:

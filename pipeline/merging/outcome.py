@@ -5,10 +5,10 @@ a score come last, in key order.
 """
 
 import math
-from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.merging.answers import FirstRound, FloatArray
 from pipeline.merging.comparability import Comparability
@@ -26,8 +26,7 @@ Status = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Merged:
+class Merged(Struct, frozen=True, eq=False):
     """A group's ranking.
 
     Attributes:

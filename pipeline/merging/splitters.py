@@ -7,10 +7,10 @@ link through anchors; Kolen & Brennan, doi 10.1007/978-1-4939-0317-7). Without a
 the percentile in the home request, the best guess for requests that are equivalent samples.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.merging.answers import FirstRound, FloatArray
 from pipeline.packing import IntArray
@@ -19,8 +19,7 @@ TIE_STEPS: Final = 20
 """Rounds of placing splitters among their equals."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Splitters:
+class Splitters(Struct, frozen=True, eq=False):
     """k anchors scored in all C requests, by the counts of documents above them.
 
     Attributes:

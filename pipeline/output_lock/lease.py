@@ -17,9 +17,10 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from pipeline.errors import OutputFailed
 from pipeline.output_lock.process import is_gone
@@ -29,8 +30,7 @@ RENEW_S, RETRY_S, GIVE_UP_S, EXPIRE_S = 15.0, 5.0, 45.0, 60.0
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """What lies in the lease's object: content, version, and when it was written there."""
 
     content: bytes

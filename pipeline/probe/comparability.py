@@ -8,10 +8,10 @@ by the test that merging applies to the anchors of every group, with five times 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
 from pipeline.merging.answers import gather
@@ -27,8 +27,7 @@ NOISELESS: Final = 1e-9
 """Logits below which a difference is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeResult:
+class ProbeResult(Struct, frozen=True, kw_only=True):
     """What the probe says of a service.
 
     Attributes:

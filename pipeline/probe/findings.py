@@ -1,8 +1,9 @@
 """What a check of a service found, in words: one line, and what to do about it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from pipeline.errors import BadAnswer, RequestError, RerankError, ServiceEnded, ServiceRefused
 from pipeline.models import ModelProfile
@@ -11,8 +12,7 @@ from pipeline.probe.comparability import ProbeResult
 Status = Literal["ok", "warn", "fail"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What one check found; with `fail`, the error that it amounts to for a run."""
 
     check: str
@@ -22,8 +22,7 @@ class Finding:
     error: RerankError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """What one answer says it counted, beside what the formula says."""
 
     num_documents: int

@@ -6,10 +6,10 @@ All that is sent are the texts of `probe_texts`, a few hundred single words amon
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from msgspec import Struct, field
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 from pipeline.client import RerankClient
@@ -34,8 +34,7 @@ CUT_MARGIN: Final = 64
 ONE_WORD_QUERY: Final = "rain"
 
 
-@dataclass(slots=True)
-class ServiceChecks:
+class ServiceChecks(Struct):
     """The checks that send requests.
 
     Args:

@@ -10,11 +10,11 @@ jump, that day is also proved: a local file must be unlocked, and the store's ow
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct, field
 
 from pipeline.records import BoolArray
 from pipeline.score_store.key_index import SortedPrefixes
@@ -149,8 +149,7 @@ def _iter_rows(segment: Segment) -> Iterator[Rows]:
         return  # another run has folded it meanwhile
 
 
-@dataclass(slots=True)
-class _Target:
+class _Target(Struct):
     """Collects batches into larger ones, and these into segments, which it publishes whole."""
 
     folder: Location

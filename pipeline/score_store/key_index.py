@@ -6,10 +6,10 @@ tree.
 """
 
 from array import array
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from pipeline.score_store.rows import PrefixArray
 
@@ -51,8 +51,7 @@ class SortedPrefixes:
         return sum(len(prefixes) for prefixes, _ in self._runs)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(Struct, frozen=True, order=True):
     """A record batch in a segment: the segment's name and the batch's bytes in it."""
 
     segment: str

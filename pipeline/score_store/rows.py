@@ -6,13 +6,13 @@ offset or a footer, a row that verifies is the answer that was paid for.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import xxhash
+from msgspec import Struct
 
 from pipeline.records import BoolArray, FloatArray, KeyArray, Scores
 
@@ -40,8 +40,7 @@ PrefixArray: TypeAlias = npt.NDArray[np.uint64]
 """The first 64 bits of keys, for the index; the rest is compared when a row is read."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class Answer(Struct, frozen=True, eq=False):
     """An answered request, as it is stored; `saved_at_us` is in microseconds since 1970."""
 
     key: bytes

@@ -11,13 +11,13 @@ import struct
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
 import xxhash
+from msgspec import Struct, field
 from pyarrow import fs
 
 from pipeline.score_store.key_index import Place
@@ -46,8 +46,7 @@ _TRAILER = struct.Struct("<QQ8s")  # bytes of the contents, their checksum, magi
 _MAGIC = b"rerankSG"
 
 
-@dataclass(frozen=True, slots=True)
-class BatchFacts:
+class BatchFacts(Struct, frozen=True):
     """One record batch of a segment: its bytes there, and what is in it."""
 
     offset: int
@@ -68,8 +67,7 @@ class BatchFacts:
             yield self.keys[start : start + KEY_BYTES]
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """A segment's file and contents.
 
     Attributes:
@@ -90,8 +88,7 @@ class Segment:
         return Place(self.name, facts.offset, facts.size)
 
 
-@dataclass(slots=True)
-class SegmentBuilder:
+class SegmentBuilder(Struct):
     """The bytes of a segment, batch by batch; the caller puts them where they belong."""
 
     size_bytes: int = 0

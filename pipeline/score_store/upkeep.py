@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from msgspec import Struct
 
 from pipeline.score_store import compaction
 from pipeline.score_store.segments import iter_segments
@@ -11,8 +12,7 @@ from pipeline.score_store.uses import read_uses
 from pipeline.storage import Location
 
 
-@dataclass(frozen=True, slots=True)
-class StoreInfo:
+class StoreInfo(Struct, frozen=True):
     """What a store holds; an answer kept twice counts twice until compaction drops one."""
 
     requests: int

@@ -4,11 +4,12 @@ import json
 import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
 from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from pipeline.storage import Location
 
@@ -21,8 +22,7 @@ _PART_NAME = re.compile(r"part-(\d{5,})\.parquet")
 _FOOTERS_AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartInfo:
+class PartInfo(Struct, frozen=True, kw_only=True):
     """A written part: which input it covers and what it took.
 
     Attributes:

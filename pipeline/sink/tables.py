@@ -5,12 +5,12 @@ memory twice more.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec import Struct
 
 from pipeline.records import FIRST_RANK, GroupRows, IntArray, Ranking
 
@@ -23,8 +23,7 @@ _RANKED = ("rank", "relevance_score", "first_stage_rank")
 _IDS = ("query_id", "doc_id")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class GroupTables:
+class GroupTables(Struct, frozen=True, eq=False):
     """What stands beside a part; `rejects` may have no rows."""
 
     groups: pa.Table

@@ -8,11 +8,11 @@ A name is a file, a folder, a glob or an object store's URI. Below a folder, nam
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import repeat
 from urllib.parse import unquote
 
 import pyarrow as pa
+from msgspec import Struct
 from pyarrow import fs
 
 from pipeline.errors import InputError
@@ -26,8 +26,7 @@ _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _FOOTERS_AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InputFile:
+class InputFile(Struct, frozen=True, eq=False):
     """One Parquet file of the input.
 
     Attributes:
@@ -45,8 +44,7 @@ class InputFile:
     constants: Mapping[str, Scalar]
 
 
-@dataclass(frozen=True, slots=True)
-class InputListing:
+class InputListing(Struct, frozen=True):
     """The files of an input, in the order in which they are read."""
 
     name: str

@@ -8,10 +8,10 @@ batches may unnest lists or look texts up; what comes after sees candidates alon
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Struct
 
 from pipeline.source.candidate_batch import CandidateColumns
 from pipeline.source.listing import InputFile
@@ -24,8 +24,7 @@ _RUN_ROWS = 1 << 17
 _ID_BATCH_ROWS = 1 << 14
 
 
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
+class BatchLimits(Struct, frozen=True):
     """How much is decoded at once; the groups that come out do not depend on it.
 
     Attributes:
@@ -37,8 +36,7 @@ class BatchLimits:
     max_bytes: int = 2 << 20
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class Piece(Struct, frozen=True, eq=False):
     """Adjacent rows of one file.
 
     Attributes:

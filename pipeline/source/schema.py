@@ -5,10 +5,10 @@ input column plays it. Everything else is *carried*: it passes through to the ou
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
+from msgspec import Struct
 
 from pipeline.errors import InputError, SettingsError
 from pipeline.source.arrow import Field
@@ -43,8 +43,7 @@ _RANKED = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InputSchema:
+class InputSchema(Struct, frozen=True, eq=False):
     """The input's columns as the job sees them.
 
     Attributes:

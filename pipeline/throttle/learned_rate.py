@@ -9,8 +9,9 @@ below the ceiling, where refusals began; then not for a while; then beyond, ever
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _DEEPEST_CUT: Final = 0.48
 _SHALLOWEST_CUT: Final = 0.85
@@ -47,8 +48,7 @@ _TOGETHER_S: Final = 0.005
 """Grants so close together are noted as one, so that a second holds few."""
 
 
-@dataclass(slots=True)
-class _Granted:
+class _Granted(Struct):
     """Grants that came together: since when, how many, how much."""
 
     at: float

@@ -5,15 +5,15 @@ An even pace alone lets one request too many into a window when requests are lar
 """
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 _TOGETHER_S: Final = 0.005
 """Amounts so close together are one entry, so that a window holds few, however fast it goes."""
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """What was admitted together, and when the last of it was; corrected once it is counted."""
 
     began_at: float

@@ -5,18 +5,17 @@ fill x max_tokens_per_request.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.tokens.bounds import IntArray
 
 _SPECIALS = 2  # tokens round an item
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountingPolicy:
+class CountingPolicy(Struct, frozen=True, kw_only=True):
     """How a model's tokens follow from Qwen counts.
 
     Attributes:

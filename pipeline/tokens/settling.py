@@ -5,15 +5,14 @@ few exact counts of the largest documents show that the group fits.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from pipeline.tokens.bounds import IntArray, Texts
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """What is known of the documents' tokens when their fit is decided.
 
     Attributes:

@@ -9,13 +9,13 @@ time; whatever that finds odd is read again with care, to say what is the matter
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import orjson
+from msgspec import Struct
 
 from pipeline.errors import BadAnswer, shorten
 from pipeline.records import FloatArray, Request, Scores
@@ -70,8 +70,7 @@ FLAT = msgspec.json.Decoder(Answer)
 NESTED = msgspec.json.Decoder(NestedAnswer)
 
 
-@dataclass(frozen=True, slots=True)
-class WireFormat:
+class WireFormat(Struct, frozen=True):
     """One way to ask and to answer.
 
     Attributes:

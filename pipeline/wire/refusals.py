@@ -8,12 +8,12 @@ parameter is invalid for its size.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias
 
 import orjson
+from msgspec import Struct
 
 from pipeline.errors import (
     BadAnswer,
@@ -110,8 +110,7 @@ _CURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(Struct, frozen=True):
     """An error body's facts; empty strings where it has none."""
 
     code: str = ""

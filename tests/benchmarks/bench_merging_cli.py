@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -275,7 +276,7 @@ def judge(question: Question, rows: list[dict[str, Any]], facts: dict[str, Any])
 
 def first_requests(question: Question, max_documents: int) -> int:
     """How many requests the first round takes; short texts are bound by their number alone."""
-    limits = replace(LIMITS, max_documents=max_documents)
+    limits = msgspec.structs.replace(LIMITS, max_documents=max_documents)
     return len(pack_documents(question.documents, limits).homes)
 
 
