@@ -19,6 +19,7 @@ from pipeline.errors import (
     Rejected,
     RequestError,
     RerankError,
+    ServiceEnded,
     Throttled,
     TooLarge,
     Transient,
@@ -124,6 +125,9 @@ class Attempts:
                 else:
                     self._circuit.served()
                     return scores
+        except ServiceEnded as error:
+            self.stop(error)
+            raise
         finally:
             self._asked_at_once -= 1
 

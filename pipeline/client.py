@@ -19,7 +19,7 @@ from yarl import URL
 from pipeline.attempts import CONNECTION_LOST, TIMEOUT, Attempts
 from pipeline.circuit import UNREACHABLE
 from pipeline.counters import Counters
-from pipeline.errors import RerankError, ServiceEnded, ServiceRefused, SettingsError, Transient
+from pipeline.errors import RerankError, ServiceRefused, SettingsError, Transient
 from pipeline.records import Request, Scores
 from pipeline.settings import RunSettings
 from pipeline.throttle import Throttle
@@ -120,7 +120,7 @@ class RerankClient:
         """
         self._attempts.stop(error)
 
-    async def score(self, request: Request) -> Scores:
+    def score(self, request: Request) -> Awaitable[Scores]:
         """The scores of a request's documents, in its order.
 
         Transient failures and bad answers are tried again, up to `max_attempts` in all, after a
@@ -135,11 +135,7 @@ class RerankClient:
             ServiceEnded: if the service will give no more answers; nobody else gets one then.
             RerankError: the one given to `stop`.
         """
-        try:
-            return await self._attempts.score(request)
-        except ServiceEnded as error:
-            self.stop(error)
-            raise
+        return self._attempts.score(request)
 
     async def _ask(self, request: Request) -> Scores:
         """One HTTP request and its answer, or the error that it amounts to."""

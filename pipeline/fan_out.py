@@ -29,13 +29,19 @@ class Room:
 
     async def take(self, size_bytes: int) -> None:
         """Wait until a group of this size has room, and take it."""
-        while self.groups and (
-            self.groups >= self.max_groups or self.bytes + size_bytes > self.max_bytes
-        ):
+        while not self.take_at_once(size_bytes):
             self._freed.clear()
             await self._freed.wait()
+
+    def take_at_once(self, size_bytes: int) -> bool:
+        """Take room for a group of this size, if there is some."""
+        if self.groups and (
+            self.groups >= self.max_groups or self.bytes + size_bytes > self.max_bytes
+        ):
+            return False
         self.groups += 1
         self.bytes += size_bytes
+        return True
 
     def give_back(self, size_bytes: int) -> None:
         """Free the room of a group of this size."""

@@ -17,14 +17,14 @@ from msgspec import Struct
 from pipeline.errors import RerankError
 from pipeline.fan_out import Room, read_ahead
 from pipeline.measuring import measure_texts
-from pipeline.paid_answers import Known, PaidAnswers
+from pipeline.paid_answers import PaidAnswers
 from pipeline.part_assembly import OpenPart, PartAssembly
 from pipeline.partial_reuse import PartialReuse
 from pipeline.plain_groups import AnyPlan, Ranked, plan_batch
 from pipeline.planner import Planner
 from pipeline.records import GroupBatch
 from pipeline.refused_sizes import RefusedSizes
-from pipeline.rerank_group import rerank_group
+from pipeline.rerank_group import Ask, rerank_group
 from pipeline.settings import RunSettings
 from pipeline.sink import PartBorders, PartInfo, Sink
 
@@ -102,7 +102,7 @@ class GroupWork:
         )
         self._assembly = PartAssembly(max_candidates=MAX_CANDIDATES_IN_PARTS)
         self._one_write = asyncio.Lock()
-        self._ready: asyncio.Queue[tuple[Step, OpenPart, Known] | None] = asyncio.Queue()
+        self._ready: asyncio.Queue[tuple[Step, OpenPart, Ask] | None] = asyncio.Queue()
         self._rankers: set[asyncio.Task[Any]] = set()
         self._idle_rankers = 0
         self._reading: asyncio.Task[None] | None = None
@@ -144,9 +144,12 @@ class GroupWork:
                     known = await self._answers.look_up(
                         [key for step in steps for key in step.plan.keys()]
                     )
+                    ask = partial(self._answers.ask, known=known)
                     for step in steps:
                         part = part or await self._assembly.open(step.part_index)
-                        await self._put_out(step, part, known, tasks)
+                        if not self._room.take_at_once(step.size_bytes):
+                            await self._room.take(step.size_bytes)
+                        self._put_out(step, part, ask, tasks)
                         if part.is_read:
                             part = None
             if part is not None:
@@ -177,15 +180,12 @@ class GroupWork:
             for plan, size_bytes in zip(plans, sizes.tolist(), strict=True)
         ]
 
-    async def _put_out(
-        self, step: Step, part: OpenPart, known: Known, tasks: asyncio.TaskGroup
-    ) -> None:
-        """Let a group be ranked, once there is room for it."""
-        await self._room.take(step.size_bytes)
+    def _put_out(self, step: Step, part: OpenPart, ask: Ask, tasks: asyncio.TaskGroup) -> None:
+        """Let a group be ranked, for which there is room."""
         part.num_started += 1
         part.num_candidates += step.plan.group.num_candidates
         part.is_read = step.ends_part
-        self._ready.put_nowait((step, part, known))
+        self._ready.put_nowait((step, part, ask))
         self._add_ranker(tasks)
 
     def _add_ranker(self, tasks: asyncio.TaskGroup) -> None:
@@ -216,15 +216,10 @@ class GroupWork:
         finally:
             self._rankers.remove(me)
 
-    async def _rank(self, step: Step, part: OpenPart, known: Known) -> None:
+    async def _rank(self, step: Step, part: OpenPart, ask: Ask) -> None:
         try:
             try:
-                ranked = await rerank_group(
-                    step.plan,
-                    partial(self._answers.ask, known=known),
-                    self._planner,
-                    self.refused_sizes,
-                )
+                ranked = await rerank_group(step.plan, ask, self._planner, self.refused_sizes)
             finally:
                 self._room.give_back(step.size_bytes)
             self._on_ranked(step.plan, ranked)

@@ -53,6 +53,20 @@ class Quota:
         second, minute = self.windows
         second.limit, minute.limit = told * _OVER_IN_A_SECOND, told * _MINUTE_S
 
+    def has_room(self, now: float, amount: float) -> bool:
+        """Whether `amount` fits both windows now."""
+        if not self.windows:
+            return True
+        second, minute = self.windows
+        return not second.wait_s(now, amount) and not minute.wait_s(now, amount)
+
+    def enter(self, now: float, amount: float) -> tuple[Entry, ...]:
+        """Count `amount` in both windows; its entries take the correction."""
+        if not self.windows:
+            return ()
+        second, minute = self.windows
+        return second.add(now, amount), minute.add(now, amount)
+
     def take_at_once(self, amount: float) -> bool:
         """Take `amount` if that takes no waiting and no look at the pace; else False."""
         rate = self.learned.rate

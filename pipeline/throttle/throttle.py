@@ -152,12 +152,11 @@ class Throttle:
 
     def _admit_at_once(self, now: float, documents: int, tokens: int) -> Lease | None:
         """Admit a request that has not to wait for anything."""
-        estimate = tokens * self._tokens_ratio
+        slots, estimate = self._slots, tokens * self._tokens_ratio
         if (
             now < self._pause_until
-            or not self._slots.has_room()
-            or not self._slots.has_room_for_documents(documents)
-            or any(window.wait_s(now, estimate) for window in self._tokens.windows)
+            or not (slots.has_room() and slots.has_room_for_documents(documents))
+            or not self._tokens.has_room(now, estimate)
             or not self._requests.take_at_once(1)
         ):
             return None
@@ -201,16 +200,12 @@ class Throttle:
         return lease
 
     def _lease(self, now: float, documents: int, tokens: int, estimate: float) -> Lease:
-        entries = [window.add(now, estimate) for window in self._tokens.windows]
-        self._slots.take(documents)
-        if not self._slots.has_room():
+        slots, entries = self._slots, self._tokens.enter(now, estimate)
+        slots.take(documents)
+        if not slots.has_room():
             self._full_since = now
         self._count_use(now)
-        versions = (
-            self._requests.learned.version,
-            self._tokens.learned.version,
-            self._slots.version,
-        )
+        versions = (self._requests.learned.version, self._tokens.learned.version, slots.version)
         return Lease(self, documents, tokens, estimate, entries, versions)
 
     def _count_use(self, now: float) -> None:
