@@ -3,6 +3,7 @@
 Subcommands are imported when they are called, so that `rerank --help` costs next to nothing.
 """
 
+import gc
 import importlib
 import os
 import signal
@@ -26,6 +27,10 @@ COMMANDS = {
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),
 }
 """Each subcommand's module, which defines it under its own name, and its line of help."""
+
+_NEW_OBJECTS = 50_000
+"""After so many the garbage collector looks at the new ones; 700 by default. Modules stay, and the
+job's values hold no cycles, so it would look through them over and over to find nothing."""
 
 
 class LazyCommands(click.Group):
@@ -64,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 unexpected, 2 usage or settings, 3 input, 4 the service ended it, 5 the output is of
     other settings or input, 6 the output is busy, 7 too many rejects, 130 and 143 interrupted.
     """
+    gc.set_threshold(_NEW_OBJECTS)
     # There is hardly any linear algebra here, and NumPy's threads for it spin while they wait.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     guess_format(sys.argv[1:] if arguments is None else arguments, os.environ)

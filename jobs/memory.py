@@ -5,9 +5,6 @@ and in large blocks that leave holes: on 300 groups of 100 x 1,500 characters th
 with their defaults, and 245 MB with one allocator of two arenas. But what is given back at every
 turn must be fetched anew, page by page, so blocks up to some megabytes are kept: that spares nine
 of ten page faults, a tenth of a run's CPU.
-
-The job's values hold no cycles, but it makes many of them and keeps many for a while, so the
-collector would look through them over and over to find nothing.
 """
 
 import ctypes
@@ -22,9 +19,6 @@ _KEPT_BYTES = 32 * 1024 * 1024
 _LARGE_BYTES = 8 * 1024 * 1024
 _ARENAS = 2
 
-_NEW_OBJECTS = 50_000
-"""After so many the collector looks at the new ones; 700 by default."""
-
 
 def keep_memory_flat() -> None:
     """Set both allocators of this process; where the C library has no `mallopt`, Arrow's alone."""
@@ -37,7 +31,6 @@ def keep_memory_flat() -> None:
             library.mallopt(_M_ARENA_MAX, _ARENAS)
 
 
-def collect_seldom() -> None:
-    """Leave out of collections what is there now, all modules for one, and collect less often."""
+def leave_out_modules() -> None:
+    """Leave out of the collector's looks all that is there now: modules, classes, functions."""
     gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS)

@@ -102,10 +102,10 @@ def rerank(job: "DatasetJob", *, progress: bool = False, bar: bool = True) -> "S
     """
     import uvloop
 
-    from jobs.memory import collect_seldom, keep_memory_flat
+    from jobs.memory import keep_memory_flat, leave_out_modules
 
     keep_memory_flat()
-    collect_seldom()
+    leave_out_modules()
 
     async def work() -> "Summary":
         stop_when_interrupted(job)
