@@ -11,6 +11,7 @@ BOUND_BY = {
     "tokens_per_minute": "bound by the quota of tokens",
     "max_in_flight": "bound by answers awaited, as --max-in-flight allows",
     "max_documents_in_flight": "bound by --max-documents-in-flight",
+    "cpu": "bound by this computer: one process can do no more",
     "pause": "bound by the service, which asked for pauses",
     "source": "no limit reached: too little was ready to be sent",
     "": "nothing had to be sent",

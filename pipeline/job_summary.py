@@ -14,6 +14,10 @@ SCHEMA_VERSION = 1
 """Version of the JSON objects that commands print."""
 
 _MOSTLY = 0.5
+_BUSY = 0.9
+"""Of one CPU: hardly more than one thread of Python runs at a time."""
+_SOON_S = 1.0
+"""A run so short is mostly its start, which says nothing about the rest."""
 
 EndState = Literal["interrupted", "failed", "partial", "done"]
 State = Literal["running"] | EndState
@@ -39,7 +43,8 @@ class Summary(Struct):
             below 0 where requests did not compare and whole queries were asked after all.
         quota_used: Share of the quota that was used while there was work; None without a quota.
         bound_by: What held the run back most: the name of a limit, `pause` (the service asked for
-            it), or `source` (too little was ready to be sent); empty if nothing was sent.
+            it), `cpu` (this process can do no more), or `source` (too little was ready to be sent);
+            empty if nothing was sent.
     """
 
     state: State = "running"
@@ -97,8 +102,8 @@ class Summary(Struct):
         self.rejected = sum(part.num_rejected for part in parts.values())
         self.skipped = sum(part.num_skipped for part in parts.values())
 
-    def take_counters(self, counters: Counters) -> None:
-        """Take over what the client and the throttle counted."""
+    def take_counters(self, counters: Counters, cpu_s: float) -> None:
+        """Take over what the client and the throttle counted in so much CPU time."""
         self.requests = counters.answered
         self.total_tokens = counters.tokens
         self.cost_usd = counters.cost_usd
@@ -108,6 +113,12 @@ class Summary(Struct):
         self.bound_by = counters.bound_by if counters.answered else ""
         if self.bound_by and counters.admitted_s < _MOSTLY * self.seconds:
             self.bound_by = "source"  # most of the time nothing waited to be sent
+        if (
+            self.bound_by in ("source", "max_in_flight")
+            and self.seconds > _SOON_S
+            and cpu_s > _BUSY * self.seconds
+        ):
+            self.bound_by = "cpu"
         self.latency_ms = counters.latency_ms()
 
     def as_line(self) -> str:

@@ -71,7 +71,7 @@ class DatasetJob:
         self._waiting: asyncio.Task[Any] | None = None
         self._finished: dict[int, PartInfo] = {}
         self._begun_us = 0
-        self._started = time.monotonic()
+        self._started, self._started_cpu_s = time.monotonic(), time.process_time()
         self.has_begun = False
 
     @property
@@ -254,7 +254,7 @@ class DatasetJob:
         summary, work = self._summary, self._work
         summary.seconds = time.monotonic() - self._started
         summary.take_parts(self._finished | (work.parts if work else {}))
-        summary.take_counters(self._counters)
+        summary.take_counters(self._counters, time.process_time() - self._started_cpu_s)
         summary.candidates_finished = sum(p.num_candidates for p in self._finished.values())
         summary.requests_reused = self._answers.reused if self._answers else 0
         summary.size_refusals = work.refused_sizes.num_refused if work else 0
