@@ -162,7 +162,7 @@ def test_requests_and_documents_in_flight_are_bounded() -> None:
         async def one(documents: int) -> None:
             with await throttle.admit(documents, 0) as lease:
                 most[0] = max(most[0], throttle.in_flight)
-                most[1] = max(most[1], throttle._slots.documents)
+                most[1] = max(most[1], throttle._limits.slots.documents)
                 await asyncio.sleep(0.1)
                 lease.answered(None)
 

@@ -39,7 +39,7 @@ def test_cancelling_anywhere_leaves_nothing_in_flight_and_the_throttle_usable(re
             tasks.append(task)
         await asyncio.gather(*tasks, return_exceptions=True)
         assert throttle.in_flight == 0
-        assert throttle._slots.documents == 0
+        assert throttle._limits.slots.documents == 0
         before = loop.time()
         await hold(throttle, 6, 500)
         assert loop.time() - before < 1

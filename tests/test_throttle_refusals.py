@@ -163,10 +163,10 @@ def test_the_sub_code_decides_what_is_cut() -> None:
                 lease.throttled(refusal(limit))
 
         run(main())
-        requests, tokens = throttle._requests.learned, throttle._tokens.learned
+        requests, tokens = throttle._limits.requests.learned, throttle._limits.tokens.learned
         assert requests.rate is not None
         assert tokens.rate is not None
-        return requests.rate < 100, tokens.rate < 100, throttle._slots.version > 0
+        return requests.rate < 100, tokens.rate < 100, throttle._limits.slots.version > 0
 
     assert rates_after("requests") == (True, False, False)
     assert rates_after("growth") == (True, False, False)
