@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 from msgspec import Struct, field
 
+from pipeline.arrays import FloatArray, IntArray
 from pipeline.errors import BadAnswer, ContentRefused, Rejected, RequestError, TooLarge, Transient
-from pipeline.records import FloatArray, IntArray, Reason, Scores
+from pipeline.records import Reason, Scores
 
 AskUnits = Callable[[IntArray], Awaitable[Scores]]
 """Units, in the order in which they are sent as one request, to their scores."""

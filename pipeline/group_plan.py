@@ -4,8 +4,10 @@ import numpy as np
 from msgspec import Struct
 from xxhash import xxh3_128_digest
 
+from pipeline.arrays import FloatArray, IntArray, KeyArray
+from pipeline.groups import Group
 from pipeline.packing import Packing
-from pipeline.records import FloatArray, Group, IntArray, KeyArray, Reject, Request
+from pipeline.records import Reject, Request
 from pipeline.settings import RunSettings
 from pipeline.units import Units
 

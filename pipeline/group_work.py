@@ -16,13 +16,13 @@ from msgspec import Struct
 
 from pipeline.errors import RerankError
 from pipeline.fan_out import Room, read_ahead
+from pipeline.groups import GroupBatch
 from pipeline.measuring import measure_texts
 from pipeline.paid_answers import PaidAnswers
 from pipeline.part_assembly import OpenPart, PartAssembly
 from pipeline.partial_reuse import PartialReuse
 from pipeline.plain_groups import AnyPlan, Ranked, plan_batch
 from pipeline.planner import Planner
-from pipeline.records import GroupBatch
 from pipeline.refused_sizes import RefusedSizes
 from pipeline.rerank_group import Ask, rerank_group
 from pipeline.settings import RunSettings

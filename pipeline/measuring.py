@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 from xxhash import xxh3_64_intdigest
 
-from pipeline.records import BoolArray, IntArray, TextMeasures
+from pipeline.arrays import BoolArray, IntArray
+from pipeline.groups import TextMeasures
 
 
 class BoundsTokens(Protocol):

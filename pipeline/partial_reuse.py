@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from msgspec.structs import replace
 
+from pipeline.arrays import IntArray
 from pipeline.group_plan import Base, GroupPlan
 from pipeline.packing import Packing, choose_anchors
-from pipeline.records import IntArray
 from pipeline.score_store import Answer, QueryAnswers
 
 

@@ -18,24 +18,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from pipeline.arrays import BoolArray, FloatArray, IntArray, KeyArray
 from pipeline.group_plan import GroupPlan, request_key
+from pipeline.groups import Group, GroupBatch, GroupRows, TextMeasures
 from pipeline.packing import RequestLimits
 from pipeline.planner import Planner, most_body_bytes
-from pipeline.records import (
-    BoolArray,
-    FloatArray,
-    Group,
-    GroupBatch,
-    GroupRows,
-    IntArray,
-    KeyArray,
-    MergeStatus,
-    Ranking,
-    Reject,
-    Request,
-    Scores,
-    TextMeasures,
-)
+from pipeline.records import MergeStatus, Ranking, Reject, Request, Scores
 
 
 class PlainPlan(Struct, frozen=True, eq=False):

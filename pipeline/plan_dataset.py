@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 
+from pipeline.arrays import IntArray
 from pipeline.group_plan import GroupPlan
 from pipeline.job_summary import SCHEMA_VERSION
 from pipeline.measuring import measure_texts
 from pipeline.planner import Planner
-from pipeline.records import IntArray
 from pipeline.settings import RunSettings
 from pipeline.source import Source
 from pipeline.token_estimate import TokenEstimate

@@ -10,9 +10,11 @@ import orjson
 from msgspec.structs import replace
 from xxhash import xxh3_128_digest
 
+from pipeline.arrays import IntArray
 from pipeline.group_plan import GroupPlan
+from pipeline.groups import Group
 from pipeline.packing import RequestLimits, pack
-from pipeline.records import Group, IntArray, Reject
+from pipeline.records import Reject
 from pipeline.remembered_counts import RememberingCounter
 from pipeline.settings import MAX_REQUEST_BYTES, RunSettings
 from pipeline.tokens import POLICIES, TokenCounter

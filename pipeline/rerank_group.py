@@ -13,13 +13,14 @@ import orjson
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from pipeline.arrays import FloatArray, IntArray
 from pipeline.ask_documents import Answer, Failure, ask_documents
 from pipeline.errors import RequestError, RerankError, TooLarge
 from pipeline.group_plan import GroupPlan
 from pipeline.merging import FinalRequest, Merged, merge
 from pipeline.plain_groups import AnyPlan, PlainPlan, Ranked
 from pipeline.planner import Planner
-from pipeline.records import FloatArray, IntArray, Ranking, Reject, Request, Scores
+from pipeline.records import Ranking, Reject, Request, Scores
 from pipeline.refused_sizes import RefusedSizes, RequestSize
 from pipeline.units import NOT_SENT
 

@@ -8,7 +8,7 @@ Sampling Techniques, 1977, chapter 6).
 
 import numpy as np
 
-from pipeline.records import IntArray
+from pipeline.arrays import IntArray
 from pipeline.tokens import TokenCounter
 from pipeline.units import Units
 

@@ -12,8 +12,10 @@ import pyarrow as pa
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pipeline.arrays import BoolArray, IntArray, KeyArray
+from pipeline.groups import Group
 from pipeline.measuring import text_key
-from pipeline.records import BoolArray, Group, IntArray, KeyArray, Reject
+from pipeline.records import Reject
 from pipeline.tokens import TokenCounter, split_passages
 
 NOT_SENT: Final = -1

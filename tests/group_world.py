@@ -12,12 +12,13 @@ from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from pipeline.errors import ContentRefused, RequestError, TooLarge
+from pipeline.groups import Group, GroupBatch, GroupRows
 from pipeline.measuring import measure_texts
 from pipeline.models import PROFILES, ModelProfile
 from pipeline.plain_groups import AnyPlan, plan_batch
 from pipeline.planner import Planner
 from pipeline.providers import PROVIDERS
-from pipeline.records import Group, GroupBatch, GroupRows, Request, Scores
+from pipeline.records import Request, Scores
 from pipeline.remembered_counts import RememberingCounter
 from pipeline.settings import RunSettings
 

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.records import Group, GroupBatch, Ranking, Reject, TextMeasures
+from pipeline.groups import Group, GroupBatch, TextMeasures
+from pipeline.records import Ranking, Reject
 from pipeline.source import Source
 
 HOSTILE = Path(__file__).parents[2] / "shared" / "data" / "hostile"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.arrays import IntArray
 from pipeline.ask_documents import Answer, ask_documents
 from pipeline.errors import (
     BadAnswer,
@@ -20,7 +21,7 @@ from pipeline.errors import (
     TooLarge,
     Transient,
 )
-from pipeline.records import IntArray, Scores
+from pipeline.records import Scores
 
 unhurried = settings(deadline=None)
 

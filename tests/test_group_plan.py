@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.group_plan import GroupPlan
+from pipeline.groups import Group
 from pipeline.measuring import measure_texts
 from pipeline.planner import Planner
-from pipeline.records import Group, Request
+from pipeline.records import Request
 from pipeline.source import Source, list_input
 from pipeline.tokens import TokenCounter
 from pipeline.units import NOT_SENT

@@ -4,8 +4,8 @@ from group_world import COUNTER
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.groups import TextMeasures
 from pipeline.measuring import measure_texts, text_key
-from pipeline.records import TextMeasures
 
 WHITE_SPACE = "".join(chr(code) for code in range(0x110000) if chr(code).isspace())
 unhurried = settings(deadline=None)

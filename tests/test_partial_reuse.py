@@ -16,10 +16,11 @@ from scipy.stats import kendalltau
 from xxhash import xxh3_64_intdigest
 
 from pipeline.errors import ContentRefused, Interrupted, RerankError
+from pipeline.groups import Group
 from pipeline.paid_answers import PaidAnswers
 from pipeline.partial_reuse import PartialReuse
 from pipeline.planner import Planner
-from pipeline.records import Group, Ranking, Request
+from pipeline.records import Ranking, Request
 from pipeline.refused_sizes import RefusedSizes
 from pipeline.rerank_group import rerank_group
 from pipeline.score_store import ScoreStore, info, prune

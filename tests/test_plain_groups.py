@@ -12,10 +12,11 @@ from test_group_plan import Case, cases, contents, unhurried
 from test_rerank_group import facts
 
 from pipeline.errors import BadAnswer, TooLarge, Transient
+from pipeline.groups import Group
 from pipeline.measuring import measure_texts
 from pipeline.plain_groups import AnyPlan, PlainPlan, Ranked, plan_batch, rank_plain_groups
 from pipeline.planner import Planner
-from pipeline.records import Group, Ranking
+from pipeline.records import Ranking
 from pipeline.refused_sizes import RefusedSizes, RequestSize
 from pipeline.rerank_group import rerank_group
 from pipeline.source import BatchLimits, Source, list_input

@@ -18,9 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import BadAnswer, Interrupted, Rejected, ServiceRefused, Transient
+from pipeline.groups import Group
 from pipeline.plain_groups import rank_plain_groups
 from pipeline.planner import Planner
-from pipeline.records import Group, Ranking, Request, Scores
+from pipeline.records import Ranking, Request, Scores
 from pipeline.refused_sizes import RefusedSizes
 from pipeline.rerank_group import rerank_group
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tables import candidates, rank_by, read_groups, write
 
 from pipeline.errors import OutputFailed
-from pipeline.records import GroupRows
+from pipeline.groups import GroupRows
 from pipeline.sink import PartBorders, PartInfo, Sink, borders
 from pipeline.source import Source, list_input
 from pipeline.storage import Location, locate

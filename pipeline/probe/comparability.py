@@ -14,12 +14,12 @@ import numpy as np
 from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
+from pipeline.arrays import FloatArray
 from pipeline.merging.answers import gather
 from pipeline.merging.comparability import ALPHA, compare
 from pipeline.merging.logit import FINEST_QUANTUM, LogitScale
 from pipeline.packing import Packing, RequestLimits
 from pipeline.probe.texts import COMMON, EASY, STRONG
-from pipeline.records import FloatArray
 
 MOST_DOCUMENTS: Final = len(COMMON) + len(EASY)
 """Of a request of the probe."""

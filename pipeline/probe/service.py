@@ -12,6 +12,7 @@ import numpy as np
 from msgspec import Struct, field
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
+from pipeline.arrays import FloatArray
 from pipeline.client import RerankClient
 from pipeline.errors import (
     ContentRefused,
@@ -23,7 +24,7 @@ from pipeline.errors import (
 from pipeline.probe.comparability import ProbeResult, judge_probe, probe_sets, sending_order
 from pipeline.probe.findings import Finding, Usage, describe_probe, describe_usage, failed, told
 from pipeline.probe.texts import COMMON, EASY, QUERY
-from pipeline.records import FloatArray, Request, Scores
+from pipeline.records import Request, Scores
 from pipeline.settings import RunSettings
 from pipeline.tokens import POLICIES, TokenCounter
 

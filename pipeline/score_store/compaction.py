@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec import Struct, field
 
-from pipeline.records import BoolArray
+from pipeline.arrays import BoolArray
 from pipeline.score_store.key_index import SortedPrefixes
 from pipeline.score_store.rows import Rows
 from pipeline.score_store.segments import (

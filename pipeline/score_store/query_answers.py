@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from pipeline.records import KeyArray
+from pipeline.arrays import KeyArray
 from pipeline.score_store.key_index import KeyIndex, Place
 from pipeline.score_store.rows import Answer
 from pipeline.score_store.segments import Segment, iter_segments, read_batches

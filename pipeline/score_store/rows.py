@@ -14,7 +14,8 @@ import pyarrow as pa
 import xxhash
 from msgspec import Struct
 
-from pipeline.records import BoolArray, FloatArray, KeyArray, Scores
+from pipeline.arrays import BoolArray, FloatArray, KeyArray
+from pipeline.records import Scores
 
 KEY_BYTES = 16
 _DOCUMENT: pa.StructType = pa.struct(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from pipeline.records import IntArray
+from pipeline.arrays import IntArray
 from pipeline.score_store.rows import PrefixArray
 from pipeline.storage import Location
 

@@ -5,7 +5,7 @@ Not of batch sizes, answers, crashes or concurrency: so a resumed job cuts the s
 
 from collections.abc import Iterable
 
-from pipeline.records import GroupRows
+from pipeline.groups import GroupRows
 from pipeline.sink.part_info import PartInfo
 
 MAX_ROWS = 500_000

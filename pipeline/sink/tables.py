@@ -12,7 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from msgspec import Struct
 
-from pipeline.records import FIRST_RANK, GroupRows, IntArray, Ranking
+from pipeline.arrays import IntArray
+from pipeline.groups import FIRST_RANK, GroupRows
+from pipeline.records import Ranking
 
 _Number = TypeVar("_Number", bound=np.generic)
 

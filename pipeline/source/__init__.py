@@ -5,7 +5,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from pipeline.records import GroupBatch
+from pipeline.groups import GroupBatch
 from pipeline.source.grouping import GroupAssembler
 from pipeline.source.listing import InputFile, InputListing, list_input
 from pipeline.source.reading import BatchLimits, Piece, iter_pieces

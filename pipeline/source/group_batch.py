@@ -5,8 +5,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.arrays import BoolArray, IntArray
 from pipeline.errors import InputError, shorten
-from pipeline.records import FIRST_RANK, BoolArray, GroupBatch, Id, IntArray
+from pipeline.groups import FIRST_RANK, GroupBatch, Id
 from pipeline.source.arrow import Array, joined
 from pipeline.source.candidate_batch import WORK_COLUMNS
 

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.arrays import IntArray
 from pipeline.errors import InputError, OutputMismatch, shorten
-from pipeline.records import GroupBatch, Id, IntArray
+from pipeline.groups import GroupBatch, Id
 from pipeline.source.group_batch import make_group_batch
 from pipeline.source.reading import Piece
 from pipeline.source.seen_ids import SeenIds

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import xxhash
 
-from pipeline.records import Id, KeyArray
+from pipeline.arrays import KeyArray
+from pipeline.groups import Id
 
 
 class SeenIds:

@@ -17,8 +17,9 @@ import numpy as np
 import orjson
 from msgspec import Struct
 
+from pipeline.arrays import FloatArray
 from pipeline.errors import BadAnswer, shorten
-from pipeline.records import FloatArray, Request, Scores
+from pipeline.records import Request, Scores
 from pipeline.wire.refusals import Clean, classify, is_error
 
 Encode = Callable[[Request, str, str | None], bytes]
