@@ -23,6 +23,7 @@ from pipeline.errors import RerankError, ServiceRefused, SettingsError, Transien
 from pipeline.records import Request, Scores
 from pipeline.settings import RunSettings
 from pipeline.throttle import Throttle
+from pipeline.time_limit import TimeLimit
 from pipeline.wire import WIRE_FORMATS, classify
 from pipeline.wire.private import without_private
 
@@ -73,7 +74,7 @@ class RerankClient:
         self._own_clock = clock
         self._wire = WIRE_FORMATS[settings.provider.wire_format]
         self._url = _usable(settings.url)
-        self._timeout_s = total_timeout_s
+        self._time_limit = TimeLimit(total_timeout_s)
         self._attempts = Attempts(
             settings,
             self._ask,
@@ -97,7 +98,7 @@ class RerankClient:
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=CONNECT_TIMEOUT_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         )
         return self
 
@@ -143,11 +144,12 @@ class RerankClient:
         started = self._clock()
         self._counters.requests += 1
         try:
-            async with self._session.post(
-                self._url, data=_payload(body), allow_redirects=False
-            ) as response:
-                status, is_answer = response.status, response.status // 100 == 2
-                content = await (response.read() if is_answer else _beginning(response))
+            with self._time_limit.begin():
+                async with self._session.post(
+                    self._url, data=_payload(body), allow_redirects=False
+                ) as response:
+                    status, is_answer = response.status, response.status // 100 == 2
+                    content = await (response.read() if is_answer else _beginning(response))
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             raise _translated(error) from _cause(error)
         latency_s = self._clock() - started
