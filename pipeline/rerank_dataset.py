@@ -6,17 +6,14 @@ that were paid for come from the score store, and only the rest is asked for.
 
 import asyncio
 import logging
-import math
-import time
 from collections.abc import Collection, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
 from pipeline.client import RerankClient
-from pipeline.counters import Counters
 from pipeline.errors import Interrupted, OutputFailed, RerankError
 from pipeline.group_work import GroupWork
-from pipeline.job_summary import EndState, Summary
+from pipeline.job_summary import Summary
 from pipeline.kept_record import first_leaf, kept_record
 from pipeline.manifest import check_or_create
 from pipeline.output_lock import OutputLock
@@ -24,7 +21,7 @@ from pipeline.output_place import place_for, refuse_unusable_output
 from pipeline.pace_file import PaceFile
 from pipeline.paid_answers import PaidAnswers
 from pipeline.partial_reuse import PartialReuse
-from pipeline.plain_groups import AnyPlan, Ranked
+from pipeline.run_numbers import RunNumbers
 from pipeline.score_store import ScoreStore
 from pipeline.settings import RunSettings
 from pipeline.sink import PartBorders, PartInfo, Sink
@@ -34,8 +31,6 @@ from pipeline.throttle import Throttle
 log = logging.getLogger(__name__)
 
 SCORES_FOLDER = "_scores"
-MAX_COUNTED_ROWS = 50_000_000
-"""Counting the queries of so many candidates takes some seconds of one core."""
 
 
 class DatasetJob:
@@ -63,15 +58,11 @@ class DatasetJob:
             else self.output.child(SCORES_FOLDER)
         )
         self._api_key = api_key
-        self._summary = Summary()
-        self._counters = Counters()
-        self._answers: PaidAnswers | None = None
+        self._numbers = RunNumbers(settings)
         self._work: GroupWork | None = None
         self._stopped_by: RerankError | None = None
         self._waiting: asyncio.Task[Any] | None = None
-        self._finished: dict[int, PartInfo] = {}
         self._begun_us = 0
-        self._started, self._started_cpu_s = time.monotonic(), time.process_time()
         self.has_begun = False
 
     @property
@@ -110,7 +101,7 @@ class DatasetJob:
     async def _run(self) -> Summary:
         with self._interruptible():
             source = await asyncio.to_thread(self._open_source)
-        self._summary.candidates = source.listing.num_rows
+        self._numbers.set_candidates(source.listing.num_rows)
         async with AsyncExitStack() as held:
             with self._interruptible():
                 lock = OutputLock(self.output, wait_s=self.settings.lock_wait_s)
@@ -119,20 +110,21 @@ class DatasetJob:
             parts = await asyncio.to_thread(sink.read_part_infos)
             async with kept_record(
                 self.output,
-                self._facts,
-                self._end,
-                is_partial=lambda: self.look().rejected > self.settings.max_rejects,
+                self._numbers.facts,
+                self._numbers.end,
+                is_partial=lambda: self._numbers.rejected() > self.settings.max_rejects,
                 input=self.input_name,
                 model=self.settings.profile.name,
             ):
                 self.has_begun = True
-                if self._is_done(sink, parts.values()):
-                    self._finished = parts
+                if self._is_done(source, sink, parts.values()):
+                    self._numbers.finished = parts
                 else:
-                    self._finished = {i: part for i, part in parts.items() if not part.num_rejected}
+                    whole = {i: part for i, part in parts.items() if not part.num_rejected}
+                    self._numbers.finished = whole
                     await self._rerank(source, sink)
-                self._conclude()
-        return self._summary
+                self._numbers.conclude()
+        return self.look()
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -178,37 +170,38 @@ class DatasetJob:
             top_n=settings.top_n,
         )
 
-    def _is_done(self, sink: Sink, parts: Collection[PartInfo]) -> bool:
+    def _is_done(self, source: Source, sink: Sink, parts: Collection[PartInfo]) -> bool:
         """Whether there is nothing to do: an earlier run may have allowed more rejects."""
         rejected = sum(part.num_rejected for part in parts)
         return (
             rejected <= self.settings.max_rejects
             and sink.is_finished()
-            and _cover(parts, self._summary.candidates)
+            and _cover(parts, source.listing.num_rows)
         )
 
     async def _rerank(self, source: Source, sink: Sink) -> None:
         """Rank what is not finished, and commit the output."""
-        settings, finished = self.settings, self._finished.values()
-        throttle = Throttle(settings.pace, self._counters)
+        settings, numbers = self.settings, self._numbers
+        finished, counters = numbers.finished.values(), numbers.counters
+        throttle = Throttle(settings.pace, counters)
         pace_file = PaceFile(self.output, settings.pace, throttle.set_pace)
         async with (
             ScoreStore(
                 self._store_folder, scope=settings.score_scope(), begun_us=self._begun_us
             ) as store,
-            RerankClient(settings, self._api_key, throttle, self._counters) as client,
+            RerankClient(settings, self._api_key, throttle, counters) as client,
         ):
-            self._answers = PaidAnswers(store, client)
-            self._work = GroupWork(
+            numbers.answers = PaidAnswers(store, client)
+            numbers.work = self._work = GroupWork(
                 source.iter_batches(finished=[(p.first_row, p.stop_row) for p in finished]),
                 PartBorders(settings.groups_per_part, finished),
                 sink,
-                self._answers,
+                numbers.answers,
                 settings,
                 reuse=PartialReuse(store.earlier_answers(), store.query_key)
                 if settings.reuse == "partial"
                 else None,
-                on_ranked=self._count_ranked,
+                on_ranked=numbers.count_ranked,
                 useful_at_once=client.useful_at_once,
                 on_stop=client.stop,
             )
@@ -217,65 +210,23 @@ class DatasetJob:
             async with asyncio.TaskGroup() as tasks:
                 beside = [
                     tasks.create_task(pace_file.follow(), name="pace-file"),
-                    tasks.create_task(self._count_groups(source), name="count-groups"),
+                    tasks.create_task(numbers.count_groups(source), name="count-groups"),
                 ]
                 try:
                     await self._work.run()
                 finally:
                     for task in beside:
                         task.cancel()
-            parts = self._finished | self._work.parts
-            rejected = sum(part.num_rejected for part in parts.values())
-            await asyncio.to_thread(
-                sink.finish, len(parts), complete=rejected <= settings.max_rejects
-            )
+            complete = numbers.rejected() <= settings.max_rejects
+            await asyncio.to_thread(sink.finish, len(numbers.parts()), complete=complete)
             try:
                 await store.compact()
             except OutputFailed as failure:  # the output is whole, and the next run tries again
                 log.warning("score_store.not_compacted error=%s", failure)
 
-    async def _count_groups(self, source: Source) -> None:
-        """Learn how much there is to do; the ids are quickly read, the texts are not."""
-        if source.listing.num_rows > MAX_COUNTED_ROWS:
-            return
-        try:
-            groups = await asyncio.to_thread(source.count_groups)
-        except RerankError:  # the work will come to it and tell
-            return
-        self._summary.groups = groups
-        self._summary.parts = max(1, math.ceil(groups / self.settings.groups_per_part))
-
-    def _count_ranked(self, plan: AnyPlan, ranked: Ranked) -> None:
-        self._summary.add_ranked(ranked, self.settings.profile.usd_per_million_tokens)
-        self._summary.truncated_queries += plan.query_cut
-
     def look(self) -> Summary:
         """The numbers as they are now."""
-        summary, work = self._summary, self._work
-        summary.seconds = time.monotonic() - self._started
-        summary.take_parts(self._finished | (work.parts if work else {}))
-        summary.take_counters(self._counters, time.process_time() - self._started_cpu_s)
-        summary.candidates_finished = sum(p.num_candidates for p in self._finished.values())
-        summary.requests_reused = self._answers.reused if self._answers else 0
-        summary.size_refusals = work.refused_sizes.num_refused if work else 0
-        return summary
-
-    def _facts(self) -> dict[str, Any]:
-        """The numbers as a record holds them, which knows its state by itself."""
-        facts = self.look().as_json()
-        facts.pop("state")
-        return facts
-
-    def _end(self, state: EndState) -> None:
-        summary = self.look()
-        summary.state = state
-        log.info("run.ended state=%s %s", state, summary.as_line())
-
-    def _conclude(self) -> None:
-        summary = self.look()
-        summary.groups, summary.parts = summary.groups_done, summary.parts_done
-        for part in self._finished.values():
-            summary.merge_status.update(part.merge_status)
+        return self._numbers.look()
 
 
 def _cover(parts: Collection[PartInfo], num_rows: int | None) -> bool:
