@@ -6,7 +6,7 @@ run repeats every decision.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 import orjson
@@ -17,12 +17,12 @@ from pipeline.arrays import FloatArray, IntArray
 from pipeline.ask_documents import Answer, Failure, ask_documents
 from pipeline.errors import RequestError, RerankError, TooLarge
 from pipeline.group_plan import GroupPlan
+from pipeline.group_ranking import make_ranking
 from pipeline.merging import FinalRequest, Merged, merge
 from pipeline.plain_groups import AnyPlan, PlainPlan, Ranked
 from pipeline.planner import Planner
-from pipeline.records import Ranking, Reject, Request, Scores
+from pipeline.records import Ranking, Request, Scores
 from pipeline.refused_sizes import RefusedSizes, RequestSize
-from pipeline.units import NOT_SENT
 
 Ask = Callable[[Request], Awaitable[Scores]]
 """One request to its scores: from the store, or from the service."""
@@ -90,7 +90,13 @@ async def _rerank_planned(
     if not asked.failures:
         for size in refused:
             refused_sizes.learn(size)
-    ranking = _ranking(plan, merged, asked)
+    ranking = make_ranking(
+        plan,
+        merged,
+        asked.failures,
+        num_requests=asked.num_requests,
+        total_tokens=asked.total_tokens,
+    )
     return ranking if plan.base is None else _with_savings(ranking, asked)
 
 
@@ -195,34 +201,6 @@ class _Asked(Struct, eq=False):
         return scores
 
 
-def _ranking(plan: GroupPlan, merged: Merged, asked: _Asked) -> Ranking:
-    """Every row of the group in its place: a merge speaks of units, the output of rows."""
-    group, document_of_row = plan.group, plan.document_of_row
-    place, score_of_document = _best_units(plan.units.documents, merged)
-    score = np.full(group.num_candidates, np.nan)
-    sent = np.flatnonzero(document_of_row != NOT_SENT)
-    score[sent] = score_of_document[document_of_row[sent]]
-    # A merged order is the order of its scores; missing ones are sorted to the end.
-    order = np.lexsort((document_of_row, group.first_stage_rank, -score))
-    ranked = order[: len(score) - np.count_nonzero(np.isnan(score))]
-    proved = place[document_of_row[ranked]] < merged.certified_depth
-    rejects = plan.rejects
-    if asked.failures:
-        unscored = sent[np.isnan(score[sent])]
-        rejects = sorted((*rejects, *_rejects(plan, unscored, asked.failures)), key=_row)
-    return Ranking(
-        group=group.output,
-        order=order,
-        scores=score[order],
-        merge_status=merged.status,
-        certified_depth=len(ranked) if proved.all() else int(proved.argmin()),
-        num_requests=asked.num_requests,
-        total_tokens=asked.total_tokens,
-        num_truncated=plan.num_truncated,
-        rejects=tuple(rejects),
-    )
-
-
 def _with_savings(ranking: Ranking, asked: _Asked) -> Ranking:
     """Say what the base was good for; where it was given up, it cost more than it saved."""
     base = asked.plan.base
@@ -233,31 +211,3 @@ def _with_savings(ranking: Ranking, asked: _Asked) -> Ranking:
         documents_reused=len(base.scores),
         saved_tokens=base.whole_tokens - asked.spent_tokens,
     )
-
-
-def _best_units(documents: IntArray, merged: Merged) -> tuple[IntArray, FloatArray]:
-    """Place and score of the best unit of each document (MaxP).
-
-    If a passage got no score, nobody knows which is the best, so the document has none either.
-    """
-    place, score = np.empty(len(documents), dtype=np.int64), np.empty(len(documents))
-    place[merged.order] = np.arange(len(documents))
-    score[merged.order] = merged.scores
-    if not len(documents) or documents[-1] == len(documents) - 1:
-        return place, score  # each document is one unit
-    first = np.flatnonzero(np.diff(documents, prepend=NOT_SENT))
-    return np.minimum.reduceat(place, first), np.maximum.reduceat(score, first)
-
-
-def _rejects(plan: GroupPlan, rows: IntArray, failures: dict[int, Failure]) -> Iterator[Reject]:
-    """Why these rows have no score; of several passages the first that failed tells."""
-    of_document: dict[int, Failure] = {}
-    for unit in sorted(failures):
-        of_document.setdefault(int(plan.units.documents[unit]), failures[unit])
-    for row in rows.tolist():
-        failure = of_document[int(plan.document_of_row[row])]
-        yield Reject(row, failure.reason, failure.code, failure.message)
-
-
-def _row(reject: Reject) -> int:
-    return reject.row
