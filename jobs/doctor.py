@@ -12,8 +12,8 @@ from msgspec.structs import asdict
 
 from jobs import logs
 from jobs.config_file import config_option
-from jobs.options import read_api_key
 from jobs.output import emit_json, json_option
+from jobs.run_settings import read_api_key
 from pipeline.counters import Counters
 from pipeline.errors import SettingsError
 from pipeline.probe.findings import Finding

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from jobs.options import make_settings, settings_options
+from jobs.options import settings_options
 from jobs.output import emit_facts, emit_json, json_option, num, usd
+from jobs.run_settings import make_settings
 
 NO_ADDRESS = "http://plan.invalid"
 """A plan sends nothing, so a provider without an address of its own can be planned for too."""

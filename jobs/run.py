@@ -10,10 +10,11 @@ import click
 
 from jobs import logs
 from jobs.interrupts import stop_when_interrupted
-from jobs.options import make_settings, read_api_key, settings_options
+from jobs.options import settings_options
 from jobs.output import emit_json, json_option
 from jobs.progress import shown_progress
 from jobs.run_report import show_report
+from jobs.run_settings import make_settings, read_api_key
 from pipeline.errors import TooManyRejects
 from pipeline.providers import EMULATOR_PATH
 from pipeline.settings import RunSettings

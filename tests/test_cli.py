@@ -14,7 +14,8 @@ from real_runs import ROOT, SAMPLE, environment, rerank
 
 from jobs import cli, logs
 from jobs.cli import main
-from jobs.options import make_settings, settings_options
+from jobs.options import settings_options
+from jobs.run_settings import make_settings
 from pipeline.settings import RunSettings
 
 OFFLINE = ("--provider", "emulator", "--url", "http://127.0.0.1:9/")
