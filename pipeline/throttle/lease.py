@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol
 
+from msgspec import Struct
+
 from pipeline.errors import Throttled
 from pipeline.throttle.window import Entry
 
 
-class Admits(Protocol):
+class Grants(Protocol):
     """Whoever hands out leases, and learns from them."""
 
     def released(self, lease: "Lease") -> None:
@@ -21,10 +23,11 @@ class Admits(Protocol):
         """The service asked for a slower pace."""
 
 
-class Lease:
+class Lease(Struct, eq=False):
     """The right to have one request in flight; a context manager that gives the slot back.
 
     Attributes:
+        limits: Who granted it.
         documents: Documents in the request.
         tokens: Upper bound of its tokens.
         estimate: What its tokens are expected to be.
@@ -32,23 +35,12 @@ class Lease:
         versions: Of the rates of requests and tokens, and of the slots, that it was admitted under.
     """
 
-    __slots__ = ("_throttle", "documents", "entries", "estimate", "tokens", "versions")
-
-    def __init__(
-        self,
-        throttle: Admits,
-        documents: int,
-        tokens: int,
-        estimate: float,
-        entries: Sequence[Entry],
-        versions: tuple[int, int, int],
-    ) -> None:
-        self.documents = documents
-        self.tokens = tokens
-        self.estimate = estimate
-        self.entries = entries
-        self.versions = versions
-        self._throttle = throttle
+    limits: Grants
+    documents: int
+    tokens: int
+    estimate: float
+    entries: Sequence[Entry]
+    versions: tuple[int, int, int]
 
     def __enter__(self) -> "Lease":
         return self
@@ -59,12 +51,12 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._throttle.released(self)
+        self.limits.released(self)
 
     def answered(self, total_tokens: int | None) -> None:
         """Tell that the service served the request, and what it counted."""
-        self._throttle.answered(self, total_tokens)
+        self.limits.answered(self, total_tokens)
 
     def throttled(self, error: Throttled) -> None:
         """Tell that the service asked for a slower pace."""
-        self._throttle.throttled(self, error)
+        self.limits.throttled(self, error)
