@@ -60,20 +60,21 @@ class Run:
         self.held_back: str | None = None
         self.stop_reading_after = NUM_GROUPS
         self.most_at_once = 0
-        self._in_reading = 0
-        self._folder = folder
+        self._in_threads: set[asyncio.Future[Any]] = set()
+        self._stalled: set[int] = set()
+        self._folder, self._monkeypatch = folder, monkeypatch
         for event in (self.reading, self.saving, self.writing, self.serving, self.serving_all):
             event.set()
         write_to_store, write_part = LiveSegments.write, Sink.write_part
 
         def saving(files: LiveSegments, answers: Any) -> Any:
-            wait_for(self.saving)
+            self.wait_for(self.saving)
             written = write_to_store(files, answers)
             self.saved += len(answers)
             return written
 
         def writing(sink: Sink, index: int, rankings: Any) -> PartInfo:
-            wait_for(self.writing)
+            self.wait_for(self.writing)
             info = write_part(sink, index, rankings)
             self.parts.append(index)
             return info
@@ -84,6 +85,7 @@ class Run:
     @asynccontextmanager
     async def going(self) -> AsyncIterator[None]:
         """Start the run; at the end every stage goes on, and the run comes to its end."""
+        self._count_threads()
         settings = RunSettings(
             provider=PROVIDERS["dashscope"],
             profile=PROFILES["qwen3-rerank"],
@@ -95,7 +97,7 @@ class Run:
         source = Source(list_input(str(given)), limits=BatchLimits(max_rows=rows))
         output = locate(str(self._folder / "out"))
         sink = Sink(output, source.output_schema, fingerprint="f", top_n=None)
-        async with ScoreStore(output.child("_scores")) as store:
+        async with ScoreStore(output.child("_scores"), linger_s=0) as store:
             work = GroupWork(
                 self._batches(source),
                 PartBorders(GROUPS_PER_PART, ()),
@@ -118,12 +120,16 @@ class Run:
 
     def _batches(self, source: Source) -> Iterator[GroupBatch]:
         for batch in source.iter_batches():
-            self._in_reading += 1
             if self.read >= self.stop_reading_after:
-                wait_for(self.reading)
+                self.wait_for(self.reading)
             self.read += batch.num_groups
-            self._in_reading -= 1
             yield batch
+
+    def wait_for(self, event: threading.Event) -> None:
+        """Stall the thread until the event is set."""
+        self._stalled.add(threading.get_ident())
+        assert event.wait(LIMIT_S)
+        self._stalled.remove(threading.get_ident())
 
     async def score(self, request: Request) -> Scores:
         """Answer a request, as the client does."""
@@ -138,18 +144,26 @@ class Run:
     async def comes_to(self, bound: Callable[[], bool]) -> None:
         """Wait until the run is at a bound, and then until nothing moves any more.
 
-        Nothing can move once the event loop has gone round many times and nobody read meanwhile:
-        only the loop lets a thread begin.
+        Nothing can move once the event loop has gone round many times and every thread stalls.
         """
-        while not bound():  # noqa: ASYNC110  # each turn of the loop is a look
+        turns = 0
+        while turns < 200:
+            is_still = bound() and len(self._in_threads) == len(self._stalled)
+            turns = turns + 1 if is_still else 0
             await asyncio.sleep(0)
-        seen: list[object] = []
-        while len(seen) < 2 or seen[-1] != seen[-2]:
-            for _ in range(200):
-                await asyncio.sleep(0)
-            while self._in_reading and self.reading.is_set():  # noqa: ASYNC110
-                await asyncio.sleep(0)
-            seen.append((self.read, len(self.asked), self.answered, self.saved, len(self.parts)))
+
+    def _count_threads(self) -> None:
+        """Note what the event loop has threads do."""
+        loop = asyncio.get_running_loop()
+        run_in_executor = loop.run_in_executor
+
+        def counted(*arguments: Any) -> asyncio.Future[Any]:
+            future = run_in_executor(*arguments)
+            self._in_threads.add(future)
+            future.add_done_callback(self._in_threads.discard)
+            return future
+
+        self._monkeypatch.setattr(loop, "run_in_executor", counted)
 
     def assert_complete(self) -> None:
         """Every candidate once, in order of score."""
@@ -163,10 +177,6 @@ class Run:
         ]
         assert len({row["doc_id"] for row in rows}) == NUM_GROUPS * GROUP_SIZE
         assert all(row["relevance_score"] is not None for row in rows)
-
-
-def wait_for(event: threading.Event) -> None:
-    assert event.wait(LIMIT_S)
 
 
 def _raise(error: RerankError) -> None:
@@ -296,7 +306,7 @@ async def test_a_plan_that_takes_long_stops_the_reading_alone(
 
     def slow(*arguments: Any) -> Any:
         if next(numbers) >= batches_before:
-            wait_for(planning)
+            run.wait_for(planning)
         return plan_batch(*arguments)
 
     monkeypatch.setattr(group_work, "plan_batch", slow)
