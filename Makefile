@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-azure check fmt bench bench-merging profile clean
+.PHONY: help run test test-azure check fmt bench bench-merging bench-peers bench-soak profile clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -37,7 +37,7 @@ fmt: .venv/dev  ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-BENCHES := tokens pace score_store throughput resume memory
+BENCHES := throughput memory tokens pace score_store resume
 
 bench: .venv/dev  ## Measure the bars that the README quotes (minutes)
 	@for name in $(BENCHES); do echo "== $$name" && $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; done
@@ -45,6 +45,12 @@ bench: .venv/dev  ## Measure the bars that the README quotes (minutes)
 bench-merging: .venv/dev  ## Measure the quality of merging, simulated and through the command line (minutes)
 	$(BIN)/python tests/benchmarks/bench_merging.py
 	$(BIN)/python tests/benchmarks/bench_merging_cli.py
+
+bench-peers: .venv/dev  ## Measure the job beside other programs, each in an environment of its own (minutes)
+	$(BIN)/python tests/benchmarks/bench_peers.py
+
+bench-soak: .venv/dev  ## An hour's groups in ten minutes, through faults and kills (a quarter of an hour)
+	$(BIN)/python tests/benchmarks/bench_soak.py
 
 profile: .venv/dev  ## Show where a run spends its time
 	$(BIN)/python tests/benchmarks/profile_run.py

@@ -19,7 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench_throughput import ROOT, SHAPES, make_dataset
+from bench_throughput import SHAPES
+from made_groups import make_dataset
+from measuring_runs import ROOT
 from peers.contestants import CONTESTANTS, UNLIMITED, Contestant, Job, Unavailable, python_of
 from peers.measure import Service, Took, run, running_service
 from peers.results import Row, document, markdown, num_scored

@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench_throughput import ROOT, nginx_stub
+from measuring_runs import ROOT
+from nginx_stub import nginx_stub
 
 DOCUMENTS, CHARACTERS = 5, 40
 CHANGED_GROUPS = 1_000

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
-from bench_throughput import Shape, make_dataset  # noqa: E402
+from made_groups import Shape, make_dataset  # noqa: E402
 from real_runs import Service, end, killed, results, service, start  # noqa: E402
 
 HOUR_OF_GROUPS = 60 * 5_400

@@ -10,7 +10,10 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from bench_throughput import SHAPES, job_command, make_dataset, measured, nginx_stub
+from bench_throughput import SHAPES
+from made_groups import make_dataset
+from measuring_runs import job_command, measured
+from nginx_stub import nginx_stub
 
 PY_SPY = Path(sys.executable).with_name("py-spy")
 
