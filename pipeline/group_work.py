@@ -53,6 +53,11 @@ class Step(Struct, frozen=True, eq=False):
     ends_part: bool
 
 
+def _are_large(steps: Sequence[Step]) -> bool:
+    """Whether the next groups should not be read before these are ranked."""
+    return sum(step.size_bytes for step in steps) > MAX_BYTES_IN_WORK // 4
+
+
 class GroupWork:
     """Ranks the groups of batches and writes their parts.
 
@@ -139,7 +144,7 @@ class GroupWork:
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
         part: OpenPart | None = None
         try:
-            async with aclosing(read_ahead(self._next_steps)) as batches:
+            async with aclosing(read_ahead(self._next_steps, is_large=_are_large)) as batches:
                 async for steps in batches:
                     known = await self._answers.look_up(
                         [key for step in steps for key in step.plan.keys()]

@@ -96,12 +96,18 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> I
     distinct = ~np.logical_or.reduceat(comes_twice, batch.offsets[:-1])
     keys = measures.keys[order]
     rows = order - np.repeat(batch.offsets[:-1], sizes)
-    texts = batch.texts.to_numpy(zero_copy_only=False)[order]
     bounds = pairwise(batch.offsets.tolist())
-    for number, (group, (start, stop), scope, is_distinct) in enumerate(
-        zip(batch.iter_groups(measures), bounds, scopes, distinct.tolist(), strict=True)
+    groups = list(batch.iter_groups(measures))
+    all_limits = [
+        fitting.limits(number, group) if is_distinct else None
+        for number, (group, is_distinct) in enumerate(zip(groups, distinct.tolist(), strict=True))
+    ]
+    texts = np.empty(0, np.object_)
+    if any(all_limits):  # a huge group would hold all its texts a second time
+        texts = batch.texts.to_numpy(zero_copy_only=False)[order]
+    for number, (group, (start, stop), scope, limits) in enumerate(
+        zip(groups, bounds, scopes, all_limits, strict=True)
     ):
-        limits = fitting.limits(number, group) if is_distinct else None
         if limits is None:
             yield planner.plan(group)
             continue

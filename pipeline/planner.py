@@ -79,7 +79,7 @@ class Planner:
         limits = self.request_limits(query, query_tokens)
         # Sizes that were refused are held against exact counts, so where there are some, all are.
         weights = self.weights(units.tokens, units.sizes)
-        if units.exact.any() or not limits.fits(len(weights), int(weights.sum()), 0):
+        if units.exact.any() or (len(units) and not _suffice(weights, limits)):
             query_tokens = self.counter.count(query)
             limits = self.request_limits(query, query_tokens)
             units = self._settled(units, limits)

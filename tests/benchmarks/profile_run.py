@@ -35,10 +35,10 @@ def main() -> None:
             if PY_SPY.exists():
                 # Without pauses: a thread that is stopped 200 times a second is another program.
                 spy = (str(PY_SPY), "record", "--gil", "--nonblocking", "-F", "-r", "200")
-                measured([*spy, "-f", "raw", "-o", str(profile), "--", *job])
+                measured([*spy, "-f", "raw", "-o", str(profile), "--", *job], folder)
                 show_samples(profile.read_text(), options.top)
             else:
-                measured([job[0], "-m", "cProfile", "-o", str(profile), *job[1:]])
+                measured([job[0], "-m", "cProfile", "-o", str(profile), *job[1:]], folder)
                 pstats.Stats(str(profile)).sort_stats("tottime").print_stats(options.top)
 
 
