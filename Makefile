@@ -53,6 +53,7 @@ bench-soak: .venv/dev  ## An hour's groups in ten minutes, through faults and ki
 	$(BIN)/python tests/benchmarks/bench_soak.py
 
 profile: .venv/dev  ## Show where a run spends its time
+	$(PIP) py-spy
 	$(BIN)/python tests/benchmarks/profile_run.py
 
 clean:  ## Remove what was made: environment, outputs, caches

@@ -1,6 +1,6 @@
 """Where a run's time goes: the job under py-spy, or under cProfile where that is not installed.
 
-python tests/benchmarks/profile_run.py [--groups 4000] [--shape short] [--top 40]
+python tests/benchmarks/profile_run.py [--groups 10000] [--shape short] [--top 30]
 """
 
 import argparse
@@ -15,15 +15,16 @@ from made_groups import make_dataset
 from measuring_runs import job_command, measured
 from nginx_stub import nginx_stub
 
+MAIN = "<module> (jobs/__main__.py:1)"
 PY_SPY = Path(sys.executable).with_name("py-spy")
 
 
 def main() -> None:
     """Profile one run against the stub and print its most expensive functions."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--groups", type=int, default=4_000)
+    parser.add_argument("--groups", type=int, default=10_000)
     parser.add_argument("--shape", choices=list(SHAPES), default="short")
-    parser.add_argument("--top", type=int, default=40)
+    parser.add_argument("--top", type=int, default=30)
     options = parser.parse_args()
     shape = SHAPES[options.shape]
     with tempfile.TemporaryDirectory() as name:
@@ -33,8 +34,8 @@ def main() -> None:
         with nginx_stub(folder, min(shape.documents, 500)) as url:
             job = job_command(source, folder / "out", url)
             if PY_SPY.exists():
-                # Without pauses: a thread that is stopped 200 times a second is another program.
-                spy = (str(PY_SPY), "record", "--gil", "--nonblocking", "-F", "-r", "200")
+                # Without pauses: a thread that is stopped 500 times a second is another program.
+                spy = (str(PY_SPY), "record", "--gil", "--nonblocking", "-F", "-r", "500")
                 measured([*spy, "-f", "raw", "-o", str(profile), "--", *job], folder)
                 show_samples(profile.read_text(), options.top)
             else:
@@ -43,20 +44,29 @@ def main() -> None:
 
 
 def show_samples(raw: str, top: int) -> None:
-    """Print the functions with most samples, by their own time and by that of what they call."""
+    """Print where the GIL was held: by module and kind of thread, by function, with callees."""
+    modules: Counter[str] = Counter()
     own: Counter[str] = Counter()
     whole: Counter[str] = Counter()
     for line in raw.splitlines():
         stack, count = line.rsplit(" ", 1)
         frames = stack.split(";")
+        kind = "main thread   " if MAIN in frames else "other threads "
+        modules[kind + _module(frames[-1])] += int(count)
         own[frames[-1]] += int(count)
         for frame in set(frames):
             whole[frame] += int(count)
     total = own.total()
-    for title, counts in (("own", own), ("with what is called", whole)):
-        print(f"\n% of samples, {title}")
-        for frame, samples in counts.most_common(top):
-            print(f"{100 * samples / total:6.1f}  {frame}")
+    for title, counts in (("module", modules), ("function", own), ("function and callees", whole)):
+        print(f"\n% of samples, by {title}")
+        for name, samples in counts.most_common(top):
+            print(f"{100 * samples / total:6.1f}  {name}")
+
+
+def _module(frame: str) -> str:
+    """The module, or the package of somebody else's, of `function (path:line)`."""
+    path = frame.rpartition(" (")[2].partition(":")[0]
+    return path if path.startswith(("pipeline/", "jobs/")) else path.partition("/")[0]
 
 
 if __name__ == "__main__":
