@@ -3,7 +3,6 @@
 Subcommands are imported when they are called, so that `rerank --help` costs next to nothing.
 """
 
-import gc
 import importlib
 import os
 import signal
@@ -15,6 +14,7 @@ from click.core import ParameterSource
 
 from jobs.interrupts import raised_interrupts
 from jobs.logs import guess_format, tell_failure
+from jobs.memory import before_imports
 from pipeline.errors import RerankError, shorten
 
 COMMANDS = {
@@ -27,10 +27,6 @@ COMMANDS = {
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),
 }
 """Each subcommand's module, which defines it under its own name, and its line of help."""
-
-_NEW_OBJECTS = 50_000
-"""After so many the garbage collector looks at the new ones; 700 by default. Modules stay, and the
-job's values hold no cycles, so it would look through them over and over to find nothing."""
 
 
 class LazyCommands(click.Group):
@@ -69,9 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 unexpected, 2 usage or settings, 3 input, 4 the service ended it, 5 the output is of
     other settings or input, 6 the output is busy, 7 too many rejects, 130 and 143 interrupted.
     """
-    gc.set_threshold(_NEW_OBJECTS)
-    # There is hardly any linear algebra here, and NumPy's threads for it spin while they wait.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    before_imports()
     guess_format(sys.argv[1:] if arguments is None else arguments, os.environ)
     try:
         with raised_interrupts():

@@ -10,6 +10,7 @@ import click
 
 from jobs import logs
 from jobs.interrupts import stop_when_interrupted
+from jobs.memory import kept_flat
 from jobs.options import settings_options
 from jobs.output import emit_json, json_option
 from jobs.progress import shown_progress
@@ -103,17 +104,12 @@ def rerank(job: "DatasetJob", *, progress: bool = False, bar: bool = True) -> "S
     """
     import uvloop
 
-    from jobs.memory import keep_memory_flat, leave_out_modules
-
-    keep_memory_flat()
-    leave_out_modules()
-
     async def work() -> "Summary":
         stop_when_interrupted(job)
         async with shown_progress(job.look, progress, bar=bar):
             return await job.run()
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with kept_flat(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work())
 
 
