@@ -12,6 +12,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from pipeline.score_store.rows import PrefixArray
+from pipeline.sorted_runs import worth_merging
 
 IntArray32 = npt.NDArray[np.int32]
 
@@ -21,13 +22,15 @@ class SortedPrefixes:
 
     def __init__(self) -> None:
         self._runs: list[tuple[PrefixArray, IntArray32]] = []
+        self._total = 0
 
     def add(self, prefixes: PrefixArray, numbers: IntArray32) -> None:
         """Add prefixes in any order."""
         if not len(prefixes):
             return
         self._runs.append(_sorted(prefixes, numbers))
-        while len(self._runs) > 1 and len(self._runs[-2][0]) <= 2 * len(self._runs[-1][0]):
+        self._total += len(prefixes)
+        while self._merges_last():
             (prefixes, numbers), (older, older_numbers) = self._runs.pop(), self._runs.pop()
             merged = np.concatenate([older, prefixes]), np.concatenate([older_numbers, numbers])
             self._runs.append(_sorted(*merged))
@@ -47,8 +50,14 @@ class SortedPrefixes:
     def __contains__(self, prefix: np.uint64) -> bool:
         return bool(len(self.find(np.array([prefix]))[0]))
 
+    def _merges_last(self) -> bool:
+        if len(self._runs) < 2:
+            return False
+        (older, _), (newer, _) = self._runs[-2:]
+        return worth_merging(len(older), len(newer), self._total)
+
     def __len__(self) -> int:
-        return sum(len(prefixes) for prefixes, _ in self._runs)
+        return self._total
 
 
 class Place(Struct, frozen=True, order=True):

@@ -7,19 +7,20 @@ import xxhash
 
 from pipeline.arrays import KeyArray
 from pipeline.groups import Id
+from pipeline.sorted_runs import worth_merging
 
 
 class SeenIds:
     """Finds the second occurrence of an id among millions.
 
     Ids are kept as 64-bit numbers (integers as they are, strings by their xxh3 hash) in a few
-    sorted arrays, each more than twice as long as the next: a million ids take 8 MB, and 16 MB
-    more for the moment of a merge. Two of a million different strings are taken for the same
-    with a probability of 3e-8.
+    sorted arrays: a million ids take 8 MB, and a fraction of it more for the moment of a merge.
+    Two of a million different strings are taken for the same with a probability of 3e-8.
     """
 
     def __init__(self) -> None:
         self._runs: list[KeyArray] = []
+        self._total = 0
 
     def add(self, ids: Sequence[Id]) -> Id | None:
         """Add ids; return the first of them that has occurred before, if there is one."""
@@ -35,7 +36,8 @@ class SeenIds:
         return ids[int(again.argmax())] if again.any() else None
 
     def _merge(self, run: KeyArray) -> None:
-        while self._runs and len(self._runs[-1]) <= 2 * len(run):
+        self._total += len(run)
+        while self._runs and worth_merging(len(self._runs[-1]), len(run), self._total):
             run = np.concatenate([self._runs.pop(), run])
             run.sort(kind="stable")
         if len(run):
