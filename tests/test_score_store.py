@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pipeline.errors import OutputFailed
 from pipeline.records import Request, Scores
 from pipeline.score_store import ScoreStore, compaction, info, live_segment, prune
+from pipeline.score_store.contents import BatchFacts, Contents
 from pipeline.score_store.rows import SCHEMA, Answer, Rows, encode
 from pipeline.score_store.segments import SegmentBuilder, list_segments, open_segment
 from pipeline.storage import Location, locate
@@ -401,6 +402,22 @@ def test_every_answer_of_a_sound_segment_verifies(tmp_path: Path) -> None:
     assert opened is not None
     assert opened.closed
     assert [facts.num_requests for facts in opened.batches] == [1] * 6
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**62)), max_size=6))
+def test_the_contents_of_a_segment_are_read_as_they_were_written(
+    batches: list[tuple[int, int]],
+) -> None:
+    contents, added = Contents(), []
+    for num_keys, number in batches:
+        facts = BatchFacts(number, number + 1, bytes(range(16)) * num_keys, num_keys, 7, number)
+        contents.add(facts)
+        added.append(facts)
+
+    read = Contents.from_bytes(contents.to_bytes().to_pybytes())
+
+    assert list(read) == list(contents) == added
+    assert len(read) == len(added)
 
 
 # --- Compaction, uses, pruning ------------------------------------------------------------------

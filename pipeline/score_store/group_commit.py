@@ -10,10 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.records import Scores
+from pipeline.score_store.contents import BatchFacts
 from pipeline.score_store.key_index import Place
 from pipeline.score_store.live_segment import LiveSegments
 from pipeline.score_store.rows import Answer
-from pipeline.score_store.segments import BatchFacts
 from pipeline.storage import Location
 
 MAX_WAITING = 2_048

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.errors import OutputFailed
+from pipeline.score_store.contents import BatchFacts
 from pipeline.score_store.key_index import Place
 from pipeline.score_store.rows import Answer, encode
-from pipeline.score_store.segments import FULL_BYTES, BatchFacts, SegmentBuilder, new_name
+from pipeline.score_store.segments import FULL_BYTES, SegmentBuilder, new_name
 from pipeline.storage import Location, sync_folder, told
 
 REMOTE_FULL_BYTES = 4 * 1024 * 1024

@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
 
 import pyarrow as pa
 import xxhash
 from msgspec import Struct, field
 from pyarrow import fs
 
+from pipeline.score_store.contents import BatchFacts, Contents
 from pipeline.score_store.key_index import Place
 from pipeline.score_store.messages import MARK, read_batch, walk
-from pipeline.score_store.rows import KEY_BYTES, SCHEMA, Rows, key_bytes, num_documents
+from pipeline.score_store.rows import SCHEMA, Rows
 from pipeline.storage import Location
 
 FULL_BYTES = 32 * 1024 * 1024
@@ -33,38 +33,8 @@ _OPENED_AT_ONCE = 16
 
 SUFFIX = ".arrows"
 _END = MARK + b"\x00\x00\x00\x00"
-_CONTENTS_FIELDS: "list[pa.Field[Any]]" = [
-    pa.field("offset", pa.int64(), nullable=False),
-    pa.field("size", pa.int64(), nullable=False),
-    pa.field("keys", pa.large_binary(), nullable=False),
-    pa.field("documents", pa.int64(), nullable=False),
-    pa.field("oldest_us", pa.int64(), nullable=False),
-    pa.field("newest_us", pa.int64(), nullable=False),
-]
-_CONTENTS = pa.schema(_CONTENTS_FIELDS)
 _TRAILER = struct.Struct("<QQ8s")  # bytes of the contents, their checksum, magic
 _MAGIC = b"rerankSG"
-
-
-class BatchFacts(Struct, frozen=True):
-    """One record batch of a segment: its bytes there, and what is in it."""
-
-    offset: int
-    size: int
-    keys: bytes
-    documents: int
-    oldest_us: int
-    newest_us: int
-
-    @property
-    def num_requests(self) -> int:
-        """Rows of the batch."""
-        return len(self.keys) // KEY_BYTES
-
-    def iter_keys(self) -> Iterator[bytes]:
-        """Yield the keys in their order."""
-        for start in range(0, len(self.keys), KEY_BYTES):
-            yield self.keys[start : start + KEY_BYTES]
 
 
 class Segment(Struct, frozen=True):
@@ -80,7 +50,7 @@ class Segment(Struct, frozen=True):
     size_bytes: int
     modified: datetime | None
     closed: bool
-    batches: list[BatchFacts]
+    batches: Contents
     damaged: bool = False
 
     def place(self, facts: BatchFacts) -> Place:
@@ -92,7 +62,7 @@ class SegmentBuilder(Struct):
     """The bytes of a segment, batch by batch; the caller puts them where they belong."""
 
     size_bytes: int = 0
-    batches: list[BatchFacts] = field(default_factory=list)
+    batches: Contents = field(default_factory=Contents)
 
     def start(self) -> bytes:
         """The first bytes of a segment."""
@@ -102,17 +72,15 @@ class SegmentBuilder(Struct):
         """The next bytes, with a batch in them."""
         offset = self.size_bytes
         content = self._taken(batch.serialize().to_pybytes())
-        facts = _facts(offset, len(content), batch)
-        self.batches.append(facts)
+        facts = BatchFacts.of(offset, len(content), batch)
+        self.batches.add(facts)
         return content, facts
 
     def end(self) -> bytes:
         """The last bytes: end of stream, contents, trailer."""
-        rows = [[getattr(facts, name) for facts in self.batches] for name in _CONTENTS.names]
-        arrays = [pa.array(values, kind.type) for values, kind in zip(rows, _CONTENTS, strict=True)]
-        contents = pa.RecordBatch.from_arrays(arrays, schema=_CONTENTS).serialize().to_pybytes()
-        trailer = _TRAILER.pack(len(contents), xxhash.xxh3_64_intdigest(contents), _MAGIC)
-        return self._taken(_END + contents + trailer)
+        contents = self.batches.to_bytes()
+        trailer = _TRAILER.pack(contents.size, xxhash.xxh3_64_intdigest(contents), _MAGIC)
+        return self._taken(b"".join([_END, contents, trailer]))
 
     def _taken(self, content: bytes) -> bytes:
         self.size_bytes += len(content)
@@ -160,7 +128,9 @@ def open_segment(folder: Location, info: fs.FileInfo) -> Segment | None:
     content = location.read()
     if content is None:
         return None
-    walked = [_facts(offset, size, batch) for offset, size, batch in walk(content)]
+    walked = Contents()
+    for offset, size, batch in walk(content):
+        walked.add(BatchFacts.of(offset, size, batch))
     closed = _trailer(content) is not None
     has_gap = any(one.offset + one.size != two.offset for one, two in pairwise(walked))
     return Segment(*facts, closed=closed, batches=walked, damaged=closed or has_gap)
@@ -178,19 +148,7 @@ def read_batches(location: Location, places: list[tuple[int, int]]) -> Iterator[
         yield None if batch is None else Rows(batch[0])
 
 
-def _facts(offset: int, size: int, batch: pa.RecordBatch) -> BatchFacts:
-    times = batch.column("saved_at").view(pa.int64()).to_numpy()
-    return BatchFacts(
-        offset,
-        size,
-        key_bytes(batch),
-        documents=num_documents(batch),
-        oldest_us=int(times.min(initial=2**62)),
-        newest_us=int(times.max(initial=0)),
-    )
-
-
-def _read_contents(location: Location, size_bytes: int) -> list[BatchFacts] | None:
+def _read_contents(location: Location, size_bytes: int) -> Contents | None:
     """The contents that a closed segment ends in; None where they are missing or unsound."""
     if size_bytes < _TRAILER.size:
         return None
@@ -210,8 +168,7 @@ def _read_contents(location: Location, size_bytes: int) -> list[BatchFacts] | No
         return None
     if xxhash.xxh3_64_intdigest(content) != checksum:
         return None
-    batch = pa.ipc.read_record_batch(pa.py_buffer(content), _CONTENTS)
-    return [BatchFacts(**row) for row in batch.to_pylist()]
+    return Contents.from_bytes(content)
 
 
 def _trailer(tail: bytes) -> tuple[int, int] | None:

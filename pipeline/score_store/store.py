@@ -19,11 +19,12 @@ import xxhash
 
 from pipeline.records import Request, Scores
 from pipeline.score_store import compaction
+from pipeline.score_store.contents import BatchFacts
 from pipeline.score_store.group_commit import GroupCommit
 from pipeline.score_store.key_index import KeyIndex, Place
 from pipeline.score_store.query_answers import QueryAnswers
 from pipeline.score_store.rows import Answer, PrefixArray, prefixes
-from pipeline.score_store.segments import BatchFacts, iter_segments, read_batches
+from pipeline.score_store.segments import iter_segments, read_batches
 from pipeline.score_store.uses import note_uses
 from pipeline.storage import Location
 

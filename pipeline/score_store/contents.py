@@ -1,0 +1,108 @@
+"""What a segment holds, batch by batch: where each lies, and which keys it has.
+
+A closed segment ends in its contents. They are kept as columns, here as there: a segment is written
+for minutes, and as many small objects, in memory for just as long, would leave holes everywhere.
+"""
+
+from array import array
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from msgspec import Struct
+
+from pipeline.score_store.rows import KEY_BYTES, key_bytes, num_documents
+
+_SCHEMA_FIELDS: "list[pa.Field[Any]]" = [
+    pa.field("offset", pa.int64(), nullable=False),
+    pa.field("size", pa.int64(), nullable=False),
+    pa.field("keys", pa.large_binary(), nullable=False),
+    pa.field("documents", pa.int64(), nullable=False),
+    pa.field("oldest_us", pa.int64(), nullable=False),
+    pa.field("newest_us", pa.int64(), nullable=False),
+]
+_SCHEMA = pa.schema(_SCHEMA_FIELDS)
+_NUMBERS = ("offset", "size", "documents", "oldest_us", "newest_us")
+
+
+class BatchFacts(Struct, frozen=True):
+    """One record batch of a segment: its bytes there, and what is in it."""
+
+    offset: int
+    size: int
+    keys: bytes
+    documents: int
+    oldest_us: int
+    newest_us: int
+
+    @classmethod
+    def of(cls, offset: int, size: int, batch: pa.RecordBatch) -> "BatchFacts":
+        """The facts of a batch that lies there."""
+        times = batch.column("saved_at").view(pa.int64()).to_numpy()
+        return cls(
+            offset,
+            size,
+            key_bytes(batch),
+            documents=num_documents(batch),
+            oldest_us=int(times.min(initial=2**62)),
+            newest_us=int(times.max(initial=0)),
+        )
+
+    @property
+    def num_requests(self) -> int:
+        """Rows of the batch."""
+        return len(self.keys) // KEY_BYTES
+
+    def iter_keys(self) -> Iterator[bytes]:
+        """Yield the keys in their order."""
+        for start in range(0, len(self.keys), KEY_BYTES):
+            yield self.keys[start : start + KEY_BYTES]
+
+
+class Contents:
+    """The batches of a segment, in their order; 16 bytes a key and 48 a batch."""
+
+    def __init__(self) -> None:
+        self._numbers = {name: array("q") for name in _NUMBERS}
+        self._keys = bytearray()
+        self._ends = array("q", [0])  # of the keys of each batch, after the start of the first
+
+    def add(self, facts: BatchFacts) -> None:
+        """Note the next batch."""
+        for name, numbers in self._numbers.items():
+            numbers.append(getattr(facts, name))
+        self._keys += facts.keys
+        self._ends.append(len(self._keys))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __iter__(self) -> Iterator[BatchFacts]:
+        for place, (start, stop) in enumerate(zip(self._ends, self._ends[1:], strict=False)):
+            numbers = {name: column[place] for name, column in self._numbers.items()}
+            yield BatchFacts(keys=bytes(self._keys[start:stop]), **numbers)
+
+    def to_bytes(self) -> pa.Buffer:
+        """The contents as they stand in a file."""
+        ends, keys = pa.py_buffer(self._ends.tobytes()), pa.py_buffer(self._keys)
+        columns = [
+            pa.Array.from_buffers(kind.type, len(self), [None, ends, keys])
+            if kind.name == "keys"
+            else pa.array(np.array(self._numbers[kind.name]), kind.type)
+            for kind in _SCHEMA
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA).serialize()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Contents":
+        """The contents that a file has; the caller has checked that they are sound."""
+        batch = pa.ipc.read_record_batch(pa.py_buffer(content), _SCHEMA)
+        contents = cls()
+        _, ends, keys = batch.column("keys").buffers()
+        assert ends is not None
+        contents._ends = array("q", ends.to_pybytes()[: 8 * (batch.num_rows + 1)])
+        contents._keys = bytearray(keys or b"")
+        for name in _NUMBERS:
+            contents._numbers[name] = array("q", batch.column(name).to_numpy().tobytes())
+        return contents
