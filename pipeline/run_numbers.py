@@ -46,12 +46,17 @@ class RunNumbers:
         self._summary.candidates = candidates
 
     async def count_groups(self, source: Source) -> None:
-        """Learn how much there is to do; the ids are quickly read, the texts are not."""
+        """Learn how much there is to do; the ids are quickly read, the texts are not.
+
+        An input that is at fault is so found out before much is paid for it: the work stops.
+        """
         if source.listing.num_rows > MAX_COUNTED_ROWS:
             return
         try:
             groups = await asyncio.to_thread(source.count_groups)
-        except RerankError:  # the work will come to it and tell
+        except RerankError as error:
+            if self.work is not None:
+                self.work.stop(error)
             return
         self._summary.groups = groups
         self._summary.parts = max(1, math.ceil(groups / self._settings.groups_per_part))

@@ -2,6 +2,7 @@
 
 import random
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,28 @@ def test_a_query_that_comes_back_is_refused_by_name(tmp_path):
     for read in (read_groups, Source.count_groups):
         with pytest.raises(InputError, match=r"not adjacent .*'a'.*; sort the input by query_id"):
             read(open_source(folder))
+
+
+def test_ids_are_not_kept_once_all_queries_are_known_to_be_whole(tmp_path):
+    num_groups = 40_000
+    source = open_source(write(candidates([1] * num_groups), tmp_path / "in.parquet"))
+
+    def kept_bytes():
+        tracemalloc.start()
+        for batch in (batches := source.iter_batches()):
+            if batch.first_group + batch.num_groups > num_groups * 3 // 4:
+                del batch
+                kept, _ = tracemalloc.get_traced_memory()
+                break
+        batches.close()
+        tracemalloc.stop()
+        return kept
+
+    unknown = kept_bytes()
+    source.count_groups()
+    known = kept_bytes()
+
+    assert unknown - known > 8 * num_groups // 2
 
 
 def test_a_query_that_comes_back_after_finished_rows_is_refused_too(tmp_path):

@@ -46,6 +46,7 @@ class Source:
         self.listing = listing
         self._drop_repeats = duplicates == "first"
         self._limits = limits or BatchLimits()
+        self._all_adjacent = False
         self._schema = resolve_schema(
             listing.files, columns=columns or {}, layout=layout, with_text=with_text
         )
@@ -63,6 +64,8 @@ class Source:
     def count_groups(self) -> int:
         """How many groups there are; reads the query ids of the whole input, nothing else.
 
+        Then every query is known to be whole, and `iter_batches` keeps no ids any more.
+
         Raises:
             InputError: as `iter_batches`, for null ids and queries whose rows are not adjacent.
         """
@@ -71,6 +74,7 @@ class Source:
         for piece in self._iter_pieces(everything, self.listing.num_rows):
             for _ in groups.add(piece):
                 pass
+        self._all_adjacent = True
         return groups.num_groups
 
     def iter_batches(
@@ -93,7 +97,9 @@ class Source:
             OutputMismatch: if the finished rows do not begin and end with a group.
         """
         spans = RowSpans([(0, start_row), *finished])
-        groups = GroupAssembler(drop_repeats=self._drop_repeats)
+        groups = GroupAssembler(
+            drop_repeats=self._drop_repeats, all_adjacent=lambda: self._all_adjacent
+        )
         for piece in self._iter_pieces(spans, spans.end_of_work(self.listing.num_rows)):
             yield from groups.add(piece)
         yield from groups.end()

@@ -1,6 +1,6 @@
 """Whole groups from pieces of any size: the groups do not depend on where the pieces were cut."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,20 @@ from pipeline.source.seen_ids import SeenIds
 class GroupAssembler:
     """Joins what pieces cut apart, and counts the groups.
 
+    Args:
+        drop_repeats: Whether a doc_id that occurs again in a group is dropped.
+        all_adjacent: Tells whether it is known that no query comes back: then no ids are kept.
+
     Attributes:
         num_groups: Groups that have begun, finished ones included.
     """
 
-    def __init__(self, *, drop_repeats: bool) -> None:
+    def __init__(
+        self, *, drop_repeats: bool, all_adjacent: Callable[[], bool] = lambda: False
+    ) -> None:
         self.num_groups = 0
         self._drop_repeats = drop_repeats
+        self._all_adjacent = all_adjacent
         self._seen = SeenIds()
         self._last_id: Id | None = None
         self._last_finished = False
@@ -101,16 +108,22 @@ class GroupAssembler:
                 which=f"query_id {_shown(self._last_id)}",
                 cure="the input has changed: use --restart or another OUTPUT",
             )
-        new_ids: Any = ids.take(starts).to_pylist()
-        again = self._seen.add(new_ids)
+        self._refuse_returning(ids.take(starts), piece.file_name)
+        return starts
+
+    def _refuse_returning(self, new_ids: "pa.Array[Any]", file_name: str) -> None:
+        if self._all_adjacent():
+            self._seen = SeenIds()
+            return
+        ids: Any = new_ids.to_pylist()
+        again = self._seen.add(ids)
         if again is not None:
             raise InputError(
                 "the rows of a query are not adjacent",
-                which=piece.file_name,
+                which=file_name,
                 found=f"query_id {_shown(again)} again after another one",
                 cure="sort the input by query_id",
             )
-        return starts
 
 
 def _shown(query_id: Id | None) -> str:
