@@ -51,25 +51,18 @@ class Room:
             self._freed.set()
 
 
-async def read_ahead(
-    read: Callable[[], Item | None], *, is_large: Callable[[Item], bool] = lambda item: False
-) -> AsyncGenerator[Item]:
+async def read_ahead(read: Callable[[], Item | None]) -> AsyncGenerator[Item]:
     """Yield what `read` returns until it returns None; it runs in a thread, one call ahead.
 
-    While the consumer works on one item, the next is being read; never more than that, and after a
-    large one not even that.
+    While the consumer works on one item, the next is being read; never more than that.
     """
     loop = asyncio.get_running_loop()
     upcoming = loop.run_in_executor(None, read)
     try:
         # Shielded, since to cancel the future would not stop the thread, only hide it.
         while (item := await asyncio.shield(upcoming)) is not None:
-            if is_large(item):
-                yield item
-                upcoming = loop.run_in_executor(None, read)
-            else:
-                upcoming = loop.run_in_executor(None, read)
-                yield item
+            upcoming = loop.run_in_executor(None, read)
+            yield item
     finally:
         # Do not leave the thread reading behind our back. What went wrong with an item that
         # nobody wants any more is of no interest.

@@ -6,27 +6,21 @@ and waiting end at once, and what is in flight gets a few seconds to arrive, sin
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-import numpy as np
-from msgspec import Struct
-
 from pipeline.errors import RerankError
-from pipeline.fan_out import Room, read_ahead
-from pipeline.groups import GroupBatch
-from pipeline.measuring import measure_texts
+from pipeline.fan_out import Room
+from pipeline.group_reader import GroupReader, Step
 from pipeline.paid_answers import PaidAnswers
 from pipeline.part_assembly import OpenPart, PartAssembly
-from pipeline.partial_reuse import PartialReuse
-from pipeline.plain_groups import AnyPlan, Ranked, plan_batch
+from pipeline.plain_groups import AnyPlan, Ranked
 from pipeline.planner import Planner
 from pipeline.refused_sizes import RefusedSizes
 from pipeline.rerank_group import Ask, rerank_group
-from pipeline.settings import RunSettings
-from pipeline.sink import PartBorders, PartInfo, Sink
+from pipeline.sink import PartInfo, Sink
 
 DRAIN_S = 4.0
 """How long requests in flight may take once the work must stop."""
@@ -34,40 +28,18 @@ GROUPS_PER_REQUEST_IN_FLIGHT = 2
 """Groups in work for each request that may be in flight, so that one is always ready to go."""
 MAX_BYTES_IN_WORK = 16 << 20
 """Texts of the groups in work; as strings and bodies they take about three times as much."""
-GROUP_BYTES = 4_096
-"""What a group takes beside its texts."""
 MAX_CANDIDATES_IN_PARTS = 1_000_000
 """Ranked candidates that may wait for their part to be written."""
-
-
-class Step(Struct, frozen=True, eq=False):
-    """A planned group and its place in the output.
-
-    Attributes:
-        size_bytes: Memory that the group takes while it is in work.
-    """
-
-    plan: AnyPlan
-    size_bytes: int
-    part_index: int
-    ends_part: bool
-
-
-def _are_large(steps: Sequence[Step]) -> bool:
-    """Whether the next groups should not be read before these are ranked."""
-    return sum(step.size_bytes for step in steps) > MAX_BYTES_IN_WORK // 4
 
 
 class GroupWork:
     """Ranks the groups of batches and writes their parts.
 
     Args:
-        batches: What to rank, in input order; read in a thread.
-        borders: Which part each group belongs to.
+        reader: What to rank, in input order.
+        planner: Plans what is sent once more, where the service refuses something.
         sink: Takes the parts.
         answers: Where scores come from.
-        settings: How to rank.
-        reuse: Finds what groups can begin with; None for exact reuse alone.
         on_ranked: Is told each plan and what became of it.
         useful_at_once: How many groups should be ranked at once, at this moment.
         on_stop: Is told, once, that no further request shall be sent, and why.
@@ -79,30 +51,26 @@ class GroupWork:
 
     def __init__(
         self,
-        batches: Iterator[GroupBatch],
-        borders: PartBorders,
+        reader: GroupReader,
+        planner: Planner,
         sink: Sink,
         answers: PaidAnswers,
-        settings: RunSettings,
         *,
-        reuse: PartialReuse | None = None,
         on_ranked: Callable[[AnyPlan, Ranked], None],
         useful_at_once: Callable[[], int],
         on_stop: Callable[[RerankError], None],
     ) -> None:
         self.parts: dict[int, PartInfo] = {}
         self.refused_sizes = RefusedSizes()
-        self._batches = batches
-        self._borders = borders
+        self._reader = reader
+        self._planner = planner
         self._sink = sink
         self._answers = answers
-        self._reuse = reuse
         self._on_ranked = on_ranked
         self._useful_at_once = useful_at_once
         self._on_stop = on_stop
-        self._planner = Planner(settings)
         self._room = Room(
-            max_groups=GROUPS_PER_REQUEST_IN_FLIGHT * settings.pace.max_in_flight,
+            max_groups=GROUPS_PER_REQUEST_IN_FLIGHT * planner.settings.pace.max_in_flight,
             max_bytes=MAX_BYTES_IN_WORK,
         )
         self._assembly = PartAssembly(max_candidates=MAX_CANDIDATES_IN_PARTS)
@@ -144,7 +112,7 @@ class GroupWork:
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
         part: OpenPart | None = None
         try:
-            async with aclosing(read_ahead(self._next_steps, is_large=_are_large)) as batches:
+            async with aclosing(self._reader.iter_steps()) as batches:
                 async for steps in batches:
                     known = await self._answers.look_up(
                         [key for step in steps for key in step.plan.keys()]
@@ -165,25 +133,6 @@ class GroupWork:
             self.stop(error)
         finally:
             self._ready.put_nowait(None)
-
-    def _next_steps(self) -> list[Step] | None:
-        """Plan the groups of the next batch; runs in a thread."""
-        batch = next(self._batches, None)
-        if batch is None:
-            return None
-        measures = measure_texts(batch.texts, self._planner.counter)
-        plans: Sequence[AnyPlan]
-        if self._reuse is None:
-            plans = list(plan_batch(self._planner, batch, measures))
-        else:
-            groups = batch.iter_groups(measures)
-            plans = self._reuse.apply([self._planner.plan(group) for group in groups])
-        first = batch.offsets[:-1]
-        sizes = np.add.reduceat(measures.sizes, first) + GROUP_BYTES
-        return [
-            Step(plan, size_bytes, *self._borders.place(plan.group.output))
-            for plan, size_bytes in zip(plans, sizes.tolist(), strict=True)
-        ]
 
     def _put_out(self, step: Step, part: OpenPart, ask: Ask, tasks: asyncio.TaskGroup) -> None:
         """Let a group be ranked, for which there is room."""

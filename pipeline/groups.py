@@ -4,6 +4,7 @@ Everything here is a value: built once, never changed, and safe to hand between 
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -157,6 +158,26 @@ class GroupBatch(Struct, frozen=True, eq=False):
     def num_groups(self) -> int:
         """How many groups the batch holds."""
         return len(self.query_ids)
+
+    def cut(self, max_groups: int) -> Iterator["GroupBatch"]:
+        """Yield the same groups in batches of like numbers, at most so many, which share memory."""
+        num_batches = -(-self.num_groups // max_groups)
+        borders = [number * self.num_groups // num_batches for number in range(num_batches + 1)]
+        for first, last in pairwise(borders):
+            start, stop = self.offsets[first], self.offsets[last]
+            dropped_before = 0 if self.dropped is None else int(self.dropped[:first].sum())
+            yield GroupBatch(
+                first_group=self.first_group + first,
+                first_row=self.first_row + int(start) + dropped_before,
+                offsets=self.offsets[first : last + 1] - start,
+                query_ids=self.query_ids[first:last],
+                queries=self.queries[first:last],
+                texts=self.texts.slice(start, stop - start),
+                first_stage_rank=self.first_stage_rank[start:stop],
+                rows=self.rows.slice(start, stop - start),
+                carried_bytes=self.carried_bytes[first:last],
+                dropped=None if self.dropped is None else self.dropped[first:last],
+            )
 
     def iter_groups(self, measures: TextMeasures) -> Iterator[Group]:
         """Yield the groups in input order; `measures` are those of the batch's texts."""

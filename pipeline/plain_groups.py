@@ -6,8 +6,7 @@ then known from a few passes over the columns of a batch, and one answer ranks t
 and ranking are the same either way; the other way is taken for every group that is not plain, and
 for a plain one of which the service refuses something.
 
-Work goes over whole batches and whole parts, not only since that is less of it: NumPy lets other
-threads run while it sorts, and an event loop that had sorted would wait for them.
+Work goes over whole batches and whole parts, since that is less of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -83,8 +82,20 @@ AnyPlan: TypeAlias = GroupPlan | PlainPlan
 Ranked: TypeAlias = Ranking | PlainAnswer
 
 
-def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> Iterator[AnyPlan]:
-    """Yield a plan for each group of a batch, in order; `measures` are those of its texts."""
+def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> list[AnyPlan]:
+    """A plan for each group of a batch, in order; `measures` are those of its texts."""
+    return plan_rest(planner, plan_plain_groups(planner, batch, measures))
+
+
+def plan_rest(planner: Planner, groups: Sequence[PlainPlan | Group]) -> list[AnyPlan]:
+    """A plan for each group, those included that have none yet: that may take long."""
+    return [planner.plan(group) if isinstance(group, Group) else group for group in groups]
+
+
+def plan_plain_groups(
+    planner: Planner, batch: GroupBatch, measures: TextMeasures
+) -> list[PlainPlan | Group]:
+    """A plan for each group of a batch that is plain, and the group itself where it is not."""
     fitting = _Fitting(planner, batch, measures)
     scopes = [planner.scope(query or "") for query in batch.queries]
     salts = np.frombuffer(b"".join(scopes), dtype=np.uint64)[::2]
@@ -105,11 +116,12 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> I
     texts = np.empty(0, np.object_)
     if any(all_limits):  # a huge group would hold all its texts a second time
         texts = batch.texts.to_numpy(zero_copy_only=False)[order]
+    plans = list[PlainPlan | Group]()
     for number, (group, (start, stop), scope, limits) in enumerate(
         zip(groups, bounds, scopes, all_limits, strict=True)
     ):
         if limits is None:
-            yield planner.plan(group)
+            plans.append(group)
             continue
         request = Request(
             query=cast("str", group.query),
@@ -119,7 +131,8 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> I
             document_keys=keys[start:stop],
             query_id=group.query_id,
         )
-        yield PlainPlan(group, request, rows[start:stop], fitting.ranks_rise[number])
+        plans.append(PlainPlan(group, request, rows[start:stop], fitting.ranks_rise[number]))
+    return plans
 
 
 class _Fitting:

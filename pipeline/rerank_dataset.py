@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.client import RerankClient
 from pipeline.errors import Interrupted, OutputFailed, RerankError
+from pipeline.group_reader import GroupReader
 from pipeline.group_work import GroupWork
 from pipeline.job_summary import Summary
 from pipeline.kept_record import first_leaf, kept_record
@@ -21,6 +22,7 @@ from pipeline.output_place import place_for, refuse_unusable_output
 from pipeline.pace_file import PaceFile
 from pipeline.paid_answers import PaidAnswers
 from pipeline.partial_reuse import PartialReuse
+from pipeline.planner import Planner
 from pipeline.run_numbers import RunNumbers
 from pipeline.score_store import ScoreStore
 from pipeline.settings import RunSettings
@@ -192,15 +194,20 @@ class DatasetJob:
             RerankClient(settings, self._api_key, throttle, counters) as client,
         ):
             numbers.answers = PaidAnswers(store, client)
-            numbers.work = self._work = GroupWork(
-                source.iter_batches(finished=[(p.first_row, p.stop_row) for p in finished]),
+            planner = Planner(settings)
+            reader = GroupReader(
+                source.read(finished=[(p.first_row, p.stop_row) for p in finished]),
+                planner,
                 PartBorders(settings.groups_per_part, finished),
-                sink,
-                numbers.answers,
-                settings,
                 reuse=PartialReuse(store.earlier_answers(), store.query_key)
                 if settings.reuse == "partial"
                 else None,
+            )
+            numbers.work = self._work = GroupWork(
+                reader,
+                planner,
+                sink,
+                numbers.answers,
                 on_ranked=numbers.count_ranked,
                 useful_at_once=client.useful_at_once,
                 on_stop=client.stop,

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,21 @@ import pyarrow.parquet as pq
 import pytest
 from tables import candidates, write
 
-from pipeline import group_work
+from pipeline import group_reader, group_work
 from pipeline.errors import RerankError
+from pipeline.group_reader import GroupReader
 from pipeline.group_work import GROUPS_PER_REQUEST_IN_FLIGHT, GroupWork
-from pipeline.groups import GroupBatch
+from pipeline.groups import Group, GroupBatch, TextMeasures
 from pipeline.models import PROFILES
 from pipeline.paid_answers import PaidAnswers
+from pipeline.planner import Planner
 from pipeline.providers import PROVIDERS
 from pipeline.records import Request, Scores
 from pipeline.score_store import ScoreStore, group_commit
 from pipeline.score_store.live_segment import LiveSegments
 from pipeline.settings import Pace, RunSettings
 from pipeline.sink import PartBorders, PartInfo, Sink
-from pipeline.source import Source, list_input
+from pipeline.source import Piece, Reading, Source, list_input
 from pipeline.source.reading import BatchLimits
 from pipeline.storage import locate
 
@@ -98,12 +100,13 @@ class Run:
         output = locate(str(self._folder / "out"))
         sink = Sink(output, source.output_schema, fingerprint="f", top_n=None)
         async with ScoreStore(output.child("_scores"), linger_s=0) as store:
+            planner = Planner(settings)
+            reading = StalledReading(self, source.read())
             work = GroupWork(
-                self._batches(source),
-                PartBorders(GROUPS_PER_PART, ()),
+                GroupReader(reading, planner, PartBorders(GROUPS_PER_PART, ())),
+                planner,
                 sink,
                 PaidAnswers(store, self),  # type: ignore[arg-type]  # it scores, as a client does
-                settings,
                 on_ranked=lambda plan, ranked: None,
                 useful_at_once=lambda: IN_FLIGHT,
                 on_stop=_raise,
@@ -117,13 +120,6 @@ class Run:
                         event.set()
                     self.serving.set()
                     self.serving_all.set()
-
-    def _batches(self, source: Source) -> Iterator[GroupBatch]:
-        for batch in source.iter_batches():
-            if self.read >= self.stop_reading_after:
-                self.wait_for(self.reading)
-            self.read += batch.num_groups
-            yield batch
 
     def wait_for(self, event: threading.Event) -> None:
         """Stall the thread until the event is set."""
@@ -179,6 +175,21 @@ class Run:
         assert all(row["relevance_score"] is not None for row in rows)
 
 
+class StalledReading(Reading):
+    """Reads a source, as far as a run lets it."""
+
+    def __init__(self, run: Run, reading: Reading) -> None:
+        super().__init__(reading._pieces, reading._groups)
+        self._run = run
+
+    def next_piece(self) -> Piece | None:
+        run, piece = self._run, super().next_piece()
+        if run.read >= run.stop_reading_after:
+            run.wait_for(run.reading)
+        run.read += piece.num_rows // GROUP_SIZE if piece else 0
+        return piece
+
+
 def _raise(error: RerankError) -> None:
     raise error
 
@@ -205,7 +216,7 @@ async def test_few_large_groups_have_room_where_many_small_ones_would(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text_bytes = sum(len(f"text 0 {place}") for place in range(GROUP_SIZE))
-    room_for_two = 2 * (text_bytes + group_work.GROUP_BYTES) + 1
+    room_for_two = 2 * (text_bytes + group_reader.GROUP_BYTES) + 1
     monkeypatch.setattr(group_work, "MAX_BYTES_IN_WORK", room_for_two)
     run.serving.clear()
 
@@ -292,8 +303,8 @@ async def test_what_was_read_is_ranked_while_the_reading_stalls(run: Run) -> Non
         whole_parts = run.stop_reading_after // GROUPS_PER_PART
         await run.comes_to(lambda: len(run.parts) == whole_parts)
 
-        assert run.read == run.answered == len(run.asked)
-        assert run.parts == list(range(run.read // GROUPS_PER_PART))
+        assert run.read - 1 == run.answered == len(run.asked)  # the last one may go on
+        assert run.parts == list(range(whole_parts))
 
     run.assert_complete()
 
@@ -301,15 +312,19 @@ async def test_what_was_read_is_ranked_while_the_reading_stalls(run: Run) -> Non
 async def test_a_plan_that_takes_long_stops_the_reading_alone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planning, plan_batch, numbers = threading.Event(), group_work.plan_batch, itertools.count()
+    planning, plan_rest, numbers = threading.Event(), group_reader.plan_rest, itertools.count()
     batches_before = 7
+
+    def none_is_plain(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> list[Group]:
+        return list(batch.iter_groups(measures))
 
     def slow(*arguments: Any) -> Any:
         if next(numbers) >= batches_before:
             run.wait_for(planning)
-        return plan_batch(*arguments)
+        return plan_rest(*arguments)
 
-    monkeypatch.setattr(group_work, "plan_batch", slow)
+    monkeypatch.setattr(group_reader, "plan_plain_groups", none_is_plain)
+    monkeypatch.setattr(group_reader, "plan_rest", slow)
 
     async with run.going():
         try:
@@ -317,7 +332,7 @@ async def test_a_plan_that_takes_long_stops_the_reading_alone(
             planned = run.answered
 
             assert planned == len(run.asked)
-            assert planned < run.read <= planned + 2 * GROUPS_PER_BATCH
+            assert planned < run.read <= planned + READ_AHEAD
         finally:
             planning.set()
 

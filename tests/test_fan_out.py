@@ -146,19 +146,6 @@ async def test_only_one_item_is_read_ahead():
     assert readings.begun == readings.ended == 6
 
 
-async def test_nothing_is_read_ahead_after_a_large_item():
-    readings = Readings(3)
-    readings.allow(9)
-    begun = []
-
-    async with aclosing(read_ahead(readings, is_large=lambda item: item == 2)) as items:
-        async for _ in items:
-            await asyncio.get_running_loop().run_in_executor(None, lambda: None)
-            begun.append(readings.begun)
-
-    assert begun == [2, 2, 4]
-
-
 async def test_an_error_of_reading_comes_when_its_item_is_asked_for():
     numbers = iter([1, 2])
 

@@ -191,7 +191,10 @@ def test_keys_foretell_those_of_the_requests(case):
 
     assert plan.keys() == [request.key for request in plan.requests()]
     contents = {(request.query, *request.documents) for request in plan.requests()}
-    assert len(set(plan.keys())) == len(contents)
+    if plan.num_truncated:  # what is left of two texts may be the same
+        assert len(set(plan.keys())) >= len(contents)
+    else:
+        assert len(set(plan.keys())) == len(contents)
 
 
 @unhurried

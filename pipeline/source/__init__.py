@@ -12,7 +12,16 @@ from pipeline.source.reading import BatchLimits, Piece, iter_pieces
 from pipeline.source.row_spans import RowSpans
 from pipeline.source.schema import InputSchema, Layout, resolve_schema
 
-__all__ = ["BatchLimits", "InputFile", "InputListing", "InputSchema", "Source", "list_input"]
+__all__ = [
+    "BatchLimits",
+    "InputFile",
+    "InputListing",
+    "InputSchema",
+    "Piece",
+    "Reading",
+    "Source",
+    "list_input",
+]
 
 
 class Source:
@@ -77,10 +86,8 @@ class Source:
         self._all_adjacent = True
         return groups.num_groups
 
-    def iter_batches(
-        self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()
-    ) -> Iterator[GroupBatch]:
-        """Yield whole groups in input order; which groups does not depend on the limits.
+    def read(self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()) -> "Reading":
+        """Begin to read whole groups; which groups does not depend on the limits.
 
         Of the rows before `start_row` and of those in `finished` only the query ids are read: it
         takes all ids before a group to know its index, and that no query comes twice. Files that
@@ -90,19 +97,25 @@ class Source:
             start_row: First row to read.
             finished: Ranges [start, stop) of rows that are not to be read. They begin and end
                 with a group, and were read before this by a job that found no error in them.
-
-        Raises:
-            InputError: for a file that breaks, a null id, text that is not UTF-8, a group with
-                two query texts, and a query whose rows are not adjacent.
-            OutputMismatch: if the finished rows do not begin and end with a group.
         """
         spans = RowSpans([(0, start_row), *finished])
         groups = GroupAssembler(
             drop_repeats=self._drop_repeats, all_adjacent=lambda: self._all_adjacent
         )
-        for piece in self._iter_pieces(spans, spans.end_of_work(self.listing.num_rows)):
-            yield from groups.add(piece)
-        yield from groups.end()
+        return Reading(self._iter_pieces(spans, spans.end_of_work(self.listing.num_rows)), groups)
+
+    def iter_batches(
+        self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()
+    ) -> Iterator[GroupBatch]:
+        """Yield what `read` reads.
+
+        Raises:
+            InputError, OutputMismatch: as `Reading` does.
+        """
+        reading = self.read(start_row, finished=finished)
+        while (piece := reading.next_piece()) is not None:
+            yield from reading.make_groups(piece)
+        yield from reading.make_groups(None)
 
     def _iter_pieces(self, finished: RowSpans, stop_row: int) -> Iterator[Piece]:
         return iter_pieces(
@@ -112,3 +125,37 @@ class Source:
             stop_row=stop_row,
             limits=self._limits,
         )
+
+
+class Reading:
+    """Groups in input order, in two steps: pieces are decoded, and groups made of them.
+
+    To decode the next piece waits for a file; to make groups waits for nothing.
+    """
+
+    def __init__(self, pieces: Iterator[Piece], groups: GroupAssembler) -> None:
+        self._pieces = pieces
+        self._groups = groups
+
+    @property
+    def open_rows(self) -> int:
+        """Rows of the group that goes on in the next piece."""
+        return self._groups.open_rows
+
+    def next_piece(self) -> Piece | None:
+        """The next rows; None at the end.
+
+        Raises:
+            InputError: for a file that breaks.
+        """
+        return next(self._pieces, None)
+
+    def make_groups(self, piece: Piece | None) -> list[GroupBatch]:
+        """The groups that have ended with a piece; with None, the last one.
+
+        Raises:
+            InputError: for a null id, text that is not UTF-8, a group with two query texts, and a
+                query whose rows are not adjacent.
+            OutputMismatch: if the finished rows do not begin and end with a group.
+        """
+        return list(self._groups.add(piece) if piece is not None else self._groups.end())

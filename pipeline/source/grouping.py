@@ -38,6 +38,11 @@ class GroupAssembler:
         self._open: list[pa.RecordBatch] = []  # the pieces of the group that has not ended
         self._open_row = 0
 
+    @property
+    def open_rows(self) -> int:
+        """Rows of the group that has not ended."""
+        return sum(len(batch) for batch in self._open)
+
     def add(self, piece: Piece) -> Iterator[GroupBatch]:
         """Take the next piece; yield the groups that have ended, but no finished ones.
 
@@ -46,18 +51,20 @@ class GroupAssembler:
         large batches cost less than many.
 
         Raises:
-            InputError: if a query comes back after another one, or has two query texts.
+            InputError: for values that cannot be candidates, and if a query comes back after
+                another one, or has two query texts.
             OutputMismatch: if finished rows do not begin and end with a query.
         """
-        starts = self._find_starts(piece)
+        batch = piece.make_batch()
+        starts = self._find_starts(piece, batch)
         if piece.finished:
             yield from self.end()
         elif not len(starts):
-            self._open.append(piece.batch)
+            self._open.append(batch)
         else:
-            yield from self._cut(piece, starts)
+            yield from self._cut(batch, piece.first_row, starts)
         self.num_groups += len(starts)
-        self._last_id = piece.batch.column(0)[-1].as_py()
+        self._last_id = batch.column(0)[-1].as_py()
         self._last_finished = piece.finished
 
     def end(self) -> Iterator[GroupBatch]:
@@ -66,23 +73,23 @@ class GroupAssembler:
             yield self._make(self._open, np.zeros(1, np.int64), self.num_groups - 1, self._open_row)
         self._open = []
 
-    def _cut(self, piece: Piece, starts: IntArray) -> Iterator[GroupBatch]:
+    def _cut(self, batch: pa.RecordBatch, batch_row: int, starts: IntArray) -> Iterator[GroupBatch]:
         """Yield the open group and the whole ones; the last one stays open."""
         first, last = int(starts[0]), int(starts[-1])
         if first > 0:
-            self._open.append(piece.batch.slice(0, first))
-        open_rows = sum(len(batch) for batch in self._open)
-        whole, whole_starts = piece.batch.slice(first, last - first), starts[:-1] - first
+            self._open.append(batch.slice(0, first))
+        open_rows = self.open_rows
+        whole, whole_starts = batch.slice(first, last - first), starts[:-1] - first
         if 0 < open_rows <= len(whole):
             joined = np.append(0, whole_starts + open_rows)
             yield self._make([*self._open, whole], joined, self.num_groups - 1, self._open_row)
         else:
             yield from self.end()
             if len(whole):
-                first_row = piece.first_row + first
+                first_row = batch_row + first
                 yield self._make([whole], whole_starts, self.num_groups, first_row)
-        self._open = [piece.batch.slice(last)]
-        self._open_row = piece.first_row + last
+        self._open = [batch.slice(last)]
+        self._open_row = batch_row + last
 
     def _make(
         self, pieces: list[pa.RecordBatch], starts: IntArray, first_group: int, first_row: int
@@ -95,9 +102,9 @@ class GroupAssembler:
             drop_repeats=self._drop_repeats,
         )
 
-    def _find_starts(self, piece: Piece) -> IntArray:
+    def _find_starts(self, piece: Piece, batch: pa.RecordBatch) -> IntArray:
         """Where in a piece the id is another than in the row before."""
-        ids = piece.batch.column(0)
+        ids = batch.column(0)
         changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
         starts = np.flatnonzero(changes) + 1
         if ids[0].as_py() != self._last_id:
@@ -108,7 +115,7 @@ class GroupAssembler:
                 which=f"query_id {_shown(self._last_id)}",
                 cure="the input has changed: use --restart or another OUTPUT",
             )
-        self._refuse_returning(ids.take(starts), piece.file_name)
+        self._refuse_returning(ids.take(starts), piece.file.location.name)
         return starts
 
     def _refuse_returning(self, new_ids: "pa.Array[Any]", file_name: str) -> None:

@@ -1,0 +1,117 @@
+"""The groups of an input, read and planned a little ahead of their ranking.
+
+Python runs one thread at a time, and one that wants its turn is woken, nearly always in vain, each
+time the event loop takes something from a connection. All of this in a second thread cost a sixth
+of a run's CPU. So a thread does only what needs one turn for a batch: decoding, which may wait for
+a disk or a network. The rest takes some milliseconds, and is done at once, between two answers.
+What takes longer goes to a thread after all: large groups, texts to be tokenised, partial reuse.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+import numpy as np
+from msgspec import Struct
+
+from pipeline.arrays import IntArray
+from pipeline.fan_out import read_ahead
+from pipeline.groups import GroupBatch
+from pipeline.measuring import measure_texts
+from pipeline.partial_reuse import PartialReuse
+from pipeline.plain_groups import AnyPlan, PlainPlan, plan_batch, plan_plain_groups, plan_rest
+from pipeline.planner import Planner
+from pipeline.sink import PartBorders
+from pipeline.source import Piece, Reading
+
+MANY_ROWS = 16_384
+"""Work on more rows than these goes to a thread: it takes more than some 10 ms."""
+GROUPS_AT_ONCE = 128
+"""Planning them takes some milliseconds; then whatever has arrived has its turn."""
+GROUP_BYTES = 4_096
+"""What a group takes beside its texts."""
+
+Result = TypeVar("Result")
+
+
+class Step(Struct, frozen=True, eq=False):
+    """A planned group and its place in the output.
+
+    Attributes:
+        size_bytes: Memory that the group takes while it is in work.
+    """
+
+    plan: AnyPlan
+    size_bytes: int
+    part_index: int
+    ends_part: bool
+
+
+class GroupReader:
+    """Reads groups and plans them; to be used once.
+
+    Args:
+        reading: The input.
+        planner: Plans what is sent for a group.
+        borders: Which part each group belongs to.
+        reuse: Finds what groups can begin with; None for exact reuse alone.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        planner: Planner,
+        borders: PartBorders,
+        reuse: PartialReuse | None = None,
+    ) -> None:
+        self._reading = reading
+        self._planner = planner
+        self._borders = borders
+        self._reuse = reuse
+
+    async def iter_steps(self) -> AsyncGenerator[list[Step]]:
+        """Yield the groups in input order, some at a time.
+
+        Raises:
+            RerankError: as the source and the store do.
+        """
+        async with aclosing(read_ahead(self._reading.next_piece)) as pieces:
+            async for piece in pieces:
+                for batch in await self._make_groups(piece):
+                    for some in batch.cut(GROUPS_AT_ONCE):
+                        yield await self._plan(some)
+                        await asyncio.sleep(0)
+        for batch in await self._make_groups(None):
+            yield await self._plan(batch)
+
+    async def _make_groups(self, piece: Piece | None) -> list[GroupBatch]:
+        num_rows = self._reading.open_rows + (piece.num_rows if piece else 0)
+        return await _done(lambda: self._reading.make_groups(piece), aside=num_rows > MANY_ROWS)
+
+    async def _plan(self, batch: GroupBatch) -> list[Step]:
+        if self._reuse is not None or len(batch.texts) > MANY_ROWS:
+            sizes, plans = await asyncio.to_thread(self._plan_all, batch)
+        else:
+            measures = measure_texts(batch.texts, self._planner.counter)
+            sizes, found = measures.sizes, plan_plain_groups(self._planner, batch, measures)
+            are_plain = all(isinstance(plan, PlainPlan) for plan in found)
+            plans = await _done(lambda: plan_rest(self._planner, found), aside=not are_plain)
+        group_sizes = np.add.reduceat(sizes, batch.offsets[:-1]) + GROUP_BYTES
+        return [
+            Step(plan, size_bytes, *self._borders.place(plan.group.output))
+            for plan, size_bytes in zip(plans, group_sizes.tolist(), strict=True)
+        ]
+
+    def _plan_all(self, batch: GroupBatch) -> tuple[IntArray, list[AnyPlan]]:
+        """Sizes of the texts, and a plan for each group."""
+        measures = measure_texts(batch.texts, self._planner.counter)
+        if self._reuse is None:
+            return measures.sizes, plan_batch(self._planner, batch, measures)
+        plans = [self._planner.plan(group) for group in batch.iter_groups(measures)]
+        return measures.sizes, list[AnyPlan](self._reuse.apply(plans))
+
+
+async def _done(work: Callable[[], Result], *, aside: bool) -> Result:
+    """What some work comes to, done at once or in a thread."""
+    return await asyncio.to_thread(work) if aside else work()
