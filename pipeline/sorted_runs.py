@@ -1,13 +1,65 @@
-"""When the sorted arrays of a log-structured merge tree are worth merging.
+"""Millions of numbers in a few sorted arrays, as in a log-structured merge tree.
 
-New keys come as small sorted arrays, runs. A run is merged with the one before it when they are of
-like size, so a look-up visits few runs and an addition moves few numbers. A merge holds both twice
-for a moment, and the freed halves may stay with the process, so no run becomes a large share of
-all: of a million keys there are about ten runs.
+New numbers come as a small sorted array, a run. A run is merged with the one before it when they
+are of like size, so a look-up visits few runs and an addition moves few numbers. A merge holds both
+twice for a moment, and what is freed then may leave holes, so no run becomes a large share of all:
+of a million numbers there are about ten runs.
 """
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.arrays import BoolArray, IntArray, KeyArray
 
 ALWAYS_MERGED = 1 << 16
 MAX_SHARE = 8
+
+
+class SortedRuns:
+    """Unsigned numbers of one type, any of them any number of times."""
+
+    def __init__(self, dtype: npt.DTypeLike = np.uint64) -> None:
+        self._dtype = np.dtype(dtype)
+        self._runs: list[KeyArray] = []
+        self._length = 0
+
+    def add(self, numbers: KeyArray) -> None:
+        """Add numbers in any order."""
+        if not len(numbers):
+            return
+        run = np.sort(numbers.astype(self._dtype, copy=False))
+        self._length += len(run)
+        while self._runs and worth_merging(len(self._runs[-1]), len(run), self._length):
+            run = np.concatenate([self._runs.pop(), run])
+            run.sort(kind="stable")  # linear, since it joins two sorted runs
+        self._runs.append(run)
+
+    def add_and_tell(self, numbers: KeyArray) -> BoolArray:
+        """Add numbers; which of them have occurred before, among them or in an earlier call."""
+        order = np.argsort(numbers, kind="stable")
+        ordered = numbers[order].astype(self._dtype, copy=False)
+        before = np.zeros(len(numbers), np.bool_)
+        before[order[1:]] = ordered[1:] == ordered[:-1]
+        for run in self._runs:
+            places = np.minimum(np.searchsorted(run, ordered), len(run) - 1)
+            before[order] |= run[places] == ordered
+        self.add(ordered)
+        return before
+
+    def between(self, lows: KeyArray, highs: KeyArray) -> tuple[IntArray, KeyArray]:
+        """The numbers from `lows[i]` to `highs[i]`, both included, and i for each of them."""
+        positions, numbers = [np.empty(0, np.int64)], [np.empty(0, self._dtype)]
+        for run in self._runs:
+            first = np.searchsorted(run, lows, "left")
+            counts = np.searchsorted(run, highs, "right") - first
+            positions.append(np.repeat(np.arange(len(lows)), counts))
+            # The j-th number of a range lies j places after its first one.
+            place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            numbers.append(run[np.repeat(first, counts) + place])
+        return np.concatenate(positions), np.concatenate(numbers)
+
+    def __len__(self) -> int:
+        return self._length
 
 
 def worth_merging(older: int, newer: int, total: int) -> bool:

@@ -404,6 +404,31 @@ def test_every_answer_of_a_sound_segment_verifies(tmp_path: Path) -> None:
     assert [facts.num_requests for facts in opened.batches] == [1] * 6
 
 
+async def test_a_key_that_begins_like_a_stored_one_is_not_taken_for_a_lost_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await save(tmp_path, [1, 2, 3])
+
+    assert await look_up(tmp_path, [4]) == {}
+    assert caplog.records == []
+
+
+async def test_an_answer_that_can_no_longer_be_read_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await save(tmp_path, [1, 2, 3])
+    content = bytearray(only_segment(tmp_path).read_bytes())
+    content[content.find(answer(2).scores.tobytes())] ^= 1
+    only_segment(tmp_path).write_bytes(content)
+
+    async with store(tmp_path) as opened:
+        assert len(await opened.look_up(keys([1, 2, 3]))) == 2
+        assert await opened.look_up(keys([2])) == {}
+
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("score_store.damaged segment=")
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**62)), max_size=6))
 def test_the_contents_of_a_segment_are_read_as_they_were_written(
     batches: list[tuple[int, int]],

@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import sorted_runs
-from pipeline.score_store.key_index import SortedPrefixes
-from pipeline.sorted_runs import MAX_SHARE, worth_merging
+from pipeline.arrays import KeyArray
+from pipeline.errors import InputError
+from pipeline.sorted_runs import MAX_SHARE, SortedRuns, worth_merging
+from pipeline.source import adjacency
+from pipeline.source.adjacency import count_whole_queries
 from pipeline.source.seen_ids import SeenIds
 
 BATCHES = st.lists(st.lists(st.integers(0, 60), max_size=12), max_size=30)
@@ -38,21 +41,72 @@ def test_an_id_that_comes_twice_is_found_whatever_lies_between(
         before.update(ids)
 
 
-@given(BATCHES, st.lists(st.integers(0, 60), max_size=20))
-def test_every_number_that_was_added_with_a_prefix_is_found(
-    batches: Sequence[Sequence[int]], wanted: Sequence[int]
+@given(BATCHES, st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9)), max_size=20))
+def test_every_number_of_a_range_is_found_as_often_as_it_was_added(
+    batches: Sequence[Sequence[int]], ranges: Sequence[tuple[int, int]]
 ) -> None:
-    index, added = SortedPrefixes(), list[tuple[int, int]]()
-    for number, batch in enumerate(batches):
-        index.add(np.array(batch, np.uint64), np.full(len(batch), number, np.int32))
-        added += [(prefix, number) for prefix in batch]
+    runs = SortedRuns()
+    for batch in batches:
+        runs.add(np.array(batch, np.uint64))
+    lows = np.array([low for low, _ in ranges], np.uint64)
+    highs = np.array([low + more for low, more in ranges], np.uint64)
 
-    positions, numbers = index.find(np.array(wanted, np.uint64))
+    positions, numbers = runs.between(lows, highs)
 
     found = sorted(zip(positions.tolist(), numbers.tolist(), strict=True))
-    expected = [(at, n) for at, want in enumerate(wanted) for prefix, n in added if prefix == want]
-    assert found == sorted(expected)
-    assert len(index) == len(added)
+    added = [number for batch in batches for number in batch]
+    assert found == sorted(
+        (at, number)
+        for at, (low, more) in enumerate(ranges)
+        for number in added
+        if low <= number <= low + more
+    )
+    assert len(runs) == len(added)
+
+
+@given(BATCHES)
+def test_what_has_occurred_before_is_told_of_every_number(batches: Sequence[Sequence[int]]) -> None:
+    runs, before = SortedRuns(np.uint32), list[int]()
+    for batch in batches:
+        told = runs.add_and_tell(np.array(batch, np.uint64))
+
+        everything = before + list(batch)
+        assert told.tolist() == [
+            number in everything[: len(before) + place] for place, number in enumerate(batch)
+        ]
+        before = everything
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 400), max_size=8), max_size=12),
+    st.sampled_from([1, 7, 2**32]),
+)
+def test_the_first_query_that_comes_back_is_refused_whatever_ids_look_alike(
+    batches: Sequence[Sequence[int]], different_keys: int
+) -> None:
+    def read() -> Iterator[tuple[str, Sequence[int]]]:
+        return ((f"file {number}", batch) for number, batch in enumerate(batches))
+
+    def short_keys(ids: Sequence[int]) -> KeyArray:
+        return np.array([number % different_keys for number in ids], np.uint32)
+
+    everything = [(number, query_id) for number, batch in enumerate(batches) for query_id in batch]
+    ids = [query_id for _, query_id in everything]
+    again = [at for at, query_id in enumerate(ids) if query_id in ids[:at]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adjacency, "_short_keys", short_keys)
+        if again:
+            number, query_id = everything[again[0]]
+            with pytest.raises(InputError, match=rf"file {number}.*query_id {query_id} again"):
+                count_whole_queries(read)
+        else:
+            assert count_whole_queries(read) == len(ids)
+
+
+def test_neighbouring_numbers_have_short_keys_that_differ() -> None:
+    ids = [number << 20 for number in range(100_000)]
+
+    assert len(set(adjacency._short_keys(ids).tolist())) > 99_990
 
 
 def test_runs_are_few_and_none_is_a_large_share_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ import pyarrow as pa
 from msgspec import Struct, field
 
 from pipeline.arrays import BoolArray
-from pipeline.score_store.key_index import SortedPrefixes
 from pipeline.score_store.rows import Rows
 from pipeline.score_store.segments import (
     FULL_BYTES,
@@ -28,6 +27,7 @@ from pipeline.score_store.segments import (
     read_batches,
 )
 from pipeline.score_store.uses import fold_uses, read_uses
+from pipeline.sorted_runs import SortedRuns
 from pipeline.storage import Location
 
 ABANDONED_AFTER_S = 24 * 3_600.0
@@ -123,15 +123,14 @@ def _replace(
 ) -> int:
     """Publish segments that hold the kept rows of the old ones, then remove the old ones."""
     target = _Target(folder, clock)
-    seen = SortedPrefixes()
+    seen = SortedRuns()
     for segment in segments:
         for rows in _iter_rows(segment):
             if stopped():
                 return 0
             mask = kept(rows)
-            repeated, _ = seen.find(rows.prefixes)
-            mask[repeated] = False
-            seen.add(rows.prefixes[mask], np.zeros(int(mask.sum()), np.int32))
+            places = np.flatnonzero(mask)
+            mask[places[seen.add_and_tell(rows.prefixes[places])]] = False
             target.add(rows.batch.filter(pa.array(mask)))
     target.publish()
     for segment in segments:

@@ -121,8 +121,10 @@ class ScoreStore:
         wanted = prefixes(b"".join(stored))
         places = self._index.find(wanted)
         if places:
-            found |= await self._read_again(places, stored, wanted)
-            self._tell_damage(places, stored, found)
+            read, damaged = await self._read_again(places, stored, wanted)
+            found |= read
+            for segment in damaged:
+                self._warn_of(segment)
         if found:
             self._used.frombytes(prefixes(b"".join(found)).tobytes())
         return found
@@ -166,7 +168,7 @@ class ScoreStore:
 
     async def _read_again(
         self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: PrefixArray
-    ) -> dict[bytes, Scores]:
+    ) -> tuple[dict[bytes, Scores], set[str]]:
         """Read; when another run has compacted meanwhile, find the new segments and read again."""
         while True:
             try:
@@ -191,15 +193,6 @@ class ScoreStore:
                 index.add(segment.place(facts), prefixes(facts.keys))
         return index
 
-    def _tell_damage(
-        self, places: dict[Place, list[int]], keys: Sequence[bytes], found: dict[bytes, Scores]
-    ) -> None:
-        """Warn, once for each segment, of answers that are there and cannot be read any more."""
-        for place, positions in places.items():
-            lost = sum(keys[position] not in found for position in positions)
-            if lost:
-                self._warn_of(place.segment)
-
     def _warn_of(self, segment: str) -> None:
         if segment not in self._damaged:
             self._damaged.add(segment)
@@ -208,16 +201,23 @@ class ScoreStore:
 
     def _read(
         self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: PrefixArray
-    ) -> dict[bytes, Scores]:
+    ) -> tuple[dict[bytes, Scores], set[str]]:
+        """The answers that are there, and the segments of which something cannot be read."""
         by_segment: dict[str, list[Place]] = {}
         for place in sorted(places):
             by_segment.setdefault(place.segment, []).append(place)
         found: dict[bytes, Scores] = {}
+        damaged = set[str]()
         for name, batches in by_segment.items():
             ranges = [(place.offset, place.size) for place in batches]
             read = read_batches(self._folder.child(name), ranges)
             for place, rows in zip(batches, read, strict=True):
+                positions = places[place]
                 if rows is not None:
-                    found |= rows.find(wanted[places[place]])
-        # Another key may share its first half with a wanted one.
-        return {key: found[key] for key in keys if key in found}
+                    found |= rows.find(wanted[positions])
+                # A key may be missing because another one begins alike; then all rows are sound.
+                if not all(keys[position] in found for position in positions) and (
+                    rows is None or not rows.verified().all()
+                ):
+                    damaged.add(name)
+        return {key: found[key] for key in keys if key in found}, damaged

@@ -1,12 +1,13 @@
 """Parquet in: the candidates of a dataset as whole groups, in input order, bounded in memory."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
-from pipeline.groups import GroupBatch
-from pipeline.source.grouping import GroupAssembler
+from pipeline.groups import GroupBatch, Id
+from pipeline.source.adjacency import count_whole_queries
+from pipeline.source.grouping import GroupAssembler, find_starts
 from pipeline.source.listing import InputFile, InputListing, list_input
 from pipeline.source.reading import BatchLimits, Piece, iter_pieces
 from pipeline.source.row_spans import RowSpans
@@ -78,13 +79,9 @@ class Source:
         Raises:
             InputError: as `iter_batches`, for null ids and queries whose rows are not adjacent.
         """
-        everything = RowSpans([(0, self.listing.num_rows)])
-        groups = GroupAssembler(drop_repeats=False)
-        for piece in self._iter_pieces(everything, self.listing.num_rows):
-            for _ in groups.add(piece):
-                pass
+        num_groups = count_whole_queries(self._iter_beginning)
         self._all_adjacent = True
-        return groups.num_groups
+        return num_groups
 
     def read(self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()) -> "Reading":
         """Begin to read whole groups; which groups does not depend on the limits.
@@ -116,6 +113,15 @@ class Source:
         while (piece := reading.next_piece()) is not None:
             yield from reading.make_groups(piece)
         yield from reading.make_groups(None)
+
+    def _iter_beginning(self) -> Iterator[tuple[str, list[Id]]]:
+        """Yield file names, and the ids of the queries that begin there."""
+        last_id: Id | None = None
+        num_rows = self.listing.num_rows
+        for piece in self._iter_pieces(RowSpans([(0, num_rows)]), num_rows):
+            ids: Any = piece.make_batch().column(0)
+            yield piece.file.location.name, ids.take(find_starts(ids, last_id)).to_pylist()
+            last_id = ids[-1].as_py()
 
     def _iter_pieces(self, finished: RowSpans, stop_row: int) -> Iterator[Piece]:
         return iter_pieces(

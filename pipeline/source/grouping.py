@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.arrays import IntArray
-from pipeline.errors import InputError, OutputMismatch, shorten
+from pipeline.errors import OutputMismatch, shorten
 from pipeline.groups import GroupBatch, Id
+from pipeline.source.adjacency import not_adjacent
 from pipeline.source.group_batch import make_group_batch
 from pipeline.source.reading import Piece
 from pipeline.source.seen_ids import SeenIds
@@ -105,14 +106,12 @@ class GroupAssembler:
     def _find_starts(self, piece: Piece, batch: pa.RecordBatch) -> IntArray:
         """Where in a piece the id is another than in the row before."""
         ids = batch.column(0)
-        changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-        starts = np.flatnonzero(changes) + 1
-        if ids[0].as_py() != self._last_id:
-            starts = np.append(0, starts)
-        elif piece.finished is not self._last_finished:
+        starts = find_starts(ids, self._last_id)
+        goes_on = not len(starts) or starts[0] > 0
+        if goes_on and piece.finished is not self._last_finished:
             raise OutputMismatch(
                 "a part of the output ends within a query",
-                which=f"query_id {_shown(self._last_id)}",
+                which=f"query_id {shorten(repr(self._last_id), 100)}",
                 cure="the input has changed: use --restart or another OUTPUT",
             )
         self._refuse_returning(ids.take(starts), piece.file.location.name)
@@ -125,13 +124,10 @@ class GroupAssembler:
         ids: Any = new_ids.to_pylist()
         again = self._seen.add(ids)
         if again is not None:
-            raise InputError(
-                "the rows of a query are not adjacent",
-                which=file_name,
-                found=f"query_id {_shown(again)} again after another one",
-                cure="sort the input by query_id",
-            )
+            raise not_adjacent(file_name, again)
 
 
-def _shown(query_id: Id | None) -> str:
-    return shorten(repr(query_id), 100)
+def find_starts(ids: "pa.Array[Any]", last_id: Id | None) -> IntArray:
+    """Where the id is another than in the row before; `last_id` is that before the first row."""
+    starts = np.flatnonzero(pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))) + 1
+    return np.append(0, starts) if ids[0].as_py() != last_id else starts

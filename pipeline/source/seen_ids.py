@@ -1,4 +1,4 @@
-"""Which query ids have occurred, in 8 bytes each."""
+"""Which query ids have occurred."""
 
 from collections.abc import Sequence
 
@@ -7,44 +7,26 @@ import xxhash
 
 from pipeline.arrays import KeyArray
 from pipeline.groups import Id
-from pipeline.sorted_runs import worth_merging
+from pipeline.sorted_runs import SortedRuns
 
 
 class SeenIds:
-    """Finds the second occurrence of an id among millions.
+    """Finds the second occurrence of an id among millions, in 8 bytes each.
 
-    Ids are kept as 64-bit numbers (integers as they are, strings by their xxh3 hash) in a few
-    sorted arrays: a million ids take 8 MB, and a fraction of it more for the moment of a merge.
     Two of a million different strings are taken for the same with a probability of 3e-8.
     """
 
     def __init__(self) -> None:
-        self._runs: list[KeyArray] = []
-        self._total = 0
+        self._keys = SortedRuns()
 
     def add(self, ids: Sequence[Id]) -> Id | None:
         """Add ids; return the first of them that has occurred before, if there is one."""
-        keys = _keys(ids)
-        order = np.argsort(keys, kind="stable")
-        ordered = keys[order]
-        again = np.zeros(len(ids), np.bool_)
-        again[order[1:]] = ordered[1:] == ordered[:-1]
-        for run in self._runs:
-            places = np.minimum(np.searchsorted(run, ordered), len(run) - 1)
-            again[order] |= run[places] == ordered
-        self._merge(ordered)
+        again = self._keys.add_and_tell(id_keys(ids))
         return ids[int(again.argmax())] if again.any() else None
 
-    def _merge(self, run: KeyArray) -> None:
-        self._total += len(run)
-        while self._runs and worth_merging(len(self._runs[-1]), len(run), self._total):
-            run = np.concatenate([self._runs.pop(), run])
-            run.sort(kind="stable")
-        if len(run):
-            self._runs.append(run)
 
-
-def _keys(ids: Sequence[Id]) -> KeyArray:
+def id_keys(ids: Sequence[Id]) -> KeyArray:
+    """A 64-bit number for each id: an integer as it is, a string's xxh3 hash."""
     if ids and isinstance(ids[0], int):
         return np.array([int(number) % 2**64 for number in ids], np.uint64)
     hashes = (xxhash.xxh3_64_intdigest(str(text).encode()) for text in ids)
