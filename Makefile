@@ -40,7 +40,9 @@ fmt: .venv/dev  ## Format the code and mend what can be mended
 BENCHES := throughput memory tokens pace score_store resume
 
 bench: .venv/dev  ## Measure the bars that the README quotes (minutes)
-	@for name in $(BENCHES); do echo "== $$name" && $(BIN)/python tests/benchmarks/bench_$$name.py || exit 1; done
+	@status=0; for name in $(BENCHES); do \
+	  echo "== $$name"; $(BIN)/python tests/benchmarks/bench_$$name.py || status=1; \
+	done; exit $$status
 
 bench-merging: .venv/dev  ## Measure the quality of merging, simulated and through the command line (minutes)
 	$(BIN)/python tests/benchmarks/bench_merging.py

@@ -124,6 +124,8 @@ class DatasetJob:
                 else:
                     whole = {i: part for i, part in parts.items() if not part.num_rejected}
                     self._numbers.finished = whole
+                    with self._interruptible():
+                        await self._numbers.count_groups(source)
                     await self._rerank(source, sink)
                 self._numbers.conclude()
         return self.look()
@@ -215,15 +217,11 @@ class DatasetJob:
             if self._stopped_by is not None:
                 raise self._stopped_by
             async with asyncio.TaskGroup() as tasks:
-                beside = [
-                    tasks.create_task(pace_file.follow(), name="pace-file"),
-                    tasks.create_task(numbers.count_groups(source), name="count-groups"),
-                ]
+                following = tasks.create_task(pace_file.follow(), name="pace-file")
                 try:
                     await self._work.run()
                 finally:
-                    for task in beside:
-                        task.cancel()
+                    following.cancel()
             complete = numbers.rejected() <= settings.max_rejects
             await asyncio.to_thread(sink.finish, len(numbers.parts()), complete=complete)
             try:

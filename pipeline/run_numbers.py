@@ -3,11 +3,11 @@
 import asyncio
 import logging
 import math
+import threading
 import time
 from typing import Any
 
 from pipeline.counters import Counters
-from pipeline.errors import RerankError
 from pipeline.group_work import GroupWork
 from pipeline.job_summary import EndState, Summary
 from pipeline.paid_answers import PaidAnswers
@@ -46,18 +46,18 @@ class RunNumbers:
         self._summary.candidates = candidates
 
     async def count_groups(self, source: Source) -> None:
-        """Learn how much there is to do; the ids are quickly read, the texts are not.
+        """Learn how much there is to do; ids are quickly read, texts are not.
 
-        An input that is at fault is so found out before much is paid for it: the work stops.
+        Raises:
+            InputError: for an input at fault, so far as its ids tell: nothing is paid for it yet.
         """
         if source.listing.num_rows > MAX_COUNTED_ROWS:
             return
+        ended = threading.Event()
         try:
-            groups = await asyncio.to_thread(source.count_groups)
-        except RerankError as error:
-            if self.work is not None:
-                self.work.stop(error)
-            return
+            groups = await asyncio.to_thread(source.count_groups, ended.is_set)
+        finally:
+            ended.set()  # the thread too, if nobody waits any more
         self._summary.groups = groups
         self._summary.parts = max(1, math.ceil(groups / self._settings.groups_per_part))
 

@@ -2,9 +2,11 @@
 
 New numbers come as a small sorted array, a run. A run is merged with the one before it when they
 are of like size, so a look-up visits few runs and an addition moves few numbers. A merge holds both
-twice for a moment, and what is freed then may leave holes, so no run becomes a large share of all:
-of a million numbers there are about ten runs.
+twice for a moment, so no run becomes a large share of all: of a million numbers there are about ten
+runs.
 """
+
+import mmap
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +34,7 @@ class SortedRuns:
         while self._runs and worth_merging(len(self._runs[-1]), len(run), self._length):
             run = np.concatenate([self._runs.pop(), run])
             run.sort(kind="stable")  # linear, since it joins two sorted runs
-        self._runs.append(run)
+        self._runs.append(run if len(run) < ALWAYS_MERGED // 2 else _set_apart(run))
 
     def add_and_tell(self, numbers: KeyArray) -> BoolArray:
         """Add numbers; which of them have occurred before, among them or in an earlier call."""
@@ -60,6 +62,13 @@ class SortedRuns:
 
     def __len__(self) -> int:
         return self._length
+
+
+def _set_apart(run: KeyArray) -> KeyArray:
+    """The same in memory of its own: a large array that stays for hours leaves holes elsewhere."""
+    apart: KeyArray = np.frombuffer(mmap.mmap(-1, run.nbytes), run.dtype)
+    apart[:] = run
+    return apart
 
 
 def worth_merging(older: int, newer: int, total: int) -> bool:

@@ -134,6 +134,16 @@ def test_a_query_that_comes_back_is_refused_by_name(tmp_path):
             read(open_source(folder))
 
 
+def test_counting_that_is_stopped_reads_no_further_and_proves_nothing(tmp_path):
+    table = candidates([1] * 50, query_id=pa.array([*range(49), 0]))
+    source = open_source(write_cut(table, tmp_path, range(1, 50), 1))
+    asked = iter([False, False])
+
+    assert source.count_groups(lambda: next(asked, True)) == 3
+    with pytest.raises(InputError, match="not adjacent"):
+        read_groups(source)
+
+
 def test_ids_are_not_kept_once_all_queries_are_known_to_be_whole(tmp_path):
     num_groups = 40_000
     source = open_source(write(candidates([1] * num_groups), tmp_path / "in.parquet"))

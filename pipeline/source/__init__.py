@@ -1,6 +1,6 @@
 """Parquet in: the candidates of a dataset as whole groups, in input order, bounded in memory."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -71,16 +71,19 @@ class Source:
         """The columns of a part of the output."""
         return self._schema.output_schema
 
-    def count_groups(self) -> int:
+    def count_groups(self, stopped: Callable[[], bool] = lambda: False) -> int:
         """How many groups there are; reads the query ids of the whole input, nothing else.
 
-        Then every query is known to be whole, and `iter_batches` keeps no ids any more.
+        Then every query is known to be whole, and `Reading` keeps no ids any more.
+
+        Args:
+            stopped: Asked often whether to read no further, since the result is of no use.
 
         Raises:
             InputError: as `iter_batches`, for null ids and queries whose rows are not adjacent.
         """
-        num_groups = count_whole_queries(self._iter_beginning)
-        self._all_adjacent = True
+        num_groups = count_whole_queries(lambda: self._iter_beginning(stopped))
+        self._all_adjacent = not stopped()
         return num_groups
 
     def read(self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()) -> "Reading":
@@ -114,7 +117,7 @@ class Source:
             yield from reading.make_groups(piece)
         yield from reading.make_groups(None)
 
-    def _iter_beginning(self) -> Iterator[tuple[str, list[Id]]]:
+    def _iter_beginning(self, stopped: Callable[[], bool]) -> Iterator[tuple[str, list[Id]]]:
         """Yield file names, and the ids of the queries that begin there."""
         last_id: Id | None = None
         num_rows = self.listing.num_rows
@@ -122,6 +125,8 @@ class Source:
             ids: Any = piece.make_batch().column(0)
             yield piece.file.location.name, ids.take(find_starts(ids, last_id)).to_pylist()
             last_id = ids[-1].as_py()
+            if stopped():
+                return
 
     def _iter_pieces(self, finished: RowSpans, stop_row: int) -> Iterator[Piece]:
         return iter_pieces(
