@@ -3,8 +3,8 @@
 Arrow's own allocator keeps what was freed, and so does the C library's, in an arena for each thread
 and in large blocks that leave holes. So Arrow is given the C library's, and that one gets two
 arenas. But what is given back at every turn must be fetched anew, page by page, so blocks up to
-some megabytes are kept, which spares nine of ten page faults, a tenth of a run's CPU; once a second
-the holes are given back, which takes some milliseconds of a thread that holds no lock of Python.
+some megabytes are kept, which spares nine of ten page faults, a tenth of a run's CPU. Twice a second
+the holes are given back: that takes some milliseconds of a thread that holds no lock of Python.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 32 * 1024 * 1024
 _LARGE_BYTES = 8 * 1024 * 1024
 _ARENAS = 2
-_GIVE_BACK_S = 0.25
+_GIVE_BACK_S = 0.5
 
 _NEW_OBJECTS = 50_000
 

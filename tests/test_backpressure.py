@@ -69,10 +69,10 @@ class Run:
             event.set()
         write_to_store, write_part = LiveSegments.write, Sink.write_part
 
-        def saving(files: LiveSegments, answers: Any) -> Any:
+        def saving(files: LiveSegments, batches: Any) -> Any:
             self.wait_for(self.saving)
-            written = write_to_store(files, answers)
-            self.saved += len(answers)
+            written = write_to_store(files, batches)
+            self.saved += sum(batch.num_rows for batch in batches)
             return written
 
         def writing(sink: Sink, index: int, rankings: Any) -> PartInfo:

@@ -13,7 +13,7 @@ from pipeline.records import Scores
 from pipeline.score_store.contents import BatchFacts
 from pipeline.score_store.key_index import Place
 from pipeline.score_store.live_segment import LiveSegments
-from pipeline.score_store.rows import Answer
+from pipeline.score_store.rows import Answer, encode_in_batches
 from pipeline.storage import Location
 
 MAX_WAITING = 2_048
@@ -120,11 +120,12 @@ class GroupCommit:
         self._refuse_after_failure()
         if not self._arrived:
             return
-        answers = list(self._arrived.values())
+        # Encoded here: in the thread it would take turns with the event loop, which costs more.
+        batches = encode_in_batches(list(self._arrived.values()))
         self._in_writing |= self._arrived
         self._arrived = {}
         writing = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._files.write, answers
+            self._thread, self._files.write, batches
         )
         # A callback, since the thread goes on when whoever waits here is cancelled.
         writing.add_done_callback(self._settle)

@@ -9,23 +9,21 @@ never shorter than before.
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+import pyarrow as pa
+
 from pipeline.errors import OutputFailed
 from pipeline.score_store.contents import BatchFacts
 from pipeline.score_store.key_index import Place
-from pipeline.score_store.rows import Answer, encode
 from pipeline.score_store.segments import FULL_BYTES, SegmentBuilder, new_name
 from pipeline.storage import Location, sync_folder, told
 
 REMOTE_FULL_BYTES = 4 * 1024 * 1024
 """Full size of a segment that is put anew with each batch: bounds what is sent again."""
-
-MAX_BATCH_DOCUMENTS = 4_096
-"""Documents of one record batch, give or take a request: 64 KB of keys and scores."""
 
 MAX_AGE_S = 3_600.0
 """An older segment is closed, so compaction may take one untouched for a day as abandoned."""
@@ -47,14 +45,14 @@ class LiveSegments:
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="score-store-closer")
         self._closing: list[Future[None]] = []
 
-    def write(self, answers: Sequence[Answer]) -> list[tuple[Place, BatchFacts]]:
-        """Write the answers at once; when it returns, a killed process loses none of them.
+    def write(self, batches: Sequence[pa.RecordBatch]) -> list[tuple[Place, BatchFacts]]:
+        """Write batches of answers at once; when it returns, a killed process loses none of them.
 
         Raises:
             OutputFailed: disk full, permission denied, store unreachable.
         """
         current = self._open(self._clock())
-        written = current.write(answers)
+        written = current.write(batches)
         if current.builder.size_bytes >= self._full_bytes:
             self._rotate()
         return [(Place(current.name, facts.offset, facts.size), facts) for facts in written]
@@ -106,10 +104,10 @@ class _Current:
         self.file: _File = _AppendedFile(location) if folder.is_local else _RepeatedObject(location)
         self._unwritten = self.builder.start()
 
-    def write(self, answers: Sequence[Answer]) -> list[BatchFacts]:
+    def write(self, batches: Sequence[pa.RecordBatch]) -> list[BatchFacts]:
         content, written = self._unwritten, []
-        for batch in _batches(answers):
-            added, facts = self.builder.add(encode(batch))
+        for batch in batches:
+            added, facts = self.builder.add(batch)
             content += added
             written.append(facts)
         self.file.append(content)
@@ -118,17 +116,6 @@ class _Current:
 
     def finish(self) -> None:
         self.file.append(self.builder.end())
-
-
-def _batches(answers: Sequence[Answer]) -> Iterator[Sequence[Answer]]:
-    """Cut what a slow disk has let pile up into batches that a look-up can afford to read."""
-    first, num_documents = 0, 0
-    for place, answer in enumerate(answers):
-        if num_documents > MAX_BATCH_DOCUMENTS:
-            yield answers[first:place]
-            first, num_documents = place, 0
-        num_documents += len(answer.document_keys)
-    yield answers[first:]
 
 
 class _File(Protocol):

@@ -18,6 +18,10 @@ from pipeline.arrays import BoolArray, FloatArray, KeyArray
 from pipeline.records import Scores
 
 KEY_BYTES = 16
+
+MAX_BATCH_DOCUMENTS = 4_096
+"""Documents of one record batch, give or take a request: 64 KB of keys and scores."""
+
 _DOCUMENT: pa.StructType = pa.struct(
     [
         pa.field("document_key", pa.uint64(), nullable=False),
@@ -49,6 +53,21 @@ class Answer(Struct, frozen=True, eq=False):
     document_keys: KeyArray
     scores: Scores
     saved_at_us: int
+
+
+def encode_in_batches(answers: Sequence[Answer]) -> list[pa.RecordBatch]:
+    """Make record batches of the answers, in their order.
+
+    Nearly always one; what a slow disk has let pile up is cut into more, since a look-up reads a
+    whole batch.
+    """
+    batches, first, num_documents = [], 0, 0
+    for place, answer in enumerate(answers):
+        if num_documents > MAX_BATCH_DOCUMENTS:
+            batches.append(encode(answers[first:place]))
+            first, num_documents = place, 0
+        num_documents += len(answer.document_keys)
+    return [*batches, encode(answers[first:])]
 
 
 def encode(answers: Sequence[Answer]) -> pa.RecordBatch:
