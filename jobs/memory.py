@@ -3,8 +3,8 @@
 Arrow's own allocator keeps what was freed, and so does the C library's, in an arena for each thread
 and in large blocks that leave holes. So Arrow is given the C library's, and that one gets two
 arenas. But what is given back at every turn must be fetched anew, page by page, so blocks up to
-some megabytes are kept, which spares nine of ten page faults, a tenth of a run's CPU. Twice a second
-the holes are given back: that takes some milliseconds of a thread that holds no lock of Python.
+some megabytes are kept, which spares nine of ten page faults, a tenth of a run's CPU. The holes are
+given back twice a second: that takes some milliseconds of a thread that holds no lock of Python.
 """
 
 import ctypes
