@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,12 @@ from subprocess import Popen
 
 import pytest
 from fake_reranker import FakeReranker
+from group_world import make_settings
 from real_runs import Ended, end, groups, last_record, start, wait_until
+
+from pipeline.errors import Interrupted
+from pipeline.rerank_dataset import DatasetJob
+from pipeline.source import Source
 
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 IN_FLIGHT = 16
@@ -178,3 +184,29 @@ async def test_a_signal_before_the_run_has_begun_is_told(
 
 def _maps(process: "Popen[str]") -> str:
     return Path(f"/proc/{process.pid}/maps").read_text()
+
+
+async def test_stopped_while_it_reads_the_ids_it_reads_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def count_groups(source: Source, stopped: Callable[[], bool]) -> int:
+        begun.set()
+        while not stopped():
+            begun.wait()
+        ended.set()
+        return 0
+
+    monkeypatch.setattr(Source, "count_groups", count_groups)
+    given = groups([1] * 3, tmp_path / "in.parquet")
+    job = DatasetJob(str(given), str(tmp_path / "out"), make_settings(), None)
+    running = asyncio.create_task(job.run())
+    await asyncio.to_thread(begun.wait)
+
+    job.stop(signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        await running
+
+    assert await asyncio.to_thread(ended.wait, 30)
+    assert last_record(tmp_path / "out")["state"] == "interrupted"
