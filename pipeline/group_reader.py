@@ -1,16 +1,13 @@
 """The groups of an input, read and planned a little ahead of their ranking.
 
-Python runs one thread at a time, and one that wants its turn is woken, nearly always in vain, each
-time the event loop takes something from a connection. All of this in a second thread cost a sixth
-of a run's CPU. So a thread does only what needs one turn for a batch: decoding, which may wait for
-a disk or a network. The rest takes some milliseconds, and is done at once, between two answers.
-What takes longer goes to a thread after all: large groups, texts to be tokenised, partial reuse.
+A thread decodes, which may wait for a disk or a network. The rest takes some milliseconds, and is
+done on the event loop, see `turns`; large groups, texts to be tokenised and partial reuse take
+longer, and go aside.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -24,6 +21,7 @@ from pipeline.plain_groups import AnyPlan, PlainPlan, plan_batch, plan_plain_gro
 from pipeline.planner import Planner
 from pipeline.sink import PartBorders
 from pipeline.source import Piece, Reading
+from pipeline.turns import done
 
 MANY_ROWS = 16_384
 """Work on more rows than these goes to a thread: it takes more than some 10 ms."""
@@ -31,8 +29,6 @@ GROUPS_AT_ONCE = 128
 """Planning them takes some milliseconds; then whatever has arrived has its turn."""
 GROUP_BYTES = 4_096
 """What a group takes beside its texts."""
-
-Result = TypeVar("Result")
 
 
 class Step(Struct, frozen=True, eq=False):
@@ -87,7 +83,7 @@ class GroupReader:
 
     async def _make_groups(self, piece: Piece | None) -> list[GroupBatch]:
         num_rows = self._reading.open_rows + (piece.num_rows if piece else 0)
-        return await _done(lambda: self._reading.make_groups(piece), aside=num_rows > MANY_ROWS)
+        return await done(lambda: self._reading.make_groups(piece), aside=num_rows > MANY_ROWS)
 
     async def _plan(self, batch: GroupBatch) -> list[Step]:
         if self._reuse is not None or len(batch.texts) > MANY_ROWS:
@@ -96,7 +92,7 @@ class GroupReader:
             measures = measure_texts(batch.texts, self._planner.counter)
             sizes, found = measures.sizes, plan_plain_groups(self._planner, batch, measures)
             are_plain = all(isinstance(plan, PlainPlan) for plan in found)
-            plans = await _done(lambda: plan_rest(self._planner, found), aside=not are_plain)
+            plans = await done(lambda: plan_rest(self._planner, found), aside=not are_plain)
         group_sizes = np.add.reduceat(sizes, batch.offsets[:-1]) + GROUP_BYTES
         return [
             Step(plan, size_bytes, *self._borders.place(plan.group.output))
@@ -110,8 +106,3 @@ class GroupReader:
             return measures.sizes, plan_batch(self._planner, batch, measures)
         plans = [self._planner.plan(group) for group in batch.iter_groups(measures)]
         return measures.sizes, list[AnyPlan](self._reuse.apply(plans))
-
-
-async def _done(work: Callable[[], Result], *, aside: bool) -> Result:
-    """What some work comes to, done at once or in a thread."""
-    return await asyncio.to_thread(work) if aside else work()

@@ -21,6 +21,7 @@ from pipeline.planner import Planner
 from pipeline.refused_sizes import RefusedSizes
 from pipeline.rerank_group import Ask, rerank_group
 from pipeline.sink import PartInfo, Sink
+from pipeline.turns import take_steps
 
 DRAIN_S = 4.0
 """How long requests in flight may take once the work must stop."""
@@ -136,8 +137,10 @@ class GroupWork:
 
     def _put_out(self, step: Step, part: OpenPart, ask: Ask, tasks: asyncio.TaskGroup) -> None:
         """Let a group be ranked, for which there is room."""
+        rows = step.plan.group.output
         part.num_started += 1
-        part.num_candidates += step.plan.group.num_candidates
+        part.num_candidates += rows.num_candidates
+        part.carried_bytes += rows.carried_bytes
         part.is_read = step.ends_part
         self._ready.put_nowait((step, part, ask))
         self._add_ranker(tasks)
@@ -186,8 +189,8 @@ class GroupWork:
     async def _write(self, part: OpenPart) -> None:
         # One at a time: a part is encoded whole in memory.
         async with self._one_write:
-            info = await asyncio.to_thread(
-                lambda: self._sink.write_part(part.index, part.in_order())
-            )
+            encoding = self._sink.encode(part.index, part.iter_in_order())
+            await take_steps(encoding.steps(), aside=part.is_large)
+            info = await asyncio.to_thread(self._sink.publish, encoding)
         self.parts[part.index] = info
         self._assembly.close(part)

@@ -6,11 +6,18 @@ wait in open parts.
 """
 
 import asyncio
+from collections.abc import Iterator
+from typing import Final
 
 from msgspec import Struct, field
 
 from pipeline.plain_groups import Ranked, rank_plain_groups
 from pipeline.records import Ranking
+
+_SORTED_AT_ONCE: Final = 128
+_MANY_CANDIDATES: Final = 131_072
+_MANY_GROUPS: Final = 4_096
+_MANY_BYTES: Final = 4 << 20
 
 
 class OpenPart(Struct, eq=False):
@@ -20,6 +27,8 @@ class OpenPart(Struct, eq=False):
         index: The part's number.
         ranked: What is done, by group index.
         num_started: Groups that were started.
+        num_candidates: Their candidates.
+        carried_bytes: Bytes in their passed-through strings.
         is_read: All groups of the part were started.
     """
 
@@ -27,6 +36,7 @@ class OpenPart(Struct, eq=False):
     ranked: dict[int, Ranked] = field(default_factory=dict)
     num_started: int = 0
     num_candidates: int = 0
+    carried_bytes: int = 0
     is_read: bool = False
 
     @property
@@ -34,9 +44,20 @@ class OpenPart(Struct, eq=False):
         """Every group of the part is ranked."""
         return self.is_read and len(self.ranked) == self.num_started
 
-    def in_order(self) -> list[Ranking]:
-        """The rankings in input order; sorts what is not in order yet."""
-        return rank_plain_groups([self.ranked[index] for index in sorted(self.ranked)])
+    @property
+    def is_large(self) -> bool:
+        """A step of its encoding may take more than some 10 ms."""
+        return (
+            self.num_candidates > _MANY_CANDIDATES
+            or self.num_started > _MANY_GROUPS
+            or self.carried_bytes > _MANY_BYTES
+        )
+
+    def iter_in_order(self) -> Iterator[Ranking]:
+        """Yield the rankings in input order; sorts what is not in order yet, some at a time."""
+        ranked = [self.ranked[index] for index in sorted(self.ranked)]
+        for start in range(0, len(ranked), _SORTED_AT_ONCE):
+            yield from rank_plain_groups(ranked[start : start + _SORTED_AT_ONCE])
 
 
 class PartAssembly:

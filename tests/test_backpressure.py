@@ -27,6 +27,7 @@ from pipeline.score_store import ScoreStore, group_commit
 from pipeline.score_store.live_segment import LiveSegments
 from pipeline.settings import Pace, RunSettings
 from pipeline.sink import PartBorders, PartInfo, Sink
+from pipeline.sink.encoding import PartEncoding
 from pipeline.source import Piece, Reading, Source, list_input
 from pipeline.source.reading import BatchLimits
 from pipeline.storage import locate
@@ -67,7 +68,7 @@ class Run:
         self._folder, self._monkeypatch = folder, monkeypatch
         for event in (self.reading, self.saving, self.writing, self.serving, self.serving_all):
             event.set()
-        write_to_store, write_part = LiveSegments.write, Sink.write_part
+        write_to_store, publish = LiveSegments.write, Sink.publish
 
         def saving(files: LiveSegments, batches: Any) -> Any:
             self.wait_for(self.saving)
@@ -75,14 +76,14 @@ class Run:
             self.saved += sum(batch.num_rows for batch in batches)
             return written
 
-        def writing(sink: Sink, index: int, rankings: Any) -> PartInfo:
+        def writing(sink: Sink, part: PartEncoding) -> PartInfo:
             self.wait_for(self.writing)
-            info = write_part(sink, index, rankings)
-            self.parts.append(index)
+            info = publish(sink, part)
+            self.parts.append(part.index)
             return info
 
         monkeypatch.setattr(LiveSegments, "write", saving)
-        monkeypatch.setattr(Sink, "write_part", writing)
+        monkeypatch.setattr(Sink, "publish", writing)
 
     @asynccontextmanager
     async def going(self) -> AsyncIterator[None]:

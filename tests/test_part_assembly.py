@@ -1,5 +1,6 @@
 import asyncio
 
+import pytest
 from group_world import make_group
 from msgspec.structs import replace
 from tables import rank_by
@@ -23,7 +24,7 @@ def test_a_part_is_whole_when_all_of_its_groups_are_read_and_ranked():
     part.is_read = True
 
     assert part.is_whole
-    assert [one.group.index for one in part.in_order()] == [6, 7]
+    assert [one.group.index for one in part.iter_in_order()] == [6, 7]
 
 
 async def test_another_part_is_opened_only_while_few_candidates_wait():
@@ -38,3 +39,16 @@ async def test_another_part_is_opened_only_while_few_candidates_wait():
     assembly.close(second)
 
     assert (await third).index == 2
+
+
+@pytest.mark.parametrize(
+    ("of_part", "is_large"),
+    [
+        ({"num_started": 1_000, "num_candidates": 100_000, "carried_bytes": 1 << 20}, False),
+        ({"num_started": 10, "num_candidates": 1_000_000}, True),
+        ({"num_started": 100_000, "num_candidates": 100_000}, True),
+        ({"num_started": 1_000, "num_candidates": 100_000, "carried_bytes": 64 << 20}, True),
+    ],
+)
+def test_a_part_of_many_candidates_groups_or_bytes_is_large(of_part, is_large):
+    assert OpenPart(0, **of_part).is_large is is_large

@@ -1,25 +1,20 @@
 """Parquet out: the parts of an output, each written whole, its presence its commit."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from msgspec.structs import replace
 
 from pipeline.records import Ranking
 from pipeline.sink.borders import PartBorders
+from pipeline.sink.encoding import PartEncoding
 from pipeline.sink.part_info import (
     GROUPS_FOLDER,
-    METADATA_KEY,
     REJECTS_FOLDER,
     PartInfo,
     part_name,
     part_sizes,
     read_part_infos,
 )
-from pipeline.sink.tables import iter_candidates, make_group_tables
 from pipeline.storage import Location
 
 __all__ = ["PartBorders", "PartInfo", "Sink", "read_part_infos"]
@@ -28,7 +23,7 @@ SUCCESS_NAME = "_SUCCESS"
 
 
 class Sink:
-    """Writes the parts of one output, and marks it as finished. All methods block.
+    """Writes the parts of one output, and marks it as finished. All methods but `encode` block.
 
     Same rankings, same bytes: nothing of the clock, the machine or the run is in a file. Parts
     may be written at once and in any order; one part is written by one caller at a time.
@@ -62,8 +57,14 @@ class Sink:
         """`_SUCCESS` is there: every part is, and every candidate is scored or skipped."""
         return self._success.exists()
 
-    def write_part(self, index: int, rankings: Sequence[Ranking]) -> PartInfo:
-        """Commit one part: the rankings of its groups, in input order.
+    def encode(self, index: int, rankings: Iterable[Ranking]) -> PartEncoding:
+        """The files of one part, of its groups' rankings in input order; yet to be encoded."""
+        return PartEncoding(
+            index, rankings, self._schema, fingerprint=self._fingerprint, top_n=self._top_n
+        )
+
+    def publish(self, part: PartEncoding) -> PartInfo:
+        """Commit one part.
 
         Of a part that is written anew the old file goes first and the new one comes last, so
         that no part ever stands beside the groups or rejects of another. `_SUCCESS` goes too.
@@ -71,23 +72,23 @@ class Sink:
         Raises:
             OutputFailed: if a file cannot be written; the part is then absent.
         """
-        tables = make_group_tables(rankings, self._schema)
-        info = _describe(index, rankings, self._fingerprint)
-        groups_file = _encode(tables.groups)
-        rejects_file = _encode(tables.rejects) if info.has_rejects else memoryview(b"")
-        info = replace(info, groups_bytes=len(groups_file), rejects_bytes=len(rejects_file))
-        part, groups, rejects = self._files(index)
+        candidates, groups, rejects = self._files(part.index)
         self._success.remove()
-        part.remove()
-        groups.publish(groups_file)
-        if rejects_file:
-            rejects.publish(rejects_file)
+        candidates.remove()
+        groups.publish(part.groups)
+        if part.rejects:
+            rejects.publish(part.rejects)
         else:
             rejects.remove()
-        schema = self._schema.with_metadata({METADATA_KEY: info.to_json()})
-        pieces = iter_candidates(rankings, self._schema, top_n=self._top_n)
-        part.publish(_encode_pieces(schema, pieces))
-        return info
+        candidates.publish(part.part)
+        return part.info
+
+    def write_part(self, index: int, rankings: Iterable[Ranking]) -> PartInfo:
+        """Encode one part and commit it."""
+        encoding = self.encode(index, rankings)
+        for _ in encoding.steps():
+            pass
+        return self.publish(encoding)
 
     def finish(self, num_parts: int, *, complete: bool = True) -> None:
         """Leave exactly the parts 0 to `num_parts` - 1, and mark a complete output as such.
@@ -124,40 +125,3 @@ class Sink:
             self._output.child(GROUPS_FOLDER, name),
             self._output.child(REJECTS_FOLDER, name),
         )
-
-
-def _describe(index: int, rankings: Sequence[Ranking], fingerprint: str) -> PartInfo:
-    groups = [ranking.group for ranking in rankings]
-    num_candidates = sum(group.num_candidates for group in groups)
-    return PartInfo(
-        index=index,
-        fingerprint=fingerprint,
-        first_group=groups[0].index if groups else 0,
-        num_groups=len(groups),
-        first_row=groups[0].first_row if groups else 0,
-        num_rows=num_candidates + sum(group.num_dropped for group in groups),
-        num_candidates=num_candidates,
-        num_rejected=sum(ranking.num_rejected for ranking in rankings),
-        num_skipped=sum(ranking.num_skipped for ranking in rankings),
-        requests=sum(ranking.num_requests for ranking in rankings),
-        total_tokens=sum(ranking.total_tokens for ranking in rankings),
-        merge_status=dict(sorted(Counter(r.merge_status for r in rankings).items())),
-    )
-
-
-def _encode(table: pa.Table) -> memoryview:
-    """A Parquet file in memory: it is complete before the first byte leaves."""
-    stream = pa.BufferOutputStream()
-    pq.write_table(table, stream, compression="zstd")
-    return memoryview(stream.getvalue())
-
-
-def _encode_pieces(schema: pa.Schema, pieces: Iterable[pa.Table]) -> memoryview:
-    """The same of a table that comes in pieces, a row group each; only one is held at a time."""
-    stream = pa.BufferOutputStream()
-    # A dictionary of values that hardly come twice takes time and room.
-    repetitive: Any = [name for name in schema.names if name not in ("doc_id", "relevance_score")]
-    with pq.ParquetWriter(stream, schema, compression="zstd", use_dictionary=repetitive) as writer:
-        for piece in pieces:
-            writer.write_table(piece.replace_schema_metadata(schema.metadata))
-    return memoryview(stream.getvalue())

@@ -4,13 +4,12 @@ A part may carry the texts of all its candidates. Put in their new order at once
 memory twice more.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from msgspec import Struct
 
 from pipeline.arrays import IntArray
 from pipeline.groups import FIRST_RANK, GroupRows
@@ -25,36 +24,27 @@ _RANKED = ("rank", "relevance_score", "first_stage_rank")
 _IDS = ("query_id", "doc_id")
 
 
-class GroupTables(Struct, frozen=True, eq=False):
-    """What stands beside a part; `rejects` may have no rows."""
-
-    groups: pa.Table
-    rejects: pa.Table
-
-
-def make_group_tables(rankings: Sequence[Ranking], output_schema: pa.Schema) -> GroupTables:
-    """A row per query, and one per candidate without a score, both in input order."""
-    return GroupTables(
-        _groups_table(rankings, output_schema), _rejects_table(rankings, output_schema)
-    )
-
-
-def iter_candidates(
-    rankings: Sequence[Ranking], output_schema: pa.Schema, *, top_n: int | None
-) -> Iterator[pa.Table]:
-    """Yield the candidates of a part, ranked, in pieces of some ten thousand rows.
+def iter_pieces(rankings: Iterable[Ranking]) -> Iterator[list[Ranking]]:
+    """Yield the rankings of a part in pieces of some ten thousand rows, for `candidates_table`.
 
     Which pieces depends on the rankings alone.
     """
-    first, num_rows = 0, 0
-    for stop, ranking in enumerate(rankings, start=1):
+    piece: list[Ranking] = []
+    num_rows = 0
+    for ranking in rankings:
+        piece.append(ranking)
         num_rows += ranking.group.num_candidates
-        if num_rows >= PIECE_ROWS or stop == len(rankings):
-            yield _ranked(rankings[first:stop], output_schema, top_n)
-            first, num_rows = stop, 0
+        if num_rows >= PIECE_ROWS:
+            yield piece
+            piece, num_rows = [], 0
+    if piece:
+        yield piece
 
 
-def _ranked(rankings: Sequence[Ranking], output_schema: pa.Schema, top_n: int | None) -> pa.Table:
+def candidates_table(
+    rankings: Sequence[Ranking], output_schema: pa.Schema, *, top_n: int | None
+) -> pa.Table:
+    """The candidates of some groups, group by group, best first; a group's first `top_n`."""
     carried = pa.schema([field for field in output_schema if field.name not in _RANKED])
     rows, ranks = _joined_rows([ranking.group for ranking in rankings], carried)
     sizes = np.array([ranking.group.num_candidates for ranking in rankings], np.int64)
@@ -101,8 +91,8 @@ def _joined_rows(
     return pa.concat_tables(tables), np.concatenate(ranks)
 
 
-def _groups_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.Table:
-    """One row per query: what was done and what it cost."""
+def groups_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.Table:
+    """One row per query, in input order: what was done and what it cost."""
     count = pa.int32()
     return pa.table(
         {
@@ -121,7 +111,7 @@ def _groups_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.T
     )
 
 
-def _rejects_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.Table:
+def rejects_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.Table:
     """One row per candidate without a score, in input order."""
     some = [(r.group, sorted(r.rejects, key=lambda x: x.row)) for r in rankings if r.rejects]
     rejects = [reject for _, of_group in some for reject in of_group]
