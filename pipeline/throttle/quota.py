@@ -23,6 +23,11 @@ class Quota:
     Args:
         per_minute: The told quota; None if nothing is known.
         grain_s: How many seconds of the rate pass at once; None for single units.
+
+    Attributes:
+        told: The told quota, in units a second.
+        learned: The rate that is used.
+        windows: The last second and the last minute; empty where none is kept.
     """
 
     def __init__(self, per_minute: float | None, *, grain_s: float | None = None) -> None:
@@ -30,20 +35,17 @@ class Quota:
         self._bound_at = -_BINDING_S
         self._pace: EvenPace | None = None
         self._owed = 0.0
+        self.told: float | None = None
         self.learned = LearnedRate(None)
         self.windows: tuple[()] | tuple[SlidingWindow, SlidingWindow] = ()
         self.set(per_minute)
-
-    @property
-    def told(self) -> float | None:
-        """The told quota, in units a second."""
-        return self.learned.told
 
     def set(self, per_minute: float | None) -> None:
         """Change the told quota; what was learned before no longer counts."""
         told = None if per_minute is None else per_minute / _MINUTE_S
         if told == self.told:
             return
+        self.told = told
         self.learned = LearnedRate(told, self.learned.version + 1)
         self._pace = None
         if self._grain_s is None or told is None:
@@ -58,7 +60,7 @@ class Quota:
         if not self.windows:
             return True
         second, minute = self.windows
-        return not second.wait_s(now, amount) and not minute.wait_s(now, amount)
+        return second.has_room(now, amount) and minute.has_room(now, amount)
 
     def enter(self, now: float, amount: float) -> tuple[Entry, ...]:
         """Count `amount` in both windows; its entries take the correction."""
