@@ -11,6 +11,7 @@ help:  ## Show this help
 .venv/run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) -e '.[evaluate]'
+	$(BIN)/python -m compileall -q pipeline jobs
 	@touch $@
 
 .venv/dev: .venv/run

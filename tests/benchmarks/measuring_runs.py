@@ -1,11 +1,13 @@
 """Runs the job, or another program, against a stub, and tells what the process took."""
 
+import compileall
 import json
 import math
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,7 @@ def measured(command: Sequence[str], folder: Path) -> tuple[Took, list[str]]:
     Raises:
         SystemExit: if it fails, with its last line.
     """
+    _compile()
     log = folder / "log"
     log.unlink(missing_ok=True)
     environment = {name: text for name, text in os.environ.items() if name[:7] != "RERANK_"}
@@ -85,3 +88,13 @@ def measured_job(command: Sequence[str], folder: Path) -> JobRun:
     if facts["state"] != "done" or facts["rejected"] or facts["skipped"]:
         raise SystemExit(f"the job did not score every candidate: {json.dumps(facts)}")
     return JobRun(took, facts)
+
+
+@cache
+def _compile() -> None:
+    """Have the byte code of the job ready, as it is where the job is installed by pip.
+
+    Elsewhere Python makes it at the first start, or at each, if PYTHONDONTWRITEBYTECODE is set.
+    """
+    for package in ("pipeline", "jobs"):
+        compileall.compile_dir(ROOT / package, quiet=1)
