@@ -7,11 +7,14 @@ runs.
 """
 
 import mmap
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import BoolArray, IntArray, KeyArray
+from pipeline.arrays import BoolArray, KeyArray
+
+Number = TypeVar("Number", bound=np.generic)
 
 ALWAYS_MERGED = 1 << 16
 MAX_SHARE = 8
@@ -34,7 +37,7 @@ class SortedRuns:
         while self._runs and worth_merging(len(self._runs[-1]), len(run), self._length):
             run = np.concatenate([self._runs.pop(), run])
             run.sort(kind="stable")  # linear, since it joins two sorted runs
-        self._runs.append(run if len(run) < ALWAYS_MERGED // 2 else _set_apart(run))
+        self._runs.append(set_apart(run))
 
     def add_and_tell(self, numbers: KeyArray) -> BoolArray:
         """Add numbers; which of them have occurred before, among them or in an earlier call."""
@@ -48,26 +51,16 @@ class SortedRuns:
         self.add(ordered)
         return before
 
-    def between(self, lows: KeyArray, highs: KeyArray) -> tuple[IntArray, KeyArray]:
-        """The numbers from `lows[i]` to `highs[i]`, both included, and i for each of them."""
-        positions, numbers = [np.empty(0, np.int64)], [np.empty(0, self._dtype)]
-        for run in self._runs:
-            first = np.searchsorted(run, lows, "left")
-            counts = np.searchsorted(run, highs, "right") - first
-            positions.append(np.repeat(np.arange(len(lows)), counts))
-            # The j-th number of a range lies j places after its first one.
-            place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            numbers.append(run[np.repeat(first, counts) + place])
-        return np.concatenate(positions), np.concatenate(numbers)
-
     def __len__(self) -> int:
         return self._length
 
 
-def _set_apart(run: KeyArray) -> KeyArray:
-    """The same in memory of its own: a large array that stays for hours leaves holes elsewhere."""
-    apart: KeyArray = np.frombuffer(mmap.mmap(-1, run.nbytes), run.dtype)
-    apart[:] = run
+def set_apart(array: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """The same; if it is large, in memory of its own, since what stays leaves holes elsewhere."""
+    if len(array) < ALWAYS_MERGED // 2:
+        return array
+    apart: npt.NDArray[Number] = np.frombuffer(mmap.mmap(-1, array.nbytes), array.dtype)
+    apart[:] = array
     return apart
 
 

@@ -41,29 +41,6 @@ def test_an_id_that_comes_twice_is_found_whatever_lies_between(
         before.update(ids)
 
 
-@given(BATCHES, st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9)), max_size=20))
-def test_every_number_of_a_range_is_found_as_often_as_it_was_added(
-    batches: Sequence[Sequence[int]], ranges: Sequence[tuple[int, int]]
-) -> None:
-    runs = SortedRuns()
-    for batch in batches:
-        runs.add(np.array(batch, np.uint64))
-    lows = np.array([low for low, _ in ranges], np.uint64)
-    highs = np.array([low + more for low, more in ranges], np.uint64)
-
-    positions, numbers = runs.between(lows, highs)
-
-    found = sorted(zip(positions.tolist(), numbers.tolist(), strict=True))
-    added = [number for batch in batches for number in batch]
-    assert found == sorted(
-        (at, number)
-        for at, (low, more) in enumerate(ranges)
-        for number in added
-        if low <= number <= low + more
-    )
-    assert len(runs) == len(added)
-
-
 @given(BATCHES)
 def test_what_has_occurred_before_is_told_of_every_number(batches: Sequence[Sequence[int]]) -> None:
     runs, before = SortedRuns(np.uint32), list[int]()
