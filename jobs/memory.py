@@ -4,9 +4,7 @@ Arrow's own allocator keeps what was freed, and so does the C library's, in an a
 and in large blocks that leave holes. So Arrow is given the C library's, and that one gets two
 arenas. But what is given back at every turn must be fetched anew, page by page, so blocks up to
 some megabytes are kept, which spares nine of ten page faults, a tenth of a run's CPU. The holes are
-given back whenever the process outgrows a mark, which rises with what is in use alone: that takes a
-millisecond of a thread that holds no lock of Python. So a long run is hardly larger than a short
-one.
+given back twice a second: that takes some milliseconds of a thread that holds no lock of Python.
 """
 
 import ctypes
@@ -14,23 +12,15 @@ import gc
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 # Names and numbers of mallopt(3), glibc; it has malloc_trim(3) too.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 32 * 1024 * 1024
 _LARGE_BYTES = 8 * 1024 * 1024
 _ARENAS = 2
-_ROOM_BYTES = 28 * 1024 * 1024
-"""Above what the process takes at its start, before anything is given back."""
-_LEAST_ROOM_BYTES = 4 * 1024 * 1024
-"""Between what is in use and the mark."""
-_LOOK_S = 0.025
-_RESTS = 50
-"""So many times as long as giving back took, nothing is given back."""
+_GIVE_BACK_S = 0.5
 
 _NEW_OBJECTS = 50_000
 
@@ -62,29 +52,15 @@ def kept_flat() -> Iterator[None]:
     library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
     library.mallopt(_M_ARENA_MAX, _ARENAS)
     ended = threading.Event()
-    thread = threading.Thread(
-        target=_keep_small, args=(lambda: library.malloc_trim(0), ended), daemon=True
-    )
+
+    def give_back() -> None:
+        while not ended.wait(_GIVE_BACK_S):
+            library.malloc_trim(0)
+
+    thread = threading.Thread(target=give_back, name="give-memory-back", daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-
-
-def _keep_small(give_back: Callable[[], object], ended: threading.Event) -> None:
-    """Give memory back at a mark, which rises only with what is in use."""
-    mark, rests_until = _resident_bytes() + _ROOM_BYTES, 0.0
-    while not ended.wait(_LOOK_S):
-        if _resident_bytes() <= mark or (began := time.monotonic()) < rests_until:
-            continue
-        give_back()
-        ended_at = time.monotonic()
-        rests_until = ended_at + _RESTS * (ended_at - began)
-        mark = max(mark, _resident_bytes() + _LEAST_ROOM_BYTES)
-
-
-def _resident_bytes() -> int:
-    # proc_pid_statm(5): pages in all, and those in memory.
-    return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
