@@ -77,7 +77,8 @@ def foreign(output: Path) -> None:
     """A part as another run would have left it: the same but for its fingerprint."""
     file = output / "part-00002.parquet"
     table = pq.read_table(file)
-    facts = json.loads(table.schema.metadata[b"rerank"]) | {"fingerprint": "of another run"}
+    kept = json.loads(pq.read_metadata(file).metadata[b"rerank"])
+    facts = kept | {"fingerprint": "of another run"}
     pq.write_table(table.replace_schema_metadata({b"rerank": json.dumps(facts)}), file)
 
 
