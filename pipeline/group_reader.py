@@ -1,8 +1,8 @@
 """The groups of an input, read and planned a little ahead of their ranking.
 
-A thread decodes, which may wait for a disk or a network. The rest takes some milliseconds, and is
-done on the event loop, see `turns`; large groups, texts to be tokenised and partial reuse take
-longer, and go aside.
+A thread decodes and checks, which may wait for a disk or a network, and is mostly long calls. The
+rest takes some milliseconds, and is done on the event loop, see `turns`; large groups, texts to be
+tokenised and partial reuse take longer, and go aside.
 """
 
 import asyncio

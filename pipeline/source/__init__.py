@@ -122,7 +122,7 @@ class Source:
         last_id: Id | None = None
         num_rows = self.listing.num_rows
         for piece in self._iter_pieces(RowSpans([(0, num_rows)]), num_rows):
-            ids: Any = piece.make_batch().column(0)
+            ids: Any = piece.batch.column(0)
             yield piece.file.location.name, ids.take(find_starts(ids, last_id)).to_pylist()
             last_id = ids[-1].as_py()
             if stopped():
@@ -139,7 +139,7 @@ class Source:
 
 
 class Reading:
-    """Groups in input order, in two steps: pieces are decoded, and groups made of them.
+    """Groups in input order, in two steps: pieces are decoded and checked, and groups made of them.
 
     To decode the next piece waits for a file; to make groups waits for nothing.
     """
@@ -157,7 +157,7 @@ class Reading:
         """The next rows; None at the end.
 
         Raises:
-            InputError: for a file that breaks.
+            InputError: for a file that breaks, a null id, and text that is not UTF-8.
         """
         return next(self._pieces, None)
 
@@ -165,8 +165,7 @@ class Reading:
         """The groups that have ended with a piece; with None, the last one.
 
         Raises:
-            InputError: for a null id, text that is not UTF-8, a group with two query texts, and a
-                query whose rows are not adjacent.
+            InputError: for a group with two query texts, and a query whose rows are not adjacent.
             OutputMismatch: if the finished rows do not begin and end with a group.
         """
         return list(self._groups.add(piece) if piece is not None else self._groups.end())

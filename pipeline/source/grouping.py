@@ -52,11 +52,10 @@ class GroupAssembler:
         large batches cost less than many.
 
         Raises:
-            InputError: for values that cannot be candidates, and if a query comes back after
-                another one, or has two query texts.
+            InputError: if a query comes back after another one, or has two query texts.
             OutputMismatch: if finished rows do not begin and end with a query.
         """
-        batch = piece.make_batch()
+        batch = piece.batch
         starts = self._find_starts(piece, batch)
         if piece.finished:
             yield from self.end()

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from pipeline.source.candidate_batch import CandidateColumns
 from pipeline.source.listing import InputFile
-from pipeline.source.parquet_file import open_parquet, readable
+from pipeline.source.parquet_file import open_parquet
 from pipeline.source.row_spans import RowSpans
 from pipeline.source.schema import InputSchema
 
@@ -37,38 +37,24 @@ class BatchLimits(Struct, frozen=True):
 
 
 class Piece(Struct, frozen=True, eq=False):
-    """Adjacent rows of one file, decoded; what is in them is still to be looked at.
+    """Adjacent candidates of one file.
 
     Attributes:
         file: Where they come from.
-        first_row: Row of its first candidate in the dataset.
-        finished: Nothing is to be done for these rows; only their query ids are needed.
-        decoded: The rows as the file has them.
-        columns: Makes candidates of them.
-        row_in_file: As `first_row`, in the file.
+        first_row: Row of the first one in the dataset.
+        finished: Nothing is to be done for them; then there are their query ids alone.
+        batch: The candidates, see `CandidateColumns`.
     """
 
     file: InputFile
     first_row: int
     finished: bool
-    decoded: pa.RecordBatch
-    columns: CandidateColumns
-    row_in_file: int
+    batch: pa.RecordBatch
 
     @property
     def num_rows(self) -> int:
-        """How many rows there are."""
-        return self.decoded.num_rows
-
-    def make_batch(self) -> pa.RecordBatch:
-        """The candidates, see `CandidateColumns`; of finished rows the query ids alone.
-
-        Raises:
-            InputError: for values that cannot be candidates.
-        """
-        make = self.columns.query_ids if self.finished else self.columns.candidates
-        with readable(self.file.location):
-            return make(self.decoded, self.row_in_file)
+        """How many candidates there are."""
+        return self.batch.num_rows
 
 
 def iter_pieces(
@@ -82,7 +68,7 @@ def iter_pieces(
     """Yield the rows of all files in order, up to the file that holds `stop_row`.
 
     Raises:
-        InputError: for a file that breaks.
+        InputError: for a file that breaks, a null id, and text that is not UTF-8.
     """
     first_row = 0
     for file in files:
@@ -108,7 +94,8 @@ def _iter_file(
             for batch in decoder.iter_batches(run, columns.id_columns if ids_only else None):
                 for start, stop, done in finished.cut(row, row + batch.num_rows):
                     part = batch.slice(start - row, stop - start)
-                    yield Piece(file, start, done, part, columns, start - first_row)
+                    make = columns.query_ids if done else columns.candidates
+                    yield Piece(file, start, done, make(part, start - first_row))
                 row += batch.num_rows
 
 
