@@ -2,9 +2,12 @@
 
 Arrow's own allocator keeps what was freed, and so does the C library's, in an arena for each thread
 and in large blocks that leave holes. So Arrow is given the C library's, and that one gets two
-arenas. But what is given back at every turn must be fetched anew, page by page, so blocks up to
-some megabytes are kept, which spares nine of ten page faults, a tenth of a run's CPU. The holes are
-given back twice a second: that takes some milliseconds of a thread that holds no lock of Python.
+arenas, whose holes are given back twice a second by a thread that holds no lock of Python.
+
+A large block may be *mapped*, alone and away from the heap. It leaves no hole, so that memory stays
+flat for any number of groups, but whoever takes it fetches every page anew: 5 a request with short
+texts, and 27, a tenth of a run's CPU, with long ones. So blocks are mapped as long as that is
+cheap. Where it is not, they are kept in the heap, and now and then mapping is tried anew.
 """
 
 import ctypes
@@ -18,9 +21,15 @@ from contextlib import contextmanager
 # Names and numbers of mallopt(3), glibc; it has malloc_trim(3) too.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 32 * 1024 * 1024
-_LARGE_BYTES = 8 * 1024 * 1024
+_MAPPED_FROM, _KEPT_FROM = 128 * 1024, 8 * 1024 * 1024
+"""From how many bytes on a block is mapped: while that is cheap, and while it is not."""
 _ARENAS = 2
-_GIVE_BACK_S = 0.5
+
+_LOOK_S = 0.1
+_GIVE_BACK_EVERY, _TRY_EVERY = 5, 100
+"""Looks from one giving back of holes to the next, and until mapping is tried again."""
+CHEAP_FAULTS_PER_S, MOST_FAULTS_AT_ONCE = 25_000, 8_000
+"""A page fault takes one or two microseconds."""
 
 _NEW_OBJECTS = 50_000
 
@@ -49,18 +58,51 @@ def kept_flat() -> Iterator[None]:
         yield
         return
     library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-    library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
     library.mallopt(_M_ARENA_MAX, _ARENAS)
     ended = threading.Event()
-
-    def give_back() -> None:
-        while not ended.wait(_GIVE_BACK_S):
-            library.malloc_trim(0)
-
-    thread = threading.Thread(target=give_back, name="give-memory-back", daemon=True)
+    thread = threading.Thread(
+        target=_keep_flat, args=(library, ended), name="give-memory-back", daemon=True
+    )
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
+
+
+class Faults:
+    """Whether page faults are few, a burst now and then apart.
+
+    Args:
+        so_far: How many there were when this began.
+    """
+
+    def __init__(self, so_far: int) -> None:
+        self._last = so_far
+        self._too_many = 0.0
+
+    def are_cheap(self, so_far: int, seconds: float) -> bool:
+        """Look again, so many seconds after the last look."""
+        more = so_far - self._last - CHEAP_FAULTS_PER_S * seconds
+        self._last, self._too_many = so_far, max(0.0, self._too_many + more)
+        return self._too_many <= MOST_FAULTS_AT_ONCE
+
+
+def _keep_flat(library: ctypes.CDLL, ended: threading.Event) -> None:
+    from resource import RUSAGE_SELF, getrusage  # not on every platform
+
+    faults: Faults | None = None  # none while blocks are kept
+    look = 0
+    while True:
+        if look % _TRY_EVERY == 0 and faults is None:
+            library.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM)
+            faults = Faults(getrusage(RUSAGE_SELF).ru_minflt)
+        if ended.wait(_LOOK_S):
+            return
+        look += 1
+        if faults and not faults.are_cheap(getrusage(RUSAGE_SELF).ru_minflt, _LOOK_S):
+            library.mallopt(_M_MMAP_THRESHOLD, _KEPT_FROM)
+            faults = None
+        if look % _GIVE_BACK_EVERY == 0:
+            library.malloc_trim(0)
