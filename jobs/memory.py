@@ -2,7 +2,7 @@
 
 Arrow's own allocator keeps what was freed, and so does the C library's, in an arena for each thread
 and in large blocks that leave holes. So Arrow is given the C library's, and that one gets two
-arenas, whose holes are given back twice a second by a thread that holds no lock of Python.
+arenas, whose holes are given back a few times a second by a thread that holds no lock of Python.
 
 A large block may be *mapped*, alone and away from the heap. It leaves no hole, so that memory stays
 flat for any number of groups, but whoever takes it fetches every page anew: 5 a request with short
@@ -26,8 +26,9 @@ _MAPPED_FROM, _KEPT_FROM = 128 * 1024, 8 * 1024 * 1024
 _ARENAS = 2
 
 _LOOK_S = 0.1
-_GIVE_BACK_EVERY, _TRY_EVERY = 5, 100
-"""Looks from one giving back of holes to the next, and until mapping is tried again."""
+_GIVE_BACK_EVERY, _GIVE_KEPT_BACK_EVERY, _TRY_EVERY = 2, 5, 100
+"""Looks from one giving back of holes to the next, while blocks are mapped and while they are kept;
+and looks until mapping is tried again."""
 CHEAP_FAULTS_PER_S, MOST_FAULTS_AT_ONCE = 25_000, 8_000
 """A page fault takes one or two microseconds."""
 
@@ -104,5 +105,5 @@ def _keep_flat(library: ctypes.CDLL, ended: threading.Event) -> None:
         if faults and not faults.are_cheap(getrusage(RUSAGE_SELF).ru_minflt, _LOOK_S):
             library.mallopt(_M_MMAP_THRESHOLD, _KEPT_FROM)
             faults = None
-        if look % _GIVE_BACK_EVERY == 0:
+        if look % (_GIVE_BACK_EVERY if faults else _GIVE_KEPT_BACK_EVERY) == 0:
             library.malloc_trim(0)

@@ -2,8 +2,8 @@
 
 New numbers come as a small sorted array, a run. A run is merged with the one before it when they
 are of like size, so a look-up visits few runs and an addition moves few numbers. A merge holds both
-twice for a moment, so no run becomes a large share of all: of a million numbers there are about ten
-runs.
+twice for a moment, so no run becomes a large share of all: of a million numbers there are about
+twenty runs.
 """
 
 import mmap
@@ -17,7 +17,7 @@ from pipeline.arrays import BoolArray, KeyArray
 Number = TypeVar("Number", bound=np.generic)
 
 ALWAYS_MERGED = 1 << 16
-MAX_SHARE = 8
+MAX_SHARE = 16
 
 
 class SortedRuns:

@@ -25,7 +25,7 @@ from pipeline.score_store.messages import MARK, read_batch, walk
 from pipeline.score_store.rows import SCHEMA, Rows
 from pipeline.storage import Location
 
-FULL_BYTES = 16 * 1024 * 1024
+FULL_BYTES = 8 * 1024 * 1024
 """A segment of this size is closed and the next one begun; whole ones fit in memory."""
 
 _OPENED_AT_ONCE = 16
