@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import sorted_runs
-from pipeline.score_store import key_index
+from pipeline.score_store import key_index, short_keys
 from pipeline.score_store.key_index import KeyIndex, Place
 
 NUMBERS = st.integers(0, 40)
@@ -20,6 +20,7 @@ def small_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sorted_runs, "ALWAYS_MERGED", 8)
         patch.setattr(key_index, "MAX_BATCHES", 10)
+        patch.setattr(short_keys, "MANY", 5)
         yield
 
 
@@ -52,9 +53,26 @@ def test_every_key_is_found_in_all_batches_that_have_it_in_order(
     assert len(index) == sum(map(len, batches))
 
 
-def test_keys_that_differ_in_their_first_32_bits_are_told_apart() -> None:
+def test_keys_that_differ_in_their_first_29_bits_are_told_apart() -> None:
     index = KeyIndex()
-    index.add(place(0), np.array([1 << 32, 5 << 32], np.uint64))
+    index.add(place(0), np.array([1 << 35, 5 << 35], np.uint64))
 
-    assert index.find(np.array([2 << 32, 3 << 62], np.uint64)) == {}
-    assert index.find(np.array([2 << 32, (5 << 32) + 7], np.uint64)) == {place(0): [1]}
+    assert index.find(np.array([2 << 35, 3 << 62], np.uint64)) == {}
+    assert index.find(np.array([2 << 35, (5 << 35) + 7], np.uint64)) == {place(0): [1]}
+
+
+@given(st.lists(st.integers(0, 2**29 - 1)), st.lists(st.integers(0, 2**29 - 1)))
+def test_many_keys_are_the_same_keys(some: Sequence[int], others: Sequence[int]) -> None:
+    keys = np.sort(np.array(some, np.uint32))
+    wanted = np.array([*some[::2], *others], np.uint32)
+    few, many = short_keys.FewKeys(keys), short_keys.ManyKeys.of(keys)
+
+    assert many.numbers().tolist() == few.numbers().tolist() == sorted(some)
+    for found in (few, many):
+        pairs = set(zip(*map(np.ndarray.tolist, found.find(wanted)), strict=True))
+        assert pairs == {
+            (position, place)
+            for position, number in enumerate(wanted.tolist())
+            for place, key in enumerate(sorted(some))
+            if key == number
+        }
