@@ -18,7 +18,7 @@ from pipeline.storage import Location
 
 
 class QueryAnswers:
-    """Earlier answers by query; their index, 12 bytes an answer, is made at the first question.
+    """Earlier answers by query; their index, some 5 bytes an answer, is made at the first question.
 
     Args:
         folder: The store.
