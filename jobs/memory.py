@@ -26,7 +26,7 @@ _MAPPED_FROM, _KEPT_FROM = 128 * 1024, 8 * 1024 * 1024
 _ARENAS = 2
 
 _LOOK_S = 0.1
-_GIVE_BACK_EVERY, _GIVE_KEPT_BACK_EVERY, _TRY_EVERY = 2, 5, 100
+_GIVE_BACK_EVERY, _GIVE_KEPT_BACK_EVERY, _TRY_EVERY = 2, 20, 100
 """Looks from one giving back of holes to the next, while blocks are mapped and while they are kept;
 and looks until mapping is tried again."""
 CHEAP_FAULTS_PER_S, MOST_FAULTS_AT_ONCE = 25_000, 8_000
