@@ -5,8 +5,8 @@ and in large blocks that leave holes. So Arrow is given the C library's, and tha
 arenas, whose holes are given back a few times a second by a thread that holds no lock of Python.
 
 A large block may be *mapped*, alone and away from the heap. It leaves no hole, so that memory stays
-flat for any number of groups, but whoever takes it fetches every page anew: 5 a request with short
-texts, and 27, a tenth of a run's CPU, with long ones. So blocks are mapped as long as that is
+flat for any number of groups, but whoever takes it fetches every page anew: 2 a request with short
+texts, and over 20, a tenth of a run's CPU, with long ones. So blocks are mapped as long as that is
 cheap. Where it is not, they are kept in the heap, and now and then mapping is tried anew.
 """
 
@@ -28,7 +28,7 @@ _ARENAS = 2
 _LOOK_S = 0.1
 _GIVE_BACK_EVERY, _GIVE_KEPT_BACK_EVERY, _TRY_EVERY = 2, 20, 100
 """Looks from one giving back of holes to the next, while blocks are mapped and while they are kept;
-and looks until mapping is tried again."""
+and from one try of mapping to the next."""
 CHEAP_FAULTS_PER_S, MOST_FAULTS_AT_ONCE = 25_000, 8_000
 """A page fault takes one or two microseconds."""
 
@@ -93,6 +93,7 @@ class Faults:
 def _keep_flat(library: ctypes.CDLL, ended: threading.Event) -> None:
     from resource import RUSAGE_SELF, getrusage  # not on every platform
 
+    # The threshold is a word that malloc reads without a lock; other threads see one or the other.
     faults: Faults | None = None  # none while blocks are kept
     look = 0
     while True:

@@ -50,7 +50,7 @@ async def kept_record(
     try:
         yield
         state, exit_code = ("partial", 7) if is_partial() else ("done", 0)
-    except BaseException as error:
+    except BaseException as error:  # whatever ends the run is recorded, and goes on
         leaf = first_leaf(error)
         message = str(leaf) or type(leaf).__name__
         exit_code = leaf.exit_code if isinstance(leaf, RerankError) else 1

@@ -97,7 +97,7 @@ class DatasetJob:
         """
         try:
             return await self._run()
-        except BaseExceptionGroup as group:
+        except BaseExceptionGroup as group:  # of task groups; callers know our errors alone
             raise first_leaf(group) from group
 
     async def _run(self) -> Summary:

@@ -203,7 +203,7 @@ def _publish_locally(path: Path, content: bytes | memoryview) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         unfinished.replace(path)
-    except BaseException:
+    except BaseException:  # interrupted ones too: leave no half file behind
         unfinished.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)

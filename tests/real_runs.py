@@ -84,7 +84,7 @@ def end(process: "subprocess.Popen[str]", timeout_s: float = TIMEOUT_S) -> Ended
     """Wait for the end of a process; one that does not end fails the test."""
     try:
         out, err = process.communicate(timeout=timeout_s)
-    except BaseException:
+    except BaseException:  # too late or interrupted: leave no process behind
         process.kill()
         process.communicate()
         raise

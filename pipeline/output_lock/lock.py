@@ -160,7 +160,7 @@ class FileLock:
             except BlockingIOError:
                 os.close(file)
                 return False
-            except BaseException:
+            except BaseException:  # nobody else knows the handle
                 os.close(file)
                 raise
         self._file = file

@@ -60,7 +60,7 @@ class ManyKeys(Struct, frozen=True, eq=False):
     def of(cls, keys: Numbers) -> "ManyKeys":
         """Sorted keys in fewer bytes."""
         borders = np.searchsorted(keys, _BUCKETS << np.uint32(_LOW_BITS)).astype(np.uint32)
-        return cls(set_apart(borders), set_apart(keys.astype(np.uint16)))
+        return cls(borders, set_apart(keys.astype(np.uint16)))
 
     def numbers(self) -> Numbers:
         """The keys."""

@@ -102,7 +102,7 @@ class Quota:
         try:
             # A slower rate than the pace was built for: each unit takes the time of several.
             await self._pace.take(due * self._pace.rate / rate)
-        except BaseException:
+        except BaseException:  # cancelled: nothing passed, so nothing is owed for it
             self._owed -= amount - due
             raise
 

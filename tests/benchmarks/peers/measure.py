@@ -136,7 +136,7 @@ def run(
             in_time = False
             kill()
             report, _ = process.communicate()
-        except BaseException:
+        except BaseException:  # interrupted: leave no process behind
             kill()
             raise
         if kill_after is not None and not killed.is_set():

@@ -24,7 +24,7 @@ def main(arguments: Arguments) -> None:
                 results = reranker.rerank(group.documents, group.query, top_n=None)
                 with lock:
                     write_line(sink, group.query_id, scores_in_order(results))
-            except Exception as error:
+            except Exception as error:  # whatever it is, the group is lost, and counted
                 failures[type(error).__name__] += 1
             finally:
                 slots.release()

@@ -26,7 +26,7 @@ async def main(arguments: Arguments) -> None:
                     num_retries=NUM_RETRIES,
                 )
                 write_line(sink, group.query_id, scores_in_order(answer.results))
-            except Exception as error:
+            except Exception as error:  # whatever it is, the group is lost, and counted
                 failures[type(error).__name__] += 1
             finally:
                 slots.release()
