@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from pipeline.arrays import BoolArray, FloatArray, IntArray, KeyArray
 from pipeline.group_plan import GroupPlan, request_key
 from pipeline.groups import Group, GroupBatch, GroupRows, TextMeasures
-from pipeline.packing import RequestLimits
-from pipeline.planner import Planner, most_body_bytes
+from pipeline.planner import MAX_UTF8, Planner, most_body_bytes
 from pipeline.records import MergeStatus, Ranking, Reject, Request, Scores
 
 
@@ -109,24 +108,24 @@ def plan_plain_groups(
     rows = order - np.repeat(batch.offsets[:-1], sizes)
     bounds = pairwise(batch.offsets.tolist())
     groups = list(batch.iter_groups(measures))
-    all_limits = [
-        fitting.limits(number, group) if is_distinct else None
-        for number, (group, is_distinct) in enumerate(zip(groups, distinct.tolist(), strict=True))
+    is_plain = [
+        tokens is not None and is_distinct
+        for tokens, is_distinct in zip(fitting.request_tokens, distinct.tolist(), strict=True)
     ]
     texts = np.empty(0, np.object_)
-    if any(all_limits):  # a huge group would hold all its texts a second time
+    if any(is_plain):  # a huge group would hold all its texts a second time
         texts = batch.texts.to_numpy(zero_copy_only=False)[order]
     plans = list[PlainPlan | Group]()
-    for number, (group, (start, stop), scope, limits) in enumerate(
-        zip(groups, bounds, scopes, all_limits, strict=True)
+    for number, (group, (start, stop), scope) in enumerate(
+        zip(groups, bounds, scopes, strict=True)
     ):
-        if limits is None:
+        if not is_plain[number]:
             plans.append(group)
             continue
         request = Request(
             query=cast("str", group.query),
             documents=texts[start:stop].tolist(),
-            tokens=fitting.weights[number] + (stop - start) * limits.pair_tokens,
+            tokens=cast("int", fitting.request_tokens[number]),
             key=request_key(scope, keys[start:stop]),
             document_keys=keys[start:stop],
             query_id=group.query_id,
@@ -140,8 +139,8 @@ class _Fitting:
 
     Attributes:
         begins: Whether a row is the first of its group.
-        weights: Tokens of the texts in the model's own count, at most.
         ranks_rise: The first stage's ranks rise along the rows.
+        request_tokens: Tokens of the group as one request, at most; None where it is not one.
     """
 
     def __init__(self, planner: Planner, batch: GroupBatch, measures: TextMeasures) -> None:
@@ -152,20 +151,43 @@ class _Fitting:
         self.ranks_rise: list[bool] = np.logical_and.reduceat(rises, first).tolist()
         odd = measures.blank | (measures.token_bounds > planner.longest_whole_text)
         weights = planner.weights(measures.token_bounds, measures.sizes)
-        self._planner = planner
-        self._are_whole = (~np.logical_or.reduceat(odd, first)).tolist()
-        self.weights: list[int] = np.add.reduceat(weights, first).tolist()
-        self._sizes = np.add.reduceat(most_body_bytes(measures.sizes), first).tolist()
+        self.request_tokens: list[int | None] = _request_tokens(
+            planner,
+            batch,
+            are_whole=(~np.logical_or.reduceat(odd, first)).tolist(),
+            tokens=np.add.reduceat(weights, first),
+            body_bytes=np.add.reduceat(most_body_bytes(measures.sizes), first),
+        )
 
-    def limits(self, number: int, group: Group) -> RequestLimits | None:
-        """The limits that the group is within as one request; None if it is not."""
-        query = group.query
-        if not self._are_whole[number] or not query or not query.strip():
-            return None
-        sent_query, query_tokens = self._planner.sent_query(query)
-        limits = self._planner.request_limits(query, query_tokens)
-        fits = limits.fits(group.num_candidates, self.weights[number], self._sizes[number])
-        return limits if fits and sent_query == query else None
+
+def _request_tokens(
+    planner: Planner,
+    batch: GroupBatch,
+    *,
+    are_whole: list[bool],
+    tokens: IntArray,
+    body_bytes: IntArray,
+) -> list[int | None]:
+    """Tokens of each group as one request; None where it is not whole, or over a limit."""
+    queries = [query or "" for query in batch.queries]
+    sent = [
+        planner.sent_query(query) if is_whole and query.strip() else (None, 0)
+        for query, is_whole in zip(queries, are_whole, strict=True)
+    ]
+    are_sent = [query == as_sent for query, (as_sent, _) in zip(queries, sent, strict=True)]
+    query_lengths = np.array([len(query) for query in queries])
+    pair_tokens = planner.pair_tokens(np.array([count for _, count in sent]), query_lengths)
+    sizes, limits = np.diff(batch.offsets), planner.request_limits("", 0)
+    request_tokens = sizes * pair_tokens + tokens
+    request_bytes = limits.query_bytes + most_body_bytes(MAX_UTF8 * query_lengths) + body_bytes
+    fits = (
+        np.array(are_sent)
+        & (sizes <= limits.max_documents)
+        & (request_tokens <= limits.max_tokens)
+        & (request_bytes <= limits.max_bytes)
+    )
+    both = zip(request_tokens.tolist(), fits.tolist(), strict=True)
+    return [tokens_of_one if is_one else None for tokens_of_one, is_one in both]
 
 
 def rank_plain_groups(groups: Sequence[Ranked]) -> list[Ranking]:

@@ -34,6 +34,8 @@ BYTES_PER_REQUEST: Final = 4_096
 """What stands in a body besides: the model, names of fields."""
 MAX_ESCAPE: Final = 6
 """JSON writes a control character, one byte of UTF-8, as six (RFC 8259 section 7)."""
+MAX_UTF8: Final = 4
+"""Bytes of a character."""
 
 
 class Planner:
@@ -150,6 +152,11 @@ class Planner:
             pair_overhead=policy.pair_overhead + self._instruct_tokens,
             query_bytes=len(orjson.dumps((query, instruct))) + BYTES_PER_REQUEST,
         )
+
+    def pair_tokens(self, query_tokens: IntArray, query_lengths: IntArray) -> IntArray:
+        """Tokens of a document beside its own, by its query's Qwen tokens and length."""
+        weights = self._policy.document_weights(query_tokens, query_lengths)
+        return weights + (self._policy.pair_overhead + self._instruct_tokens)
 
     def _units(self, group: Group, rows: IntArray) -> Units:
         """The units of the documents at `rows`; texts over the per-item limit are cut or split."""
