@@ -113,15 +113,14 @@ class GroupAssembler:
                 which=f"query_id {shorten(repr(self._last_id), 100)}",
                 cure="the input has changed: use --restart or another OUTPUT",
             )
-        self._refuse_returning(ids.take(starts), piece.file.location.name)
-        return starts
-
-    def _refuse_returning(self, new_ids: "pa.Array[Any]", file_name: str) -> None:
         if self._all_adjacent():
             self._seen = SeenIds()
-            return
-        ids: Any = new_ids.to_pylist()
-        again = self._seen.add(ids)
+        else:
+            self._refuse_returning(ids.take(starts).to_pylist(), piece.file.location.name)
+        return starts
+
+    def _refuse_returning(self, new_ids: Any, file_name: str) -> None:
+        again = self._seen.add(new_ids)
         if again is not None:
             raise not_adjacent(file_name, again)
 
