@@ -6,8 +6,9 @@ tokenised and partial reuse take longer, and go aside.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
@@ -52,6 +53,8 @@ class GroupReader:
         planner: Plans what is sent for a group.
         borders: Which part each group belongs to.
         reuse: Finds what groups can begin with; None for exact reuse alone.
+        check: Looks through the whole input while its beginning is read; no group is given out
+            before it has found no fault.
     """
 
     def __init__(
@@ -60,26 +63,36 @@ class GroupReader:
         planner: Planner,
         borders: PartBorders,
         reuse: PartialReuse | None = None,
+        *,
+        check: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._reading = reading
         self._planner = planner
         self._borders = borders
         self._reuse = reuse
+        self._check = check or _nothing
 
     async def iter_steps(self) -> AsyncGenerator[list[Step]]:
         """Yield the groups in input order, some at a time.
 
         Raises:
-            RerankError: as the source and the store do.
+            RerankError: as the source, the store and the check do.
         """
-        async with aclosing(read_ahead(self._reading.next_piece)) as pieces:
-            async for piece in pieces:
-                for batch in await self._make_groups(piece):
-                    for some in batch.cut(GROUPS_AT_ONCE):
-                        yield await self._plan(some)
-                        await asyncio.sleep(0)
-        for batch in await self._make_groups(None):
-            yield await self._plan(batch)
+        checked = asyncio.create_task(self._check(), name="check-input")
+        try:
+            async with aclosing(read_ahead(self._reading.next_piece)) as pieces:
+                async for piece in pieces:
+                    await checked
+                    for batch in await self._make_groups(piece):
+                        for some in batch.cut(GROUPS_AT_ONCE):
+                            yield await self._plan(some)
+                            await asyncio.sleep(0)
+            await checked
+            for batch in await self._make_groups(None):
+                yield await self._plan(batch)
+        finally:
+            checked.cancel()
+            await asyncio.gather(checked, return_exceptions=True)
 
     async def _make_groups(self, piece: Piece | None) -> list[GroupBatch]:
         num_rows = self._reading.open_rows + (piece.num_rows if piece else 0)
@@ -106,3 +119,7 @@ class GroupReader:
             return measures.sizes, plan_batch(self._planner, batch, measures)
         plans = [self._planner.plan(group) for group in batch.iter_groups(measures)]
         return measures.sizes, list[AnyPlan](self._reuse.apply(plans))
+
+
+async def _nothing() -> None:
+    """Look for no fault."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from pipeline.client import RerankClient
@@ -124,8 +125,6 @@ class DatasetJob:
                 else:
                     whole = {i: part for i, part in parts.items() if not part.num_rejected}
                     self._numbers.finished = whole
-                    with self._interruptible():
-                        await self._numbers.count_groups(source)
                     await self._rerank(source, sink)
                 self._numbers.conclude()
         return self.look()
@@ -204,6 +203,7 @@ class DatasetJob:
                 reuse=PartialReuse(store.earlier_answers(), store.query_key)
                 if settings.reuse == "partial"
                 else None,
+                check=partial(numbers.count_groups, source),
             )
             numbers.work = self._work = GroupWork(
                 reader,

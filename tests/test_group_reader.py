@@ -126,3 +126,58 @@ async def test_a_fault_in_the_input_is_told_and_no_thread_is_left(tmp_path):
 
     with pytest.raises(InputError, match="not adjacent"):
         await steps_of(source)
+
+
+async def test_the_beginning_is_read_while_the_whole_input_is_checked(tmp_path):
+    source, read = source_of(tmp_path, [2] * 3, rows=3), asyncio.Event()
+    reading, loop = source.read(), asyncio.get_running_loop()
+    next_piece = reading.next_piece
+
+    def told_piece():
+        piece = next_piece()
+        loop.call_soon_threadsafe(read.set)
+        return piece
+
+    reading.next_piece = told_piece
+    planner, borders = Planner(make_settings(), COUNTER), PartBorders(GROUPS_PER_PART, ())
+    reader = GroupReader(reading, planner, borders, check=read.wait)
+
+    async with aclosing(reader.iter_steps()) as batches, asyncio.timeout(30):
+        assert len([step async for steps in batches for step in steps]) == 3
+
+
+@pytest.mark.parametrize("num_groups", [0, 3])
+async def test_no_group_is_given_out_where_the_check_finds_a_fault(tmp_path, num_groups):
+    async def check():
+        raise InputError("a fault", which="in.parquet")
+
+    planner, borders = Planner(make_settings(), COUNTER), PartBorders(GROUPS_PER_PART, ())
+    source = source_of(tmp_path, [2] * num_groups, rows=3)
+    reader = GroupReader(source.read(), planner, borders, check=check)
+
+    async with aclosing(reader.iter_steps()) as batches:
+        with pytest.raises(InputError, match="a fault"):
+            await anext(batches)
+
+
+async def test_a_check_that_goes_on_ends_with_the_reading(tmp_path):
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def check():
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    planner, borders = Planner(make_settings(), COUNTER), PartBorders(GROUPS_PER_PART, ())
+    source = source_of(tmp_path, [2] * 3, rows=3)
+    reader = GroupReader(source.read(), planner, borders, check=check)
+    reading = asyncio.create_task(anext(reader.iter_steps()))
+    await begun.wait()
+
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+    assert ended.is_set()
