@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pipeline.providers import PROVIDERS
 from pipeline.records import Request, Scores
 from pipeline.score_store import ScoreStore, group_commit
 from pipeline.score_store.live_segment import LiveSegments
+from pipeline.score_store.segments import Message
 from pipeline.settings import Pace, RunSettings
 from pipeline.sink import PartBorders, PartInfo, Sink
 from pipeline.sink.encoding import PartEncoding
@@ -70,10 +71,10 @@ class Run:
             event.set()
         write_to_store, publish = LiveSegments.write, Sink.publish
 
-        def saving(files: LiveSegments, batches: Any) -> Any:
+        def saving(files: LiveSegments, messages: Sequence[Message]) -> Any:
             self.wait_for(self.saving)
-            written = write_to_store(files, batches)
-            self.saved += sum(batch.num_rows for batch in batches)
+            written = write_to_store(files, messages)
+            self.saved += sum(message.facts.num_requests for message in messages)
             return written
 
         def writing(sink: Sink, part: PartEncoding) -> PartInfo:

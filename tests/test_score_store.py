@@ -18,7 +18,7 @@ from pipeline.records import Request, Scores
 from pipeline.score_store import ScoreStore, compaction, info, live_segment, prune
 from pipeline.score_store.contents import BatchFacts, Contents
 from pipeline.score_store.rows import SCHEMA, Answer, Rows, encode
-from pipeline.score_store.segments import SegmentBuilder, list_segments, open_segment
+from pipeline.score_store.segments import Message, SegmentBuilder, list_segments, open_segment
 from pipeline.storage import Location, locate
 
 NOW = float(int(time.time()))
@@ -98,8 +98,9 @@ def unclosed(numbers: Sequence[int]) -> tuple[bytes, list[int]]:
     for number in numbers:
         asked = request(number)
         stored = Answer(asked.key, 7, asked.document_keys, answer(number), int(NOW * 1e6))
-        added, _ = builder.add(encode([stored]))
-        content += added
+        message = Message.of(encode([stored]))
+        builder.add(message)
+        content += message.content
         ends.append(len(content))
     return content, ends
 

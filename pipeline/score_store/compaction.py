@@ -20,6 +20,7 @@ from pipeline.arrays import BoolArray
 from pipeline.score_store.rows import Rows
 from pipeline.score_store.segments import (
     FULL_BYTES,
+    Message,
     Segment,
     SegmentBuilder,
     iter_segments,
@@ -179,8 +180,9 @@ class _Target(Struct):
             return
         if not self.content:
             self.content += self.builder.start()
-        content, _ = self.builder.add(_joined(self.waiting))
-        self.content += content
+        message = Message.of(_joined(self.waiting))
+        self.builder.add(message)
+        self.content += message.content
         self.waiting, self.waiting_bytes = [], 0
 
 

@@ -1,6 +1,6 @@
 """The one writer of a run's answers: takes what has arrived, writes it as one record batch.
 
-Locally a batch is in the file 20 ms after its first answer came, plus the write itself; on an
+Locally a batch is in the file 30 ms after its first answer came, plus the write itself; on an
 object store the growing segment is put anew after a second. What waits to be written is bounded:
 then handing over waits for the write.
 """
@@ -14,12 +14,13 @@ from pipeline.score_store.contents import BatchFacts
 from pipeline.score_store.key_index import Place
 from pipeline.score_store.live_segment import LiveSegments
 from pipeline.score_store.rows import Answer, encode_in_batches
+from pipeline.score_store.segments import Message
 from pipeline.storage import Location
 
 MAX_WAITING = 2_048
 """Answers that wait to be written; with 500 documents each they take 16 MB."""
 
-LOCAL_LINGER_S, REMOTE_LINGER_S = 0.02, 1.0
+LOCAL_LINGER_S, REMOTE_LINGER_S = 0.03, 1.0
 """How long the first answer of a batch waits for others."""
 
 
@@ -122,10 +123,11 @@ class GroupCommit:
             return
         # Encoded here: in the thread it would take turns with the event loop, which costs more.
         batches = encode_in_batches(list(self._arrived.values()))
+        messages = [Message.of(batch) for batch in batches]
         self._in_writing |= self._arrived
         self._arrived = {}
         writing = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._files.write, batches
+            self._thread, self._files.write, messages
         )
         # A callback, since the thread goes on when whoever waits here is cancelled.
         writing.add_done_callback(self._settle)

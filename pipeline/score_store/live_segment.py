@@ -14,12 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow as pa
-
 from pipeline.errors import OutputFailed
 from pipeline.score_store.contents import BatchFacts
 from pipeline.score_store.key_index import Place
-from pipeline.score_store.segments import FULL_BYTES, SegmentBuilder, new_name
+from pipeline.score_store.segments import FULL_BYTES, Message, SegmentBuilder, new_name
 from pipeline.storage import Location, sync_folder, told
 
 REMOTE_FULL_BYTES = 4 * 1024 * 1024
@@ -45,14 +43,14 @@ class LiveSegments:
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="score-store-closer")
         self._closing: list[Future[None]] = []
 
-    def write(self, batches: Sequence[pa.RecordBatch]) -> list[tuple[Place, BatchFacts]]:
+    def write(self, messages: Sequence[Message]) -> list[tuple[Place, BatchFacts]]:
         """Write batches of answers at once; when it returns, a killed process loses none of them.
 
         Raises:
             OutputFailed: disk full, permission denied, store unreachable.
         """
         current = self._open(self._clock())
-        written = current.write(batches)
+        written = current.write(messages)
         if current.builder.size_bytes >= self._full_bytes:
             self._rotate()
         return [(Place(current.name, facts.offset, facts.size), facts) for facts in written]
@@ -104,13 +102,9 @@ class _Current:
         self.file: _File = _AppendedFile(location) if folder.is_local else _RepeatedObject(location)
         self._unwritten = self.builder.start()
 
-    def write(self, batches: Sequence[pa.RecordBatch]) -> list[BatchFacts]:
-        content, written = self._unwritten, []
-        for batch in batches:
-            added, facts = self.builder.add(batch)
-            content += added
-            written.append(facts)
-        self.file.append(content)
+    def write(self, messages: Sequence[Message]) -> list[BatchFacts]:
+        written = [self.builder.add(message) for message in messages]
+        self.file.append(b"".join([self._unwritten, *(message.content for message in messages)]))
         self._unwritten = b""
         return written
 

@@ -17,6 +17,7 @@ from itertools import pairwise
 import pyarrow as pa
 import xxhash
 from msgspec import Struct, field
+from msgspec.structs import replace
 from pyarrow import fs
 
 from pipeline.score_store.contents import BatchFacts, Contents
@@ -58,8 +59,26 @@ class Segment(Struct, frozen=True):
         return Place(self.name, facts.offset, facts.size)
 
 
+class Message(Struct, frozen=True):
+    """A record batch as it stands in a segment, wherever that will be.
+
+    Attributes:
+        content: Its bytes.
+        facts: What is in it; their offset means nothing yet.
+    """
+
+    content: bytes
+    facts: BatchFacts
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> "Message":
+        """The message of a batch."""
+        content = batch.serialize().to_pybytes()
+        return cls(content, BatchFacts.of(0, len(content), batch))
+
+
 class SegmentBuilder(Struct):
-    """The bytes of a segment, batch by batch; the caller puts them where they belong."""
+    """Tells which bytes a segment has, one after the other; the caller puts them there."""
 
     size_bytes: int = 0
     batches: Contents = field(default_factory=Contents)
@@ -68,13 +87,12 @@ class SegmentBuilder(Struct):
         """The first bytes of a segment."""
         return self._taken(SCHEMA.serialize().to_pybytes())
 
-    def add(self, batch: pa.RecordBatch) -> tuple[bytes, BatchFacts]:
-        """The next bytes, with a batch in them."""
-        offset = self.size_bytes
-        content = self._taken(batch.serialize().to_pybytes())
-        facts = BatchFacts.of(offset, len(content), batch)
+    def add(self, message: Message) -> BatchFacts:
+        """Take a message for the next bytes; its facts with its place."""
+        facts = replace(message.facts, offset=self.size_bytes)
+        self._taken(message.content)
         self.batches.add(facts)
-        return content, facts
+        return facts
 
     def end(self) -> bytes:
         """The last bytes: end of stream, contents, trailer."""
