@@ -33,7 +33,7 @@ class BatchLimits(Struct, frozen=True):
     """
 
     max_rows: int = 8_192
-    max_bytes: int = 4 << 20
+    max_bytes: int = 2 << 20
 
 
 class Piece(Struct, frozen=True, eq=False):
