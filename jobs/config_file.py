@@ -1,6 +1,5 @@
 """`--config FILE.toml`: defaults for a command's options, below command line and environment."""
 
-import tomllib
 from pathlib import Path
 
 import click
@@ -18,6 +17,8 @@ def read_config(ctx: click.Context, _: click.Parameter, file: str | None) -> Non
     """
     if file is None:
         return
+    import tomllib  # not at every start
+
     which = f"--config {file}"
     try:
         content = tomllib.loads(Path(file).read_text(encoding="utf-8"))

@@ -19,7 +19,6 @@ INERT = (
     "\uff01-\uff65"
 )
 """Common characters, `first-last`, that NFC leaves alone and never joins to what stands before."""
-_INERT = re.compile(f"[{INERT}]")
 
 
 def to_nfc(text: str) -> str:
@@ -41,10 +40,15 @@ def iter_nfc(text: str, size: int) -> Iterator[str]:
     """Yield the NFC form of `text` in parts of about `size` characters, rarely of more."""
     start = 0
     while start < len(text):
-        border = _INERT.search(text, start + size)
+        border = _inert().search(text, start + size)
         end = border.start() if border else len(text)
         yield to_nfc(text[start:end])
         start = end
+
+
+@cache
+def _inert() -> re.Pattern[str]:
+    return re.compile(f"[{INERT}]")  # takes milliseconds, and few runs need it
 
 
 def _in_canonical_order(run: re.Match[str]) -> str:

@@ -6,22 +6,20 @@ passage. Passages are about equally long, since a short rest would be scored on 
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from math import ceil
 from typing import Protocol
 
 LEAST_MAX_TOKENS = 16
 """Below it a passage might not hold one character: NFC makes three of U+1D160, of 4 bytes each."""
 
-_BORDERS = tuple(  # from the most natural; a passage ends where the match ends
-    re.compile(pattern)
-    for pattern in (
-        r"\n\s*\n",
-        r"[.!?…][\"'”’)\]]*\s+|[。！？]+[”’」』）]*\s*",
-        r"\n",
-        r"[,;:]\s+|[，；：、]",
-        r"\s+",
-        r"\w(?=\W)",
-    )
+_BORDERS = (  # from the most natural; a passage ends where the match ends
+    r"\n\s*\n",
+    r"[.!?…][\"'”’)\]]*\s+|[。！？]+[”’」』）]*\s*",
+    r"\n",
+    r"[,;:]\s+|[，；：、]",
+    r"\s+",
+    r"\w(?=\W)",
 )
 _FILL = 0.9  # of max_tokens on average, which leaves room to move the borders
 
@@ -64,9 +62,14 @@ def split_passages(text: str, counter: Counter, max_tokens: int) -> list[str]:
     return list(split(text, num_passages))
 
 
+@cache
+def _borders() -> list[re.Pattern[str]]:
+    return [re.compile(pattern) for pattern in _BORDERS]
+
+
 def _find_border(text: str, aim: int, reach: int) -> int:
     first, last = max(aim - reach, 1), min(aim + reach, len(text) - 1)
-    for pattern in _BORDERS:
+    for pattern in _borders():
         ends = (match.end() for match in pattern.finditer(text, first - 1, last + 1))
         near = [end for end in ends if first <= end <= last]
         if near:

@@ -13,6 +13,7 @@ alternative of the pattern looks behind and only `\s+(?!\S)` looks ahead, so tha
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from pipeline.tokens.normal_form import iter_nfc
@@ -27,8 +28,6 @@ NEITHER_LETTER_NOR_MARK = (
     r"\u3000-\u3003\u3008-\u3020\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
 )
 _ENDS_PRE_TOKEN = rf"(?:[^\W\d_](?=[{NEITHER_LETTER_NOR_MARK}])|\d|\n(?=\S))"
-_FIRST = re.compile(_ENDS_PRE_TOKEN)
-_LAST = re.compile(rf".*{_ENDS_PRE_TOKEN}", re.DOTALL)  # goes to the end, then backwards
 
 
 class Piece(NamedTuple):
@@ -66,14 +65,24 @@ def pieces(text: str) -> Iterator[Piece]:
 
 def first_cut(text: str, at_least: int) -> int:
     """Return the first safe cut of `text` at index `at_least` (from 1) or later, else its end."""
-    match = _FIRST.search(text, at_least - 1)
+    match = _first().search(text, at_least - 1)
     return match.end() if match else len(text)
+
+
+@cache
+def _first() -> re.Pattern[str]:
+    return re.compile(_ENDS_PRE_TOKEN)
+
+
+@cache
+def _last() -> re.Pattern[str]:
+    return re.compile(rf".*{_ENDS_PRE_TOKEN}", re.DOTALL)  # goes to the end, then backwards
 
 
 def _piece_end(text: str, num_searched: int) -> int | None:
     match = None
     if num_searched <= PIECE_CHARACTERS:
-        match = _LAST.match(text, 0, PIECE_CHARACTERS + 1)  # a cut looks one character ahead
+        match = _last().match(text, 0, PIECE_CHARACTERS + 1)  # a cut looks one character ahead
     if match is None:
-        match = _FIRST.search(text, max(PIECE_CHARACTERS, num_searched - 1), CALL_CHARACTERS)
+        match = _first().search(text, max(PIECE_CHARACTERS, num_searched - 1), CALL_CHARACTERS)
     return match.end() if match else None
