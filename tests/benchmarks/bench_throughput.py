@@ -2,16 +2,17 @@
 
 Both read the same Parquet, send the same groups over loopback to the same nginx stub, 64 in flight,
 and run in turns: floor, job, floor, job. CPU (user and system) and wall time are those of the whole
-process, its start among them, and each is the median of its rounds; a ratio is that of two medians.
-A peak is the highest of the rounds. Figures of two runs of this benchmark do not compare, but
-ratios do.
+process, its start among them, and each is the median of its rounds. A ratio is the median of those
+of single rounds: a machine that is shared grows slower and quicker by a third within a minute, and
+so do both halves of a round. A peak is the highest of the rounds. Figures of two runs of this
+benchmark do not compare, but ratios do, within some 5 %.
 
 The floor does what must be done at least: read, encode, send, decode, append a line. It has no
 limits, retries, store or ranks. Groups of `split` take several requests, and the job is told to
 trust that their scores compare: no anchors, no final request, no linking, so both send the same.
 What merging costs on top is told by `make bench-merging`.
 
-    python bench_throughput.py [--shape short ...] [--groups N] [--rounds 5] [--json]
+    python bench_throughput.py [--shape short ...] [--groups N] [--rounds 9] [--json]
 """
 
 import argparse
@@ -97,20 +98,14 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Both sides on groups of one shape."""
+    """Both sides on groups of one shape; ratios are the job's figures by the floor's, a request."""
 
     shape: str
     groups: int
     floor: Side
     job: Side
-
-    @property
-    def cpu_ratio(self) -> float:
-        return self.job.cpu_ms_per_request / self.floor.cpu_ms_per_request
-
-    @property
-    def throughput_ratio(self) -> float:
-        return self.job.requests_per_s / self.floor.requests_per_s
+    cpu_ratio: float
+    throughput_ratio: float
 
     def bars(self) -> list[Bar]:
         """What is judged: nothing but `short`."""
@@ -123,9 +118,8 @@ class Row:
         ]
 
     def as_json(self) -> dict[str, object]:
-        ratios = {"cpu_ratio": self.cpu_ratio, "throughput_ratio": self.throughput_ratio}
         bars = [bar.as_json() for bar in self.bars()]
-        return {**asdict(self), **asdict(SHAPES[self.shape]), **ratios, "bars": bars}
+        return {**asdict(self), **asdict(SHAPES[self.shape]), "bars": bars}
 
 
 def compare(name: str, groups: int, rounds: int) -> Row:
@@ -142,18 +136,26 @@ def compare(name: str, groups: int, rounds: int) -> Row:
         source, lines, output = folder / "in.parquet", folder / "floor.jsonl", folder / "out"
         make_dataset(source, groups, shape)
         with nginx_stub(folder, size) as url:
-            floor = [sys.executable, "-c", FLOOR, str(source), url, str(lines), str(size)]
-            job = job_command(source, output, url)
+            floor_command = [sys.executable, "-c", FLOOR, str(source), url, str(lines), str(size)]
+            command = job_command(source, output, url)
             for _ in range(rounds):
-                floor_took.append(measured(floor, folder)[0])
-                run = measured_job(job, folder)
+                floor_took.append(measured(floor_command, folder)[0])
+                run = measured_job(command, folder)
                 job_took.append(run.took)
                 shutil.rmtree(output)
         with lines.open("rb") as answers:
             sent, by_job = sum(1 for _ in answers), run.facts["requests"]
     if abs(by_job / sent - 1) > SAME_REQUESTS:
         raise SystemExit(f"{name}: the floor sent {sent:,} requests, the job {by_job:,}")
-    return Row(name, groups, Side.of(sent, floor_took), Side.of(by_job, job_took))
+    in_turns = list(zip(floor_took, job_took, strict=True))
+    return Row(
+        shape=name,
+        groups=groups,
+        floor=Side.of(sent, floor_took),
+        job=Side.of(by_job, job_took),
+        cpu_ratio=median(j.cpu_s / f.cpu_s for f, j in in_turns) * sent / by_job,
+        throughput_ratio=median(f.wall_s / j.wall_s for f, j in in_turns) * by_job / sent,
+    )
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -181,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=list(SHAPES), action="append", help="[default: all]")
     parser.add_argument("--groups", type=int, help="of each shape")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = []
