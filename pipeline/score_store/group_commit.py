@@ -1,6 +1,6 @@
 """The one writer of a run's answers: takes what has arrived, writes it as one record batch.
 
-Locally a batch is in the file 30 ms after its first answer came, plus the write itself; on an
+Locally a batch is in the file 20 ms after its first answer came, plus the write itself; on an
 object store the growing segment is put anew after a second. What waits to be written is bounded:
 then handing over waits for the write.
 """
@@ -20,7 +20,7 @@ from pipeline.storage import Location
 MAX_WAITING = 2_048
 """Answers that wait to be written; with 500 documents each they take 16 MB."""
 
-LOCAL_LINGER_S, REMOTE_LINGER_S = 0.03, 1.0
+LOCAL_LINGER_S, REMOTE_LINGER_S = 0.02, 1.0
 """How long the first answer of a batch waits for others."""
 
 

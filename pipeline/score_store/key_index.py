@@ -55,7 +55,7 @@ class KeyIndex:
         self._runs: list[_Run] = []
         self._length = 0
         self._segments: list[str] = []
-        # One entry per batch. A long run writes a batch every 30 ms, so these are plain numbers.
+        # One entry per batch. A long run writes a batch every 20 ms, so these are plain numbers.
         self._segment = array("i")
         self._offset = array("q")
         self._size = array("q")

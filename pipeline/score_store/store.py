@@ -43,7 +43,7 @@ class ScoreStore:
         begun_us: When the output was begun, in microseconds since 1970: `earlier_answers` are those
             saved before, and what is saved here is never dated before, whatever the clock says.
         clock: Seconds since 1970.
-        linger_s: How long the first answer of a batch waits for others; 30 ms, remotely 1 s.
+        linger_s: How long the first answer of a batch waits for others; 20 ms, remotely 1 s.
     """
 
     def __init__(

@@ -44,7 +44,7 @@ def rss_mb() -> float:
 async def save(folder: Path, per_batch: int, *, other_work: bool) -> dict[str, float]:
     """CPU and bytes of requests of 100 documents that are written `per_batch` at a time.
 
-    The writer waits 30 ms for further answers, so 20 in a batch are 700 in a second. With
+    The writer waits 20 ms for further answers, so 20 in a batch are 1,000 in a second. With
     `other_work` between the batches, as in a job that does little else, the caches are cold.
     """
     total = NUM_BATCHES * per_batch
