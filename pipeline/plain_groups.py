@@ -108,29 +108,30 @@ def plan_plain_groups(
     rows = order - np.repeat(batch.offsets[:-1], sizes)
     bounds = pairwise(batch.offsets.tolist())
     groups = list(batch.iter_groups(measures))
-    is_plain = [
-        tokens is not None and is_distinct
+    all_tokens = [
+        tokens if is_distinct else None
         for tokens, is_distinct in zip(fitting.request_tokens, distinct.tolist(), strict=True)
     ]
+    # Where none is plain, strings are spared: a huge group would hold all its texts a second time.
     texts = np.empty(0, np.object_)
-    if any(is_plain):  # a huge group would hold all its texts a second time
+    if any(tokens is not None for tokens in all_tokens):
         texts = batch.texts.to_numpy(zero_copy_only=False)[order]
     plans = list[PlainPlan | Group]()
-    for number, (group, (start, stop), scope) in enumerate(
-        zip(groups, bounds, scopes, strict=True)
+    for group, (start, stop), scope, tokens, ranks_rise in zip(
+        groups, bounds, scopes, all_tokens, fitting.ranks_rise, strict=True
     ):
-        if not is_plain[number]:
+        if tokens is None:
             plans.append(group)
             continue
         request = Request(
             query=cast("str", group.query),
             documents=texts[start:stop].tolist(),
-            tokens=cast("int", fitting.request_tokens[number]),
+            tokens=tokens,
             key=request_key(scope, keys[start:stop]),
             document_keys=keys[start:stop],
             query_id=group.query_id,
         )
-        plans.append(PlainPlan(group, request, rows[start:stop], fitting.ranks_rise[number]))
+        plans.append(PlainPlan(group, request, rows[start:stop], ranks_rise))
     return plans
 
 

@@ -5,7 +5,7 @@ and run in turns: floor, job, floor, job. CPU (user and system) and wall time ar
 process, its start among them, and each is the median of its rounds. A ratio is the median of those
 of single rounds: a machine that is shared grows slower and quicker by a third within a minute, and
 so do both halves of a round. A peak is the highest of the rounds. Figures of two runs of this
-benchmark do not compare, but ratios do, within some 5 %: less with more rounds.
+benchmark do not compare, but ratios do, within a tenth.
 
 The floor does what must be done at least: read, encode, send, decode, append a line. It has no
 limits, retries, store or ranks. Groups of `split` take several requests, and the job is told to
