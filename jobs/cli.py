@@ -12,18 +12,18 @@ from collections.abc import Sequence
 import click
 from click.core import ParameterSource
 
-from jobs.interrupts import raised_interrupts
-from jobs.logs import guess_format, tell_failure
-from jobs.memory import before_imports
-from pipeline.errors import RerankError, shorten
+from jobs.console.logs import guess_format, tell_failure
+from jobs.process.allocator import before_imports
+from jobs.process.signals import raised_interrupts
+from pipeline.core.errors import RerankError, shorten
 
 COMMANDS = {
-    "run": ("jobs.run", "Rerank the candidates of INPUT into OUTPUT."),
-    "plan": ("jobs.plan", "Say what a run would do and cost; sends nothing."),
-    "status": ("jobs.status", "Say how far the run on OUTPUT is, or how it ended."),
-    "evaluate": ("jobs.evaluate", "Measure OUTPUT against judgements, before and after."),
-    "store": ("jobs.store", "Look into a score store, or make it smaller."),
-    "doctor": ("jobs.doctor", "Check key, endpoint, limits and score comparability."),
+    "run": ("jobs.commands.run", "Rerank the candidates of INPUT into OUTPUT."),
+    "plan": ("jobs.commands.plan", "Say what a run would do and cost; sends nothing."),
+    "status": ("jobs.commands.status", "Say how far the run on OUTPUT is, or how it ended."),
+    "evaluate": ("jobs.commands.evaluate", "Measure OUTPUT against judgements, before and after."),
+    "store": ("jobs.commands.store", "Look into a score store, or make it smaller."),
+    "doctor": ("jobs.doctor.command", "Check key, endpoint, limits and score comparability."),
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),
 }
 """Each subcommand's module, which defines it under its own name, and its line of help."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real_runs import Service, service
+from support.real_runs import Service, service
 
 
 @pytest.fixture(scope="session")

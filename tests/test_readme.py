@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
-from real_runs import ROOT, rerank
+from support.real_runs import ROOT, rerank
 
 from jobs.cli import COMMANDS, cli
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
 
 _END_S = 5.0  # in which the child ends by itself
 

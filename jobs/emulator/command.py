@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from jobs.config_file import config_option
 from jobs.emulator.config import DISTORTIONS, EmulatorConfig
 from jobs.emulator.faults import NAMES, Fault
-from pipeline.errors import SettingsError
+from jobs.options.config_file import config_option
+from pipeline.core.errors import SettingsError
 
 
 class _FaultType(click.ParamType[Fault]):
@@ -103,7 +103,7 @@ def emulate(exit_with_parent: bool, **settings: Any) -> None:
     Its scores are lexical and pointwise, and no instruction changes them. What it saw is told at
     /emulator/stats. It runs until Ctrl-C or SIGTERM.
     """
-    from jobs.emulator.running import serve  # here, since every command loads this module
+    from jobs.emulator.lifecycle import serve
 
     config = EmulatorConfig(**settings)
     asyncio.run(serve(config, click.echo, exit_with_parent=exit_with_parent))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from jobs.emulator.faults import Fault
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
 
 DISTORTIONS = ("none", "affine", "monotone", "softmax", "minmax", "zscore")
 

@@ -15,7 +15,7 @@ from xxhash import xxh3_64_intdigest
 
 from jobs.emulator import refusals
 from jobs.emulator.refusals import Refusal
-from pipeline.errors import SettingsError
+from pipeline.core.errors import SettingsError
 
 POISON_MARKER = "poison-pill"
 

@@ -11,10 +11,10 @@ import numpy as np
 from jobs.emulator import refusals
 from jobs.emulator.config import EmulatorConfig
 from jobs.emulator.distortions import to_scores
-from jobs.emulator.reading import Reader, Reading
+from jobs.emulator.reader import Reader, Reading
 from jobs.emulator.scorer import logit, understand
 from jobs.emulator.wire_formats import RerankRequest
-from pipeline.models import PROFILES
+from pipeline.core.models import PROFILES
 
 P = ParamSpec("P")
 T = TypeVar("T")

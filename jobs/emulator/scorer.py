@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from jobs.emulator.reading import Reading, encoding
+from jobs.emulator.reader import Reading, encoding
 from jobs.emulator.terms import is_spaced, stem, words
 
 # How often a term occurs counts less and less, the sooner the shorter the document.

@@ -11,11 +11,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from jobs.emulator import broken_wire, refusals
+from jobs.emulator import connection_faults as broken_wire
+from jobs.emulator import refusals
 from jobs.emulator.config import EmulatorConfig
 from jobs.emulator.faults import ANSWERS, HTML, POISON_MARKER, REFUSALS, FaultPlan
-from jobs.emulator.limits import Clock, Quota
 from jobs.emulator.model import Model
+from jobs.emulator.quota import Clock, Quota
 from jobs.emulator.refusals import Refusal
 from jobs.emulator.stats import Stats
 from jobs.emulator.wire_formats import COMPATIBLE, NATIVE, Answer, Endpoint, RerankRequest

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jobs.emulator.limits import Clock, SlidingWindow
+from jobs.emulator.quota import Clock, SlidingWindow
 
 _LONG_WINDOW_S = 10.0
 

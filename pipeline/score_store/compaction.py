@@ -16,7 +16,9 @@ import numpy as np
 import pyarrow as pa
 from msgspec import Struct, field
 
-from pipeline.arrays import BoolArray
+from pipeline.core.arrays import BoolArray
+from pipeline.core.sorted_runs import SortedRuns
+from pipeline.score_store.last_used import fold_uses, read_uses
 from pipeline.score_store.rows import Rows
 from pipeline.score_store.segments import (
     FULL_BYTES,
@@ -27,9 +29,7 @@ from pipeline.score_store.segments import (
     new_name,
     read_batches,
 )
-from pipeline.score_store.uses import fold_uses, read_uses
-from pipeline.sorted_runs import SortedRuns
-from pipeline.storage import Location
+from pipeline.storage.location import Location
 
 ABANDONED_AFTER_S = 24 * 3_600.0
 """An unclosed segment that nobody has touched for so long has no writer."""

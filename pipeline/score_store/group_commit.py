@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from pipeline.records import Scores
-from pipeline.score_store.contents import BatchFacts
+from pipeline.core.records import Scores
 from pipeline.score_store.key_index import Place
-from pipeline.score_store.live_segment import LiveSegments
 from pipeline.score_store.rows import Answer, encode_in_batches
+from pipeline.score_store.segment_index import BatchFacts
+from pipeline.score_store.segment_writer import LiveSegments
 from pipeline.score_store.segments import Message
-from pipeline.storage import Location
+from pipeline.storage.location import Location
 
 MAX_WAITING = 2_048
 """Answers that wait to be written; with 500 documents each they take 16 MB."""

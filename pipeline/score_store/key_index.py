@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from pipeline.core.sorted_runs import set_apart, worth_merging
 from pipeline.score_store.rows import PrefixArray
 from pipeline.score_store.short_keys import ShortKeys, first_bits, short_keys
-from pipeline.sorted_runs import set_apart, worth_merging
 
 MAX_BATCHES = 1 << 16
 """Of one run, whose batches are counted in 16 bits."""

@@ -14,8 +14,8 @@ import pyarrow as pa
 import xxhash
 from msgspec import Struct
 
-from pipeline.arrays import BoolArray, FloatArray, KeyArray
-from pipeline.records import Scores
+from pipeline.core.arrays import BoolArray, FloatArray, KeyArray
+from pipeline.core.records import Scores
 
 KEY_BYTES = 16
 

@@ -20,11 +20,11 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 from pyarrow import fs
 
-from pipeline.score_store.contents import BatchFacts, Contents
 from pipeline.score_store.key_index import Place
 from pipeline.score_store.messages import MARK, read_batch, walk
 from pipeline.score_store.rows import SCHEMA, Rows
-from pipeline.storage import Location
+from pipeline.score_store.segment_index import BatchFacts, Contents
+from pipeline.storage.location import Location
 
 FULL_BYTES = 8 * 1024 * 1024
 """A segment of this size is closed and the next one begun; whole ones fit in memory."""

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from pipeline.arrays import IntArray
+from pipeline.core.arrays import IntArray
+from pipeline.core.sorted_runs import set_apart
 from pipeline.score_store.rows import PrefixArray
-from pipeline.sorted_runs import set_apart
 
 _LOW_BITS = 16
 _KEY_BITS = 13 + _LOW_BITS

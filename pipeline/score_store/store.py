@@ -17,16 +17,16 @@ from typing import Self
 import numpy as np
 import xxhash
 
-from pipeline.records import Request, Scores
+from pipeline.core.records import Request, Scores
 from pipeline.score_store import compaction
-from pipeline.score_store.contents import BatchFacts
 from pipeline.score_store.group_commit import GroupCommit
 from pipeline.score_store.key_index import KeyIndex, Place
-from pipeline.score_store.query_answers import QueryAnswers
+from pipeline.score_store.last_used import note_uses
+from pipeline.score_store.query_index import QueryAnswers
 from pipeline.score_store.rows import Answer, PrefixArray, prefixes
+from pipeline.score_store.segment_index import BatchFacts
 from pipeline.score_store.segments import iter_segments, read_batches
-from pipeline.score_store.uses import note_uses
-from pipeline.storage import Location
+from pipeline.storage.location import Location
 
 _log = logging.getLogger(__name__)
 

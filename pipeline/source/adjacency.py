@@ -7,12 +7,12 @@ a million ids, a second pass looks at the ids that have it, so the verdict is ex
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import xxhash
 
-from pipeline.arrays import KeyArray
-from pipeline.errors import InputError, shorten
-from pipeline.groups import Id
-from pipeline.sorted_runs import SortedRuns
-from pipeline.source.seen_ids import id_keys
+from pipeline.core.arrays import KeyArray
+from pipeline.core.errors import InputError, shorten
+from pipeline.core.groups import Id
+from pipeline.core.sorted_runs import SortedRuns
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 """2^64 divided by the golden ratio: to multiply by it spreads numbers that lie side by side."""
@@ -61,3 +61,26 @@ def not_adjacent(file_name: str, query_id: Id) -> InputError:
 def _short_keys(ids: Sequence[Id]) -> KeyArray:
     keys: KeyArray = ((id_keys(ids) * _ODD) >> np.uint64(32)).astype(np.uint32)
     return keys
+
+
+class SeenIds:
+    """Finds the second occurrence of an id among millions, in 8 bytes each.
+
+    Two of a million different strings are taken for the same with a probability of 3e-8.
+    """
+
+    def __init__(self) -> None:
+        self._keys = SortedRuns()
+
+    def add(self, ids: Sequence[Id]) -> Id | None:
+        """Add ids; return the first of them that has occurred before, if there is one."""
+        again = self._keys.add_and_tell(id_keys(ids))
+        return ids[int(again.argmax())] if again.any() else None
+
+
+def id_keys(ids: Sequence[Id]) -> KeyArray:
+    """A 64-bit number for each id: an integer as it is, a string's xxh3 hash."""
+    if ids and isinstance(ids[0], int):
+        return np.array([int(number) % 2**64 for number in ids], np.uint64)
+    hashes = (xxhash.xxh3_64_intdigest(str(text).encode()) for text in ids)
+    return np.fromiter(hashes, np.uint64, len(ids))

@@ -5,11 +5,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.arrays import BoolArray, IntArray
-from pipeline.errors import InputError, shorten
-from pipeline.groups import FIRST_RANK, GroupBatch, Id
+from pipeline.core.arrays import BoolArray, IntArray
+from pipeline.core.errors import InputError, shorten
+from pipeline.core.groups import FIRST_RANK, GroupBatch, Id
 from pipeline.source.arrow import Array, joined
-from pipeline.source.candidate_batch import WORK_COLUMNS
+from pipeline.source.layouts.long import WORK_COLUMNS
 
 
 def make_group_batch(
@@ -59,7 +59,7 @@ def make_group_batch(
         texts=texts,
         first_stage_rank=ranks,
         rows=rows,
-        carried_bytes=_string_bytes(rows, offsets),
+        passthrough_bytes=_string_bytes(rows, offsets),
         dropped=dropped,
     )
 

@@ -15,10 +15,10 @@ import pyarrow as pa
 from msgspec import Struct
 from pyarrow import fs
 
-from pipeline.errors import InputError
+from pipeline.core.errors import InputError
 from pipeline.source.arrow import Scalar
 from pipeline.source.parquet_file import open_parquet, readable
-from pipeline.storage import Location, locate
+from pipeline.storage.location import Location, locate
 
 _SUFFIXES = (".parquet", ".parq", ".pq")
 _HIDDEN = ("_", ".")

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import InputError, shorten
-from pipeline.object_stores import explain
-from pipeline.storage import Location
+from pipeline.core.errors import InputError, shorten
+from pipeline.storage.location import Location
+from pipeline.storage.object_stores import explain
 
 _LOCAL_BUFFER_BYTES = 1 << 20
 _REMOTE_BUFFER_BYTES = 8 << 20  # to fill a buffer is one request of an object store

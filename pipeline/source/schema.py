@@ -10,7 +10,7 @@ from typing import Literal
 import pyarrow as pa
 from msgspec import Struct
 
-from pipeline.errors import InputError, SettingsError
+from pipeline.core.errors import InputError, SettingsError
 from pipeline.source.arrow import Field
 from pipeline.source.column_types import (
     ID_TYPES,

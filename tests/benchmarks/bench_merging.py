@@ -20,7 +20,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from merging_world import (  # noqa: E402
+from support.merging_world import (  # noqa: E402
     DISTORTIONS,
     Distortion,
     Documents,
@@ -37,7 +37,7 @@ from merging_world import (  # noqa: E402
     trusting,
 )
 
-from pipeline.packing import IntArray  # noqa: E402
+from pipeline.planning.packing import IntArray  # noqa: E402
 
 Figures = dict[str, float]
 

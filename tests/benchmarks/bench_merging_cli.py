@@ -39,14 +39,21 @@ from bench_merging import (  # noqa: E402
     measures,
     verdict,
 )
-from merging_world import LIMITS, Documents, pack_documents  # noqa: E402
+from support.merging_world import (  # noqa: E402
+    LIMITS,
+    Documents,
+    pack_documents,
+)
 
 from jobs.emulator.child import emulator_process  # noqa: E402
 from jobs.emulator.distortions import to_scores  # noqa: E402
-from jobs.emulator.reading import Reader  # noqa: E402
-from jobs.emulator.scorer import logit, understand  # noqa: E402
+from jobs.emulator.reader import Reader  # noqa: E402
+from jobs.emulator.scorer import (  # noqa: E402
+    logit,
+    understand,
+)
 from jobs.emulator.wire_formats import Item  # noqa: E402
-from pipeline.providers import EMULATOR_PATH  # noqa: E402
+from pipeline.core.providers import EMULATOR_PATH  # noqa: E402
 
 DEPTH = 100
 CAP = 4_000

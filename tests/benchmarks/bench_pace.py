@@ -20,14 +20,14 @@ from aiohttp import web
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.client import RerankClient
-from pipeline.counters import Counters
-from pipeline.errors import RerankError
-from pipeline.models import PROFILES
-from pipeline.providers import PROVIDERS
-from pipeline.records import Request
-from pipeline.settings import Pace, RunSettings
-from pipeline.throttle import Throttle
+from pipeline.core.errors import RerankError
+from pipeline.core.models import PROFILES
+from pipeline.core.providers import PROVIDERS
+from pipeline.core.records import Request
+from pipeline.core.settings import Pace, RunSettings
+from pipeline.service.client import RerankClient
+from pipeline.service.metrics import Metrics
+from pipeline.service.throttle.throttle import Throttle
 
 TRUE_PER_S = 100
 DOCUMENTS = 20
@@ -127,7 +127,7 @@ async def load(case: Case, url: str, num_requests: int, per_s: float) -> dict[st
     settings = RunSettings(
         provider=PROVIDERS["dashscope"], profile=PROFILES["qwen3-rerank"], url=url, pace=pace
     )
-    counters = Counters()
+    counters = Metrics()
     throttle = Throttle(pace, counters)
     work, lost = _requests(num_requests), 0
 

@@ -22,9 +22,10 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from pipeline.records import Request, Scores
-from pipeline.score_store import ScoreStore, info
-from pipeline.storage import locate
+from pipeline.core.records import Request, Scores
+from pipeline.score_store.maintenance import info
+from pipeline.score_store.store import ScoreStore
+from pipeline.storage.location import locate
 
 NUM_BATCHES = 200
 RESPONSE_ID = "0f4c1d2e-3b6a-4a59-9c8d-7e6f5a4b3c2d"

@@ -30,7 +30,14 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
 from made_groups import Shape, make_dataset  # noqa: E402
-from real_runs import Service, end, killed, results, service, start  # noqa: E402
+from support.real_runs import (  # noqa: E402
+    Service,
+    end,
+    killed,
+    results,
+    service,
+    start,
+)
 
 HOUR_OF_GROUPS = 60 * 5_400
 """What the default quota of qwen3-rerank takes in an hour, a request for each group."""

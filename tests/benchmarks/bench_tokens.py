@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
-from pipeline.tokens import TokenCounter  # noqa: E402
+from pipeline.tokens.counter import TokenCounter  # noqa: E402
 
 DATA = PROJECT.parent / "shared" / "data"
 ENGLISH_WORDS = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from real_runs import (
+from support.real_runs import (
     Ended,
     Service,
     environment,
@@ -25,7 +25,7 @@ from real_runs import (
     wait_until,
 )
 
-from pipeline.storage import Location, locate
+from pipeline.storage.location import Location, locate
 
 ACCOUNT = "devstoreaccount1"
 # The key of every azurite: learn.microsoft.com/azure/storage/common/storage-use-azurite

@@ -1,0 +1,68 @@
+"""`rerank plan`: what a run would do and cost, with no request sent."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from jobs.console.printing import emit_facts, emit_json, json_option, num, usd
+from jobs.options.run_options import settings_options
+from jobs.options.settings import make_settings
+
+NO_ADDRESS = "http://plan.invalid"
+"""A plan sends nothing, so a provider without an address of its own can be planned for too."""
+
+_BOUND_BY = {
+    "requests_per_minute": "the quota of requests binds",
+    "tokens_per_minute": "the quota of tokens binds",
+}
+
+
+@click.command()
+@click.argument("input_name", metavar="INPUT")
+@settings_options
+@json_option
+def plan(input_name: str, as_json: bool, **options: Any) -> None:
+    """Say what `run` would do and cost with these options; sends nothing and needs no key.
+
+    Answers that were paid for before are not looked for: with them a run costs less.
+    """
+    settings = make_settings(options, url=NO_ADDRESS)
+    from pipeline.dataset.plan import plan_dataset
+    from pipeline.source.listing import list_input
+    from pipeline.source.source import Source
+
+    source = Source(
+        list_input(input_name),
+        columns=settings.columns,
+        layout=settings.layout,
+        with_text=settings.with_text,
+        duplicates=settings.duplicates,
+    )
+    facts = plan_dataset(source, settings).as_json()
+    if as_json:
+        emit_json(facts)
+    else:
+        emit_facts(_lines(facts, settings.profile.name))
+
+
+def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:
+    yield "queries", f"{facts['groups']:,}"
+    yield "candidates", f"{facts['candidates']:,}"
+    yield "requests", f"{facts['requests']:,} to {model}"
+    if facts["split_groups"]:
+        queries = num(facts["split_groups"], "query takes", "queries take")
+        final = f"{facts['requests_max']:,} with their final requests"
+        yield "", f"up to {final}: {queries} several"
+    yield "tokens", f"{facts['tokens']:,}, {usd(facts['cost_usd'])}"
+    if facts["minutes"] is not None:
+        yield "takes", f"{_duration(facts['minutes'])}; {_BOUND_BY[facts['bound_by']]}"
+    queries = num(facts["truncated_queries"], "query", "queries")
+    yield "cut", f"{num(facts['truncated_documents'], 'document')}, {queries}"
+    yield "not sent", f"{facts['skipped']:,} without text or query, {facts['rejected']:,} too long"
+
+
+def _duration(minutes: float) -> str:
+    if minutes < 1:
+        return f"{60 * minutes:,.0f} s"
+    return f"{minutes:,.1f} minutes" if minutes < 100 else f"{minutes / 60:,.1f} hours"

@@ -1,0 +1,105 @@
+"""`rerank status`: how far a run is, or how it ended; works while it goes on and after it died."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from jobs.console.printing import emit_facts, emit_json, json_option, num, usd
+from jobs.options.config_file import config_option
+from pipeline.core.errors import InputError
+from pipeline.output.lock.lock import is_held
+from pipeline.output.manifest import read_manifest
+from pipeline.output.part_info import read_part_infos
+from pipeline.output.run_records import read_run_records
+from pipeline.output.sink import SUCCESS_NAME
+from pipeline.storage.location import Location, locate
+
+_SUMMED = ("requests", "requests_reused", "total_tokens", "cost_usd", "retries", "throttled")
+"""What a status adds up over all runs on the output: what the output has cost so far."""
+
+
+@click.command()
+@click.argument("output")
+@json_option
+@config_option
+def status(output: str, as_json: bool) -> None:
+    """Say how far the run on OUTPUT is, or how it ended."""
+    facts = look(locate(output))
+    if as_json:
+        emit_json(facts)
+    else:
+        emit_facts(_lines(facts))
+
+
+def look(output: Location) -> dict[str, Any]:
+    """The state of an output: from its parts, and from the records of the runs on it.
+
+    Returns:
+        `state`: `running`, `interrupted`, `failed`, `partial` or `done`; the counts of `run`;
+        requests, tokens and cost of all runs together; `rate` in requests a second and `error`
+        of the last run.
+
+    Raises:
+        InputError: if there is no output of this job.
+    """
+    manifest = read_manifest(output)
+    if manifest is None:
+        raise InputError(
+            "no output of this job: it has no _manifest.json",
+            which=output.name,
+            cure="name the OUTPUT of a run",
+        )
+    parts = read_part_infos(output, manifest.fingerprint).values()
+    runs = read_run_records(output)
+    last = runs[-1] if runs else {}
+    state = _state(output, last)
+    seconds = last.get("seconds") or 0.0
+    return {
+        "state": state,
+        "groups": last.get("groups"),
+        "groups_done": sum(part.num_groups for part in parts),
+        "parts": last.get("parts"),
+        "parts_done": len(parts),
+        "candidates": last.get("candidates"),
+        "candidates_done": last.get("candidates_done", 0),
+        "rejected": sum(part.num_rejected for part in parts),
+        "skipped": sum(part.num_skipped for part in parts),
+        **{name: sum(run.get(name) or 0 for run in runs) for name in _SUMMED},
+        "runs": len(runs),
+        "rate": round(last.get("requests", 0) / seconds, 2) if seconds else 0.0,
+        "started": last.get("started"),
+        "updated": last.get("updated"),
+        "error": last.get("error") if state != "done" else None,
+    }
+
+
+def _state(output: Location, last: dict[str, Any]) -> str:
+    """What the last record says, unless its run was killed or its result removed."""
+    state = str(last.get("state", "running"))
+    if state == "running" and is_held(output):
+        return state
+    if state not in ("running", "done"):
+        return state
+    return "done" if output.child(SUCCESS_NAME).exists() else "interrupted"
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "state", facts["state"]
+    yield "candidates", f"{_of(facts['candidates_done'], facts['candidates'])} ranked"
+    yield "queries", f"{_of(facts['groups_done'], facts['groups'])} written"
+    yield "parts", f"{_of(facts['parts_done'], facts['parts'])} written"
+    yield "without score", f"{facts['rejected']:,} rejected, {facts['skipped']:,} skipped"
+    runs = num(facts["runs"], "run")
+    sent = f"{num(facts['requests'], 'request')} in {runs}"
+    yield "sent", f"{sent}, {num(facts['total_tokens'], 'token')}, {usd(facts['cost_usd'])}"
+    yield "reused", f"{num(facts['requests_reused'], 'answer')} paid for before"
+    if facts["started"]:
+        yield "last run", f"{facts['started']} to {facts['updated']}"
+        yield "rate", f"{facts['rate']:,.1f} requests/s in it"
+    if facts["error"]:
+        yield "last error", facts["error"]
+
+
+def _of(done: int, total: int | None) -> str:
+    return f"{done:,}" if total is None else f"{done:,} of {total:,}"

@@ -1,0 +1,1 @@
+"""What is shown: results on stdout, logs and progress on stderr."""

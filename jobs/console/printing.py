@@ -1,0 +1,62 @@
+"""What reporting commands print: aligned lines for people, or one JSON object with `--json`.
+
+Results go to stdout. A reader that has left, as `| head` does, is no failure of a command.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import click
+import orjson
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """Add `--json`, which arrives as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def emit(text: str) -> None:
+    """Print a line on stdout."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        # What is still buffered must not be tried again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def emit_json(facts: Mapping[str, Any]) -> None:
+    """Print `facts` as one JSON object on one line of stdout."""
+    from pipeline.dataset.summary import SCHEMA_VERSION
+
+    emit(orjson.dumps({"schema_version": SCHEMA_VERSION, **facts}).decode())
+
+
+def emit_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print one line for each fact, the values below each other; never folded."""
+    rows = list(facts)
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        emit(f"{name:{width}}  {value}".rstrip())
+
+
+def emit_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print columns: the first to the left, numbers to the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
+    for line in lines:
+        cells = [f"{line[0]:{widths[0]}}", *map(str.rjust, line[1:], widths[1:])]
+        emit("  ".join(cells).rstrip())
+
+
+def num(count: int, noun: str, plural: str = "") -> str:
+    """A count with its noun: `1 part`, `1,200 parts`, `2 queries`."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def usd(cost_usd: float) -> str:
+    """Money in cents, or as fine as small sums need."""
+    return f"${cost_usd:,.2f}" if cost_usd >= 100 else f"${cost_usd:,.4f}"

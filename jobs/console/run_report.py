@@ -1,0 +1,93 @@
+"""What a run did, what it cost and what bound it: the report on stdout."""
+
+from collections.abc import Iterator, Mapping
+
+from jobs.console.printing import emit, emit_facts, num, usd
+from pipeline.core.settings import RunSettings
+from pipeline.dataset.summary import RunSummary
+
+BOUND_BY = {
+    "requests_per_minute": "bound by the quota of requests",
+    "tokens_per_minute": "bound by the quota of tokens",
+    "max_in_flight": "bound by answers awaited, as --max-in-flight allows",
+    "max_documents_in_flight": "bound by --max-documents-in-flight",
+    "cpu": "bound by this computer: one process can do no more",
+    "pause": "bound by the service, which asked for pauses",
+    "source": "no limit reached: too little was ready to be sent",
+    "": "nothing had to be sent",
+}
+"""What each verdict of `bound_by` means."""
+
+MOSTLY = 0.9
+"""Share of the quota; if less was used and the service still refused, its quota is another."""
+
+WARNED_STATUSES = {
+    "unstable": "requests disagree; the order below the certified depth is uncertain",
+    "incomplete": "a request failed for good",
+}
+
+
+def show_report(summary: RunSummary, settings: RunSettings, output_name: str) -> None:
+    """Print the summary of a run for people."""
+    emit_facts(_facts(summary, settings, output_name))
+    for status, meaning in WARNED_STATUSES.items():
+        if count := summary.merge_status.get(status):
+            emit(f"warning: {num(count, 'query', 'queries')} {status}: {meaning}")
+
+
+def _facts(
+    summary: RunSummary, settings: RunSettings, output_name: str
+) -> Iterator[tuple[str, str]]:
+    candidates = summary.candidates_done
+    scored = candidates - summary.rejected - summary.skipped
+    queries = num(summary.groups_done, "query", "queries")
+    yield "ranked", f"{queries}, {scored:,} of {num(candidates, 'candidate')} scored"
+    if summary.rejected or summary.skipped:
+        text = f"{summary.rejected:,} rejected, {summary.skipped:,} skipped"
+        reasons = _counts(summary.reject_reasons)
+        yield "without score", text + (f" ({reasons})" if reasons else "")
+    sent = f"{num(summary.requests, 'request')} to {settings.profile.name}"
+    sent += f", {num(summary.total_tokens, 'token')}"
+    if settings.profile.usd_per_million_tokens:
+        sent += f", {usd(summary.cost_usd)}"
+    yield "sent", sent
+    if summary.requests_reused:
+        yield "reused", f"{num(summary.requests_reused, 'answer')} paid for before"
+    if summary.partial_groups or summary.saved_usd:
+        queries = num(summary.partial_groups, "query", "queries")
+        text = f"{num(summary.documents_reused, 'score')} of {queries}"
+        if settings.profile.usd_per_million_tokens:
+            saved = "saved" if summary.saved_usd >= 0 else "cost"
+            text += f", {saved} about {usd(abs(summary.saved_usd))}"
+        yield "reused in part", text
+    yield "merged", _counts(summary.merge_status) or "nothing"
+    if summary.truncated_documents or summary.truncated_queries:
+        limit = f"over {settings.profile.max_tokens_per_document:,} tokens"
+        documents = num(summary.truncated_documents, "document")
+        yield "cut", f"{documents}, {num(summary.truncated_queries, 'query', 'queries')} {limit}"
+    if summary.size_refusals:
+        yield "packed smaller", f"after {num(summary.size_refusals, 'refusal')} for size"
+    yield from _pace(summary)
+    yield "output", f"{output_name} ({num(summary.parts_done, 'part')})"
+
+
+def _pace(summary: RunSummary) -> Iterator[tuple[str, str]]:
+    took = f"{summary.seconds:,.1f} s"
+    if summary.requests:
+        took += f", {summary.requests / max(summary.seconds, 1e-9):,.1f} requests/s"
+        p50, p99 = summary.latency_ms["p50"], summary.latency_ms["p99"]
+        took += f", latency {p50:,.0f} ms (p99 {p99:,.0f} ms)"
+    yield "took", took
+    if summary.retries or summary.throttled:
+        yield "tried again", f"{summary.retries:,} after failures, {summary.throttled:,} after 429"
+    pace = BOUND_BY.get(summary.bound_by, summary.bound_by)
+    used = summary.quota_used if summary.requests else None
+    if used is not None and used < MOSTLY and summary.throttled and "quota" in pace:
+        pace = "bound by the service's own quota, which is lower than told"
+    if used is not None and summary.bound_by != "source":
+        pace = f"{used:.0%} of the quota; {pace}"
+    yield "pace", pace
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))

@@ -1,0 +1,1 @@
+"""`rerank doctor`: check a service with a handful of tiny requests."""

@@ -1,0 +1,60 @@
+"""Whether a service can be reached at all: name, connection, certificate."""
+
+import asyncio
+import socket
+import ssl
+import time
+from typing import Final
+from urllib.parse import urlsplit
+
+from jobs.doctor.findings import Finding
+from pipeline.core.errors import OutageTooLong, shorten
+from pipeline.service.client import CONNECT_TIMEOUT_S
+
+_WHY_UNREACHABLE: Final = {
+    socket.gaierror: "the name is not known",
+    ConnectionRefusedError: "connection refused",
+    ConnectionResetError: "connection reset",
+}
+
+
+async def check_address(url: str) -> Finding:
+    """Whether somebody listens there: name, connection, certificate. Sends nothing."""
+    parts = urlsplit(url)
+    host, is_secure = parts.hostname or "", parts.scheme == "https"
+    try:
+        place = f"{host}:{parts.port or (443 if is_secure else 80)}"
+        connecting = asyncio.open_connection(
+            host,
+            parts.port or (443 if is_secure else 80),
+            ssl=ssl.create_default_context() if is_secure else None,
+        )
+        started = time.perf_counter()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, writer = await connecting
+        connect_ms = 1_000 * (time.perf_counter() - started)
+        writer.close()
+    except ValueError as error:
+        return _unreachable(f"not a usable address: {error}", "check --url")
+    except ssl.SSLCertVerificationError as error:
+        return _unreachable(
+            f"the certificate of {place} is not trusted: {error.verify_message}",
+            "check --url, and this machine's certificates and clock",
+        )
+    except ssl.SSLError as error:
+        return _unreachable(f"no TLS with {place}: {error.reason}", "check --url")
+    except TimeoutError:
+        return _unreachable(
+            f"{place} does not answer within {CONNECT_TIMEOUT_S:.0f} s",
+            "check the firewall; the job connects directly, by no proxy",
+        )
+    except OSError as error:
+        why = _WHY_UNREACHABLE.get(type(error)) or shorten(str(error), 100)
+        return _unreachable(f"{place}: {why}", "check --url and the network of this machine")
+    secured = ", certificate trusted" if is_secure else ", without TLS"
+    return Finding("address", "ok", f"{place} in {connect_ms:.0f} ms{secured}")
+
+
+def _unreachable(what: str, cure: str) -> Finding:
+    error = OutageTooLong("the service cannot be reached", which=what, cure=cure)
+    return Finding("address", "fail", what, cure, error)

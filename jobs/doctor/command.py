@@ -1,0 +1,193 @@
+"""`rerank doctor`: key, endpoint, limits and score comparability, by a handful of tiny requests."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec.structs import asdict
+
+from jobs.console import logs
+from jobs.console.printing import emit_json, json_option
+from jobs.doctor.findings import Finding
+from jobs.options.config_file import config_option
+from jobs.options.settings import read_api_key
+from pipeline.core.errors import SettingsError
+from pipeline.core.providers import EMULATOR_PATH, PROVIDERS, find_provider
+from pipeline.core.settings import Pace, RunSettings
+from pipeline.service.metrics import Metrics
+
+if TYPE_CHECKING:
+    from jobs.doctor.comparability import ProbeResult
+
+MAX_COST_USD = 0.05
+"""All checks together take some 20,000 tokens; a dearer service is not asked that much."""
+MAX_OUTAGE_S = 15.0
+MAX_ATTEMPTS = 2
+COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@click.command()
+@click.option(
+    "--provider",
+    type=click.Choice(list(PROVIDERS)),
+    default="dashscope",
+    show_default=True,
+    help="Preset of wire format, address, key variable and default model.",
+)
+@click.option("--model", help="Model to ask. [default: the provider's]")
+@click.option("--url", help="Full address of the endpoint. [default: the provider's]")
+@click.option(
+    "--api-key-env", help="Environment variable that holds the key. [default: the provider's]"
+)
+@click.option("--instruct", help="Instruction for the model, in English.")
+@click.option(
+    "--comparability",
+    is_flag=True,
+    help="Also probe whether scores of different requests compare, by 3 requests of"
+    " up to 140 sentences.",
+)
+@json_option
+@config_option
+def doctor(as_json: bool, comparability: bool, **options: Any) -> None:
+    """Check key, endpoint, limits and score comparability with a handful of tiny requests.
+
+    Each check is one line: ok, warn or fail, what was checked, what was found, and the cure. The
+    texts that are sent are our own. The exit code is 0 if nothing failed, 2 without a key, 4 if the
+    service refuses or cannot be reached, and 1 if its answers are not understood.
+    """
+    logs.configure("text", logging.WARNING)
+    report = Report(print_lines=not as_json)
+    with _offline_service(options) as url:
+        asyncio.run(_examine(options, url, report, comparability=comparability))
+    report.end()
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found so far, told line by line or in the end as one JSON object."""
+
+    print_lines: bool
+    findings: list[Finding] = field(default_factory=list)
+    counters: Metrics = field(default_factory=Metrics)
+    settings: RunSettings | None = None
+    probe: "ProbeResult | None" = None
+
+    def add(self, finding: Finding) -> None:
+        """Take in what a check found."""
+        self.findings.append(finding)
+        if self.print_lines:
+            line = f"{finding.check:<14} {finding.finding}"
+            if finding.cure:
+                line += f"; {finding.cure}"
+            click.echo(f"{click.style(f'{finding.status:<5}', fg=COLORS[finding.status])}{line}")
+
+    def end(self) -> None:
+        """Tell the cost, or everything, and raise the error of what failed.
+
+        Raises:
+            RerankError: the first.
+        """
+        counters, settings = self.counters, self.settings
+        if self.print_lines:
+            click.echo(
+                f"cost: {counters.answered} requests, {counters.tokens:,} tokens,"
+                f" ${counters.cost_usd:.4f}"
+            )
+        else:
+            facts = ("check", "status", "finding", "cure")
+            emit_json(
+                {
+                    "provider": settings and settings.provider.name,
+                    "model": settings and settings.profile.name,
+                    "checks": [{name: getattr(f, name) for name in facts} for f in self.findings],
+                    "comparability": self.probe and asdict(self.probe),
+                    "requests": counters.answered,
+                    "total_tokens": counters.tokens,
+                    "cost_usd": counters.cost_usd,
+                }
+            )
+        for finding in self.findings:
+            if finding.error is not None:
+                raise finding.error
+
+
+async def _examine(
+    options: dict[str, Any], url: str | None, report: Report, *, comparability: bool
+) -> None:
+    async for finding in _findings(options, url, report, comparability=comparability):
+        report.add(finding)
+
+
+async def _findings(
+    options: dict[str, Any], url: str | None, report: Report, *, comparability: bool
+) -> AsyncIterator[Finding]:
+    from jobs.doctor.address import check_address
+    from jobs.doctor.service import ServiceChecks
+    from pipeline.service.client import RerankClient
+    from pipeline.service.throttle.throttle import Throttle
+    from pipeline.tokens.counter import TokenCounter
+
+    try:
+        settings = _make_settings(options, url)
+        api_key = read_api_key(options)
+    except SettingsError as error:
+        yield Finding("settings", "fail", _without_cure(error), error.cure or "", error)
+        return
+    report.settings = settings
+    variable = options["api_key_env"] or settings.provider.api_key_env
+    key = f"key from {variable}" if variable else "no key needed"
+    yield Finding("settings", "ok", f"{settings.provider.name}, {settings.profile.name}, {key}")
+
+    address = await check_address(settings.url)
+    yield address
+    if address.status == "fail":
+        return
+    throttle = Throttle(settings.pace, report.counters)
+    async with RerankClient(settings, api_key, throttle, report.counters) as client:
+        checks = ServiceChecks(client, settings, TokenCounter())
+        async for finding in checks.run(comparability=comparability):
+            yield finding
+        report.probe = checks.probe
+
+
+def _make_settings(options: dict[str, Any], url: str | None) -> RunSettings:
+    provider = find_provider(options["provider"])
+    profile = provider.profile(options["model"] or provider.default_model)
+    address = options["url"] or url or provider.url
+    if address is None:
+        raise SettingsError(
+            f"provider {provider.name} has no address of its own", which="--url", cure="give one"
+        )
+    return RunSettings(
+        provider=provider,
+        profile=profile,
+        url=address,
+        pace=Pace(
+            requests_per_minute=profile.requests_per_minute,
+            tokens_per_minute=profile.tokens_per_minute,
+        ),
+        instruct=options["instruct"],
+        max_attempts=MAX_ATTEMPTS,
+        max_outage_s=MAX_OUTAGE_S,
+        max_cost_usd=MAX_COST_USD,
+    )
+
+
+def _without_cure(error: SettingsError) -> str:
+    return str(error).removesuffix(f"; {error.cure}")
+
+
+@contextmanager
+def _offline_service(options: dict[str, Any]) -> Iterator[str | None]:
+    """The address of an emulator of our own, where the provider is `emulator` without --url."""
+    if options["provider"] != "emulator" or options["url"]:
+        yield None
+        return
+    from jobs.emulator.child import emulator_process
+
+    with emulator_process() as address:
+        yield address + EMULATOR_PATH

@@ -1,0 +1,155 @@
+"""The probe of comparability: does a document's score depend on what else is in its request?
+
+The same common documents are scored three times: among companions that do not answer the query,
+among companions that do, and among the first ones again. What differs between the first and the
+last is noise; what differs beyond that between the first two is the effect of the set. It is judged
+by the test that merging applies to the anchors of every group, with five times as many anchors.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+from xxhash import xxh3_64_intdigest
+
+from jobs.doctor.texts import COMMON, EASY, STRONG
+from pipeline.core.arrays import FloatArray
+from pipeline.planning.packing import Packing, RequestLimits
+from pipeline.ranking.merging.comparability import ALPHA, compare
+from pipeline.ranking.merging.first_round import gather
+from pipeline.ranking.merging.logit_scale import FINEST_QUANTUM, LogitScale
+
+MOST_DOCUMENTS: Final = len(COMMON) + len(EASY)
+"""Of a request of the probe."""
+NOISELESS: Final = 1e-9
+"""Logits below which a difference is none."""
+
+
+class ProbeResult(Struct, frozen=True, kw_only=True):
+    """What the probe says of a service.
+
+    Attributes:
+        comparable: Whether merging would sort scores of different requests together.
+        fingerprint: Whether the scores look normalised over their request.
+        p_lines: Of the test for a shift or a stretch of the logit between requests.
+        p_noise: Of the test for more difference than noise that is tolerated.
+        repeat_sd: Standard deviation of one score between equal requests, in logits.
+        set_shift: By how much the other set moves the common documents on average, in logits.
+        set_rms: Root mean square of the common documents about their means, in logits.
+        residual_rms: The same once a straight line for each set is taken away.
+        scale: What the scores are, as far as can be seen.
+        digits: Decimals that they are rounded to; None for all.
+        tied: Share of the first set's documents whose score another one has too.
+        saturated: Share of the common documents whose score ran into 0 or 1.
+    """
+
+    comparable: bool
+    fingerprint: bool
+    p_lines: float
+    p_noise: float
+    repeat_sd: float
+    set_shift: float
+    set_rms: float
+    residual_rms: float
+    scale: str
+    digits: int | None
+    tied: float
+    saturated: float
+
+    @property
+    def is_noise_alone(self) -> bool:
+        """Not comparable for its noise: no effect of the set was seen."""
+        return not self.comparable and not self.fingerprint and self.p_lines >= ALPHA
+
+
+def probe_sets(max_documents: int) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """The documents of the first and of the second request, and how many they share, at the front.
+
+    Args:
+        max_documents: What the service takes in a request; half of it at most is shared.
+    """
+    size = min(MOST_DOCUMENTS, max_documents)
+    shared = min(len(COMMON), size // 2)
+    common = tuple(COMMON[place * len(COMMON) // shared] for place in range(shared))
+    return common + EASY[: size - shared], common + STRONG[: size - shared], shared
+
+
+def sending_order(documents: Sequence[str]) -> list[int]:
+    """The order in which to send documents: by content, as the job does, so no place is special."""
+    keys = [xxh3_64_intdigest(text.encode()) for text in documents]
+    return sorted(range(len(documents)), key=keys.__getitem__)
+
+
+def judge_probe(
+    first: FloatArray, second: FloatArray, repeat: FloatArray, *, num_common: int
+) -> ProbeResult:
+    """Judge the scores of the three requests, the common documents' first.
+
+    Args:
+        first: Of the first set of `probe_sets`.
+        second: Of the second.
+        repeat: Of the first, asked again.
+        num_common: How many documents both sets share.
+    """
+    scale = LogitScale.of(np.concatenate((first, second, repeat)))
+    num_first = len(first)
+    num_all = num_first + len(second) - num_common
+    ones = np.ones(num_all, dtype=np.int64)
+    packing = Packing(
+        homes=(np.arange(num_first), np.arange(num_first, num_all)),
+        anchors=np.arange(num_common),
+        tokens=ones,
+        sizes=ones,
+        limits=RequestLimits(
+            max_documents=num_all, max_tokens=num_all, max_bytes=num_all, query_tokens=0
+        ),
+    )
+    # in the second request the anchors come after its home documents
+    second = np.concatenate((second[num_common:], second[:num_common]))
+    round_ = gather(packing, (first, second))
+    verdict = compare(round_, scale)
+    common = round_.anchor_scores
+    usable = (scale.weight(common) > 0).all(axis=1)
+    logit = scale.logit(common[usable])
+    return ProbeResult(
+        comparable=verdict.comparable,
+        fingerprint=verdict.fingerprint,
+        p_lines=verdict.p_lines,
+        p_noise=verdict.p_noise,
+        repeat_sd=_repeat_sd(first, repeat, scale),
+        set_shift=float((logit[:, 1] - logit[:, 0]).mean()) if usable.any() else 0.0,
+        set_rms=_finite(verdict.rms_before),
+        residual_rms=_finite(verdict.rms_after),
+        scale="logits" if scale.quantum is None else "probabilities",
+        digits=_digits(scale),
+        tied=_tied(first),
+        saturated=float(1 - usable.mean()),
+    )
+
+
+def _repeat_sd(first: FloatArray, repeat: FloatArray, scale: LogitScale) -> float:
+    both = np.stack((first, repeat))
+    usable = (scale.weight(both) > 0).all(axis=0)
+    if not usable.any():
+        return 0.0
+    differences = np.diff(scale.logit(both[:, usable]), axis=0)
+    # each of two scores has its own noise
+    sd = float(np.sqrt(np.mean(np.square(differences)) / 2))
+    return sd if sd > NOISELESS else 0.0
+
+
+def _digits(scale: LogitScale) -> int | None:
+    if scale.quantum is None or scale.quantum <= FINEST_QUANTUM:
+        return None
+    return round(-math.log10(scale.quantum))
+
+
+def _tied(scores: FloatArray) -> float:
+    _, counts = np.unique(scores, return_counts=True)
+    return float(counts[counts > 1].sum() / len(scores))
+
+
+def _finite(value: float) -> float:
+    return value if np.isfinite(value) and value > NOISELESS else 0.0

@@ -1,0 +1,102 @@
+"""Starts and ends the service: inside a running loop, or as a whole process."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from aiohttp import web
+
+from jobs.emulator.config import EmulatorConfig
+from jobs.emulator.quota import Clock
+from jobs.emulator.server import Emulator
+from jobs.emulator.stats import Stats
+from pipeline.core.errors import SettingsError
+
+_BACKLOG = 1_024  # connections that wait to be accepted
+_LAST_ANSWERS_S = 1.0  # for what is in flight at the end
+
+
+class RunningEmulator(NamedTuple):
+    """A service that answers at `url` (scheme, host and port), and what it saw so far."""
+
+    url: str
+    stats: Stats
+
+
+@asynccontextmanager
+async def running_emulator(
+    config: EmulatorConfig | None = None, *, clock: Clock = time.monotonic
+) -> AsyncIterator[RunningEmulator]:
+    """Run the service in the current loop.
+
+    Args:
+        config: How it behaves; by default it answers everything at once.
+        clock: Of quotas and counts, in seconds.
+
+    Raises:
+        SettingsError: if it cannot listen at its address.
+    """
+    config = config or EmulatorConfig()
+    emulator = Emulator(config, clock)
+    runner = web.AppRunner(
+        emulator.app(),
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=_LAST_ANSWERS_S,
+    )
+    await runner.setup()
+    try:
+        await _listen(runner, config)
+        host, port = runner.addresses[0][:2]
+        address = f"[{host}]" if ":" in host else host
+        yield RunningEmulator(f"http://{address}:{port}", emulator.stats)
+    finally:
+        await runner.cleanup()
+
+
+async def serve(
+    config: EmulatorConfig, announce: Callable[[str], None], *, exit_with_parent: bool
+) -> None:
+    """Serve until SIGTERM or SIGINT, or with `exit_with_parent` until standard input ends.
+
+    Args:
+        config: How the service behaves.
+        announce: Is given the address once it answers.
+        exit_with_parent: For a child process, whose standard input ends however its parent does.
+    """
+    loop, end = asyncio.get_running_loop(), asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, end.set)
+    if exit_with_parent:
+        threading.Thread(
+            target=_when_input_ends,
+            args=(lambda: loop.call_soon_threadsafe(end.set),),
+            daemon=True,
+        ).start()
+    async with running_emulator(config) as running:
+        announce(running.url)
+        await end.wait()
+
+
+async def _listen(runner: web.AppRunner, config: EmulatorConfig) -> None:
+    try:
+        await web.TCPSite(runner, config.host, config.port, backlog=_BACKLOG).start()
+    except OSError as error:
+        raise SettingsError(
+            "cannot listen",
+            which=f"{config.host}:{config.port}",
+            found=error.strerror,
+            cure="take another --port, or 0 for any that is free",
+        ) from error
+
+
+def _when_input_ends(then: Callable[[], object]) -> None:
+    # Not through sys.stdin, whose lock a thread that never ends would hold at the exit.
+    while os.read(0, 4_096):
+        pass
+    then()

@@ -1,0 +1,1 @@
+"""Values and errors that flow through every room; imports no other room."""

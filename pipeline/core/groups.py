@@ -1,0 +1,200 @@
+"""A query and its candidates as they were read: alone, in a batch, and what the output needs.
+
+Everything here is a value: built once, never changed, and safe to hand between tasks and threads.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from msgspec import Struct
+
+from pipeline.core.arrays import BoolArray, IntArray, KeyArray
+
+FIRST_RANK = 1
+"""The rank of the best candidate, in input and output."""
+
+Id: TypeAlias = str | int
+
+
+class TextMeasures(Struct, frozen=True, eq=False):
+    """What packing must know of texts, one element per text, in the texts' order.
+
+    Attributes:
+        token_bounds: Upper bound of the token count, never too small.
+        sizes: Bytes of the UTF-8 text.
+        keys: 64-bit hash of the text's bytes; equal texts have equal keys.
+        blank: Null, empty or white space alone: never sent.
+    """
+
+    token_bounds: IntArray
+    sizes: IntArray
+    keys: KeyArray
+    blank: BoolArray
+
+    def slice(self, start: int, stop: int) -> "TextMeasures":
+        """The measures of the texts `start` to `stop`, without a copy."""
+        return TextMeasures(
+            self.token_bounds[start:stop],
+            self.sizes[start:stop],
+            self.keys[start:stop],
+            self.blank[start:stop],
+        )
+
+
+class GroupRows(Struct, frozen=True, eq=False):
+    """What of a group goes to the output: adjacent rows of a table that its batch shares.
+
+    Attributes:
+        index: Place of the group in the dataset, from 0.
+        first_row: Place of its first candidate in the dataset, from 0.
+        query_id: The query's id, of the input's type.
+        table: `query_id`, `doc_id` and passed-through columns of the whole batch.
+        ranks: int32, the first stage's order of the whole batch, from 1 in each group.
+        start: The group's first row in `table` and `ranks`.
+        stop: The first row after it.
+        passthrough_bytes: Bytes in its passed-through strings.
+        num_dropped: Rows of the input left out because they repeat a doc_id.
+    """
+
+    index: int
+    first_row: int
+    query_id: Id
+    table: pa.Table
+    ranks: npt.NDArray[np.int32]
+    start: int
+    stop: int
+    passthrough_bytes: int = 0
+    num_dropped: int = 0
+
+    @property
+    def num_candidates(self) -> int:
+        """How many candidates the group has, duplicates and blank ones included."""
+        return self.stop - self.start
+
+    @property
+    def rows(self) -> pa.Table:
+        """The group's rows alone, without a copy."""
+        return self.table.slice(self.start, self.num_candidates)
+
+    @property
+    def first_stage_rank(self) -> npt.NDArray[np.int32]:
+        """int32, the first stage's order, from 1."""
+        return self.ranks[self.start : self.stop]
+
+
+class Group(Struct, frozen=True, eq=False):
+    """One query and all its candidates, in input order; the texts are those of its batch.
+
+    Attributes:
+        output: What goes to the output; it lives on when the texts are no longer needed.
+        query: The query's text; null or blank is never sent.
+        batch_texts: The texts of the whole batch, null where there is none.
+        batch_measures: What packing must know of them.
+    """
+
+    output: GroupRows
+    query: str | None
+    batch_texts: pa.LargeStringArray
+    batch_measures: TextMeasures
+
+    @property
+    def query_id(self) -> Id:
+        """The query's id, of the input's type."""
+        return self.output.query_id
+
+    @property
+    def num_candidates(self) -> int:
+        """How many candidates the group has, duplicates and blank ones included."""
+        return self.output.num_candidates
+
+    @property
+    def first_stage_rank(self) -> npt.NDArray[np.int32]:
+        """int32, the first stage's order, from 1."""
+        return self.output.first_stage_rank
+
+    @property
+    def texts(self) -> pa.LargeStringArray:
+        """The candidates' texts, null where there is none."""
+        return self.batch_texts.slice(self.output.start, self.num_candidates)
+
+    @property
+    def measures(self) -> TextMeasures:
+        """What packing must know of the texts."""
+        return self.batch_measures.slice(self.output.start, self.output.stop)
+
+
+class GroupBatch(Struct, frozen=True, eq=False):
+    """Whole groups that were read together, in input order; they share memory.
+
+    Attributes:
+        first_group: Index of the first group in the dataset.
+        first_row: Row of the first candidate in the dataset.
+        offsets: int64 [number of groups + 1]; group g holds the rows offsets[g] to offsets[g + 1].
+        query_ids: One per group.
+        queries: One per group.
+        texts: One per candidate.
+        first_stage_rank: int32, one per candidate.
+        rows: One row per candidate, the columns that go to the output unchanged.
+        passthrough_bytes: int64, bytes in the passed-through strings of each group.
+        dropped: Rows of the input left out of each group; None where all are kept.
+    """
+
+    first_group: int
+    first_row: int
+    offsets: IntArray
+    query_ids: list[Id]
+    queries: list[str | None]
+    texts: pa.LargeStringArray
+    first_stage_rank: npt.NDArray[np.int32]
+    rows: pa.Table
+    passthrough_bytes: IntArray
+    dropped: IntArray | None = None
+
+    @property
+    def num_groups(self) -> int:
+        """How many groups the batch holds."""
+        return len(self.query_ids)
+
+    def cut(self, max_groups: int) -> Iterator["GroupBatch"]:
+        """Yield the same groups in batches of like numbers, at most so many, which share memory."""
+        num_batches = -(-self.num_groups // max_groups)
+        borders = [number * self.num_groups // num_batches for number in range(num_batches + 1)]
+        for first, last in pairwise(borders):
+            start, stop = self.offsets[first], self.offsets[last]
+            dropped_before = 0 if self.dropped is None else int(self.dropped[:first].sum())
+            yield GroupBatch(
+                first_group=self.first_group + first,
+                first_row=self.first_row + int(start) + dropped_before,
+                offsets=self.offsets[first : last + 1] - start,
+                query_ids=self.query_ids[first:last],
+                queries=self.queries[first:last],
+                texts=self.texts.slice(start, stop - start),
+                first_stage_rank=self.first_stage_rank[start:stop],
+                rows=self.rows.slice(start, stop - start),
+                passthrough_bytes=self.passthrough_bytes[first:last],
+                dropped=None if self.dropped is None else self.dropped[first:last],
+            )
+
+    def iter_groups(self, measures: TextMeasures) -> Iterator[Group]:
+        """Yield the groups in input order; `measures` are those of the batch's texts."""
+        before = 0
+        offsets, passthrough_bytes = self.offsets.tolist(), self.passthrough_bytes.tolist()
+        all_dropped = [0] * self.num_groups if self.dropped is None else self.dropped.tolist()
+        for number, query_id in enumerate(self.query_ids):
+            output = GroupRows(
+                index=self.first_group + number,
+                first_row=self.first_row + before + offsets[number],
+                query_id=query_id,
+                table=self.rows,
+                ranks=self.first_stage_rank,
+                start=offsets[number],
+                stop=offsets[number + 1],
+                passthrough_bytes=passthrough_bytes[number],
+                num_dropped=all_dropped[number],
+            )
+            yield Group(output, self.queries[number], self.texts, measures)
+            before += output.num_dropped

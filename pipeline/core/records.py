@@ -1,0 +1,130 @@
+"""What is asked of the service, what it answers, and the ranking that comes of it.
+
+Everything here is a value: built once, never changed, and safe to hand between tasks and threads.
+"""
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct, field
+
+from pipeline.core.arrays import FloatArray, IntArray, KeyArray
+from pipeline.core.groups import GroupRows, Id
+
+MergeStatus: TypeAlias = Literal[
+    "single_request",
+    "comparable",
+    "linked_affine",
+    "linked_rank",
+    "unstable",
+    "incomplete",
+    "empty",
+]
+"""How a group's ranking came about; the README's table tells what each promises."""
+
+Reason: TypeAlias = Literal[
+    "no_text",
+    "no_query",
+    "query_too_long",
+    "refused_document",
+    "refused_request",
+    "bad_answer",
+    "unavailable",
+    "missing_text",
+]
+"""Why a candidate has no score."""
+
+SKIPPED_REASONS: frozenset[Reason] = frozenset({"no_text", "no_query"})
+"""Candidates that are never sent: there is nothing to score, so they are not failures."""
+
+
+class Request(Struct, frozen=True, eq=False):
+    """What is sent in one call: a query and documents, in the order in which they are scored.
+
+    Attributes:
+        query: The query's text, as it is sent.
+        documents: The documents' texts, as they are sent.
+        tokens: Upper bound of query_tokens x documents + sum(document_tokens), for pace and cost.
+        key: 16 bytes that name the content: what is asked, and of which service.
+        document_keys: One per document; with them a stored answer can serve single documents.
+        query_id: For the logs, which never show a text.
+    """
+
+    query: str
+    documents: list[str]
+    tokens: int
+    key: bytes
+    document_keys: KeyArray
+    query_id: Id
+
+    @property
+    def num_documents(self) -> int:
+        """How many documents are sent."""
+        return len(self.documents)
+
+
+class Scores(Struct, frozen=True, eq=False):
+    """The service's answer to one request.
+
+    Attributes:
+        scores: One finite number per document, in the request's order, unchanged.
+        total_tokens: What the service says it counted; None where it says nothing.
+        response_id: The service's name of the answer, for support cases.
+    """
+
+    scores: FloatArray
+    total_tokens: int | None = None
+    response_id: str = ""
+
+
+class Reject(Struct, frozen=True):
+    """Why one candidate has no score; `row` counts in the group's input order."""
+
+    row: int
+    reason: Reason
+    code: str = ""
+    message: str = ""
+
+    @property
+    def skipped(self) -> bool:
+        """There was nothing to score, so this is not a failure."""
+        return self.reason in SKIPPED_REASONS
+
+
+class Ranking(Struct, frozen=True, eq=False):
+    """A group's candidates in their new order, and how that came about.
+
+    Attributes:
+        group: What is ranked.
+        order: int64, rows of the group, best first; every row once, those without a score last.
+        scores: float64 along `order`, never increasing; NaN where there is no score.
+        merge_status: How the scores of the group's requests were joined.
+        certified_depth: How many places from the top are proved.
+        num_requests: Requests that the ranking is made of.
+        total_tokens: Their tokens, as the service counted them.
+        num_truncated: Candidates whose text was cut at the per-item limit.
+        rejects: One for each candidate without a score, by row.
+        documents_reused: Documents of an earlier request whose scores stand here, by partial reuse.
+        saved_tokens: What the whole group would have cost, less what was asked; by partial reuse.
+    """
+
+    group: GroupRows
+    order: IntArray
+    scores: FloatArray
+    merge_status: MergeStatus
+    certified_depth: int = 0
+    num_requests: int = 0
+    total_tokens: int = 0
+    num_truncated: int = 0
+    rejects: tuple[Reject, ...] = field(default=())
+    documents_reused: int = 0
+    saved_tokens: int = 0
+
+    @property
+    def num_skipped(self) -> int:
+        """Candidates with nothing to score."""
+        return sum(reject.skipped for reject in self.rejects)
+
+    @property
+    def num_rejected(self) -> int:
+        """Candidates that should have a score and have none."""
+        return len(self.rejects) - self.num_skipped

@@ -1,0 +1,160 @@
+"""The validated settings of a run, and the fingerprint of those that change its output."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+from pipeline.core.errors import SettingsError
+from pipeline.core.models import ModelProfile
+from pipeline.core.providers import Provider
+
+OUTPUT_FORMAT = 1
+"""Version of the output's files; part of every fingerprint."""
+
+DEFAULT_CERTIFIED_DEPTH = 100
+MIN_PASSAGE_TOKENS = {"qwen": 16, "xlm-r": 21}
+"""By tokenizer; shorter passages say nothing, and have no room to be cut at natural borders."""
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+"""Largest body that the service's gateway takes (Model Studio, page `text-rerank-api`)."""
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """How fast requests may be sent; None is no limit.
+
+    Attributes:
+        requests_per_minute: Requests admitted in any minute, evenly spread.
+        tokens_per_minute: Tokens admitted in any minute.
+        max_in_flight: Requests that wait for an answer at once.
+        max_documents_in_flight: Documents in those requests, for servers that count texts.
+    """
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_in_flight: int = 64
+    max_documents_in_flight: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a pace at which nothing is ever sent."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                option = "--" + name.replace("_", "-")
+                raise SettingsError(
+                    "impossible pace", which=option, found=value, expected="more than 0"
+                )
+
+
+class RunSettings(Struct, frozen=True, kw_only=True):
+    """Everything that a run is told, but the key; checked when it is built.
+
+    Durations are in seconds, money in US dollars.
+
+    Raises:
+        SettingsError: for settings that contradict each other or would be ignored.
+    """
+
+    provider: Provider
+    profile: ModelProfile
+    url: str
+    pace: Pace = field(default_factory=Pace)
+    instruct: str | None = None
+    top_n: int | None = None
+    max_attempts: int = 5
+    max_outage_s: float = 600.0
+    max_cost_usd: float | None = None
+    max_rejects: int = 0
+    merge: Literal["auto", "trust"] = "auto"
+    certify_depth: int | None = None
+    long_documents: Literal["truncate", "max-passage"] = "truncate"
+    duplicates: Literal["keep", "first"] = "keep"
+    layout: Literal["auto", "long"] = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    with_text: bool = False
+    groups_per_part: int = 1_000
+    score_store: str | None = None
+    reuse: Literal["exact", "partial"] = "exact"
+    lock_wait_s: float = 0.0
+    restart: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what no single option can check."""
+        if self.instruct is not None and not self.profile.takes_instruct:
+            raise SettingsError(
+                f"{self.profile.name} ignores an instruction",
+                which="--instruct",
+                cure="leave it out or choose another --model",
+            )
+        for option, value in (
+            ("--top-n", self.top_n),
+            ("--certify-depth", self.certify_depth),
+            ("--max-attempts", self.max_attempts),
+            ("--groups-per-part", self.groups_per_part),
+        ):
+            if value is not None and value < 1:
+                raise SettingsError("impossible", which=option, found=value, expected="1 or more")
+        cap = self.profile.max_tokens_per_document
+        least = MIN_PASSAGE_TOKENS[self.profile.tokenizer]
+        if self.long_documents == "max-passage" and cap < least:
+            raise SettingsError(
+                "too short for passages",
+                which="--max-tokens-per-document",
+                found=cap,
+                expected=f"{least} or more with --long-documents max-passage",
+            )
+        if not self.url.startswith(("http://", "https://")):
+            raise SettingsError(
+                "not a web address", which="--url", found=self.url, expected="http(s)://..."
+            )
+
+    @property
+    def depth(self) -> int:
+        """The depth that a final request settles."""
+        return self.certify_depth or self.top_n or DEFAULT_CERTIFIED_DEPTH
+
+    def output_settings(self) -> dict[str, Any]:
+        """What changes the output, by name: the settings half of the fingerprint.
+
+        Not in it: the key, the address, pace, concurrency, attempts, score store, logs.
+        """
+        return {
+            "format": OUTPUT_FORMAT,
+            "provider": self.provider.name,
+            "model": self.profile.name,
+            "instruct": self.instruct,
+            "max_documents": self.profile.max_documents,
+            "max_tokens_per_document": self.profile.max_tokens_per_document,
+            "max_tokens_per_request": self.profile.max_tokens_per_request,
+            "merge": self.merge,
+            "certify_depth": self.depth,
+            "long_documents": self.long_documents,
+            "duplicates": self.duplicates,
+            "reuse": self.reuse,
+            "top_n": self.top_n,
+            "with_text": self.with_text,
+            "groups_per_part": self.groups_per_part,
+            "columns": dict(sorted(self.columns.items())),
+            "layout": self.layout,
+        }
+
+    def score_scope(self) -> bytes:
+        """What a stored score depends on besides the query and the documents."""
+        return _canonical(
+            {
+                "provider": self.provider.name,
+                "model": self.profile.name,
+                "instruct": self.instruct,
+                "max_tokens_per_document": self.profile.max_tokens_per_document,
+            }
+        )
+
+
+def fingerprint(facts: Mapping[str, Any]) -> str:
+    """A short name of `facts`, equal for equal facts: 16 hexadecimal digits."""
+    return hashlib.sha256(_canonical(facts)).hexdigest()[:16]
+
+
+def _canonical(facts: Mapping[str, Any]) -> bytes:
+    return json.dumps(facts, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode()

@@ -1,0 +1,1 @@
+"""The composition: a whole run or plan, from source to output."""

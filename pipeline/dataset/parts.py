@@ -1,0 +1,86 @@
+"""Rankings, in whatever order they are done, to whole parts.
+
+A part is a fixed range of groups. Its rankings wait here until the last of them is there. A slow
+group holds back its own part, not the reading of the next ones, as long as not too many candidates
+wait in open parts.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec import Struct, field
+
+from pipeline.core.records import Ranking
+from pipeline.planning.single_request import (
+    Ranked,
+)
+from pipeline.ranking.sort_batch import rank_plain_groups
+
+_SORTED_AT_ONCE: Final = 128
+_MANY_CANDIDATES: Final = 131_072
+_MANY_GROUPS: Final = 4_096
+_MANY_BYTES: Final = 4 << 20
+
+
+class OpenPart(Struct, eq=False):
+    """A part whose groups are being ranked.
+
+    Attributes:
+        index: The part's number.
+        ranked: What is done, by group index.
+        num_started: Groups that were started.
+        num_candidates: Their candidates.
+        passthrough_bytes: Bytes in their passed-through strings.
+        is_read: All groups of the part were started.
+    """
+
+    index: int
+    ranked: dict[int, Ranked] = field(default_factory=dict)
+    num_started: int = 0
+    num_candidates: int = 0
+    passthrough_bytes: int = 0
+    is_read: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Every group of the part is ranked."""
+        return self.is_read and len(self.ranked) == self.num_started
+
+    @property
+    def is_large(self) -> bool:
+        """A step of its encoding may take more than some 10 ms."""
+        return (
+            self.num_candidates > _MANY_CANDIDATES
+            or self.num_started > _MANY_GROUPS
+            or self.passthrough_bytes > _MANY_BYTES
+        )
+
+    def iter_in_order(self) -> Iterator[Ranking]:
+        """Yield the rankings in input order; sorts what is not in order yet, some at a time."""
+        ranked = [self.ranked[index] for index in sorted(self.ranked)]
+        for start in range(0, len(ranked), _SORTED_AT_ONCE):
+            yield from rank_plain_groups(ranked[start : start + _SORTED_AT_ONCE])
+
+
+class PartAssembly:
+    """The open parts; opening another waits while they hold `max_candidates` or more."""
+
+    def __init__(self, *, max_candidates: int) -> None:
+        self._max_candidates = max_candidates
+        self._open: set[OpenPart] = set()
+        self._closed = asyncio.Event()
+
+    async def open(self, index: int) -> OpenPart:
+        """Open a part, once there is room for it."""
+        while sum(part.num_candidates for part in self._open) >= self._max_candidates:
+            self._closed.clear()
+            await self._closed.wait()
+        part = OpenPart(index)
+        self._open.add(part)
+        return part
+
+    def close(self, part: OpenPart) -> None:
+        """Forget a part, which is written."""
+        self._open.remove(part)
+        self._closed.set()

@@ -1,0 +1,110 @@
+"""What a run would send and cost, without sending anything.
+
+Requests are exact, since every group is planned as a run plans it. Tokens are exact for a small
+input; for a large one they are estimated from counted samples, since counting every text would cost
+more than all the rest.
+"""
+
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from pipeline.core.arrays import IntArray
+from pipeline.core.settings import RunSettings
+from pipeline.dataset.summary import SCHEMA_VERSION
+from pipeline.dataset.token_estimate import TokenEstimate
+from pipeline.planning.plan import GroupPlan
+from pipeline.planning.planner import Planner
+from pipeline.source.source import Source
+from pipeline.tokens.measures import measure_texts
+
+EXTRA_REQUESTS = 2
+"""A group of several requests may take a final request and one extension more."""
+
+
+class DatasetPlan(Struct):
+    """The numbers of a plan; counts unless the name says otherwise.
+
+    Attributes:
+        requests: Of the first round, exact.
+        requests_max: With the final requests of groups that take several.
+        split_groups: Groups that take several requests.
+        tokens: query_tokens x documents + sum(document_tokens) of the first round.
+        minutes: At the quota; None without one.
+        bound_by: The limit that binds.
+    """
+
+    groups: int = 0
+    candidates: int = 0
+    requests: int = 0
+    requests_max: int = 0
+    split_groups: int = 0
+    tokens: int = 0
+    cost_usd: float = 0.0
+    minutes: float | None = None
+    bound_by: str = "nothing"
+    truncated_documents: int = 0
+    truncated_queries: int = 0
+    skipped: int = 0
+    rejected: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        facts = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {"schema_version": SCHEMA_VERSION, **facts}
+
+
+def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
+    """Plan a dataset.
+
+    Raises:
+        InputError: if the candidates cannot be read or understood.
+    """
+    planner, plan = Planner(settings), DatasetPlan()
+    estimate = TokenEstimate(
+        planner.counter,
+        source.listing.num_rows,
+        cap=settings.profile.max_tokens_per_document,
+    )
+    for batch in source.iter_batches():
+        for group in batch.iter_groups(measure_texts(batch.texts, planner.counter)):
+            group_plan = planner.plan(group)
+            times = _add(plan, estimate, group_plan)
+            estimate.add_query(planner.counter.count(group_plan.query), times)
+    plan.tokens = estimate.total()
+    plan.cost_usd = plan.tokens * settings.profile.usd_per_million_tokens / 1e6
+    plan.requests_max = plan.requests
+    if settings.merge == "auto":
+        plan.requests_max += EXTRA_REQUESTS * plan.split_groups
+    minutes = {
+        name: amount / quota
+        for name, amount, quota in (
+            ("requests_per_minute", plan.requests, settings.pace.requests_per_minute),
+            ("tokens_per_minute", plan.tokens, settings.pace.tokens_per_minute),
+        )
+        if quota is not None
+    }
+    if minutes:
+        plan.bound_by = max(minutes, key=lambda name: minutes[name])
+        plan.minutes = minutes[plan.bound_by]
+    return plan
+
+
+def _add(plan: DatasetPlan, estimate: TokenEstimate, group: GroupPlan) -> int:
+    """Count a group; how many documents its requests hold together."""
+    requests, skipped = group.packing.requests(), sum(reject.skipped for reject in group.rejects)
+    plan.groups += 1
+    plan.candidates += group.group.num_candidates
+    plan.requests += len(requests)
+    plan.split_groups += len(requests) > 1
+    plan.truncated_documents += group.num_truncated
+    plan.truncated_queries += group.query_cut
+    plan.skipped += skipped
+    plan.rejected += len(group.rejects) - skipped
+
+    times: IntArray = np.zeros(len(group.units), dtype=np.int64)
+    for units in requests:
+        times[units] += 1
+    estimate.add_units(group.units, times)
+    return int(times.sum())

@@ -1,0 +1,1 @@
+"""One writer per output: an OS lock on this machine, a lease on an object store."""

@@ -1,0 +1,101 @@
+"""One part as the bytes of its files: complete in memory before the first byte leaves."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from msgspec.structs import replace
+
+from pipeline.core.records import Ranking
+from pipeline.output.part_info import METADATA_KEY, PartInfo
+from pipeline.output.tables import candidates_table, groups_table, iter_pieces, rejects_table
+
+_DISTINCT = ("doc_id", "relevance_score")
+"""A dictionary of values that hardly come twice takes time and room."""
+
+
+class PartEncoding:
+    """The files of one part, whole once all `steps` are taken.
+
+    Args:
+        index: The part's number.
+        rankings: Of its groups, in input order.
+        output_schema: The columns of a part.
+        fingerprint: Of the settings and the input.
+        top_n: How many candidates of a group are written; None is all.
+
+    Attributes:
+        info: What the part's footer says.
+        part: The candidates.
+        groups: What is known of their groups.
+        rejects: Candidates without a score; empty if there are none.
+    """
+
+    info: PartInfo
+    part: memoryview
+    groups: memoryview
+    rejects = memoryview(b"")
+
+    def __init__(
+        self,
+        index: int,
+        rankings: Iterable[Ranking],
+        output_schema: pa.Schema,
+        *,
+        fingerprint: str,
+        top_n: int | None,
+    ) -> None:
+        self.index = index
+        self._rankings = rankings
+        self._schema = output_schema
+        self._fingerprint = fingerprint
+        self._top_n = top_n
+
+    def steps(self) -> Iterator[None]:
+        """Encode; each step takes some milliseconds, if groups and what they carry are small."""
+        stream = pa.BufferOutputStream()
+        repetitive: Any = [name for name in self._schema.names if name not in _DISTINCT]
+        with pq.ParquetWriter(
+            stream, self._schema, compression="zstd", use_dictionary=repetitive
+        ) as writer:
+            rankings: list[Ranking] = []
+            for piece in iter_pieces(self._rankings):
+                writer.write_table(candidates_table(piece, self._schema, top_n=self._top_n))
+                rankings += piece
+                yield
+            info = _describe(self.index, rankings, self._fingerprint)
+            self.groups = _encode(groups_table(rankings, self._schema))
+            if info.has_rejects:
+                self.rejects = _encode(rejects_table(rankings, self._schema))
+            sizes = {"groups_bytes": len(self.groups), "rejects_bytes": len(self.rejects)}
+            self.info = replace(info, **sizes)
+            writer.add_key_value_metadata({METADATA_KEY.decode(): self.info.to_json().decode()})
+        self.part = memoryview(stream.getvalue())
+        yield
+
+
+def _describe(index: int, rankings: Sequence[Ranking], fingerprint: str) -> PartInfo:
+    groups = [ranking.group for ranking in rankings]
+    num_candidates = sum(group.num_candidates for group in groups)
+    return PartInfo(
+        index=index,
+        fingerprint=fingerprint,
+        first_group=groups[0].index if groups else 0,
+        num_groups=len(groups),
+        first_row=groups[0].first_row if groups else 0,
+        num_rows=num_candidates + sum(group.num_dropped for group in groups),
+        num_candidates=num_candidates,
+        num_rejected=sum(ranking.num_rejected for ranking in rankings),
+        num_skipped=sum(ranking.num_skipped for ranking in rankings),
+        requests=sum(ranking.num_requests for ranking in rankings),
+        total_tokens=sum(ranking.total_tokens for ranking in rankings),
+        merge_status=dict(sorted(Counter(r.merge_status for r in rankings).items())),
+    )
+
+
+def _encode(table: pa.Table) -> memoryview:
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream, compression="zstd")
+    return memoryview(stream.getvalue())

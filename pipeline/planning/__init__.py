@@ -1,0 +1,1 @@
+"""One group to its requests, within the limits of the service."""

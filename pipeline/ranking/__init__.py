@@ -1,0 +1,1 @@
+"""The scores of one group to one ranking, whatever the service refuses."""

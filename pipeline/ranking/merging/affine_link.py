@@ -1,0 +1,82 @@
+"""The affine link: in every request, logit = offset + slope x (value - center).
+
+Fitted by alternating ridge least squares on the anchors: the requests' lines given the anchors'
+common values, then the values given the lines. The mean offset is the center and the geometric
+mean of the slopes 1, so that the reference scale is the scale of the average request.
+"""
+
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+
+from pipeline.planning.packing import IntArray
+from pipeline.ranking.merging.first_round import FloatArray
+
+OFFSET_SD: Final = 5.0
+"""Spread of offsets expected beforehand (the ridge), in logits."""
+SLOPE_SD: Final = 0.4
+"""Spread of slopes expected beforehand."""
+MIN_SLOPE: Final = 0.1
+MAX_SLOPE: Final = 10.0
+HUBER: Final = 2.5
+"""Residuals beyond so many robust standard deviations lose weight."""
+MIN_SIGMA: Final = 0.02
+"""Smallest robust standard deviation, in logits."""
+PLAIN_STEPS: Final = 5
+"""Steps before residuals are trusted to tell outliers."""
+
+
+class AffineLink(Struct, frozen=True, eq=False):
+    """Lines of C requests and the common values of k anchors."""
+
+    center: float
+    offset: FloatArray  # [C]
+    slope: FloatArray  # [C], positive
+    value: FloatArray  # [k]
+
+    def to_reference(self, logit: FloatArray, request: int | IntArray) -> FloatArray:
+        """Map logits of the given requests (one, or one each) to the reference scale."""
+        value: FloatArray = self.center + (logit - self.offset[request]) / self.slope[request]
+        return value
+
+    def residual(self, logit: FloatArray) -> FloatArray:
+        """What the lines leave of the anchors' logits, float64[k, C]."""
+        return logit - self.offset - self.slope * (self.value - self.center)[:, None]
+
+
+def fit_affine(logit: FloatArray, weight: FloatArray, *, steps: int, robust: bool) -> AffineLink:
+    """Fit the lines of all requests.
+
+    Args:
+        logit: anchors' logits, float64[k, C]; any finite number where the weight is 0.
+        weight: their precision, float64[k, C]; every anchor has a positive one somewhere.
+        steps: rounds of alternation.
+        robust: whether outlying cells lose weight (Huber).
+    """
+    value = (weight * logit).sum(axis=1) / weight.sum(axis=1)
+    center = float((weight.sum(axis=1) * value).sum() / weight.sum())
+    trusted = weight
+    for step in range(steps):
+        x = (value - center)[:, None]
+        excess = logit - center - x
+        # normal equations of excess = a + b x for each request, 2 x 2, with the ridge on a and b
+        s_1 = trusted.sum(axis=0) + OFFSET_SD**-2
+        s_x = (trusted * x).sum(axis=0)
+        s_xx = (trusted * x * x).sum(axis=0) + SLOPE_SD**-2
+        s_y = (trusted * excess).sum(axis=0)
+        s_xy = (trusted * x * excess).sum(axis=0)
+        determinant = s_1 * s_xx - s_x * s_x
+        offset = center + (s_xx * s_y - s_x * s_xy) / determinant
+        slope = np.clip(1 + (s_1 * s_xy - s_x * s_y) / determinant, MIN_SLOPE, MAX_SLOPE)
+        slope /= np.exp(np.log(slope).mean())
+        offset -= offset.mean() - center
+        value = center + (trusted * slope * (logit - offset)).sum(axis=1) / (
+            trusted * slope * slope
+        ).sum(axis=1)
+        link = AffineLink(center, offset, slope, value)
+        if robust and step >= PLAIN_STEPS - 1:
+            size = np.abs(link.residual(logit))
+            sigma = max(1.4826 * float(np.median(size[weight > 0])), MIN_SIGMA)
+            trusted = weight * np.minimum(1, HUBER * sigma / np.maximum(size, sigma))
+    return link

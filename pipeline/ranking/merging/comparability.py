@@ -1,0 +1,106 @@
+"""Whether the requests of a group score alike, as its anchors tell.
+
+An F-test asks if a line per request explains the anchors' logits better than their plain means.
+What a line cannot see (bent maps, few requests) is bounded by a chi-square test: is the spread
+about the means larger than noise that is tolerated?
+Where parallel forms need no link, the identity is the better one (ETS RR-09-38).
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+from msgspec import Struct
+
+from pipeline.ranking.merging.affine_link import fit_affine
+from pipeline.ranking.merging.first_round import FirstRound
+from pipeline.ranking.merging.logit_scale import NOISE, LogitScale
+
+ALPHA: Final = 0.01
+"""Level of both tests: the share of truly comparable groups that get a needless link."""
+TOLERATED_NOISE: Final = 0.22
+"""Standard deviation between repeats that is no reason to link, in logits, besides rounding."""
+MIN_FREEDOM: Final = 3
+"""Degrees of freedom from which the F-test can tell."""
+MIN_REPEATS: Final = 2
+"""Anchor scores beside the first of each anchor from which exact repetition is no accident."""
+NEGLIGIBLE: Final = 1e-4
+"""Weighted squared distance of scores .001 logit apart: no service is meant to repeat closer."""
+STEPS: Final = 40
+
+
+class Comparability(Struct, frozen=True):
+    """The verdict and its grounds.
+
+    Attributes:
+        p_lines: the F-test's p; with too few anchor scores to tell, 1 if they repeat exactly,
+            else 0.
+        p_noise: the chi-square test's p.
+        rms_before: root mean square of anchors about their means, in logits.
+        rms_after: the same about the lines of their requests.
+        fingerprint: whether the answers look normalised over their request.
+        every_request_measured: whether each request has an anchor that is not saturated.
+    """
+
+    p_lines: float
+    p_noise: float
+    rms_before: float
+    rms_after: float
+    fingerprint: bool
+    every_request_measured: bool
+
+    @property
+    def comparable(self) -> bool:
+        """Whether scores of different requests may be sorted together."""
+        return (
+            self.every_request_measured
+            and min(self.p_lines, self.p_noise) >= ALPHA
+            and not self.fingerprint
+        )
+
+
+def compare(first: FirstRound, scale: LogitScale) -> Comparability:
+    """Test whether the requests of a group score alike."""
+    # imported here, since groups of one request need not wait for scipy
+    from scipy.special import chdtrc, fdtrc
+
+    weight = scale.weight(first.anchor_scores)
+    usable = (weight > 0).any(axis=1)
+    weight = weight[usable]
+    cells = weight > 0
+    num_anchors, num_requests = cells.shape
+    if not num_anchors:
+        return Comparability(0.0, 0.0, np.nan, np.nan, first.fingerprint, False)
+    logit = np.where(cells, scale.logit(first.anchor_scores[usable]), 0.0)
+
+    about_mean = np.where(
+        cells, logit - ((weight * logit).sum(axis=1) / weight.sum(axis=1))[:, None], 0.0
+    )
+    about_line = np.where(
+        cells, fit_affine(logit, weight, steps=STEPS, robust=False).residual(logit), 0.0
+    )
+    repeats = int(cells.sum()) - num_anchors
+    parameters = 2 * (num_requests - 1)
+    freedom = max(repeats - parameters, 1)
+    spread = float((weight * about_mean**2).sum())
+    unexplained = float((weight * about_line**2).sum())
+    explained = max(spread - unexplained, 0.0)
+    f_ratio = (explained / parameters) / max(unexplained / freedom, NEGLIGIBLE)
+    repeating = repeats >= MIN_REPEATS and spread < NEGLIGIBLE * repeats
+    if freedom >= MIN_FREEDOM:
+        p_lines = float(fdtrc(parameters, freedom, f_ratio))
+    else:
+        # Too few scores for the test, as with small requests; but where every anchor repeats its
+        # score, no line can do better than the means.
+        p_lines = float(repeating)
+    rounding = 1 / np.where(cells, weight, np.inf) - NOISE**2
+    tolerated = float((about_mean**2 / (TOLERATED_NOISE**2 + rounding)).sum())
+    return Comparability(
+        p_lines=p_lines,
+        p_noise=float(chdtrc(max(repeats, 1), tolerated)),
+        rms_before=math.sqrt(float((about_mean**2).sum()) / max(repeats, 1)),
+        rms_after=math.sqrt(float((about_line**2).sum()) / freedom),
+        # Extremes that agree by chance move no anchor, so anchors that repeat refute it.
+        fingerprint=first.fingerprint and not repeating,
+        every_request_measured=bool(cells.any(axis=0).all()),
+    )

@@ -1,0 +1,135 @@
+"""The first round's answers, aligned by document.
+
+Invariant: what a failed request held is absent, as though it had never been asked; only anchors
+that another request scored live on there.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from pipeline.planning.packing import NO_HOME, IntArray, Packing
+
+FloatArray = NDArray[np.float64]
+
+
+class FirstRound(Struct, frozen=True, eq=False):
+    """Scores of n documents in the C requests that brought any.
+
+    Attributes:
+        home: the request that a document is ranked by, int64[n]; `NO_HOME` without a score.
+        score: its score there, float64[n]; NaN without.
+        rank: its place among its home's documents by (score desc, key), from 0, int64[n]; n
+            without a score, which is below every document of any home.
+        anchors: the k anchors that got a score anywhere, ascending.
+        anchor_scores: their scores in every request, float64[k, C]; NaN where missing.
+        num_packed: the requests of the packing.
+        failed: how many of them failed as a whole.
+        fingerprint: whether the answers look normalised over their request.
+    """
+
+    home: IntArray
+    score: FloatArray
+    rank: IntArray
+    anchors: IntArray
+    anchor_scores: FloatArray
+    num_packed: int
+    failed: int
+    fingerprint: bool
+
+    @property
+    def num_requests(self) -> int:
+        """C, the number of requests that brought a score."""
+        return int(self.anchor_scores.shape[1])
+
+    @property
+    def scored(self) -> IntArray:
+        """The documents with a score, ascending."""
+        return np.flatnonzero(self.home != NO_HOME)
+
+    def homes_in_order(self) -> list[IntArray]:
+        """The home documents of each request that have a score, best first."""
+        order = np.lexsort((self.rank, self.home))
+        bounds = np.searchsorted(self.home[order], np.arange(self.num_requests + 1))
+        return [order[start:stop] for start, stop in pairwise(bounds)]
+
+    @property
+    def all_scores(self) -> FloatArray:
+        """Every score that the group got, anchors' repeats included, in no particular order."""
+        scores = np.concatenate((self.score, self.anchor_scores.ravel()))
+        return scores[np.isfinite(scores)]
+
+
+def gather(packing: Packing, answers: Sequence[FloatArray | None]) -> FirstRound:
+    """Align the answers of `packing.requests()` by document.
+
+    Raises:
+        ValueError: if an answer is missing or not as long as its request.
+    """
+    requests = packing.requests()
+    if len(answers) != len(requests):
+        raise ValueError(f"{len(answers)} answers for {len(requests)} requests")
+    for index, (documents, answer) in enumerate(zip(requests, answers, strict=True)):
+        if answer is not None and len(answer) != len(documents):
+            raise ValueError(
+                f"request {index} has {len(documents)} documents, its answer {len(answer)} scores"
+            )
+    answered = [
+        (documents, len(home), answer)
+        for documents, home, answer in zip(requests, packing.homes, answers, strict=True)
+        if answer is not None and np.isfinite(answer).any()
+    ]
+
+    num_documents, num_requests = len(packing.tokens), len(answered)
+    home = np.full(num_documents, NO_HOME, dtype=np.int64)
+    score = np.full(num_documents, np.nan)
+    anchor_scores = np.full((len(packing.anchors), num_requests), np.nan)
+    for request, (documents, num_home, answer) in enumerate(answered):
+        # an anchor whose home failed is at home in the first request that scored it
+        adopts = np.isfinite(answer) & (home[documents] == NO_HOME)
+        adopts[:num_home] = np.isfinite(answer[:num_home])
+        home[documents[adopts]] = request
+        score[documents[adopts]] = answer[adopts]
+        in_request = np.argsort(documents)
+        place = np.searchsorted(documents, packing.anchors, sorter=in_request)
+        anchor_scores[:, request] = answer[in_request[place]]
+    anchor_scores[~np.isfinite(anchor_scores)] = np.nan
+    usable = np.isfinite(anchor_scores).any(axis=1)
+    return FirstRound(
+        home=home,
+        score=score,
+        rank=_rank_at_home(home, score),
+        anchors=packing.anchors[usable],
+        anchor_scores=anchor_scores[usable],
+        num_packed=len(requests),
+        failed=sum(answer is None for answer in answers),
+        fingerprint=_looks_normalised([answer for _, _, answer in answered]),
+    )
+
+
+def _rank_at_home(home: IntArray, score: FloatArray) -> IntArray:
+    order = np.lexsort((-score, home))  # stable: equal scores stay in key order
+    first_place = np.searchsorted(home[order], home[order])
+    rank = np.empty_like(home)
+    rank[order] = np.arange(len(home)) - first_place
+    rank[home == NO_HOME] = len(home)
+    return rank
+
+
+def _looks_normalised(answers: list[FloatArray]) -> bool:
+    """Say whether whole answers share both extremes, the upper one 1, or all sum to about 1.
+
+    So do min-max and softmax over the documents of a request, whatever the anchors say.
+    """
+    whole = [answer for answer in answers if np.isfinite(answer).all()]
+    if len(whole) < 2:
+        return False
+    lowest, highest, total = (
+        np.array([measure(answer) for answer in whole]) for measure in (np.min, np.max, np.sum)
+    )
+    min_max = (np.abs(highest - 1) <= 1e-9).all() and np.ptp(lowest) <= 1e-9
+    softmax = (np.abs(total - 1) <= 0.1).all()
+    return bool(min_max or softmax)

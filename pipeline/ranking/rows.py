@@ -1,0 +1,83 @@
+"""From units to rows: a merge speaks of units, the output of a group's rows."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from pipeline.core.arrays import FloatArray, IntArray
+from pipeline.core.records import Ranking, Reject
+from pipeline.planning.plan import GroupPlan
+from pipeline.planning.units import NOT_SENT
+from pipeline.ranking.bisection import Failure
+from pipeline.ranking.merging.merged import Merged
+
+
+def make_ranking(
+    plan: GroupPlan,
+    merged: Merged,
+    failures: Mapping[int, Failure],
+    *,
+    num_requests: int,
+    total_tokens: int,
+) -> Ranking:
+    """Put every row of a group in its place.
+
+    Args:
+        plan: How the group was asked.
+        merged: Its units in their final order.
+        failures: Why units have no score, by unit.
+        num_requests: Requests that the ranking is made of.
+        total_tokens: Their tokens.
+    """
+    group, document_of_row = plan.group, plan.document_of_row
+    place, score_of_document = _best_units(plan.units.documents, merged)
+    score = np.full(group.num_candidates, np.nan)
+    sent = np.flatnonzero(document_of_row != NOT_SENT)
+    score[sent] = score_of_document[document_of_row[sent]]
+    # A merged order is the order of its scores; missing ones are sorted to the end.
+    order = np.lexsort((document_of_row, group.first_stage_rank, -score))
+    ranked = order[: len(score) - np.count_nonzero(np.isnan(score))]
+    proved = place[document_of_row[ranked]] < merged.certified_depth
+    rejects = plan.rejects
+    if failures:
+        unscored = sent[np.isnan(score[sent])]
+        rejects = sorted((*rejects, *_rejects(plan, unscored, failures)), key=_row)
+    return Ranking(
+        group=group.output,
+        order=order,
+        scores=score[order],
+        merge_status=merged.status,
+        certified_depth=len(ranked) if proved.all() else int(proved.argmin()),
+        num_requests=num_requests,
+        total_tokens=total_tokens,
+        num_truncated=plan.num_truncated,
+        rejects=tuple(rejects),
+    )
+
+
+def _best_units(documents: IntArray, merged: Merged) -> tuple[IntArray, FloatArray]:
+    """Place and score of the best unit of each document (MaxP).
+
+    If a passage got no score, nobody knows which is the best, so the document has none either.
+    """
+    place, score = np.empty(len(documents), dtype=np.int64), np.empty(len(documents))
+    place[merged.order] = np.arange(len(documents))
+    score[merged.order] = merged.scores
+    if not len(documents) or documents[-1] == len(documents) - 1:
+        return place, score  # each document is one unit
+    first = np.flatnonzero(np.diff(documents, prepend=NOT_SENT))
+    return np.minimum.reduceat(place, first), np.maximum.reduceat(score, first)
+
+
+def _rejects(plan: GroupPlan, rows: IntArray, failures: Mapping[int, Failure]) -> Iterator[Reject]:
+    """Why these rows have no score; of several passages the first that failed tells."""
+    of_document: dict[int, Failure] = {}
+    for unit in sorted(failures):
+        of_document.setdefault(int(plan.units.documents[unit]), failures[unit])
+    for row in rows.tolist():
+        failure = of_document[int(plan.document_of_row[row])]
+        yield Reject(row, failure.reason, failure.code, failure.message)
+
+
+def _row(reject: Reject) -> int:
+    return reject.row

@@ -1,0 +1,57 @@
+"""Looking after a store from outside a run: what it holds, and how to make it smaller."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from pipeline.score_store import compaction
+from pipeline.score_store.last_used import read_uses
+from pipeline.score_store.segments import iter_segments
+from pipeline.storage.location import Location
+
+
+class StoreInfo(Struct, frozen=True):
+    """What a store holds; an answer kept twice counts twice until compaction drops one."""
+
+    requests: int
+    documents: int
+    size_bytes: int
+    segments: int
+    oldest: datetime | None
+    newest: datetime | None
+    last_used: datetime | None
+
+
+def info(folder: Location) -> StoreInfo:
+    """What the store holds.
+
+    Raises:
+        OutputFailed: if the store is there and cannot be read.
+    """
+    segments = list(iter_segments(folder))
+    batches = [facts for segment in segments for facts in segment.batches]
+    _, used_at_us = read_uses(folder)
+    return StoreInfo(
+        requests=sum(facts.num_requests for facts in batches),
+        documents=sum(facts.documents for facts in batches),
+        size_bytes=sum(segment.size_bytes for segment in segments),
+        segments=len(segments),
+        oldest=_moment(min((facts.oldest_us for facts in batches), default=None)),
+        newest=_moment(max((facts.newest_us for facts in batches), default=None)),
+        last_used=_moment(max(used_at_us.tolist(), default=None)),
+    )
+
+
+def prune(folder: Location, unused_for_days: float, clock: Callable[[], float] = time.time) -> int:
+    """Drop the answers that were neither saved nor used in the last days; how many were dropped.
+
+    Raises:
+        OutputFailed: if the store cannot be read or written; nothing is lost.
+    """
+    return compaction.prune(folder, unused_for_days, clock)
+
+
+def _moment(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1e6, UTC)

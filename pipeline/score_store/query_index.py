@@ -1,0 +1,82 @@
+"""What was paid for before a moment, found by query.
+
+It reads beside the store's own index, and only answers that were saved before that moment. So what
+it finds is the same at the end of a run, and when a killed run is repeated, as at the beginning.
+
+Everything here blocks on files: call it in a thread.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pipeline.core.arrays import KeyArray
+from pipeline.score_store.key_index import KeyIndex, Place
+from pipeline.score_store.rows import Answer
+from pipeline.score_store.segments import Segment, iter_segments, read_batches
+from pipeline.storage.location import Location
+
+
+class QueryAnswers:
+    """Earlier answers by query; their index, some 5 bytes an answer, is made at the first question.
+
+    Args:
+        folder: The store.
+        before_us: Microseconds since 1970; answers saved then or later are not seen.
+    """
+
+    def __init__(self, folder: Location, *, before_us: int) -> None:
+        self._folder = folder
+        self._before_us = before_us
+        self._index: KeyIndex | None = None
+
+    def find(self, query_keys: Sequence[int]) -> dict[int, list[Answer]]:
+        """The sound answers to each of these queries, by ascending key; ask for many at once.
+
+        Of an answer that is stored twice, the copy is taken that was saved first.
+
+        Raises:
+            OutputFailed: if the store cannot be read.
+        """
+        wanted = np.array(sorted(set(query_keys)), np.uint64)
+        while True:
+            try:
+                if self._index is None:
+                    self._index = self._read_index()
+                answers = list(self._read(self._index.find(wanted), wanted))
+                break
+            except FileNotFoundError:  # another run has compacted meanwhile
+                self._index = None
+        answers.sort(key=lambda a: (a.key, a.saved_at_us, a.scores.scores.tobytes()))
+        found: dict[int, list[Answer]] = {}
+        for answer in answers:
+            of_query = found.setdefault(answer.query_key, [])
+            if not of_query or of_query[-1].key != answer.key:
+                of_query.append(answer)
+        return found
+
+    def _read_index(self) -> KeyIndex:
+        index = KeyIndex()
+        for segment in iter_segments(self._folder):
+            for place, query_keys in self._query_keys(segment):
+                index.add(place, query_keys)
+        return index
+
+    def _query_keys(self, segment: Segment) -> Iterator[tuple[Place, KeyArray]]:
+        batches = [facts for facts in segment.batches if facts.oldest_us < self._before_us]
+        ranges = [(facts.offset, facts.size) for facts in batches]
+        read = read_batches(segment.location, ranges)
+        for facts, rows in zip(batches, read, strict=True):
+            if rows is not None:
+                yield segment.place(facts), rows.query_keys
+
+    def _read(self, places: dict[Place, list[int]], wanted: KeyArray) -> Iterator[Answer]:
+        by_segment: dict[str, list[Place]] = {}
+        for place in places:
+            by_segment.setdefault(place.segment, []).append(place)
+        for name, batches in by_segment.items():
+            ranges = [(place.offset, place.size) for place in batches]
+            read = read_batches(self._folder.child(name), ranges)
+            for place, rows in zip(batches, read, strict=True):
+                if rows is not None:
+                    yield from rows.find_queries(wanted[places[place]], self._before_us)

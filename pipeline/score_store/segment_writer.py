@@ -1,0 +1,170 @@
+"""The segments that a run writes: one at a time, closed when it is full, old, or at the end.
+
+Locally bytes are appended, so they outlive the process from the moment of the write; the disk has
+them for certain once the segment is closed. The file is locked as long as its writer lives. An
+object cannot be appended to: there the segment is put anew with each batch, always complete and
+never shorter than before.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.core.errors import OutputFailed
+from pipeline.score_store.key_index import Place
+from pipeline.score_store.segment_index import BatchFacts
+from pipeline.score_store.segments import FULL_BYTES, Message, SegmentBuilder, new_name
+from pipeline.storage.location import Location, sync_folder, told
+
+REMOTE_FULL_BYTES = 4 * 1024 * 1024
+"""Full size of a segment that is put anew with each batch: bounds what is sent again."""
+
+MAX_AGE_S = 3_600.0
+"""An older segment is closed, so compaction may take one untouched for a day as abandoned."""
+
+
+class LiveSegments:
+    """Writes batches into the run's current segment; used from one thread at a time.
+
+    Args:
+        folder: The store.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(self, folder: Location, clock: Callable[[], float]) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._full_bytes = FULL_BYTES if folder.is_local else REMOTE_FULL_BYTES
+        self._current: _Current | None = None
+        self._closer = ThreadPoolExecutor(1, thread_name_prefix="score-store-closer")
+        self._closing: list[Future[None]] = []
+
+    def write(self, messages: Sequence[Message]) -> list[tuple[Place, BatchFacts]]:
+        """Write batches of answers at once; when it returns, a killed process loses none of them.
+
+        Raises:
+            OutputFailed: disk full, permission denied, store unreachable.
+        """
+        current = self._open(self._clock())
+        written = current.write(messages)
+        if current.builder.size_bytes >= self._full_bytes:
+            self._rotate()
+        return [(Place(current.name, facts.offset, facts.size), facts) for facts in written]
+
+    def _open(self, now: float) -> "_Current":
+        if self._current is not None and self._current.file.is_gone():
+            self.abandon()
+        elif self._current is not None and abs(now - self._current.began) > MAX_AGE_S:
+            self._rotate()
+        self._current = self._current or _Current(self._folder, now)
+        return self._current
+
+    def seal(self) -> None:
+        """Close the current segment, if there is one; when it returns, the disk has all of them.
+
+        Raises:
+            OutputFailed: disk full, permission denied, store unreachable.
+        """
+        self._rotate()
+        while self._closing:
+            self._closing.pop().result()
+
+    def _rotate(self) -> None:
+        """Let the next answer begin a new segment.
+
+        The old one goes to the disk in another thread: that may take seconds, and answers that
+        arrive meanwhile must be in a file within 50 ms.
+        """
+        if self._current is not None:
+            current, self._current = self._current, None
+            current.finish()
+            self._closing.append(self._closer.submit(current.file.close))
+
+    def abandon(self) -> None:
+        """Let go of a segment that could not be finished; readers step over its torn end."""
+        if self._current is not None:
+            self._current.file.close()
+            self._current = None
+
+
+class _Current:
+    """The segment that is being written."""
+
+    def __init__(self, folder: Location, now: float) -> None:
+        self.name = new_name(now)
+        self.began = now
+        self.builder = SegmentBuilder()
+        location = folder.child(self.name)
+        self.file: _File = _AppendedFile(location) if folder.is_local else _RepeatedObject(location)
+        self._unwritten = self.builder.start()
+
+    def write(self, messages: Sequence[Message]) -> list[BatchFacts]:
+        written = [self.builder.add(message) for message in messages]
+        self.file.append(b"".join([self._unwritten, *(message.content for message in messages)]))
+        self._unwritten = b""
+        return written
+
+    def finish(self) -> None:
+        self.file.append(self.builder.end())
+
+
+class _File(Protocol):
+    def append(self, content: bytes) -> None: ...
+    def is_gone(self) -> bool: ...
+    def close(self) -> None: ...
+
+
+class _AppendedFile:
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        path = Path(location.path)
+        with told(location, OutputFailed, "cannot be created"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            self._file: int | None = os.open(path, flags, 0o644)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def append(self, content: bytes) -> None:
+        assert self._file is not None
+        rest = memoryview(content)
+        with told(self._location, OutputFailed, "cannot be written"):
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+
+    def is_gone(self) -> bool:
+        """Whether somebody has removed the file, and what is appended would be lost."""
+        return self._file is not None and not os.fstat(self._file).st_nlink
+
+    def close(self) -> None:
+        if self._file is None:
+            return
+        with told(self._location, OutputFailed, "cannot be written"):
+            is_gone, file, self._file = self.is_gone(), self._file, None
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+            if not is_gone:
+                sync_folder(Path(self._location.path).parent)
+
+
+class _RepeatedObject:
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._content = bytearray()
+
+    def append(self, content: bytes) -> None:
+        self._content += content
+        self._location.publish(bytes(self._content))
+
+    def is_gone(self) -> bool:
+        """What is put is complete, whatever was there."""
+        return False
+
+    def close(self) -> None:
+        """Nothing to do: each put was complete."""

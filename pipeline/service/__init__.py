@@ -1,0 +1,1 @@
+"""One request to its scores over HTTP: paced, within the budget, retried where that helps."""

@@ -1,0 +1,1 @@
+"""The pace of requests: the whole quota, never more, first come, first served."""

@@ -1,0 +1,66 @@
+"""A rate, spread evenly over time: no burst at the start, and no loss to a late wake-up.
+
+A leaky bucket as large as the quota of a minute lets twice that quota through in its first minute.
+A bucket of capacity 1 spaces requests exactly, but whatever its wake-ups are late by is lost: an
+event loop is some 1 ms late, a tenth of the 11 ms between two requests at 90 a second. So the
+bucket holds one grain and a little more, the catch-up. In any window of T seconds, ceil(0.995 x
+rate x T + catch-up) units pass, or one amount more where amounts exceed one unit.
+
+A quick rate is taken from the bucket in pieces of 5 ms, since a look at it costs as much as sending
+a request should. So up to 10 ms of such a rate may come earlier than they would unit by unit.
+"""
+
+from typing import Final
+
+from aiolimiter import AsyncLimiter
+
+_SHARE: Final = 0.995
+"""Of the rate that is used: windows of ten seconds and more are within it, catch-up included."""
+
+_CATCH_UP_S: Final = 0.020
+"""Lateness that is made up for: with the share above, at most 2.5 % over in one second."""
+
+_SMALL_CATCH_UP_S: Final = 0.005
+"""The same for slow rates, where one request more in a second would be over 5 %."""
+
+_SLOW: Final = 20.0
+
+_PIECE_S: Final = 0.005
+
+
+class Pacer:
+    """Lets `rate` units a second pass, evenly; for one waiter at a time.
+
+    Args:
+        rate: Units in a second.
+        grain: The amount that passes at once; larger ones pass in pieces of it, so that no amount
+            is too large, and none passes before its time.
+    """
+
+    def __init__(self, rate: float, *, grain: float = 1.0) -> None:
+        catch_up_s = _CATCH_UP_S if rate >= _SLOW * grain else _SMALL_CATCH_UP_S
+        self.rate = rate
+        self._piece = rate * _PIECE_S
+        self._grain = max(grain, self._piece)
+        capacity = self._grain + rate * catch_up_s
+        self._taken = 0.0
+        self._limiter = AsyncLimiter(capacity, capacity / (rate * _SHARE))
+
+    def try_acquire(self, amount: float) -> bool:
+        """Take `amount` of a piece that was taken before; False if too little of it is left."""
+        if amount > self._taken:
+            return False
+        self._taken -= amount
+        return True
+
+    async def take(self, amount: float) -> None:
+        """Wait until `amount` units may pass."""
+        if self.try_acquire(amount):
+            return
+        missing = max(amount - self._taken, self._piece)
+        left = missing
+        while left > self._grain:
+            await self._limiter.acquire(self._grain)
+            left -= self._grain
+        await self._limiter.acquire(max(left, 0.0))
+        self._taken += missing - amount

@@ -1,0 +1,37 @@
+"""Keeps candidates' texts and keys out of messages that a service sends back.
+
+An error body may echo its request, and messages end in logs and in `_rejects`.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from pipeline.core.errors import shorten
+from pipeline.core.records import Request
+
+_WITHHELD: Final = "(message withheld: it repeats the request)"
+_PIECE: Final = 16
+_STEP: Final = 8
+"""A run of 24 characters that message and text share is always found."""
+
+
+def redact(message: str, request: Request, api_key: str | None) -> str:
+    """The message, shortened; not shown at all if it holds the key or a piece of the request."""
+    message = shorten(message)
+    if not message:
+        return message
+    if api_key and api_key in message:
+        return _WITHHELD
+    pieces = [message[i : i + _PIECE] for i in range(0, len(message) - _PIECE + 1, _STEP)]
+    for text in _texts(request):
+        line = " ".join(text.split())
+        if line in message if len(line) < _PIECE else any(piece in line for piece in pieces):
+            return _WITHHELD
+    return message
+
+
+def _texts(request: Request) -> Iterator[str]:
+    """The texts that tell something; two or three letters may stand in any message."""
+    for text in (request.query, *request.documents):
+        if len(text.strip()) > 3:
+            yield text

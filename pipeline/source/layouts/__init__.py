@@ -1,0 +1,1 @@
+"""One file a layout: how its rows become candidates."""

@@ -1,0 +1,67 @@
+"""Work in steps: others have their turn between two, or it is done aside in a thread."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.dataset.offload import run, run_steps
+
+
+async def test_what_has_arrived_has_its_turn_between_two_steps():
+    order: list[str] = []
+
+    def steps() -> Iterator[None]:
+        for number in range(3):
+            order.append(f"step {number}")
+            yield
+
+    async def answer() -> None:
+        for number in range(3):
+            order.append(f"answer {number}")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(run_steps(steps(), aside=False), answer())
+
+    assert order == [f"{what} {number}" for number in range(3) for what in ("step", "answer")]
+
+
+async def test_aside_all_steps_are_taken_in_one_other_thread():
+    threads: list[int] = []
+
+    def steps() -> Iterator[None]:
+        for _ in range(3):
+            threads.append(threading.get_ident())
+            yield
+
+    await run_steps(steps(), aside=True)
+
+    assert len(threads) == 3
+    assert len(set(threads)) == 1
+    assert threads[0] != threading.get_ident()
+
+
+@pytest.mark.parametrize("aside", [False, True])
+async def test_what_goes_wrong_with_work_is_told_to_whoever_waits_for_it(aside):
+    def fail() -> int:
+        raise OSError("disk full")
+
+    def failing_steps() -> Iterator[None]:
+        yield
+        fail()
+
+    with pytest.raises(OSError, match="disk full"):
+        await run(fail, aside=aside)
+    with pytest.raises(OSError, match="disk full"):
+        await run_steps(failing_steps(), aside=aside)
+
+
+async def test_work_aside_leaves_the_event_loop_free():
+    goes_on = threading.Event()
+
+    work = asyncio.create_task(run(lambda: goes_on.wait(30), aside=True))
+    await asyncio.sleep(0)
+    goes_on.set()
+
+    assert await work

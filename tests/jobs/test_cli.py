@@ -1,0 +1,359 @@
+"""The command line: what it refuses, how it tells, and where values of options come from."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from support.real_runs import ROOT, SAMPLE, environment, rerank
+
+from jobs import cli
+from jobs.cli import main
+from jobs.console import logs
+from jobs.options.run_options import settings_options
+from jobs.options.settings import make_settings
+from pipeline.core.settings import RunSettings
+
+OFFLINE = ("--provider", "emulator", "--url", "http://127.0.0.1:9/")
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """Leave the handlers of this process as they were."""
+    root, before = logging.getLogger(), logging.getLogger().handlers[:]
+    level = root.level
+    yield
+    root.handlers[:] = before
+    root.setLevel(level)
+    logging.captureWarnings(False)
+    logs.choose_format("text")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """The exit code and the one line on stderr; nothing is on stdout."""
+    code = main(list(arguments))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return code, err.removesuffix("\n")
+
+
+def settings_from(*arguments: str) -> RunSettings:
+    """The settings of a `run` with these options, with no run."""
+    made: list[RunSettings] = []
+
+    @click.group(cls=cli.LazyCommands)
+    def group() -> None: ...
+
+    @settings_options
+    def run(**options: object) -> None:
+        made.append(make_settings(options))
+
+    command = click.command("run")(run)
+    cli._name_variables(command, "RERANK_run")
+    group.get_command = lambda ctx, name: command  # type: ignore[method-assign]
+    group.main(["run", *OFFLINE, *arguments], standalone_mode=False)
+    return made[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["foo"], "No such command 'foo'; see rerank --help"),
+        (["run"], "Missing argument 'INPUT'; see rerank run --help"),
+        (["run", "a"], "Missing argument 'OUTPUT'; see rerank run --help"),
+        (["run", "a", "b", "--fps", "2"], "No such option '--fps'; see rerank run --help"),
+        (
+            ["run", "a", "b", "--top-n", "0"],
+            "Invalid value for '--top-n': 0 is not in the range x>=1; see rerank run --help",
+        ),
+        (
+            ["run", "a", "b", "--provider", "vtrix"],
+            "VTRIX_API_KEY: no API key; export VTRIX_API_KEY=... or name another variable with"
+            " --api-key-env",
+        ),
+        (
+            ["run", "a", "b", *OFFLINE, "--model", "gte-rerank-v2", "--instruct", "x"],
+            "--instruct: gte-rerank-v2 ignores an instruction; leave it out or choose another"
+            " --model",
+        ),
+        (
+            ["run", "a", "b", *OFFLINE, "--column", "query"],
+            "--column: cannot be used (found query, expected NAME=SOURCE, each NAME once)",
+        ),
+        (
+            ["run", "a", "foo://b", *OFFLINE],
+            "OUTPUT: unknown kind of address (found foo://b, expected a path, s3://, gs:// or"
+            " abfs://)",
+        ),
+        (
+            ["run", "a", "b", *OFFLINE, "--score-store", "foo://b"],
+            "--score-store: unknown kind of address (found foo://b, expected a path, s3://, gs://"
+            " or abfs://)",
+        ),
+        (
+            ["run", "a", "b", *OFFLINE[:2], "--url", "ftp://x"],
+            "--url: not a web address (found ftp://x, expected http(s)://...)",
+        ),
+        (
+            ["run", "a", "b", *OFFLINE[:2], "--url", "https://user:secret@host/"],
+            "--url: holds a user or a password; use --api-key-env instead",
+        ),
+        (
+            ["run", "a", "b", *OFFLINE[:2], "--url", "http:///path"],
+            "--url: not a web address (found http:///path, expected http(s)://HOST/...)",
+        ),
+    ],
+)
+def test_bad_usage_and_settings_are_one_line_and_exit_2(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("VTRIX_API_KEY", raising=False)
+
+    assert refused(capsys, *arguments) == (2, f"rerank: error: {message}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "no-such-file", "out", *OFFLINE], ["plan", "no-such-file"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_no_input_is_exit_3(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    line = "rerank: error: no-such-file: no such file or folder; check the input's name"
+
+    assert refused(capsys, *arguments) == (3, line)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["status", "no-such"], "no output of this job: it has no _manifest.json"),
+        (["evaluate", "no-such", "--qrels", "none"], "none: no such file or folder"),
+        (["store", "info", "no-such"], "no-such: no such score store"),
+        (["store", "prune", "no-such", "--unused-for", "3"], "no-such: no such score store"),
+        (["status", "foo://x"], "foo://x: unknown kind of address"),
+    ],
+)
+def test_what_is_not_there_is_exit_3(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, line = refused(capsys, *arguments)
+
+    assert code == 3
+    assert message in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["run", "a", "b", "--log-format", "json", "--fps", "2"], 2),
+        (["run", "a", "b", "--fps", "2", "--log-format=json"], 2),
+        (["run", "--log-format", "json", "no-such-file", "b", *OFFLINE], 3),
+    ],
+)
+def test_with_json_logs_a_failure_is_one_json_object(
+    arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, line = refused(capsys, *arguments)
+
+    facts = json.loads(line)
+    assert found == code == facts["exit_code"]
+    assert facts["level"] == "error"
+    assert facts["message"]
+
+
+def test_the_log_format_of_a_failure_may_come_from_a_file_or_the_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('log-format = "json"')
+    _, by_file = refused(capsys, "run", "a", "b", "--config", str(config), "--top-n", "0")
+    monkeypatch.setenv("RERANK_RUN_LOG_FORMAT", "json")
+    _, by_variable = refused(capsys, "run", "a", "b", "--fps", "2")
+
+    assert json.loads(by_file)["exit_code"] == json.loads(by_variable)["exit_code"] == 2
+
+
+def test_an_unexpected_error_is_one_line_and_exit_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a\nlong " + 1_000 * "story ")
+
+    monkeypatch.setattr("jobs.commands.status.look", fail)
+
+    code, line = refused(capsys, "status", "x")
+
+    assert code == 1
+    assert line.startswith("rerank: error: unexpected ZeroDivisionError: a long story")
+    assert len(line) < 400
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(
+        "top-n = 1\nmax_attempts = 2\ncertify-depth = 3\nmax-rejects = 9\n[run]\nmax-rejects = 4\n"
+        "[plan]\ntop-n = 99\n"
+    )
+    monkeypatch.setenv("RERANK_RUN_TOP_N", "10")
+    monkeypatch.setenv("RERANK_RUN_MAX_ATTEMPTS", "20")
+
+    settings = settings_from("--config", str(config), "--top-n", "100")
+
+    assert settings.top_n == 100
+    assert settings.max_attempts == 20
+    assert settings.certify_depth == 3
+    assert settings.max_rejects == 4
+
+
+def test_options_that_repeat_come_from_a_list_or_from_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('column = ["query=question", "text=a passage"]\nwith-text = true\n')
+    by_file = settings_from("--config", str(config))
+    monkeypatch.setenv("RERANK_RUN_COLUMN", "query=question text=passage")
+    by_variable = settings_from()
+
+    assert by_file.columns == {"query": "question", "text": "a passage"}
+    assert by_file.with_text
+    assert by_variable.columns == {"query": "question", "text": "passage"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("top_nn = 3", "unknown options (found top-nn)"),
+        ("input-name = 'x'", "unknown options (found input-name)"),
+        ("[rum]\ntop-n = 3", "unknown options (found rum)"),
+        ("config = 'x'", "unknown options (found config)"),
+        ("run = 3", "unknown options (found run)"),
+        ("x = [", "not TOML: "),
+        ("top-n = [3]", "top-n: cannot be used (found [3], expected a string, number or boolean)"),
+        ("column = 'a=b'", "column: cannot be used (found 'a=b', expected a list of strings)"),
+        ("top-n = 2000-01-01", "top-n: cannot be used"),
+        ("top-n = 3.5", "Invalid value for '--top-n': '3.5' is not a valid integer"),
+        ("top-n = true", "Invalid value for '--top-n': 'true' is not a valid integer"),
+        ("restart = 'perhaps'", "Invalid value for '--restart': 'perhaps'"),
+    ],
+)
+def test_a_config_that_is_not_understood_is_refused(
+    content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(content)
+
+    code, line = refused(capsys, "run", "a", "b", *OFFLINE, "--config", str(config))
+
+    assert code == 2
+    assert message in line
+    assert "--config" in line
+
+
+def test_a_config_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, "plan", "a", "--config", "none.toml") == (
+        2,
+        "rerank: error: --config none.toml: cannot be read: No such file or directory",
+    )
+
+
+def test_a_bad_variable_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RERANK_PLAN_MAX_COST", "much")
+
+    _, line = refused(capsys, "plan", "a")
+
+    assert "'much' is not a valid float" in line
+    assert "RERANK_PLAN_MAX_COST" in line
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_option_has_a_variable_and_help(name: str) -> None:
+    context = click.Context(cli.cli)
+    command = cli.cli.get_command(context, name)
+    assert command is not None
+    pairs = [(name, command)]
+    if isinstance(command, click.Group):
+        pairs = [(f"{name}_{under}", c) for under, c in command.commands.items()]
+
+    for path, leaf in pairs:
+        assert leaf.help
+        for option in leaf.params:
+            if isinstance(option, click.Option):
+                long_name = max(option.opts, key=len).lstrip("-").replace("-", "_")
+                assert option.envvar == f"RERANK_{path}_{long_name}".upper()
+                assert option.help, option.name
+
+
+def test_help_costs_next_to_nothing() -> None:
+    code = "import sys; from jobs.cli import main; main(['--help']); print(*sys.modules)"
+
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    modules = shown.stdout.rpartition("\n\n")[2].split()
+    assert "jobs.cli" in modules
+    assert not {"numpy", "pyarrow", "polars", "aiohttp", "rich", "jobs.commands.run"} & set(modules)
+
+
+def test_help_is_there_at_once() -> None:
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "jobs", "--help"], cwd=ROOT, capture_output=True)
+        times.append(time.perf_counter() - began)
+
+    assert min(times) < 0.2
+
+
+def test_no_command_shows_the_help_and_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+
+    assert "emulate" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_failure() -> None:
+    plan = f"{sys.executable} -m jobs plan sample_data/candidates.parquet"
+    shell = f"{plan} | true; echo ${{PIPESTATUS[0]}}"
+
+    ended = subprocess.run(
+        ["bash", "-c", shell], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+
+    assert (ended.stdout, ended.stderr) == ("0\n", "")
+
+
+def test_a_closed_stderr_does_not_change_the_exit_code() -> None:
+    shell = f"{sys.executable} -m jobs plan no-such-file 2>&-"
+
+    assert subprocess.run(["bash", "-c", shell], cwd=ROOT, env=environment()).returncode == 3
+
+
+def test_a_missing_key_is_named_before_anything_is_done(tmp_path: Path) -> None:
+    ended = rerank("run", "no-such-file", tmp_path / "out")
+
+    assert ended.code == 2
+    assert "DASHSCOPE_API_KEY: no API key" in ended.failure
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_config_serves_run_and_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('provider = "emulator"\nscore-store = "scores"\nmax-documents = 25\n')
+
+    code = main(["plan", str(SAMPLE / "candidates.parquet"), "--config", str(config), "--json"])
+
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["requests"] > 51

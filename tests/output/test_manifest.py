@@ -1,0 +1,238 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.core.errors import OutputFailed, OutputMismatch
+from pipeline.output.manifest import check_or_create, read_manifest
+from pipeline.output.run_records import RunRecord, read_run_records
+from pipeline.storage.location import Location, locate
+
+SETTINGS: dict[str, Any] = {
+    "format": 1,
+    "model": "qwen3-rerank",
+    "max_documents": 250,
+    "top_n": None,
+}
+FILES = [
+    {"path": "a.parquet", "size_bytes": 100, "num_rows": 10},
+    {"path": "b.parquet", "size_bytes": 200, "num_rows": 20},
+]
+CURE = "--restart begins anew, or choose another OUTPUT (the score store still serves)"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Location:
+    folder = locate(str(tmp_path / "out"))
+    check_or_create(folder, SETTINGS, FILES)
+    return Location(folder.filesystem, folder.path, "out")
+
+
+def refusal(output: Location, settings: dict[str, Any], files: list[dict[str, Any]]) -> str:
+    with pytest.raises(OutputMismatch) as refused:
+        check_or_create(output, settings, files)
+    assert refused.value.exit_code == 5
+    return str(refused.value)
+
+
+def put(output: Location, *names: str) -> None:
+    for name in names:
+        output.child(*name.split("/")).publish(b"x")
+
+
+def test_a_new_output_gets_a_manifest(output: Location) -> None:
+    manifest = read_manifest(output)
+
+    assert manifest is not None
+    assert manifest.settings == SETTINGS
+    assert manifest.input_files == FILES
+    assert len(manifest.fingerprint) == 16
+
+
+def test_the_same_settings_and_input_continue(output: Location) -> None:
+    put(output, "part-00000.parquet", "_groups/part-00000.parquet")
+
+    again = check_or_create(output, dict(SETTINGS), list(FILES))
+
+    assert again == read_manifest(output)
+    assert output.child("part-00000.parquet").exists()
+
+
+def test_a_tuple_in_the_settings_is_no_difference_to_the_list_in_the_file(tmp_path: Path) -> None:
+    folder = locate(str(tmp_path))
+    check_or_create(folder, {"columns": ("a", "b")}, [])
+
+    check_or_create(folder, {"columns": ("a", "b")}, [])
+
+
+def test_changed_settings_are_refused_by_name(output: Location) -> None:
+    changed = SETTINGS | {"max_documents": 500, "top_n": 10, "model": "gte-rerank-v2"}
+
+    assert refusal(output, changed, FILES) == (
+        "out: made with other settings or input: max_documents: 250 there, 500 now; "
+        "model: qwen3-rerank there, gte-rerank-v2 now; top_n: none there, 10 now; " + CURE
+    )
+
+
+def test_changed_input_is_refused_by_file(output: Location) -> None:
+    files = [
+        {"path": "a.parquet", "size_bytes": 100, "num_rows": 11},
+        {"path": "c.parquet", "size_bytes": 300, "num_rows": 30},
+    ]
+
+    assert refusal(output, SETTINGS, files) == (
+        "out: made with other settings or input: input file a.parquet: 10 rows there, 11 now; "
+        "input file b.parquet: gone; input file c.parquet: new; " + CURE
+    )
+
+
+def test_a_file_of_another_size_is_refused(output: Location) -> None:
+    files = [FILES[0], {**FILES[1], "size_bytes": 201}]
+
+    assert "input file b.parquet: 200 bytes there, 201 now" in refusal(output, SETTINGS, files)
+
+
+def test_another_order_of_the_files_is_refused(output: Location) -> None:
+    assert "the order of the input files" in refusal(output, SETTINGS, FILES[::-1])
+
+
+def test_many_differences_are_counted(output: Location) -> None:
+    changed = SETTINGS | {f"option_{n}": n for n in range(10)}
+
+    assert "option_3: none there, 3 now; and 6 more" in refusal(output, changed, FILES)
+
+
+def test_restart_removes_results_and_keeps_scores_and_records(output: Location) -> None:
+    put(output, "part-00000.parquet", "_groups/part-00000.parquet", "_rejects/part-00000.parquet")
+    put(output, "_SUCCESS", "_scores/segment-1.arrows", "_runs/1.json", "notes.txt")
+
+    manifest = check_or_create(output, SETTINGS | {"top_n": 5}, FILES, restart=True)
+
+    left = {Path(info.path).name for info in output.children()}
+    assert left == {"_manifest.json", "_scores", "_runs", "notes.txt"}
+    assert read_manifest(output) == manifest
+
+
+def test_a_folder_of_another_program_is_refused_even_at_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    (tmp_path / "_lock").write_bytes(b"")
+    folder = Location(locate(str(tmp_path)).filesystem, str(tmp_path), "out")
+
+    for restart in (False, True):
+        with pytest.raises(OutputMismatch) as refused:
+            check_or_create(folder, SETTINGS, FILES, restart=restart)
+        assert str(refused.value) == (
+            "out: not an output of this job: no _manifest.json, but other files (found photo.jpg); "
+            "choose an empty folder as OUTPUT"
+        )
+    assert (tmp_path / "photo.jpg").exists()
+
+
+def test_what_killed_runs_left_half_written_is_removed(output: Location) -> None:
+    put(output, ".part-00000.parquet.77.unfinished", "_groups/.part-00000.parquet.7.unfinished")
+    put(output, "part-00000.parquet", ".hidden")
+
+    check_or_create(output, SETTINGS, FILES)
+
+    left = {Path(info.path).name for info in output.children(recursive=True)}
+    assert left == {"_manifest.json", "part-00000.parquet", ".hidden", "_groups"}
+
+
+def test_a_file_as_output_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out.parquet").write_bytes(b"x")
+
+    with pytest.raises(OutputMismatch, match=r"is a file \(expected a folder\)"):
+        check_or_create(locate(str(tmp_path / "out.parquet")), SETTINGS, FILES)
+
+
+def test_lock_scores_and_run_records_alone_make_no_foreign_folder(tmp_path: Path) -> None:
+    folder = locate(str(tmp_path))
+    put(folder, "_lock", "_scores/segment-1.arrows", "_runs/1.json")
+
+    check_or_create(folder, SETTINGS, FILES)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"format": 1}', b"\xff\xfe"])
+def test_a_damaged_manifest_is_told_in_one_line(output: Location, content: bytes) -> None:
+    output.child("_manifest.json").publish(content)
+
+    assert refusal(output, SETTINGS, FILES) == f"out/_manifest.json: is damaged; {CURE}"
+    check_or_create(output, SETTINGS, FILES, restart=True)
+    check_or_create(output, SETTINGS, FILES)
+
+
+def test_a_manifest_edited_by_hand_is_damaged(output: Location) -> None:
+    file = output.child("_manifest.json")
+    file.publish((file.read() or b"").replace(b"250", b"500"))
+
+    assert "is damaged" in refusal(output, SETTINGS | {"max_documents": 500}, FILES)
+
+
+def test_an_unknown_format_is_refused(output: Location) -> None:
+    file = output.child("_manifest.json")
+    fields = json.loads(file.read() or b"")
+    file.publish(json.dumps(fields | {"format": 9}).encode())
+
+    assert refusal(output, SETTINGS, FILES) == (
+        "out/_manifest.json: written by another version of this job (found format 9, expected 1); "
+        f"use that version, or {CURE}"
+    )
+
+
+def test_an_output_that_cannot_be_written_is_told_in_one_line(
+    output: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pipeline.storage.location._publish_locally", refused)
+
+    with pytest.raises(OutputFailed) as failure:
+        check_or_create(output, SETTINGS, FILES, restart=True)
+    assert str(failure.value) == (
+        "out/_manifest.json: cannot be written: Permission denied; check who may write there"
+    )
+
+
+def test_a_run_record_says_running_until_the_run_ends(tmp_path: Path) -> None:
+    folder = locate(str(tmp_path))
+    seconds = iter([1_800_000_000.0] * 2 + [1_800_000_005.0] + [1_800_000_010.0] * 2)
+    record = RunRecord(folder, clock=lambda: next(seconds), requests=0)
+
+    (started,) = read_run_records(folder)
+    record.update(requests=7)
+    (updated,) = read_run_records(folder)
+    record.finish("partial", 7, "too many rejects", requests=9)
+    (ended,) = read_run_records(folder)
+
+    assert (started["state"], started["requests"]) == ("running", 0)
+    assert (updated["state"], updated["requests"]) == ("running", 7)
+    assert updated["updated"] == "2027-01-15T08:00:05+00:00"
+    assert (ended["state"], ended["exit_code"], ended["requests"]) == ("partial", 7, 9)
+    assert (ended["error"], ended["ended"]) == ("too many rejects", "2027-01-15T08:00:10+00:00")
+
+
+def test_run_records_come_oldest_first_and_a_damaged_one_is_left_out(tmp_path: Path) -> None:
+    folder = locate(str(tmp_path))
+    for number, moment in enumerate((1_800_000_000.0, 1_800_000_100.0)):
+        RunRecord(folder, clock=lambda moment=moment: moment, number=number)  # type: ignore[misc]
+    put(folder, "_runs/2027.json", "_runs/.unfinished")
+
+    assert [record["number"] for record in read_run_records(folder)] == [0, 1]
+
+
+def test_run_records_keep_their_order_when_the_clock_jumps(tmp_path: Path) -> None:
+    folder = locate(str(tmp_path))
+    jumps = (1_800_000_000.0, 4_000_000_000.0, 1_800_000_010.0, 1_700_000_000.0, 1_700_000_001.0)
+    for number, moment in enumerate(jumps):
+        RunRecord(folder, clock=lambda moment=moment: moment, number=number)  # type: ignore[misc]
+
+    records = read_run_records(folder)
+
+    assert [record["number"] for record in records] == [0, 1, 2, 3, 4]
+    assert records[3]["started"].startswith("2023-11-14"), "the times are still the clock's"
+
+
+def test_an_output_without_runs_has_no_records(tmp_path: Path) -> None:
+    assert read_run_records(locate(str(tmp_path / "none"))) == []

@@ -1,0 +1,166 @@
+"""The operator's control file: what it may say, and when the pace changes."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import Pace
+from pipeline.output.pace_file import PACE_NAME, PaceFile, read_pace
+from pipeline.storage.location import locate
+
+PACE = Pace(requests_per_minute=600, tokens_per_minute=1_000, max_in_flight=8)
+
+
+class Followed:
+    """A pace file in a folder, and the paces that it gave."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paces: list[Pace] = []
+        self.place = folder / PACE_NAME
+        self.file = PaceFile(locate(str(folder)), PACE, self.paces.append)
+
+    async def look(self, content: str | None) -> None:
+        if content is None:
+            self.place.unlink(missing_ok=True)
+        else:
+            self.place.write_text(content)
+        await self.file.look()
+
+
+@pytest.fixture
+def followed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Followed:
+    caplog.set_level(logging.INFO, "pipeline.output.pace_file")
+    return Followed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "pace"),
+    [
+        ("{}", PACE),
+        (
+            '{"requests_per_minute": 1200}',
+            Pace(requests_per_minute=1200, tokens_per_minute=1_000, max_in_flight=8),
+        ),
+        (
+            '{"tokens_per_minute": null, "max_in_flight": 2, "max_documents_in_flight": 50}',
+            Pace(requests_per_minute=600, max_in_flight=2, max_documents_in_flight=50),
+        ),
+        (
+            '{"requests_per_minute": 0.5}',
+            Pace(requests_per_minute=0.5, tokens_per_minute=1_000, max_in_flight=8),
+        ),
+    ],
+)
+def test_what_is_named_replaces_the_settings(content: str, pace: Pace) -> None:
+    assert read_pace(content.encode(), PACE) == pace
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{", "pace file: not JSON"),
+        (b"\xff", "pace file: not JSON"),
+        (b"[]", "pace file: not a JSON object (found list)"),
+        (
+            b'{"max_attempts": 3}',
+            "pace file: unknown names (found max_attempts, expected requests_",
+        ),
+        (b'{"requests_per_minute": 0}', "(found 0, expected a number above 0 or null)"),
+        (b'{"requests_per_minute": -1}', "(found -1, expected"),
+        (b'{"requests_per_minute": NaN}', "(found NaN, expected"),
+        (b'{"requests_per_minute": 1e999}', "(found Infinity, expected"),
+        (b'{"requests_per_minute": true}', "(found true, expected"),
+        (b'{"requests_per_minute": "60"}', '(found "60", expected'),
+        (b'{"requests_per_minute": %s}' % (b"9" * 400), "impossible requests_per_minute"),
+        (b'{"max_in_flight": 1.5}', "(found 1.5, expected a whole number above 0)"),
+        (b'{"max_in_flight": null}', "(found null, expected a whole number above 0)"),
+    ],
+)
+def test_wrong_content_is_refused_by_name(content: bytes, message: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        read_pace(content, PACE)
+
+    assert message in str(refusal.value)
+
+
+async def test_without_a_file_nothing_changes(followed: Followed) -> None:
+    await followed.look(None)
+
+    assert followed.paces == []
+
+
+async def test_a_change_is_applied_once_and_logged_as_one_line(
+    followed: Followed, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        await followed.look('{"max_in_flight": 2}')
+
+    assert [pace.max_in_flight for pace in followed.paces] == [2]
+    (record,) = caplog.records
+    assert record.levelno == logging.INFO
+    assert record.getMessage().startswith(
+        "pace.changed requests_per_minute=600 tokens_per_minute=1000 max_in_flight=2 "
+    )
+
+
+async def test_wrong_content_is_warned_of_once_and_changes_nothing(
+    followed: Followed, caplog: pytest.LogCaptureFixture
+) -> None:
+    await followed.look('{"max_in_flight": 2}')
+    caplog.clear()
+
+    for _ in range(3):
+        await followed.look('{"max_in_flight": 0}')
+
+    assert [pace.max_in_flight for pace in followed.paces] == [2]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "expected a whole number above 0" in record.getMessage()
+
+
+async def test_once_the_file_is_gone_the_settings_hold_again(followed: Followed) -> None:
+    await followed.look('{"max_in_flight": 2}')
+    await followed.look("{")
+    await followed.look(None)
+
+    assert [pace.max_in_flight for pace in followed.paces] == [2, 8]
+
+
+async def test_a_file_that_cannot_be_read_is_warned_of_once(
+    followed: Followed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed.place.mkdir()  # a folder is no file: as if there were none
+    await followed.file.look()
+    assert not caplog.records
+    followed.place.rmdir()
+    followed.place.symlink_to("/proc/self/mem")
+
+    await followed.file.look()
+    await followed.file.look()
+
+    assert followed.paces == []
+    assert len(caplog.records) <= 1
+
+
+async def test_it_is_looked_at_at_once_and_then_every_two_seconds(tmp_path: Path) -> None:
+    waits: list[float] = []
+    paces: list[Pace] = []
+
+    class Enough(Exception):
+        pass
+
+    async def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+        if len(waits) == 3:
+            raise Enough
+
+    (tmp_path / PACE_NAME).write_text('{"max_in_flight": 3}')
+    file = PaceFile(locate(str(tmp_path)), PACE, paces.append, sleep=sleep)
+
+    with pytest.raises(Enough):
+        await file.follow()
+
+    assert waits == [2.0] * 3
+    assert len(paces) == 1

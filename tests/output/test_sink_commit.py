@@ -1,0 +1,210 @@
+"""A part is there or not: its presence is its commit, and `_SUCCESS` comes last of all."""
+
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.tables import candidates, rank_by, read_groups, write
+
+from pipeline.core.errors import OutputFailed
+from pipeline.core.groups import GroupRows
+from pipeline.output import part_borders as borders
+from pipeline.output.part_borders import PartBorders
+from pipeline.output.part_info import PartInfo
+from pipeline.output.sink import Sink
+from pipeline.source.listing import list_input
+from pipeline.source.source import Source
+from pipeline.storage.location import Location, locate
+
+
+@pytest.fixture
+def source(tmp_path) -> Source:
+    return Source(list_input(str(write(candidates([2, 1, 3]), tmp_path / "in.parquet"))))
+
+
+@pytest.fixture
+def sink(tmp_path, source) -> Sink:
+    return Sink(locate(str(tmp_path / "out")), source.output_schema, fingerprint="f00d")
+
+
+def rankings_of(source, *, rejected: bool = True):
+    return [
+        rank_by(group, [None if rejected else 0.1] + [0.5] * (group.num_candidates - 1))
+        for group in read_groups(source)
+    ]
+
+
+def files(tmp_path) -> list[str]:
+    output = tmp_path / "out"
+    return sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_failure_at_any_step_leaves_no_visible_part(tmp_path, source, sink, monkeypatch, failing):
+    sink.write_part(0, rankings_of(source))
+    publish, calls = Location.publish, []
+
+    def fail_at(location: Location, content) -> None:
+        calls.append(location.path)
+        if len(calls) == failing:
+            raise OutputFailed("disk full", which=location.name)
+        publish(location, content)
+
+    monkeypatch.setattr(Location, "publish", fail_at)
+    with pytest.raises(OutputFailed):
+        sink.write_part(0, rankings_of(source))
+
+    assert sink.read_part_infos() == {}
+    assert "part-00000.parquet" not in files(tmp_path)
+    assert [path.split("/out/")[1] for path in calls] == [
+        "_groups/part-00000.parquet", "_rejects/part-00000.parquet", "part-00000.parquet",
+    ][:failing]  # fmt: skip
+
+
+def test_a_part_written_anew_without_rejects_removes_the_old_ones(tmp_path, source, sink):
+    sink.write_part(0, rankings_of(source))
+    assert "_rejects/part-00000.parquet" in files(tmp_path)
+
+    sink.write_part(0, rankings_of(source, rejected=False))
+
+    assert files(tmp_path) == ["_groups/part-00000.parquet", "part-00000.parquet"]
+
+
+def test_the_same_rankings_give_the_same_bytes(tmp_path, source, sink):
+    def written() -> dict[str, bytes]:
+        sink.write_part(0, rankings_of(source))
+        return {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path)}
+
+    assert written() == written()
+
+
+def test_success_is_withdrawn_when_a_part_is_written_again(tmp_path, source, sink):
+    sink.write_part(0, rankings_of(source))
+    sink.finish(1)
+    assert sink.is_finished()
+
+    sink.write_part(0, rankings_of(source))
+
+    assert not sink.is_finished()
+    assert "_SUCCESS" not in files(tmp_path)
+
+
+def test_finishing_removes_stale_parts_and_then_marks_success(tmp_path, source, sink):
+    for index in range(4):
+        sink.write_part(index, rankings_of(source))
+
+    sink.finish(2)
+
+    assert files(tmp_path) == [
+        "_SUCCESS",
+        "_groups/part-00000.parquet", "_groups/part-00001.parquet",
+        "_rejects/part-00000.parquet", "_rejects/part-00001.parquet",
+        "part-00000.parquet", "part-00001.parquet",
+    ]  # fmt: skip
+
+
+def test_an_output_with_too_many_rejects_is_not_marked(tmp_path, source, sink):
+    sink.write_part(0, rankings_of(source))
+
+    sink.finish(1, complete=False)
+
+    assert not sink.is_finished()
+
+
+def test_an_input_without_rows_gives_an_output_that_readers_can_open(tmp_path):
+    path = write(candidates([]), tmp_path / "in.parquet")
+    source = Source(list_input(str(path)), with_text=True)
+    sink = Sink(locate(str(tmp_path / "out")), source.output_schema, fingerprint="f00d")
+
+    sink.finish(0)
+
+    assert files(tmp_path) == ["_SUCCESS", "_groups/part-00000.parquet", "part-00000.parquet"]
+    table = pq.read_table(tmp_path / "out")
+    assert table.num_rows == 0
+    assert table.column_names == source.output_schema.names
+    assert sink.read_part_infos()[0].num_groups == 0
+
+
+def test_only_whole_readable_parts_of_this_fingerprint_count(tmp_path, source, sink):
+    output = tmp_path / "out"
+    for index in (0, 1, 2, 3, 4, 5, 10, 11):
+        sink.write_part(index, rankings_of(source))
+    for damaged in ("_groups/part-00010.parquet", "_rejects/part-00011.parquet"):
+        (output / damaged).write_bytes((output / damaged).read_bytes()[:-1])
+    (output / "_groups" / "part-00001.parquet").unlink()
+    (output / "_rejects" / "part-00002.parquet").unlink()
+    (output / "part-00003.parquet").write_bytes(b"PAR1 not a table PAR1")
+    other = Sink(locate(str(output)), source.output_schema, fingerprint="beef")
+    other.write_part(4, rankings_of(source))
+    shutil.copy(output / "part-00005.parquet", output / "part-00007.parquet")
+    shutil.copy(output / "_groups" / "part-00005.parquet", output / "_groups/part-00007.parquet")
+    pq.write_table(pa.table({"a": [1]}), output / "part-00008.parquet")
+
+    assert list(sink.read_part_infos()) == [0, 5]
+    assert list(other.read_part_infos()) == [4]
+
+
+def test_an_output_that_is_not_there_has_no_parts(sink):
+    assert sink.read_part_infos() == {}
+    assert not sink.is_finished()
+
+
+def outputs_of(source):
+    return [group.output for group in read_groups(source)]
+
+
+def place_all(groups, groups_per_part, finished=()):
+    part_borders = PartBorders(groups_per_part, finished)
+    return [part_borders.place(group) for group in groups]
+
+
+def test_a_part_ends_with_its_last_group(tmp_path):
+    source = Source(list_input(str(write(candidates([1] * 5), tmp_path / "in.parquet"))))
+
+    placed = place_all(outputs_of(source), 2)
+
+    assert placed == [(0, False), (0, True), (1, False), (1, True), (2, False)]
+
+
+def test_a_part_ends_with_many_rows_or_much_text(tmp_path, monkeypatch):
+    table = candidates([3, 1, 1, 1], text=["x" * 10] * 6)
+    listing = list_input(str(write(table, tmp_path / "in.parquet")))
+    plain, full = (outputs_of(Source(listing, with_text=with_text)) for with_text in (0, 1))
+
+    monkeypatch.setattr(borders, "MAX_ROWS", 4)
+    assert [ends for _, ends in place_all(plain, 9)] == [False, True, False, False]
+    monkeypatch.setattr(borders, "MAX_ROWS", 100)
+    monkeypatch.setattr(borders, "MAX_BYTES", 30)
+    assert [ends for _, ends in place_all(full, 9)] == [True, False, True, False]
+    assert [ends for _, ends in place_all(plain, 9)] == [False] * 4
+
+
+@given(
+    num_groups=st.integers(0, 30),
+    groups_per_part=st.integers(1, 7),
+    done=st.sets(st.integers(0, 30)),
+)
+def test_a_resumed_job_cuts_the_same_parts(num_groups, groups_per_part, done):
+    groups = [_group(index) for index in range(num_groups)]
+    every = place_all(groups, groups_per_part)
+    finished = [
+        PartInfo(
+            index=index, fingerprint="", first_group=index * groups_per_part,
+            num_groups=len([part for part, _ in every if part == index]), first_row=0, num_rows=0,
+        )
+        for index in done & {part for part, _ in every}
+    ]  # fmt: skip
+    left = [group for group, (part, _) in zip(groups, every, strict=True) if part not in done]
+
+    placed = place_all(left, groups_per_part, finished)
+
+    assert placed == [place for place in every if place[0] not in done]
+
+
+def _group(index: int) -> GroupRows:
+    rows = pa.table({"query_id": ["q"], "doc_id": ["d"]})
+    return GroupRows(index, 0, "q", rows, np.ones(1, np.int32), 0, 1)

@@ -1,0 +1,249 @@
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.planning.packing import MAX_ANCHORS, MIN_ANCHORS, Packing, RequestLimits, pack
+
+QWEN = RequestLimits(max_documents=500, max_tokens=120_000, max_bytes=16 * 2**20, query_tokens=30)
+
+
+def lognormal_tokens(seed: int, count: int, median: float, most: int = 4000) -> np.ndarray:
+    draws = np.random.default_rng(seed).lognormal(np.log(median), 0.6, count)
+    return np.clip(draws, 8, most).astype(np.int64)
+
+
+def lower_bound(tokens: np.ndarray, limits: RequestLimits) -> int:
+    cost = int(tokens.sum()) + len(tokens) * (limits.query_tokens + limits.pair_overhead)
+    return max(-(-len(tokens) // limits.max_documents), -(-cost // limits.max_tokens))
+
+
+def same(one: Packing, other: Packing) -> bool:
+    return len(one.homes) == len(other.homes) and all(
+        np.array_equal(a, b)
+        for a, b in zip((*one.homes, one.anchors), (*other.homes, other.anchors), strict=True)
+    )
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, RequestLimits]:
+    """Any group whose every document fits a request alone."""
+    max_tokens = draw(st.integers(50, 5000))
+    query_tokens = draw(st.integers(0, max_tokens // 3))
+    pair_overhead = draw(st.integers(0, max_tokens // 10))
+    query_bytes = draw(st.integers(0, 1000))
+    most_bytes = draw(st.integers(1, 10_000))
+    most_tokens = max_tokens - query_tokens - pair_overhead
+    limits = RequestLimits(
+        max_documents=draw(st.integers(1, 60)),
+        max_tokens=max_tokens,
+        max_bytes=query_bytes + most_bytes,
+        query_tokens=query_tokens,
+        pair_overhead=pair_overhead,
+        query_bytes=query_bytes,
+    )
+    count = draw(st.integers(0, 300))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    share = draw(st.sampled_from((0.01, 0.1, 0.5, 1)))
+    tokens = rng.integers(0, int(share * most_tokens), count, endpoint=True)
+    sizes = rng.integers(0, int(share * most_bytes), count, endpoint=True)
+    return tokens, sizes, limits
+
+
+@given(groups(), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_every_document_is_at_home_once_and_every_anchor_everywhere(group, with_anchors):
+    tokens, sizes, limits = group
+
+    packing = pack(tokens, sizes, limits, anchors=with_anchors)
+
+    everything = np.concatenate((*packing.homes, np.empty(0, dtype=np.int64)))
+    assert np.array_equal(np.sort(everything), np.arange(len(tokens)))
+    for home, request in zip(packing.homes, packing.requests(), strict=True):
+        assert len(home) > 0
+        assert np.array_equal(home, np.sort(home))
+        assert np.array_equal(request[: len(home)], home)
+        assert np.array_equal(np.sort(request), np.union1d(home, packing.anchors))
+
+
+@given(groups(), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_no_request_exceeds_a_limit(group, with_anchors):
+    tokens, sizes, limits = group
+
+    for request in pack(tokens, sizes, limits, anchors=with_anchors).requests():
+        per_pair = limits.query_tokens + limits.pair_overhead
+        assert len(request) <= limits.max_documents
+        assert len(request) * per_pair + tokens[request].sum() <= limits.max_tokens
+        assert limits.query_bytes + sizes[request].sum() <= limits.max_bytes
+
+
+@given(groups())
+@settings(max_examples=50, deadline=None)
+def test_the_same_group_is_packed_the_same(group):
+    assert same(pack(*group), pack(*(np.copy(part) for part in group[:2]), group[2]))
+
+
+@given(groups())
+@settings(max_examples=100, deadline=None)
+def test_several_requests_share_a_useful_number_of_anchors_or_none(group):
+    packing = pack(*group)
+
+    count = len(packing.anchors)
+    assert count == 0 or (MIN_ANCHORS <= count <= MAX_ANCHORS and len(packing.homes) > 1)
+    assert np.array_equal(packing.anchors, np.unique(packing.anchors))
+
+
+@given(
+    st.integers(0, 2**32),
+    st.integers(1, 6000),
+    st.sampled_from((13, 47, 180, 315, 1000)),
+    st.sampled_from((100, 500)),
+    st.sampled_from((5, 30, 100)),
+)
+@settings(max_examples=150, deadline=None)
+def test_requests_are_close_to_the_lower_bound(seed, count, median, max_documents, query_tokens):
+    """Documents up to a hundredth of a request; larger ones leave gaps that nothing fills."""
+    limits = RequestLimits(
+        max_documents=max_documents,
+        max_tokens=120_000,
+        max_bytes=16 * 2**20,
+        query_tokens=query_tokens,
+    )
+    tokens = lognormal_tokens(seed, count, median, most=1100)
+
+    packing = pack(tokens, 4 * tokens, limits)
+
+    assert len(packing.homes) <= 1.05 * lower_bound(tokens, limits) + 1
+
+
+@pytest.mark.parametrize("count", [100, 400, 1000, 3000, 10_000])
+@pytest.mark.parametrize("median", [180, 315, 2500])
+def test_requests_of_whole_documents_are_close_to_the_lower_bound(count, median):
+    tokens = lognormal_tokens(count, count, median)
+
+    packing = pack(tokens, 4 * tokens, QWEN)
+
+    assert len(packing.homes) <= 1.05 * lower_bound(tokens, QWEN) + 1
+
+
+@given(st.integers(0, 2**32), st.integers(600, 5000))
+@settings(max_examples=50, deadline=None)
+def test_without_anchors_small_documents_need_no_request_beyond_the_lower_bound(seed, count):
+    tokens = lognormal_tokens(seed, count, 400, most=1000)
+
+    packing = pack(tokens, 4 * tokens, QWEN, anchors=False)
+
+    bound = lower_bound(tokens, QWEN)
+    slack = bound * QWEN.max_tokens - int(tokens.sum()) - 30 * count
+    assert len(packing.homes) == bound or slack < bound * 40
+
+
+def test_requests_are_equivalent_samples_of_the_group():
+    tokens = lognormal_tokens(1, 3000, 180)
+
+    packing = pack(tokens, 4 * tokens, QWEN)
+
+    means = [home.mean() for home in packing.homes]
+    assert np.ptp(means) < 0.02 * 3000
+    assert np.ptp([len(home) for home in packing.homes]) <= 0.1 * 3000 / len(packing.homes)
+
+
+def test_documents_are_dealt_in_serpentine_order():
+    tokens = np.ones(12, dtype=np.int64)
+    limits = RequestLimits(max_documents=4, max_tokens=100, max_bytes=100, query_tokens=1)
+
+    packing = pack(tokens, tokens, limits, anchors=False)
+
+    assert [home.tolist() for home in packing.homes] == [[0, 5, 6, 11], [1, 4, 7, 10], [2, 3, 8, 9]]
+
+
+def test_what_overflows_moves_to_a_request_with_room_instead_of_a_further_request():
+    tokens = np.array([6, 1, 1, 6, 6, 2, 2, 6])
+    limits = RequestLimits(max_documents=9, max_tokens=15, max_bytes=100, query_tokens=0)
+
+    packing = pack(tokens, tokens, limits, anchors=False)
+
+    assert len(packing.homes) == 2
+    assert sorted(int(tokens[home].sum()) for home in packing.homes) == [15, 15]
+
+
+def test_anchors_are_short_and_reach_from_head_to_tail():
+    tokens = lognormal_tokens(3, 3000, 180)
+
+    anchors = pack(tokens, 4 * tokens, QWEN).anchors
+
+    assert len(anchors) == MAX_ANCHORS
+    assert tokens[anchors].max() < np.median(tokens)
+    assert anchors[0] < 50
+    assert anchors[-1] > 2900
+    assert (np.diff(anchors, 2) > -50).all()
+
+
+def test_dear_anchors_are_fewer():
+    tokens = np.full(1000, 1800)
+
+    anchors = pack(tokens, tokens, QWEN).anchors
+
+    assert MIN_ANCHORS <= len(anchors) < MAX_ANCHORS
+    assert len(anchors) * 1830 <= 120_000 / 21
+
+
+def test_where_every_document_is_dear_the_last_anchors_may_take_a_quarter():
+    tokens = np.full(100, 4000)
+
+    assert len(pack(tokens, tokens, QWEN).anchors) == MIN_ANCHORS
+
+
+def test_anchors_leave_room_for_the_largest_document():
+    tokens = np.array([*[100] * 50, 960])
+    limits = RequestLimits(max_documents=50, max_tokens=1000, max_bytes=10**6, query_tokens=0)
+
+    packing = pack(tokens, tokens, limits)
+
+    assert len(packing.anchors) == 0
+    assert len(packing.homes) <= 7
+
+
+def test_one_request_has_no_anchors():
+    tokens = lognormal_tokens(4, 100, 180)
+
+    packing = pack(tokens, 4 * tokens, QWEN)
+
+    assert [request.tolist() for request in packing.requests()] == [list(range(100))]
+    assert len(packing.anchors) == 0
+
+
+def test_an_empty_group_needs_no_request():
+    nothing = np.empty(0, dtype=np.int64)
+
+    assert pack(nothing, nothing, QWEN).requests() == ()
+
+
+@pytest.mark.parametrize(("tokens", "size"), [(119_971, 10), (10, 16 * 2**20 + 1)])
+def test_a_document_that_fits_no_request_is_refused_by_name(tokens, size):
+    with pytest.raises(ValueError, match="document 1 does not fit a request alone"):
+        pack(np.array([5, tokens]), np.array([5, size]), QWEN)
+
+
+def test_limits_count_the_query_once_per_document():
+    limits = RequestLimits(
+        max_documents=3, max_tokens=100, max_bytes=50, query_tokens=8, pair_overhead=2,
+        query_bytes=20,
+    )  # fmt: skip
+
+    assert limits.fits(3, 70, 30)
+    assert not limits.fits(3, 71, 30)
+    assert not limits.fits(3, 70, 31)
+    assert not limits.fits(4, 10, 10)
+
+
+def test_ten_thousand_documents_are_packed_in_tens_of_milliseconds():
+    tokens = lognormal_tokens(5, 10_000, 180)
+
+    started = time.process_time()
+    pack(tokens, 4 * tokens, QWEN)
+
+    assert time.process_time() - started < 0.1

@@ -1,0 +1,370 @@
+"""What is sent for a group: exact limits, every candidate once, blind to the input's order."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.group_cases import Case, cases, contents, texts, unhurried
+from support.group_world import COUNTER, make_group, make_planner, tokens
+
+from pipeline.core.records import Request
+from pipeline.planning.units import NOT_SENT
+from pipeline.source.listing import list_input
+from pipeline.source.source import Source
+from pipeline.tokens.counter import TokenCounter
+from pipeline.tokens.measures import measure_texts
+
+SCIFACT = (
+    Path(__file__).resolve().parents[3]
+    / "shared"
+    / "data"
+    / "scifact"
+    / "candidates_top1000.parquet"
+)
+
+PLAIN = TokenCounter()
+
+
+def assert_within_limits(case: Case, requests: list[Request]) -> None:
+    for request in requests:
+        counts = [tokens(text) for text in request.documents]
+        formula = sum(counts) + len(counts) * tokens(request.query)
+        assert 1 <= len(counts) <= case.max_documents
+        assert formula <= request.tokens <= case.max_tokens_per_request
+        assert all(text.strip() for text in request.documents)
+
+
+@unhurried
+@given(cases())
+def test_every_candidate_is_at_home_in_one_request_or_rejected(case):
+    plan = case.plan()
+
+    at_home = np.concatenate([np.empty(0, np.int64), *plan.packing.homes])
+    assert np.array_equal(np.sort(at_home), np.arange(len(plan.units)))
+    assert np.array_equal(np.unique(plan.units.documents), np.unique(plan.units.documents[at_home]))
+    sent = np.flatnonzero(plan.document_of_row != NOT_SENT)
+    rejected = [reject.row for reject in plan.rejects]
+    assert sorted([*sent, *rejected]) == list(range(len(case.texts)))
+    assert set(plan.document_of_row[sent]) == set(plan.units.documents)
+    assert set(plan.units.documents) == set(range(len(set(plan.units.documents))))
+
+
+@unhurried
+@given(cases())
+def test_every_request_is_within_the_limits_by_exact_count(case):
+    assert_within_limits(case, case.plan().requests())
+
+
+@unhurried
+@given(cases())
+def test_skipped_are_the_blank_and_rejected_what_fits_no_request_alone(case):
+    plan = case.plan()
+
+    for reject in plan.rejects:
+        text = case.texts[reject.row]
+        blank = text is None or not text.strip()
+        assert reject.reason == ("no_text" if blank else "query_too_long")
+        if not blank:
+            counted = tokens(text) + tokens(plan.query)
+            assert counted > case.max_tokens_per_request - 64 or case.long_documents != "truncate"
+
+
+@unhurried
+@given(cases())
+def test_a_document_is_sent_whole_or_from_its_beginning_or_in_passages(case):
+    plan = case.plan()
+
+    every_unit = np.arange(len(plan.units))
+    sent = plan.units.texts(every_unit)
+    for row in np.flatnonzero(plan.document_of_row != NOT_SENT).tolist():
+        of_row = np.flatnonzero(plan.units.documents == plan.document_of_row[row])
+        pieces = [sent[unit] for unit in of_row]
+        whole = case.texts[row]
+        assert whole is not None
+        if case.long_documents == "max-passage":
+            # A passage that comes again is sent once.
+            passages = ("".join(piece.split()) for piece in pieces)
+            anywhere = "|".join(re.escape(passage) for passage in passages)
+            assert re.fullmatch(f"(?:{anywhere})*", "".join(whole.split()))
+            assert max(map(tokens, pieces)) <= case.max_tokens_per_document
+        else:
+            (piece,) = pieces
+            assert piece == whole or (
+                whole.startswith(piece) and tokens(piece) >= case.max_tokens_per_document
+            )
+
+
+@unhurried
+@given(cases(), st.lists(texts, max_size=5))
+def test_a_plan_does_not_depend_on_what_else_was_read_with_the_group(case, before):
+    alone = case.planner().plan(case.group())
+    with_others = case.planner().plan(case.group(before=before))
+
+    assert contents(alone.requests()) == contents(with_others.requests())
+    assert alone.rejects == with_others.rejects
+
+
+@unhurried
+@given(cases(), st.randoms(use_true_random=False))
+def test_candidates_of_equal_rank_may_stand_in_any_order(case, random):
+    order = list(range(len(case.texts)))
+    random.shuffle(order)
+    shuffled = make_group(
+        [case.texts[row] for row in order],
+        query=case.query,
+        ranks=[case.ranks[row] for row in order],
+    )
+
+    plan = case.planner().plan(shuffled)
+
+    assert contents(plan.requests()) == contents(case.plan().requests())
+    assert sorted((order[x.row], x.reason) for x in plan.rejects) == sorted(
+        (x.row, x.reason) for x in case.plan().rejects
+    )
+
+
+@unhurried
+@given(cases())
+def test_what_the_counter_remembers_changes_no_plan(case):
+    case.planner(COUNTER).plan(case.group())
+    remembered, counted = (case.planner(counter).plan(case.group()) for counter in (COUNTER, PLAIN))
+
+    assert contents(remembered.requests()) == contents(counted.requests())
+    assert remembered.num_truncated == counted.num_truncated
+
+
+@unhurried
+@given(cases())
+def test_keys_foretell_those_of_the_requests(case):
+    plan = case.plan()
+
+    assert plan.keys() == [request.key for request in plan.requests()]
+    contents = {(request.query, *request.documents) for request in plan.requests()}
+    if plan.num_truncated:  # what is left of two texts may be the same
+        assert len(set(plan.keys())) >= len(contents)
+    else:
+        assert len(set(plan.keys())) == len(contents)
+
+
+@unhurried
+@given(cases())
+def test_packed_anew_no_request_is_larger_until_each_holds_one_document(case):
+    plan, planner = case.plan(), case.planner()
+    units = sorted(plan.units.texts(np.arange(len(plan.units))))
+
+    while any(len(home) > 1 for home in plan.packing.homes):
+        smaller = planner.repack(plan)
+        assert len(smaller.packing.homes) > len(plan.packing.homes)
+        assert_within_limits(case, smaller.requests())
+        at_home = np.concatenate(smaller.packing.homes)
+        assert sorted(smaller.units.texts(at_home)) == units
+        plan = smaller
+
+
+def test_the_order_of_sending_does_not_show_the_ranks():
+    texts = [f"document {number}" for number in range(20)]
+    planner = make_planner()
+
+    one = planner.plan(make_group(texts)).requests()
+    other = planner.plan(make_group(texts, ranks=range(20, 0, -1))).requests()
+
+    assert contents(one) == contents(other)
+    assert one[0].documents not in (texts, texts[::-1])
+
+
+def test_another_query_sends_the_same_documents_in_another_order():
+    texts = [f"document {number}" for number in range(20)]
+
+    one, other = (
+        make_planner().plan(make_group(texts, query=query)).requests()[0].documents
+        for query in ("one", "other")
+    )
+
+    assert one != other
+    assert sorted(one) == sorted(other)
+
+
+def key(texts: list[str], query: str = "query", **how: object) -> bytes:
+    return make_planner(**how).plan(make_group(texts, query=query)).keys()[0]
+
+
+def test_the_same_content_has_the_same_key_whatever_changes_no_score():
+    texts = ["one", "two"]
+
+    assert key(texts) == key(texts[::-1])
+    assert key(texts) == key([*texts, "one", None, " "])
+    assert key(texts) == key(
+        texts, merge="trust", top_n=3, max_documents=7, max_tokens_per_request=999
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"query": "Query"},
+        {"texts": ["one"]},
+        {"texts": ["one", "two "]},
+        {"texts": ["one", "two", "three"]},
+        {"instruct": "Find what answers the question"},
+        {"model": "gte-rerank-v2"},
+        {"max_tokens_per_document": 3_999},
+    ],
+)
+def test_other_content_has_another_key(other):
+    assert key(**({"texts": ["one", "two"]} | other)) != key(["one", "two"])
+
+
+def test_a_query_that_ends_like_a_key_does_not_take_the_place_of_a_document():
+    plain = make_planner().plan(make_group(["text"], query="q"))
+    suffix = plain.units.keys.tobytes().decode("latin-1")
+
+    assert key(["text"], query=f"q\0{suffix}") != key(["text", "text 2"], query="q")
+
+
+def test_rows_of_equal_text_share_one_document_at_their_best_rank():
+    plan = make_planner().plan(make_group(["b", "a", "b", "c", "a"], ranks=[5, 4, 1, 3, 2]))
+
+    assert plan.units.texts(np.arange(3)) == ["b", "a", "c"]
+    assert plan.document_of_row.tolist() == [0, 1, 0, 2, 1]
+
+
+@pytest.mark.parametrize("query", [None, "", " \n\u3000"])
+def test_without_a_query_nothing_is_sent(query):
+    plan = make_planner().plan(make_group(["one", None], query=query))
+
+    assert plan.requests() == []
+    assert [reject.reason for reject in plan.rejects] == ["no_query", "no_query"]
+    assert all(reject.skipped for reject in plan.rejects)
+
+
+def test_a_document_that_fits_by_its_count_is_not_rejected_for_its_bound():
+    """Even where the documents alone decide how many requests there are."""
+    long = "internationalisation " * 20  # bound 420, count 60 or so
+    planner = make_planner(max_documents=2, max_tokens_per_request=300)
+
+    plan = planner.plan(make_group([long, *"abcdefgh"]))
+
+    assert tokens(long) < 250 < 300 < len(long)
+    assert plan.rejects == []
+    assert_within_limits(Case([], [], "", 2, 4_000, 300, "auto", "truncate"), plan.requests())
+
+
+def test_a_query_leaves_out_the_documents_that_do_not_fit_beside_it():
+    query = "word " * 50
+    planner = make_planner(max_tokens_per_request=100)
+
+    plan = planner.plan(make_group(["short", "long " * 60, "short too"], query=query))
+
+    assert [(reject.row, reject.reason) for reject in plan.rejects] == [(1, "query_too_long")]
+    assert sorted(text for r in plan.requests() for text in r.documents) == ["short", "short too"]
+
+
+def test_cut_rows_are_counted_with_their_duplicates():
+    long = "one two three four five " * 10
+    planner = make_planner(max_tokens_per_document=20)
+
+    plan = planner.plan(make_group([long, "short", long]))
+
+    assert plan.num_truncated == 2
+    assert len(plan.units) == 2
+    (request,) = plan.requests()
+    assert max(tokens(text) for text in request.documents) in range(20, 20 + 64)
+
+
+def test_a_text_just_over_the_limit_is_cut_by_the_service_and_counted_as_cut():
+    text = "_" * 17 + "internationalisationalism"  # no safe place to cut
+    cap = tokens(text) - 1
+    plan = make_planner(max_tokens_per_document=cap).plan(make_group([text]))
+
+    assert plan.requests()[0].documents == [text]
+    assert plan.num_truncated == 1
+
+
+def test_a_text_just_over_the_limit_is_split_where_all_of_it_counts():
+    text = "_" * 17 + "internationalisationalism" * 6
+    cap = tokens(text) - 1
+    planner = make_planner(max_tokens_per_document=cap, long_documents="max-passage")
+
+    plan = planner.plan(make_group([text]))
+
+    assert len(plan.units) == 2
+    assert "".join(plan.units.texts(np.arange(2))) == text
+    assert plan.num_truncated == 0
+
+
+def test_passages_without_a_word_are_not_sent():
+    text = "beginning" + "\n" * 4_000 + "end"
+    planner = make_planner(max_tokens_per_document=20, long_documents="max-passage")
+
+    sent = planner.plan(make_group([text])).requests()[0].documents
+
+    assert all(passage.strip() for passage in sent)
+    assert "beginning" in "".join(sent)
+    assert "end" in "".join(sent)
+
+
+def test_a_query_over_the_item_limit_is_cut():
+    query = "why is that so " * 40
+    plan = make_planner(max_tokens_per_document=30).plan(make_group(["text"], query=query))
+
+    assert plan.query_cut
+    assert query.startswith(plan.query)
+    assert 30 <= tokens(plan.query) <= 30 + 64
+
+
+def test_texts_that_json_makes_six_times_as_long_stay_within_16_mib():
+    texts = [chr(1 + number) * 1_200_000 for number in range(5)]
+    planner = make_planner(max_tokens_per_document=10**9, max_tokens_per_request=10**9)
+
+    requests = planner.plan(make_group(texts)).requests()
+
+    bodies = [len(orjson.dumps((request.query, request.documents))) for request in requests]
+    assert max(bodies) <= 16 * 2**20
+    assert sum(bodies) > 2 * 16 * 2**20
+    assert sorted(text for r in requests for text in r.documents) == texts
+
+
+def test_an_instruction_is_counted_with_every_document():
+    texts = [f"{number} " + "word " * 20 for number in range(10)]
+    instruct = "Say what it is. " * 10
+
+    plain, instructed = (
+        make_planner(max_tokens_per_request=500, **how).plan(make_group(texts))
+        for how in ({}, {"instruct": instruct})
+    )
+
+    assert len(plain.packing.homes) == 1
+    assert len(instructed.packing.homes) > 1
+
+
+def test_gte_requests_stay_below_its_limit_in_its_own_tokens():
+    texts = [f"{number} " + "some words in a row " * 40 for number in range(100)]
+    plan = make_planner(model="gte-rerank-v2").plan(make_group(texts))
+
+    for request in plan.requests():
+        qwen = sum(tokens(text) + tokens(request.query) for text in request.documents)
+        assert 1.25 * qwen <= request.tokens <= 0.98 * 30_000
+
+
+@pytest.mark.skipif(not SCIFACT.exists(), reason="needs the shared data")
+def test_real_groups_of_1000_take_hardly_more_requests_than_the_lower_bound():
+    planner, requests, lower_bound, groups = make_planner(), 0, 0, 0
+    for batch in Source(list_input(str(SCIFACT))).iter_batches():
+        for group in batch.iter_groups(measure_texts(batch.texts, COUNTER)):
+            plan = planner.plan(group)
+            counts = COUNTER.counts(plan.units.texts(np.arange(len(plan.units))))
+            loads = counts + tokens(plan.query)
+            for units in plan.packing.requests():
+                assert len(units) <= 500
+                assert loads[units].sum() <= 120_000
+            requests += len(plan.packing.homes)
+            lower_bound += max(-(-len(counts) // 500), -(-int(loads.sum()) // 120_000))
+            groups += 1
+        if groups >= 20:
+            break
+
+    assert requests <= 1.05 * lower_bound

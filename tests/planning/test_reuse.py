@@ -1,0 +1,392 @@
+"""Partial reuse: new documents of a query join those scored before, by shared anchors."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.stats import kendalltau
+from support.group_world import FakeService, make_group, make_planner, relevance, tokens
+from xxhash import xxh3_64_intdigest
+
+from pipeline.core.errors import ContentRefused, Interrupted, RerankError
+from pipeline.core.groups import Group
+from pipeline.core.records import Ranking, Request
+from pipeline.dataset.cached_scorer import CachedScorer
+from pipeline.planning.planner import Planner
+from pipeline.planning.reuse import PartialReuse
+from pipeline.ranking.refused_sizes import RefusedSizes
+from pipeline.ranking.rerank_group import rerank_group
+from pipeline.score_store.maintenance import info, prune
+from pipeline.score_store.store import ScoreStore
+from pipeline.storage.location import locate
+
+DAY_US = 24 * 3_600 * 1_000_000
+FIRST, SECOND, THIRD = (1_000 * DAY_US, 1_001 * DAY_US, 1_002 * DAY_US)
+ANCHORS = 8
+Distort = Callable[[np.ndarray], np.ndarray]
+
+
+async def night(
+    folder: Path,
+    groups: Sequence[Group],
+    service: FakeService,
+    begun_us: int,
+    *,
+    planner: Planner | None = None,
+    reuse: bool = True,
+    clock_us: int | None = None,
+) -> list[Ranking]:
+    """Rank groups one after the other, as a run on an output that was begun then."""
+    planner = planner or make_planner()
+    async with ScoreStore(
+        locate(str(folder)),
+        scope=planner.settings.score_scope(),
+        begun_us=begun_us,
+        clock=lambda: (begun_us if clock_us is None else clock_us) / 1e6,
+        linger_s=0.0,
+    ) as store:
+        client: Any = SimpleNamespace(score=service.ask)
+        answers = CachedScorer(store, client)
+        plans = [planner.plan(group) for group in groups]
+        if reuse:
+            plans = PartialReuse(store.earlier_answers(), store.query_key).apply(plans)
+        rankings = []
+        for plan in plans:
+            known = await answers.look_up(plan.keys())
+            ask = partial(answers.ask, known=known)
+            rankings.append(await rerank_group(plan, ask, planner, RefusedSizes()))
+        return rankings
+
+
+def texts(numbers: Sequence[int] | range) -> list[str]:
+    return [f"document number {number}" for number in numbers]
+
+
+def changed(count: int, new: Sequence[int]) -> list[str]:
+    """The documents 0..count-1, of which those at `new` have another text."""
+    return [
+        f"document number {number}" + (" anew" if number in new else "") for number in range(count)
+    ]
+
+
+def facts(ranking: Ranking) -> tuple[object, ...]:
+    return (
+        ranking.order.tolist(),
+        ranking.scores.tobytes(),
+        ranking.merge_status,
+        ranking.certified_depth,
+        ranking.num_requests,
+        ranking.total_tokens,
+        ranking.rejects,
+    )
+
+
+def shifted(scores: np.ndarray) -> np.ndarray:
+    """An affine map of the logits, another one for every request; equal requests score alike."""
+    rng = np.random.default_rng(xxh3_64_intdigest(scores.tobytes()))
+    logit = np.log(scores / (1 - scores))
+    return np.asarray(1 / (1 + np.exp(-(np.exp(0.2 * rng.normal()) * logit + rng.normal()))))
+
+
+async def test_of_a_hundred_documents_five_that_changed_are_asked_with_anchors(
+    tmp_path: Path,
+) -> None:
+    new = [3, 20, 41, 77, 99]
+    given, service = changed(100, new), FakeService()
+    (before,) = await night(
+        tmp_path / "store", [make_group(texts(range(100)))], FakeService(), FIRST
+    )
+    (whole,) = await night(tmp_path / "other", [make_group(given)], FakeService(), SECOND)
+
+    (ranking,) = await night(tmp_path / "store", [make_group(given)], service, SECOND)
+
+    (asked,) = service.calls
+    assert len(asked) == len(new) + ANCHORS
+    assert {given[place] for place in new} < set(asked) < set(given)
+    assert (ranking.merge_status, ranking.certified_depth) == ("comparable", 100)
+    assert ranking.order.tolist() == whole.order.tolist()
+    assert ranking.scores.tolist() == whole.scores.tolist()
+    paid = sum(tokens("what is it") + tokens(text) for text in asked)
+    assert (ranking.num_requests, ranking.total_tokens) == (2, before.total_tokens + paid)
+    assert paid == pytest.approx(whole.total_tokens * 13 / 100, rel=0.1)
+    assert ranking.documents_reused == 95
+    assert ranking.saved_tokens == pytest.approx(whole.total_tokens - paid, rel=0.02)
+
+
+async def test_where_nothing_is_new_nothing_is_asked(tmp_path: Path) -> None:
+    service = FakeService(distort=shifted)
+    (before,) = await night(tmp_path, [make_group(texts(range(100)))], service, FIRST)
+    of_document = dict(zip(before.order.tolist(), before.scores.tolist(), strict=True))
+    kept = [number for number in range(100) if number % 10]
+
+    (ranking,) = await night(tmp_path, [make_group(texts(kept))], service, SECOND)
+
+    assert len(service.calls) == 1
+    assert (ranking.merge_status, ranking.certified_depth) == ("single_request", 90)
+    assert (ranking.num_requests, ranking.total_tokens) == (1, before.total_tokens)
+    expected = {row: of_document[number] for row, number in enumerate(kept)}
+    assert dict(zip(ranking.order.tolist(), ranking.scores.tolist(), strict=True)) == expected
+    assert ranking.documents_reused == 90
+    assert ranking.saved_tokens == pytest.approx(0.9 * before.total_tokens, rel=0.02)
+
+
+async def test_the_same_group_is_found_as_it_is(tmp_path: Path) -> None:
+    service = FakeService()
+    (before,) = await night(tmp_path, [make_group(texts(range(40)))], service, FIRST)
+
+    (again,) = await night(tmp_path, [make_group(texts(range(40)))], service, SECOND)
+
+    assert facts(again) == facts(before)
+    assert (len(service.calls), again.documents_reused, again.saved_tokens) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "new"),
+    [(100, range(51)), (100, range(43)), (10, [4]), (3, [0])],
+    ids=["less than half covered", "half and anchors", "mostly anchors", "none for anchors"],
+)
+async def test_what_would_save_less_than_half_is_asked_as_a_whole(
+    tmp_path: Path, count: int, new: Sequence[int]
+) -> None:
+    service = FakeService()
+    await night(tmp_path, [make_group(texts(range(count)))], FakeService(), FIRST)
+
+    (ranking,) = await night(tmp_path, [make_group(changed(count, new))], service, SECOND)
+
+    assert [len(call) for call in service.calls] == [count]
+    assert (ranking.merge_status, ranking.documents_reused) == ("single_request", 0)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"model": "gte-rerank-v2"}, {"instruct": "find the answer"}, {"max_tokens_per_document": 99}],
+)
+async def test_an_answer_of_another_scope_is_not_used(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    service = FakeService()
+    await night(tmp_path, [make_group(texts(range(60)))], service, FIRST)
+    given = [make_group(changed(60, [5]))]
+
+    await night(tmp_path, given, service, SECOND, planner=make_planner(**other))
+    await night(tmp_path, [make_group(changed(60, [5]), query="else")], service, SECOND)
+
+    assert [len(call) for call in service.calls] == [60, 60, 60]
+
+
+async def test_the_answer_that_covers_most_is_taken(tmp_path: Path) -> None:
+    service = FakeService()
+    for numbers in (range(30), range(10, 70), range(20, 75)):
+        await night(tmp_path, [make_group(texts(numbers))], service, FIRST, reuse=False)
+
+    (ranking,) = await night(tmp_path, [make_group(texts(range(80)))], service, SECOND)
+
+    assert ranking.documents_reused == 60
+    assert len(service.calls[-1]) == 20 + ANCHORS
+
+
+async def test_requests_that_do_not_compare_give_way_to_the_whole_group(tmp_path: Path) -> None:
+    """A final request would hold most of the group, so the group is asked as without reuse."""
+    service = FakeService(distort=shifted)
+    given = make_group(changed(100, [7, 60]))
+    (whole,) = await night(tmp_path / "other", [given], FakeService(distort=shifted), SECOND)
+    await night(tmp_path / "store", [make_group(texts(range(100)))], service, FIRST)
+
+    (ranking,) = await night(tmp_path / "store", [given], service, SECOND)
+
+    assert [len(call) for call in service.calls] == [100, 2 + ANCHORS, 100]
+    assert facts(ranking) == facts(whole)
+    assert ranking.documents_reused == 0
+    paid_in_vain = sum(tokens("what is it") + tokens(text) for text in service.calls[1])
+    assert ranking.saved_tokens == -paid_in_vain
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_large_group_is_linked_within_the_bars(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    given = [f"{seed} {text}" for text in changed(480, rng.choice(480, 24, replace=False).tolist())]
+    old = [text.removesuffix(" anew") for text in given]
+    planner, service = make_planner(certify_depth=20), FakeService(distort=shifted)
+    await night(tmp_path, [make_group(old)], service, FIRST, planner=planner)
+
+    (ranking,) = await night(tmp_path, [make_group(given)], service, SECOND, planner=planner)
+
+    true = [relevance("what is it", text) for text in given]
+    order = ranking.order.tolist()
+    assert ranking.merge_status in ("linked_affine", "linked_rank", "comparable")
+    assert ranking.documents_reused == 456
+    assert sum(map(len, service.calls[1:])) < 480 / 5
+    if ranking.merge_status != "comparable":
+        assert ranking.certified_depth == 20
+        assert order[:20] == sorted(range(480), key=lambda row: -true[row])[:20]
+    assert kendalltau(range(480), [-true[row] for row in order]).statistic > 0.99
+
+
+async def test_trusted_scores_need_no_anchors(tmp_path: Path) -> None:
+    service, planner = FakeService(), make_planner(merge="trust")
+    await night(tmp_path, [make_group(texts(range(10)))], service, FIRST, planner=planner)
+
+    (ranking,) = await night(
+        tmp_path, [make_group(changed(10, [4]))], service, SECOND, planner=planner
+    )
+
+    assert service.calls[1] == ["document number 4 anew"]
+    assert ranking.merge_status == "comparable"
+
+
+async def test_a_group_of_two_requests_can_begin_with_one_of_them(tmp_path: Path) -> None:
+    planner, service = make_planner(max_documents=400), FakeService()
+    await night(tmp_path, [make_group(texts(range(390)))], service, FIRST, planner=planner)
+
+    (ranking,) = await night(
+        tmp_path, [make_group(texts(range(450)))], service, SECOND, planner=planner
+    )
+
+    assert [len(call) for call in service.calls] == [390, 60 + ANCHORS]
+    assert ranking.order.tolist() == sorted(
+        range(450), key=lambda row: -relevance("what is it", texts(range(450))[row])
+    )
+
+
+async def test_a_new_document_that_is_refused_harms_itself_alone(tmp_path: Path) -> None:
+    await night(tmp_path, [make_group(texts(range(60)))], FakeService(), FIRST)
+    service = FakeService(refuses=lambda text: text == "document number 5 anew")
+
+    (ranking,) = await night(tmp_path, [make_group(changed(60, [5, 30]))], service, SECOND)
+
+    assert [(reject.row, reject.reason) for reject in ranking.rejects] == [(5, "refused_document")]
+    assert ranking.order.tolist()[-1] == 5
+    assert ranking.merge_status == "comparable"
+
+
+async def test_where_the_partial_request_fails_the_old_scores_stand(tmp_path: Path) -> None:
+    await night(tmp_path, [make_group(texts(range(60)))], FakeService(), FIRST)
+    failure = ContentRefused("inspection", "no")
+    service = FakeService(failure=lambda request: failure)
+
+    (ranking,) = await night(tmp_path, [make_group(changed(60, [5, 30]))], service, SECOND)
+
+    assert {reject.row for reject in ranking.rejects} == {5, 30}
+    assert (ranking.merge_status, ranking.certified_depth) == ("incomplete", 0)
+
+
+async def test_a_partial_request_that_is_too_large_gives_way_to_the_whole_group(
+    tmp_path: Path,
+) -> None:
+    await night(tmp_path, [make_group(texts(range(60)))], FakeService(), FIRST)
+    service = FakeService(max_documents=9)
+
+    (ranking,) = await night(tmp_path, [make_group(changed(60, [5, 30]))], service, SECOND)
+
+    (whole,) = await night(tmp_path / "other", [make_group(changed(60, [5, 30]))], service, SECOND)
+    assert facts(ranking) == facts(whole)
+    assert ranking.rejects == ()
+
+
+async def test_answers_of_this_output_are_no_base_for_it(tmp_path: Path) -> None:
+    """Else what a group begins with would depend on which groups were ranked before a kill."""
+    service = FakeService()
+    groups = [make_group(texts(range(60))), make_group(changed(60, [1]))]
+    await night(tmp_path, groups, service, FIRST)
+
+    await night(tmp_path, [make_group(changed(60, [2]))], service, FIRST, clock_us=FIRST - DAY_US)
+    await night(tmp_path, [make_group(changed(60, [3]))], service, FIRST)
+
+    assert [len(call) for call in service.calls] == [60, 60, 60, 60]
+
+
+async def test_a_base_counts_as_used(tmp_path: Path) -> None:
+    service = FakeService()
+    await night(tmp_path, [make_group(texts(range(60)))], service, FIRST)
+    await night(tmp_path, [make_group(texts(range(50)))], service, THIRD)
+
+    assert prune(locate(str(tmp_path)), 1.0, clock=lambda: (THIRD + 1) / 1e6) == 0
+    assert info(locate(str(tmp_path))).requests == 1
+
+
+@given(data=st.data())
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+async def test_killed_after_every_answer_and_repeated_it_ranks_the_same(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("kills")
+    distort: Distort = data.draw(st.sampled_from([lambda scores: scores, shifted]), "distort")
+    planner = make_planner(certify_depth=data.draw(st.sampled_from([2, 100]), "depth"))
+    count = data.draw(st.integers(20, 60), "count")
+    group = st.builds(
+        lambda new, start, query: make_group(changed(count, new)[start:], query=query),
+        st.sets(st.integers(0, count - 1), max_size=count // 2),
+        st.integers(0, 3),
+        st.sampled_from(["what is it", "what else"]),
+    )
+    before = data.draw(st.lists(group, min_size=1, max_size=3), "before")
+    after = data.draw(st.lists(group, min_size=1, max_size=4), "after")
+    await night(folder / "first", before, FakeService(distort=distort), FIRST, planner=planner)
+    whole = FakeService(distort=distort)
+    shutil.copytree(folder / "first", folder / "whole")
+    expected = await night(folder / "whole", after, whole, SECOND, planner=planner)
+
+    for kill in range(len(whole.calls) + 1):
+        store = shutil.copytree(folder / "first", folder / f"killed-{kill}")
+        service = FakeService(distort=distort)
+        service.failure = partial(_stop_after, kill, service)
+        if kill < len(whole.calls):
+            with pytest.raises(Interrupted):
+                await night(store, after, service, SECOND, planner=planner)
+        else:
+            await night(store, after, service, SECOND, planner=planner)
+
+        service.failure = lambda request: None
+        ranked = await night(store, after, service, SECOND, planner=planner)
+
+        assert list(map(facts, ranked)) == list(map(facts, expected))
+        assert len(service.calls) - service.refused == len(whole.calls)
+
+
+def _stop_after(count: int, service: FakeService, request: Request) -> RerankError | None:
+    return Interrupted(15) if len(service.calls) > count else None
+
+
+@given(
+    count=st.integers(0, 80),
+    new=st.sets(st.integers(0, 79)),
+    gone=st.sets(st.integers(0, 79)),
+    repeated=st.booleans(),
+    max_documents=st.sampled_from([12, 40, 500]),
+)
+@settings(deadline=None, max_examples=60)
+async def test_undistorted_scores_give_the_ranking_of_the_whole_group(
+    tmp_path_factory: pytest.TempPathFactory,
+    count: int,
+    new: set[int],
+    gone: set[int],
+    repeated: bool,
+    max_documents: int,
+) -> None:
+    folder, planner = tmp_path_factory.mktemp("same"), make_planner(max_documents=max_documents)
+    kept = [text for place, text in enumerate(texts(range(count))) if place not in gone]
+    given = [changed(count, list(new))[place] for place in range(count)]
+    given += given[:3] if repeated else []
+    limits = FakeService(max_documents=max_documents)
+    alone = FakeService()
+    (whole,) = await night(folder / "o", [make_group(given)], alone, FIRST, planner=planner)
+    await night(folder / "s", [make_group([*kept, "gone"])], limits, FIRST, planner=planner)
+    asked = len(limits.calls)
+
+    (ranking,) = await night(folder / "s", [make_group(given)], limits, SECOND, planner=planner)
+
+    assert limits.refused == 0
+    assert ranking.order.tolist() == whole.order.tolist()
+    assert ranking.scores.tolist() == whole.scores.tolist()
+    assert ranking.merge_status in ("single_request", "comparable", "empty")
+    if ranking.documents_reused:
+        assert 2 * sum(map(len, limits.calls[asked:])) <= sum(map(len, alone.calls))

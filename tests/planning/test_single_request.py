@@ -1,0 +1,216 @@
+"""Plain groups: the same requests and rankings as by the long way, sooner."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.group_cases import Case, cases, contents, unhurried
+from support.group_world import (
+    FakeService,
+    make_group,
+    make_planner,
+    make_settings,
+    plan_like_a_run,
+)
+from support.ranking_facts import facts
+from support.tables import candidates, write
+
+from pipeline.core.errors import BadAnswer, TooLarge, Transient
+from pipeline.core.groups import Group
+from pipeline.core.records import Ranking
+from pipeline.planning.planner import Planner
+from pipeline.planning.single_request import (
+    AnyPlan,
+    Ranked,
+    SingleRequestPlan,
+    plan_batch,
+)
+from pipeline.ranking.refused_sizes import RefusedSizes, RequestSize
+from pipeline.ranking.rerank_group import rerank_group
+from pipeline.ranking.sort_batch import rank_plain_groups
+from pipeline.source.listing import list_input
+from pipeline.source.pieces import BatchLimits
+from pipeline.source.source import Source
+from pipeline.tokens.measures import measure_texts
+
+roomy = st.sampled_from([(50, 60, 100_000), (30, 200, 5_000), (12, 16, 300)])
+
+
+@st.composite
+def roomy_cases(draw: st.DrawFn) -> Case:
+    """Groups of which many are plain."""
+    case = draw(cases())
+    max_documents, max_tokens_per_document, max_tokens_per_request = draw(roomy)
+    return replace(
+        case,
+        max_documents=max_documents,
+        max_tokens_per_document=max_tokens_per_document,
+        max_tokens_per_request=max_tokens_per_request,
+    )
+
+
+def rank(planner: Planner, group: Group, service: FakeService, *, plainly: bool) -> Ranking:
+    plan = plan_like_a_run(planner, group) if plainly else planner.plan(group)
+    return rank_by(plan, service, planner, RefusedSizes())
+
+
+def rank_by(
+    plan: AnyPlan, service: FakeService, planner: Planner, refused_sizes: RefusedSizes
+) -> Ranking:
+    ranked = asyncio.run(rerank_group(plan, service.ask, planner, refused_sizes))
+    (ranking,) = rank_plain_groups([ranked])
+    return ranking
+
+
+def coarse(query: str, text: str) -> float:
+    """Scores of which many are equal."""
+    return len(text) % 3 / 2
+
+
+@unhurried
+@given(case=cases() | roomy_cases(), tells_usage=st.booleans())
+def test_a_group_is_asked_for_and_ranked_the_same_either_way(case, tells_usage):
+    group, planner = case.group(before=["another group's", None]), case.planner()
+    plan = plan_like_a_run(planner, group)
+
+    if isinstance(plan, SingleRequestPlan):
+        assert contents([plan.request]) == contents(planner.plan(group).requests())
+        assert plan.keys() == planner.plan(group).keys()
+    services = [FakeService(score=coarse, tells_usage=tells_usage) for _ in range(2)]
+    plainly, at_length = (
+        rank(planner, group, service, plainly=service is services[0]) for service in services
+    )
+
+    assert facts(plainly) == facts(at_length)
+    assert services[0].calls == services[1].calls
+
+
+@pytest.mark.parametrize("model", ["qwen3-rerank", "gte-rerank-v2", "qwen3-vl-rerank"])
+def test_groups_are_plain_unless_something_is_the_matter(model):
+    planner = make_planner(model=model)
+    ordinary = ["one text", "another text", "ein dritter, für Ü", "四"]
+
+    def is_plain(texts, **how) -> bool:
+        return isinstance(plan_like_a_run(planner, make_group(texts, **how)), SingleRequestPlan)
+
+    assert is_plain(ordinary)
+    assert is_plain(ordinary, ranks=[4, 4, 2, 1])
+    assert not is_plain([*ordinary, "one text"])
+    assert not is_plain([*ordinary, " "])
+    assert not is_plain([*ordinary, None])
+    assert not is_plain([*ordinary, "word " * 40_000])
+    assert not is_plain([f"text {number}" for number in range(501)])
+    assert not is_plain(ordinary, query=" ")
+    assert not is_plain(ordinary, query=None)
+
+
+def test_with_equal_scores_and_ranks_the_content_decides_not_the_input():
+    texts = ["b", "c", "a"]
+    planner, service = make_planner(), FakeService(score=lambda query, text: 0.5)
+
+    rankings = [
+        [texts[row] for row in rank(planner, group, service, plainly=True).order]
+        for texts in (texts, texts[::-1])
+        for group in [make_group(texts, ranks=[1, 1, 1])]
+    ]
+
+    assert rankings[0] == rankings[1]
+
+
+def test_what_the_service_says_of_a_plain_group_is_asked_for_once():
+    texts = [f"document {number}" for number in range(8)]
+    service = FakeService(refuses=lambda text: text == "document 3")
+
+    ranking = rank(make_planner(), make_group(texts), service, plainly=True)
+
+    assert [reject.row for reject in ranking.rejects] == [3]
+    assert ranking.rejects[0].reason == "refused_document"
+    assert [len(call) for call in service.calls].count(8) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Transient("http_500", "broken"), "unavailable"),
+        (BadAnswer("not_json", "no answer"), "bad_answer"),
+    ],
+)
+def test_a_plain_group_without_an_answer_is_rejected_after_one_request(error, reason):
+    service = FakeService(failure=lambda request: error)
+
+    ranking = rank(make_planner(), make_group(["a", "b"]), service, plainly=True)
+
+    assert {reject.reason for reject in ranking.rejects} == {reason}
+    assert len(service.calls) == 1
+
+
+def test_a_size_that_was_refused_is_not_sent_again_as_a_plain_group():
+    planner, service = make_planner(), FakeService(max_documents=2)
+    refused = RefusedSizes()
+    refused.learn(RequestSize(3, 0, 0))
+    plan = plan_like_a_run(planner, make_group(["a", "b", "c"]))
+    assert isinstance(plan, SingleRequestPlan)
+
+    ranking = rank_by(plan, service, planner, refused)
+
+    assert max(map(len, service.calls)) <= 2
+    assert not ranking.rejects
+
+
+def test_a_plain_group_that_is_too_large_for_the_service_is_packed_anew():
+    service = FakeService(failure=lambda request: _too_large_over(2, request))
+
+    ranking = rank(make_planner(merge="trust"), make_group(["a", "b", "c"]), service, plainly=True)
+
+    assert not ranking.rejects
+    assert ranking.num_requests > 1
+    assert [len(call) for call in service.calls].count(3) == 1
+
+
+def _too_large_over(most: int, request) -> Exception | None:
+    return TooLarge("too_large", "too many") if request.num_documents > most else None
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=1, max_size=12), rows=st.sampled_from([1, 3, 7, 50])
+)
+def test_a_plan_does_not_depend_on_the_batch_that_its_group_came_in(tmp_path_factory, sizes, rows):
+    folder = tmp_path_factory.mktemp("plans")
+    table = candidates(sizes, text=[f"text {place % 5}" for place in range(sum(sizes))])
+    source = Source(
+        list_input(str(write(table, folder / "in.parquet"))), limits=BatchLimits(max_rows=rows)
+    )
+    planner = Planner(make_settings())
+
+    plans = [
+        plan
+        for batch in source.iter_batches()
+        for plan in plan_batch(planner, batch, measure_texts(batch.texts, planner.counter))
+    ]
+
+    assert [plan.group.output.index for plan in plans] == list(range(len(sizes)))
+    for plan in plans:
+        at_length = planner.plan(plan.group)
+        assert plan.keys() == at_length.keys()
+        if isinstance(plan, SingleRequestPlan):
+            assert contents([plan.request]) == contents(at_length.requests())
+
+
+def test_many_plain_groups_are_ranked_at_once_and_each_as_if_alone():
+    planner, groups = make_planner(), []
+    for number, ranks in enumerate(([1, 2, 3], [3, 2, 1], [1, 1, 1], [2], [1, 2, 3, 4, 5])):
+        texts = [f"text {number} {place}" for place in range(len(ranks))]
+        groups.append(make_group(texts, ranks=ranks))
+    service = FakeService(score=coarse)
+
+    def answer(group: Group) -> Ranked:
+        plan = plan_like_a_run(planner, group)
+        return asyncio.run(rerank_group(plan, service.ask, planner, RefusedSizes()))
+
+    for choice in (groups, groups[:1] + groups[3:]):  # with and without ranks that fall
+        chosen = rank_plain_groups([answer(group) for group in choice])
+        alone = [rank(planner, group, service, plainly=False) for group in choice]
+        assert [facts(ranking) for ranking in chosen] == [facts(ranking) for ranking in alone]

@@ -1,0 +1,216 @@
+"""The whole job on an object store: real processes, a real client, a real server on loopback."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.object_store import BUCKET, KEYS, Store, moto_store
+from support.real_runs import (
+    SAMPLE,
+    Service,
+    end,
+    environment,
+    groups,
+    killed,
+    rerank,
+    rerank_here,
+    results,
+    service,
+    start,
+    wait_until,
+)
+
+RATE = 80
+"""Requests a second of a run that is watched while it goes on."""
+IN_FLIGHT = 8
+UNSAVED_S = 2.0
+"""How long an answer may take from its arrival to the store's object."""
+SLOW = ("--requests-per-minute", 60 * RATE, "--max-in-flight", IN_FLIGHT)
+NUM_GROUPS = 320
+
+
+@dataclass(frozen=True)
+class World:
+    """A store, a service, candidates, and what a run on disk makes of them."""
+
+    store: Store
+    service: Service
+    given: Path
+    expected: dict[str, bytes]
+
+    def options(self, source: object, output: str) -> tuple[object, ...]:
+        return (
+            *("run", source, output, *self.service.options, "--no-progress", "--json"),
+            *("--groups-per-part", 40),
+        )
+
+    def start(self, source: object, output: str, *more: object) -> "subprocess.Popen[str]":
+        return start(*self.options(source, output), *more, env=self.store.env)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    given = groups([5] * NUM_GROUPS, folder / "in" / "candidates.parquet", texts={(3, 2): None})
+    with moto_store() as store, service("--latency-ms", 5) as emulator:
+        store.put(given, "in/candidates.parquet")
+        here = World(store, emulator, given, {})
+        local = rerank(*here.options(given, str(folder / "out")))
+        assert local.code == 0, local.err
+        yield World(store, emulator, given, results(folder / "out"))
+
+
+def state(world: World, output: str) -> str:
+    told = rerank_here("status", output, "--json")
+    assert told.code == 0, told.err
+    return str(told.facts["state"])
+
+
+def test_a_run_there_gives_the_bytes_of_a_run_here_and_the_next_one_sends_nothing(
+    world: World,
+) -> None:
+    output = f"s3://{BUCKET}/whole/out"
+
+    first = rerank(*world.options(f"s3://{BUCKET}/in", output), env=world.store.env)
+    paid = world.service.requests()
+    again = rerank(*world.options(f"s3://{BUCKET}/in/c*.parquet", output), env=world.store.env)
+
+    assert (first.code, again.code) == (0, 0), again.err
+    assert world.store.results("whole/out") == world.expected
+    assert world.service.requests() == paid
+    assert again.facts["requests"] == 0
+    assert "secret-of-the-store" not in str(
+        [world.store.at("whole/out/_runs").child(record.base_name).read()
+         for record in world.store.at("whole/out/_runs").children()]
+    )  # fmt: skip
+    assert state(world, output) == "done"
+    told = rerank_here("store", "info", f"{output}/_scores", "--json")
+    assert told.facts["requests"] == NUM_GROUPS
+
+
+def test_measures_and_a_shared_store_work_there(world: World) -> None:
+    judged = world.store.put(SAMPLE / "qrels.parquet", "sample/qrels.parquet")
+    source = world.store.put(SAMPLE / "candidates.parquet", "sample/in.parquet")
+    shared = ("--score-store", f"s3://{BUCKET}/sample/scores")
+    one, two = (f"s3://{BUCKET}/sample/{name}" for name in ("one", "two"))
+
+    paid = rerank(*world.options(source, one), *shared, env=world.store.env)
+    reused = rerank_here(*world.options(source, two), *shared, "--top-n", 5)
+    measured = rerank_here("evaluate", one, "--qrels", judged, "--json")
+    pruned = rerank_here("store", "prune", shared[1], "--unused-for", 0, "--json")
+
+    assert (paid.code, paid.facts["requests"]) == (0, 51), paid.err
+    assert (reused.code, reused.facts["requests"]) == (0, 0), reused.err
+    assert reused.facts["requests_reused"] == 51
+    assert measured.facts["measures"]["nDCG@10"]["after"] > 0.7
+    assert pruned.facts["removed"] in (0, 51)
+
+
+def test_a_killed_run_is_continued_at_once_and_pays_little_again(world: World) -> None:
+    output, where = f"s3://{BUCKET}/killed/out", world.store.at("killed/out")
+    before = world.service.answers()
+    process = world.start(f"s3://{BUCKET}/in", output, *SLOW)
+    wait_until(lambda: world.service.answers() - before >= 2.8 * RATE, poll_s=0.02)
+
+    assert state(world, output) == "running"
+    killed(process)
+    assert not where.child("_SUCCESS").exists()
+    assert state(world, output) == "interrupted"
+    where.child("part-00000.parquet").remove()  # its answers are in the store
+    again = rerank(*world.options(f"s3://{BUCKET}/in", output), env=world.store.env)
+
+    paid_again = world.service.answers() - before - NUM_GROUPS
+    assert again.code == 0, again.err
+    assert world.store.results("killed/out") == world.expected
+    assert paid_again <= IN_FLIGHT + UNSAVED_S * RATE
+    assert again.facts["requests_reused"] >= 40
+    assert state(world, output) == "done"
+
+
+def test_a_second_run_is_refused_and_goes_on_after_the_first_is_stopped(world: World) -> None:
+    output = f"s3://{BUCKET}/held/out"
+    before = world.service.answers()
+    first = world.start(world.given, output, *SLOW)
+    wait_until(lambda: world.service.answers() - before >= 20, poll_s=0.02)
+
+    second = rerank(*world.options(world.given, output), env=world.store.env)
+    asked = time.monotonic()
+    first.send_signal(signal.SIGTERM)
+    stopped = end(first)
+
+    assert second.code == 6
+    assert f"process {first.pid} on" in second.failure
+    assert stopped.code == 143
+    assert time.monotonic() - asked < 5
+    assert state(world, output) == "interrupted"
+    waited = rerank(*world.options(world.given, output), env=world.store.env)
+    assert waited.code == 0
+    assert world.store.results("held/out") == world.expected
+    assert world.service.answers() - before == NUM_GROUPS, "an interrupt loses nothing"
+
+
+def test_what_is_damaged_there_is_mended_without_a_request(world: World) -> None:
+    output = f"s3://{BUCKET}/damaged/out"
+    where = world.store.at("damaged/out")
+    assert rerank_here(*world.options(world.given, output)).code == 0
+    paid = world.service.requests()
+    part = where.child("part-00001.parquet").read()
+    assert part is not None
+    where.child("part-00001.parquet").publish(part[: len(part) // 2])
+    where.child("part-00003.parquet").remove()
+    where.child("_groups", "part-00005.parquet").remove()
+
+    again = rerank_here(*world.options(world.given, output))
+
+    assert again.code == 0, again.err
+    assert world.store.results("damaged/out") == world.expected
+    assert world.service.requests() == paid
+
+
+# --- What cannot be reached -----------------------------------------------------------------------
+
+
+def test_a_bucket_that_is_not_there_is_told_in_one_line(world: World) -> None:
+    source = rerank_here(*world.options("s3://no-such-bucket/in", "s3://lake/x"))
+    output = rerank_here(*world.options(world.given, "s3://no-such-bucket/x"))
+    nothing = rerank_here("status", "s3://no-such-bucket/x")
+
+    assert (source.code, output.code, nothing.code) == (3, 1, 3)
+    assert "s3://no-such-bucket/in: no such object, prefix or bucket" in source.failure
+    assert "s3://no-such-bucket/x" in output.failure
+    assert "bucket does not exist (NoSuchBucket)" in output.failure
+
+
+def test_a_wrong_key_is_told_in_one_line(world: World) -> None:
+    with moto_store(guarded=True) as guarded:
+        source = rerank(*world.options(f"s3://{BUCKET}/in", "out"), env=guarded.env)
+        output = rerank(*world.options(world.given, f"s3://{BUCKET}/x"), env=guarded.env)
+
+    assert (source.code, output.code) == (3, 1)
+    for told in (source, output):
+        assert "ACCESS_DENIED" in told.failure
+        assert "check the store's key (AWS_ACCESS_KEY_ID)" in told.failure
+        assert KEYS["AWS_SECRET_ACCESS_KEY"] not in told.err
+
+
+def test_an_endpoint_that_refuses_is_given_up_soon(world: World) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, but it does not listen
+        env = environment(AWS_ENDPOINT_URL=f"http://127.0.0.1:{nobody.getsockname()[1]}", **KEYS)
+        began = time.monotonic()
+        both = [
+            start(*world.options(f"s3://{BUCKET}/in", "out"), env=env),
+            start(*world.options(world.given, f"s3://{BUCKET}/x"), env=env),
+        ]
+        source, output = (end(process) for process in both)
+
+    assert (source.code, output.code) == (3, 1)
+    assert time.monotonic() - began < 30
+    for told in (source, output):
+        assert "Could not connect to server" in told.failure
+        assert "AWS_ENDPOINT_URL" in told.failure

@@ -1,0 +1,226 @@
+"""One request, whatever it takes; documents are numbers here, and a request is a list of them."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import ceil, log2
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.core.arrays import IntArray
+from pipeline.core.errors import (
+    BadAnswer,
+    ContentRefused,
+    Rejected,
+    RequestError,
+    ServiceRefused,
+    TooLarge,
+    Transient,
+)
+from pipeline.core.records import Scores
+from pipeline.ranking.bisection import Answer, ask_documents
+
+unhurried = settings(deadline=None)
+
+
+@dataclass
+class Service:
+    """Gives document d the score d + request size / 1,000: scores are relative to the request."""
+
+    error_of: Callable[[list[int]], Exception | None]
+    calls: list[list[int]] = field(default_factory=list)
+
+    async def ask(self, units: IntArray) -> Scores:
+        self.calls.append(units.tolist())
+        error = self.error_of(units.tolist())
+        if error is not None:
+            raise error
+        return Scores(units + len(units) / 1_000, total_tokens=10 * len(units))
+
+
+def refusing(*poison: int) -> Service:
+    def error_of(documents: list[int]) -> Exception | None:
+        found = set(poison) & set(documents)
+        return ContentRefused("inspection", f"of {len(documents)}") if found else None
+
+    return Service(error_of)
+
+
+async def ask(service: Service, num_documents: int, sizes: list[int] | None = None) -> Answer:
+    units = np.arange(num_documents)
+    return await ask_documents(units, units if sizes is None else np.array(sizes), service.ask)
+
+
+def reasons(answer: Answer) -> dict[int, str]:
+    return {place: failure.reason for place, failure in answer.failures.items()}
+
+
+async def test_an_accepted_request_is_asked_once():
+    service = refusing()
+
+    answer = await ask(service, 3)
+
+    assert service.calls == [[0, 1, 2]]
+    assert answer.scores.tolist() == [0.003, 1.003, 2.003]
+    assert (answer.num_requests, answer.total_tokens, answer.failures) == (1, 30, {})
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 31, 100])
+async def test_one_refused_document_is_found_wherever_it_stands_and_the_rest_asked_as_one(count):
+    for poison in range(count):
+        service = refusing(poison)
+
+        answer = await ask(service, count)
+
+        assert reasons(answer) == {poison: "refused_document"}
+        assert answer.failures[poison].message == "of 1"
+        rest = [place for place in range(count) if place != poison]
+        assert answer.scores[rest].tolist() == [place + (count - 1) / 1_000 for place in rest]
+        assert np.isnan(answer.scores[poison])
+        assert answer.num_requests == (count > 1)
+
+
+async def test_one_refused_document_among_500_costs_at_most_twice_log2_requests_more():
+    costs = []
+    for poison in range(500):
+        service = refusing(poison)
+        await ask(service, 500)
+        costs.append(len(service.calls) - 1)
+
+    assert max(costs) <= ceil(log2(500)) + 2 <= 2 * log2(500)
+
+
+@unhurried
+@given(st.integers(1, 40), st.data())
+def test_every_refused_document_is_refused_alone_and_all_others_get_their_scores_together(
+    count, data
+):
+    poison = data.draw(st.sets(st.integers(0, count - 1), max_size=min(count, 4)))
+    service = refusing(*poison)
+
+    answer = asyncio.run(ask(service, count))
+
+    alone = {call[0] for call in service.calls if len(call) == 1}
+    if set(reasons(answer).values()) <= {"refused_document"}:
+        assert set(answer.failures) == poison <= alone
+        rest = [place for place in range(count) if place not in poison]
+        assert not rest or service.calls[-1] == rest
+        assert len(service.calls) <= 1 + len(poison) * (ceil(log2(count)) + 3)
+    else:  # nothing was ever accepted, so the query is to blame
+        assert len(answer.failures) == count
+        assert alone <= poison
+        assert len(poison) >= min(count, 3)
+
+
+async def test_two_refused_documents_at_the_front_are_not_taken_for_a_refused_query():
+    service = refusing(0, 1)
+
+    answer = await ask(service, 64)
+
+    assert reasons(answer) == {0: "refused_document", 1: "refused_document"}
+    assert service.calls[-1] == list(range(2, 64))
+
+
+async def test_a_refused_query_refuses_all_documents_after_few_requests():
+    service = Service(lambda documents: ContentRefused("inspection", "no"))
+
+    answer = await ask(service, 500)
+
+    assert set(reasons(answer).values()) == {"refused_request"}
+    assert len(answer.failures) == 500
+    assert np.isnan(answer.scores).all()
+    assert answer.num_requests == answer.total_tokens == 0
+    assert len(service.calls) <= 2 * (ceil(log2(500)) + 1) + 1
+
+
+async def test_a_query_too_long_for_any_document_refuses_all_after_few_requests():
+    service = Service(lambda documents: TooLarge("length", "query"))
+
+    answer = await ask(service, 500)
+
+    assert set(reasons(answer).values()) == {"refused_request"}
+    assert len(answer.failures) == 500
+    assert len(service.calls) <= 6
+
+
+async def test_documents_too_long_for_the_service_are_taken_out_from_the_longest():
+    sizes = [5, 90, 7, 80, 3, 70, 60]
+    service = Service(
+        lambda documents: TooLarge("length") if any(sizes[d] > 65 for d in documents) else None
+    )
+
+    answer = await ask(service, 7, sizes)
+
+    assert reasons(answer) == dict.fromkeys((1, 3, 5), "refused_document")
+    assert service.calls[-1] == [0, 2, 4, 6]
+    assert len(service.calls) == 1 + 3 * 2 + 1  # the shortest is asked too, once
+
+
+async def test_a_request_that_is_too_large_only_as_a_whole_is_not_taken_apart():
+    service = Service(lambda documents: TooLarge("size") if len(documents) > 5 else None)
+
+    with pytest.raises(TooLarge):
+        await ask(service, 8)
+
+    assert [len(call) for call in service.calls] == [8, 1]
+
+
+async def test_content_that_is_refused_only_as_a_whole_is_too_large():
+    service = Service(lambda documents: ContentRefused("odd") if len(documents) > 5 else None)
+
+    with pytest.raises(TooLarge):
+        await ask(service, 16)
+
+
+async def test_a_single_document_that_is_too_large_is_refused_itself():
+    service = Service(lambda documents: TooLarge("size", "this one"))
+
+    answer = await ask(service, 1)
+
+    assert reasons(answer) == {0: "refused_document"}
+    assert len(service.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Transient("http_503", "down"), "unavailable"),
+        (BadAnswer("not_json", "?"), "bad_answer"),
+        (Rejected("odd", "no"), "refused_request"),
+    ],
+)
+async def test_a_request_that_fails_for_good_leaves_its_documents_without_scores(error, reason):
+    service = Service(lambda documents: error)
+
+    answer = await ask(service, 4)
+
+    assert len(service.calls) == 1
+    assert reasons(answer) == dict.fromkeys(range(4), reason)
+    assert {failure.code for failure in answer.failures.values()} == {error.code}
+    assert answer.num_requests == 0
+
+
+async def test_a_failure_after_a_refused_document_was_found_keeps_both_reasons():
+    def error_of(documents: list[int]) -> RequestError | None:
+        if 2 in documents:
+            return ContentRefused("inspection")
+        return Transient("http_503") if len(documents) == 3 else None
+
+    answer = await ask(Service(error_of), 4)
+
+    assert reasons(answer) == {
+        0: "unavailable",
+        1: "unavailable",
+        2: "refused_document",
+        3: "unavailable",
+    }
+
+
+async def test_the_end_of_the_service_is_passed_on():
+    service = Service(lambda documents: ServiceRefused("no balance"))
+
+    with pytest.raises(ServiceRefused):
+        await ask(service, 4)

@@ -1,0 +1,30 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.ranking.refused_sizes import MAX_REMEMBERED, RefusedSizes, RequestSize
+
+sizes = st.builds(RequestSize, *[st.integers(0, 9)] * 3)
+
+
+@given(st.lists(sizes, max_size=30), sizes)
+def test_what_is_foretold_is_not_smaller_than_some_refused_size(refused, asked):
+    memory = RefusedSizes()
+    for size in refused:
+        memory.learn(size)
+
+    reaching = [size for size in refused if all(a >= b for a, b in zip(asked, size, strict=True))]
+
+    assert memory.cover(asked) == bool(reaching)
+
+
+def test_memory_is_bounded():
+    memory = RefusedSizes()
+    for number in range(10 * MAX_REMEMBERED):
+        memory.learn(RequestSize(number, 10_000 - number, 0))
+
+    assert len(memory._sizes) == MAX_REMEMBERED
+
+
+def test_nothing_is_foretold_before_the_first_refusal():
+    assert not RefusedSizes()
+    assert not RefusedSizes().cover(RequestSize(500, 120_000, 10**7))

@@ -1,0 +1,78 @@
+"""The index of stored keys: every key is found where it lies, others hardly ever anywhere."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.core import sorted_runs
+from pipeline.score_store import key_index, short_keys
+from pipeline.score_store.key_index import KeyIndex, Place
+
+NUMBERS = st.integers(0, 40)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_runs() -> Iterator[None]:
+    """Runs are large from a few keys on, and hold few batches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorted_runs, "ALWAYS_MERGED", 8)
+        patch.setattr(key_index, "MAX_BATCHES", 10)
+        patch.setattr(short_keys, "MANY", 5)
+        yield
+
+
+def prefixes(numbers: Sequence[int], tail: int = 0) -> np.ndarray:
+    """Keys that differ in their first bits, and other bits behind."""
+    return np.array([(number << 50) + tail for number in numbers], np.uint64)
+
+
+def place(batch: int) -> Place:
+    """Three batches are a segment."""
+    return Place(f"segment-{batch // 3:03d}", 100 * (batch % 3), 99)
+
+
+@given(st.lists(st.lists(NUMBERS, max_size=6), max_size=40), st.lists(NUMBERS, max_size=9))
+def test_every_key_is_found_in_all_batches_that_have_it_in_order(
+    batches: Sequence[Sequence[int]], wanted: Sequence[int]
+) -> None:
+    index = KeyIndex()
+    for number, batch in enumerate(batches):
+        index.add(place(number), prefixes(batch))
+
+    found = index.find(prefixes(wanted))
+
+    assert list(found) == sorted(found)
+    assert {at: set(positions) for at, positions in found.items()} == {
+        place(number): {at for at, key in enumerate(wanted) if key in batch}
+        for number, batch in enumerate(batches)
+        if set(batch) & set(wanted)
+    }
+    assert len(index) == sum(map(len, batches))
+
+
+def test_keys_that_differ_in_their_first_29_bits_are_told_apart() -> None:
+    index = KeyIndex()
+    index.add(place(0), np.array([1 << 35, 5 << 35], np.uint64))
+
+    assert index.find(np.array([2 << 35, 3 << 62], np.uint64)) == {}
+    assert index.find(np.array([2 << 35, (5 << 35) + 7], np.uint64)) == {place(0): [1]}
+
+
+@given(st.lists(st.integers(0, 2**29 - 1)), st.lists(st.integers(0, 2**29 - 1)))
+def test_many_keys_are_the_same_keys(some: Sequence[int], others: Sequence[int]) -> None:
+    keys = np.sort(np.array(some, np.uint32))
+    wanted = np.array([*some[::2], *others], np.uint32)
+    few, many = short_keys.FewKeys(keys), short_keys.ManyKeys.of(keys)
+
+    assert many.numbers().tolist() == few.numbers().tolist() == sorted(some)
+    for found in (few, many):
+        pairs = set(zip(*map(np.ndarray.tolist, found.find(wanted)), strict=True))
+        assert pairs == {
+            (position, place)
+            for position, number in enumerate(wanted.tolist())
+            for place, key in enumerate(sorted(some))
+            if key == number
+        }

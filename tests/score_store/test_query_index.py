@@ -1,0 +1,138 @@
+"""Earlier answers by their query: what is seen, and that it never changes under a run."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.core.records import Request, Scores
+from pipeline.score_store import compaction
+from pipeline.score_store.query_index import QueryAnswers
+from pipeline.score_store.rows import Answer
+from pipeline.score_store.store import ScoreStore
+from pipeline.storage.location import locate
+
+NOW_US = 1_000 * 24 * 3_600 * 1_000_000
+
+
+def request(number: int, query: str = "a query") -> Request:
+    return Request(
+        query=query,
+        documents=["", "", ""],
+        tokens=0,
+        key=number.to_bytes(8, "big") + b"restofky",
+        document_keys=np.arange(3, dtype=np.uint64) + np.uint64(100 * number),
+        query_id=number,
+    )
+
+
+def store(
+    folder: Path, at_us: int = NOW_US, *, scope: bytes = b"", begun_us: int = 0
+) -> ScoreStore:
+    return ScoreStore(
+        locate(str(folder)),
+        scope=scope,
+        begun_us=begun_us,
+        clock=lambda: at_us / 1e6,
+        linger_s=0.0,
+    )
+
+
+async def save(folder: Path, *requests: Request, at_us: int = NOW_US, score: float = 0.5) -> None:
+    async with store(folder, at_us) as opened:
+        for one in requests:
+            await opened.save(one, Scores(np.array([score, 0.25, 0.125]), 30, "name"))
+            await opened.flush()
+
+
+def earlier(folder: Path, before_us: int = NOW_US + 1) -> QueryAnswers:
+    return QueryAnswers(locate(str(folder)), before_us=before_us)
+
+
+def find(answers: QueryAnswers, query: str = "a query") -> list[Answer]:
+    key = ScoreStore(locate("unused")).query_key(query)
+    found = answers.find([key, 7])
+    assert found.keys() <= {key}
+    return found.get(key, [])
+
+
+def numbers(answers: list[Answer]) -> list[int]:
+    return [int.from_bytes(answer.key[:8], "big") for answer in answers]
+
+
+async def test_answers_to_a_query_are_found_by_ascending_key(tmp_path: Path) -> None:
+    await save(tmp_path, request(3), request(1), request(9, "another query"))
+    await save(tmp_path, request(2))
+
+    found = find(earlier(tmp_path))
+
+    assert numbers(found) == [1, 2, 3]
+    assert found[0].document_keys.tolist() == [100, 101, 102]
+    assert found[0].scores.scores.tolist() == [0.5, 0.25, 0.125]
+    assert (found[0].scores.total_tokens, found[0].scores.response_id) == (30, "name")
+
+
+async def test_a_store_that_is_not_there_has_no_answers(tmp_path: Path) -> None:
+    assert find(earlier(tmp_path / "none")) == []
+
+
+async def test_the_queries_of_other_models_are_others(tmp_path: Path) -> None:
+    await save(tmp_path, request(1))
+
+    assert earlier(tmp_path).find([store(tmp_path, scope=b"other").query_key("a query")]) == {}
+
+
+async def test_what_is_saved_since_the_output_was_begun_is_not_seen(tmp_path: Path) -> None:
+    await save(tmp_path, request(1), at_us=NOW_US - 1)
+    async with store(tmp_path, NOW_US - 5_000_000, begun_us=NOW_US) as opened:
+        answers = opened.earlier_answers()
+        await opened.save(request(2), Scores(np.zeros(3)))
+        await opened.flush()
+        assert numbers(find(answers)) == [1]
+
+    async with store(tmp_path, begun_us=NOW_US) as opened:
+        assert numbers(find(opened.earlier_answers())) == [1]
+    assert numbers(find(earlier(tmp_path))) == [1, 2]
+
+
+async def test_of_two_answers_to_one_request_the_first_counts(tmp_path: Path) -> None:
+    await save(tmp_path, request(1), at_us=NOW_US, score=0.9)
+    await save(tmp_path, request(1), at_us=NOW_US - 5, score=0.8)
+
+    (found,) = find(earlier(tmp_path))
+
+    assert found.scores.scores[0] == 0.8
+
+
+async def test_compaction_by_another_run_is_followed(tmp_path: Path) -> None:
+    for number in range(4):
+        await save(tmp_path, request(number))
+    answers = earlier(tmp_path)
+    before = numbers(find(answers))
+
+    removed = compaction.compact(locate(str(tmp_path)), lambda: NOW_US / 1e6)
+
+    assert removed == 4
+    assert numbers(find(answers)) == before == [0, 1, 2, 3]
+
+
+@given(place=st.integers(0), bit=st.integers(0, 7))
+@settings(deadline=None, max_examples=150)
+def test_a_damaged_answer_is_never_taken_for_another(place: int, bit: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        asyncio.run(save(folder, request(1), request(2)))
+        (file,) = folder.glob("segment-*")
+        content = bytearray(file.read_bytes())
+        content[place % len(content)] ^= 1 << bit
+        file.write_bytes(content)
+
+        found = find(earlier(folder, 2**62))
+
+    assert set(numbers(found)) <= {1, 2}
+    for answer, number in zip(found, numbers(found), strict=True):
+        assert answer.document_keys.tolist() == request(number).document_keys.tolist()
+        assert answer.scores.scores.tolist() == [0.5, 0.25, 0.125]

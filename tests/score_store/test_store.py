@@ -1,0 +1,563 @@
+import asyncio
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.score_stores import DAY, NOW, answer, keys, look_up, request, right, same, save, store
+
+from pipeline.core.errors import OutputFailed
+from pipeline.core.records import Request, Scores
+from pipeline.score_store import compaction
+from pipeline.score_store import segment_writer as live_segment
+from pipeline.score_store.maintenance import info, prune
+from pipeline.score_store.rows import SCHEMA, Answer, Rows, encode
+from pipeline.score_store.segment_index import BatchFacts, Contents
+from pipeline.score_store.segments import Message, SegmentBuilder, list_segments, open_segment
+from pipeline.score_store.store import ScoreStore
+from pipeline.storage.location import Location, locate
+
+numbers = st.floats(width=64)  # NaN, infinities and signed zeros included
+answers = st.builds(
+    lambda scores, tokens, name: Scores(np.array(scores, np.float64), tokens, name),
+    st.lists(numbers, max_size=8),
+    st.none() | st.integers(-(2**63), 2**63 - 1),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+)
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+def only_segment(folder: Path) -> Path:
+    (path,) = folder.glob("segment-*")
+    return path
+
+
+def unclosed(numbers: Sequence[int]) -> tuple[bytes, list[int]]:
+    """A segment as a killed run leaves it, and where its batches end."""
+    builder = SegmentBuilder()
+    content, ends = builder.start(), []
+    for number in numbers:
+        asked = request(number)
+        stored = Answer(asked.key, 7, asked.document_keys, answer(number), int(NOW * 1e6))
+        message = Message.of(encode([stored]))
+        builder.add(message)
+        content += message.content
+        ends.append(len(content))
+    return content, ends
+
+
+def closed(numbers: Sequence[int]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        run(save(Path(folder), numbers))
+        return only_segment(Path(folder)).read_bytes()
+
+
+def found_in(content: bytes, numbers: Sequence[int]) -> dict[bytes, Scores]:
+    """What a store serves whose only segment has this content."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "segment-20260101T000000-000000-aaaaaaaa.arrows").write_bytes(content)
+        found: dict[bytes, Scores] = run(look_up(Path(folder), numbers))
+        return found
+
+
+# --- Saving and finding -------------------------------------------------------------------------
+
+
+async def test_a_missing_folder_is_an_empty_store(tmp_path: Path) -> None:
+    folder = tmp_path / "none"
+
+    assert await look_up(folder, [1]) == {}
+    assert info(locate(str(folder))).requests == 0
+    assert not folder.exists()
+
+
+async def test_an_answer_is_found_by_a_later_run(tmp_path: Path) -> None:
+    await save(tmp_path, range(5))
+
+    assert right(await look_up(tmp_path, [3, 1, 9, 3]), [1, 3])
+
+
+async def test_an_answer_is_found_by_the_same_run_before_and_after_it_is_written(
+    tmp_path: Path,
+) -> None:
+    async with ScoreStore(locate(str(tmp_path)), linger_s=3600.0) as opened:
+        await opened.save(request(1), answer(1))
+
+        waiting = await opened.look_up(keys([1]))
+        await opened.flush()
+        written = await opened.look_up(keys([1]))
+
+    assert right(waiting, [1])
+    assert right(written, [1])
+
+
+async def test_a_request_asked_twice_is_stored_once(tmp_path: Path) -> None:
+    async with store(tmp_path) as opened:
+        await opened.save(request(1), answer(1))
+        await opened.save(request(1), answer(1))
+
+    assert info(locate(str(tmp_path))).requests == 1
+
+
+async def test_keys_that_share_their_first_half_are_told_apart(tmp_path: Path) -> None:
+    one = request(1)
+    other = Request("q", one.documents, 0, one.key[:8] + b"otherend", one.document_keys, 1)
+    async with store(tmp_path) as opened:
+        await opened.save(one, answer(1))
+        await opened.save(other, answer(2))
+        await opened.flush()
+
+        found = await opened.look_up([other.key, one.key])
+
+    assert same(found[one.key], answer(1))
+    assert same(found[other.key], answer(2))
+
+
+async def test_an_answer_with_another_number_of_scores_is_the_callers_mistake(
+    tmp_path: Path,
+) -> None:
+    async with store(tmp_path) as opened:
+        with pytest.raises(ValueError, match="one score per document"):
+            await opened.save(request(1, documents=2), answer(1, documents=3))
+
+
+@settings(max_examples=30, deadline=None)
+@given(given_answers=st.lists(answers, max_size=20), cut=st.integers(0, 20))
+def test_every_answer_comes_back_bit_for_bit(given_answers: list[Scores], cut: int) -> None:
+    async def save_and_read(folder: Path) -> dict[bytes, Scores]:
+        asked = [request(n, len(a.scores)) for n, a in enumerate(given_answers)]
+        for part in (slice(None, cut), slice(cut, None)):
+            async with store(folder) as opened:
+                for one, scores in zip(asked[part], given_answers[part], strict=True):
+                    await opened.save(one, scores)
+        async with store(folder) as opened:
+            await opened.compact()
+            return await opened.look_up([one.key for one in asked])
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = run(save_and_read(Path(folder)))
+
+    assert len(found) == len(given_answers)
+    assert all(same(found[request(n).key], a) for n, a in enumerate(given_answers))
+
+
+@pytest.mark.parametrize("killed_after", range(6))
+async def test_a_run_that_goes_on_after_k_answers_finds_these_k(
+    tmp_path: Path, killed_after: int
+) -> None:
+    async with store(tmp_path) as killed:
+        for number in range(killed_after):
+            await killed.save(request(number), answer(number))
+        await killed.flush()
+
+        # The first run has not closed its segment, as if it had been killed.
+        async with store(tmp_path) as resumed:
+            found = await resumed.look_up(keys(range(6)))
+            for number in range(killed_after, 6):
+                await resumed.save(request(number), answer(number))
+
+    assert right(found, range(killed_after))
+    assert right(await look_up(tmp_path, range(6)), range(6))
+
+
+def test_a_killed_process_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
+    """A real process and a real kill -9, with no chance to close anything."""
+    program = """
+import asyncio, os, signal, sys
+sys.path.insert(0, "tests")
+from support.score_stores import answer, request, store
+
+async def save():
+    async with store(sys.argv[1]) as opened:
+        for number in range(20):
+            await opened.save(request(number), answer(number))
+        await opened.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(save())
+"""
+    project = Path(__file__).parents[2]
+    ended = subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=project, check=False)
+
+    assert ended.returncode == -signal.SIGKILL
+    assert right(run(look_up(tmp_path, range(20))), range(20))
+
+
+async def test_two_runs_write_at_once_and_lose_nothing(tmp_path: Path) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(save(tmp_path, range(30)))
+        tasks.create_task(save(tmp_path, range(20, 50)))
+
+    assert right(await look_up(tmp_path, range(50)), range(50))
+
+
+async def test_look_ups_while_answers_arrive_find_all_that_was_saved_before(tmp_path: Path) -> None:
+    async with store(tmp_path) as opened, asyncio.TaskGroup() as tasks:
+        for number in range(60):
+            await opened.save(request(number), answer(number))
+            found = tasks.create_task(opened.look_up(keys(range(number + 1))))
+            if number % 7 == 0:
+                assert right(await found, range(number + 1))
+
+
+async def test_a_full_segment_is_closed_and_the_next_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_segment, "FULL_BYTES", 4_000)
+
+    await save(tmp_path, range(20))
+
+    assert info(locate(str(tmp_path))).segments > 3
+    assert right(await look_up(tmp_path, range(20)), range(20))
+
+
+async def test_saving_waits_while_too_much_waits_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.score_store.group_commit.MAX_WAITING", 4)
+    async with ScoreStore(locate(str(tmp_path)), linger_s=3600.0) as opened:
+        for number in range(5):
+            await opened.save(request(number), answer(number))
+
+        assert right(await look_up(tmp_path, range(5)), range(4))  # the first four were written
+
+
+async def test_whoever_is_cancelled_while_writing_loses_no_answer(tmp_path: Path) -> None:
+    async with ScoreStore(locate(str(tmp_path)), linger_s=3600.0) as opened:
+        await opened.save(request(1), answer(1))
+        flushing = asyncio.create_task(opened.flush())
+        await asyncio.sleep(0)
+        flushing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await flushing
+        await opened.save(request(2), answer(2))
+        await opened.flush()
+
+        assert right(await opened.look_up(keys([1, 2])), [1, 2])
+
+
+async def test_a_full_disk_is_told_in_one_line_and_what_was_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await save(tmp_path, [1])
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    opened = store(tmp_path)
+    await opened.__aenter__()
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", full)
+        await opened.save(request(2), answer(2))
+        with pytest.raises(OutputFailed) as failure:
+            await opened.__aexit__(None, None, None)
+
+    assert "cannot be written: No space left on device; free disk space" in str(failure.value)
+    assert right(await look_up(tmp_path, [1, 2]), [1])
+
+
+async def test_after_a_failed_write_the_next_answer_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    opened = store(tmp_path)
+    await opened.__aenter__()
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", full)
+        await opened.save(request(1), answer(1))
+        with pytest.raises(OutputFailed):
+            await opened.flush()
+
+    with pytest.raises(OutputFailed, match="No space left"):
+        await opened.save(request(2), answer(2))
+    with pytest.raises(OutputFailed, match="No space left"):
+        await opened.__aexit__(None, None, None)
+
+
+# --- Damage -------------------------------------------------------------------------------------
+
+CONTENT = np.random.default_rng(1).bytes(1_000_000)
+
+
+@pytest.fixture(scope="module")
+def long_file(tmp_path_factory: pytest.TempPathFactory) -> Location:
+    file = locate(str(tmp_path_factory.mktemp("long") / "file"))
+    file.publish(CONTENT)
+    return file
+
+
+UNCLOSED, ENDS = unclosed(range(6))
+CLOSED = closed(range(6))
+
+
+@settings(max_examples=80, deadline=None)
+@given(cut=st.integers(0, len(UNCLOSED)))
+def test_a_torn_tail_loses_only_the_tail(cut: int) -> None:
+    found = found_in(UNCLOSED[:cut], range(6))
+
+    assert right(found, [number for number, end in enumerate(ENDS) if end <= cut])
+
+
+@settings(max_examples=50, deadline=None)
+@given(cut=st.integers(len(UNCLOSED), len(CLOSED)))
+def test_a_segment_without_its_contents_is_walked(cut: int) -> None:
+    assert right(found_in(CLOSED[:cut], range(6)), range(6))
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), content=st.sampled_from([UNCLOSED, CLOSED]))
+def test_flipped_bits_never_give_a_wrong_score(data: st.DataObject, content: bytes) -> None:
+    damaged = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 3))):
+        damaged[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+
+    found = found_in(bytes(damaged), range(6))
+
+    assert all(same(found[key], answer(n)) for n in range(6) if (key := request(n).key) in found)
+    assert len(found) >= 3  # one flip harms one batch
+
+
+async def test_damage_in_one_batch_costs_that_batch_alone(tmp_path: Path) -> None:
+    damaged = bytearray(UNCLOSED)
+    damaged[ENDS[1] + 4] ^= 0xFF  # the length that begins the third batch
+    (tmp_path / "segment-x.arrows").write_bytes(damaged)
+
+    assert right(await look_up(tmp_path, range(6)), [0, 1, 3, 4, 5])
+
+
+@settings(max_examples=50, deadline=None)
+@given(ranges=st.lists(st.tuples(st.integers(0, 900_000), st.integers(1, 200_000)), max_size=8))
+def test_pieces_of_a_file_are_what_lies_there(
+    long_file: Location, ranges: list[tuple[int, int]]
+) -> None:
+    assert long_file.read_ranges(ranges) == [CONTENT[at : at + size] for at, size in sorted(ranges)]
+
+
+def test_every_answer_of_a_sound_segment_verifies(tmp_path: Path) -> None:
+    (tmp_path / "segment-x.arrows").write_bytes(CLOSED)
+    folder = locate(str(tmp_path))
+    (file,) = list_segments(folder)
+    opened = open_segment(folder, file)
+
+    assert opened is not None
+    assert opened.closed
+    assert [facts.num_requests for facts in opened.batches] == [1] * 6
+
+
+async def test_a_key_that_begins_like_a_stored_one_is_not_taken_for_a_lost_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await save(tmp_path, [1, 2, 3])
+
+    assert await look_up(tmp_path, [4]) == {}
+    assert caplog.records == []
+
+
+async def test_an_answer_that_can_no_longer_be_read_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await save(tmp_path, [1, 2, 3])
+    content = bytearray(only_segment(tmp_path).read_bytes())
+    content[content.find(answer(2).scores.tobytes())] ^= 1
+    only_segment(tmp_path).write_bytes(content)
+
+    async with store(tmp_path) as opened:
+        assert len(await opened.look_up(keys([1, 2, 3]))) == 2
+        assert await opened.look_up(keys([2])) == {}
+
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("score_store.damaged segment=")
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**62)), max_size=6))
+def test_the_contents_of_a_segment_are_read_as_they_were_written(
+    batches: list[tuple[int, int]],
+) -> None:
+    contents, added = Contents(), []
+    for num_keys, number in batches:
+        facts = BatchFacts(number, number + 1, bytes(range(16)) * num_keys, num_keys, 7, number)
+        contents.add(facts)
+        added.append(facts)
+
+    read = Contents.from_bytes(contents.to_bytes().to_pybytes())
+
+    assert list(read) == list(contents) == added
+    assert len(read) == len(added)
+
+
+# --- Compaction, uses, pruning ------------------------------------------------------------------
+
+
+async def compact(folder: Path, now: float = NOW) -> int:
+    async with store(folder, now) as opened:
+        return await opened.compact()
+
+
+async def test_compaction_folds_many_segments_into_one(tmp_path: Path) -> None:
+    for number in range(5):
+        await save(tmp_path, [number, 99])
+
+    removed = await compact(tmp_path)
+
+    assert removed == 5
+    assert info(locate(str(tmp_path))).requests == 6  # the repeated one is kept once
+    assert only_segment(tmp_path)
+    assert right(await look_up(tmp_path, [*range(5), 99]), [*range(5), 99])
+
+
+async def test_compaction_leaves_a_living_runs_segment_alone(tmp_path: Path) -> None:
+    await save(tmp_path, [1])
+    await save(tmp_path, [2])
+    async with store(tmp_path) as living:
+        await living.save(request(3), answer(3))
+        await living.flush()
+        await compact(tmp_path)
+        await living.save(request(4), answer(4))
+
+    assert right(await look_up(tmp_path, range(1, 5)), range(1, 5))
+
+
+async def test_compaction_takes_a_dead_runs_segment_after_a_day(tmp_path: Path) -> None:
+    dead = tmp_path / "segment-20200101T000000-000000-aaaaaaaa.arrows"
+    dead.write_bytes(UNCLOSED[: ENDS[3] + 10])
+    written = dead.stat().st_mtime
+
+    await compact(tmp_path, written + DAY - 60)
+    assert dead.exists()
+    await compact(tmp_path, written + DAY + 60)
+
+    assert not dead.exists()
+    assert right(await look_up(tmp_path, range(6)), range(4))
+
+
+async def test_a_run_finds_its_answers_after_another_run_has_compacted(tmp_path: Path) -> None:
+    await save(tmp_path, [1])
+    await save(tmp_path, [2])
+    async with store(tmp_path) as opened:
+        await opened.save(request(3), answer(3))
+        await opened.flush()
+        await compact(tmp_path)
+
+        assert right(await opened.look_up(keys([1, 2, 3])), [1, 2, 3])
+
+
+async def test_damaged_answers_do_not_survive_compaction_but_their_sound_copies_do(
+    tmp_path: Path,
+) -> None:
+    damaged = bytearray(UNCLOSED)
+    damaged[damaged.find(answer(2).scores.tobytes())] ^= 1
+    old = tmp_path / "segment-1.arrows"
+    old.write_bytes(damaged)
+    await save(tmp_path, [2])
+
+    await compact(tmp_path, old.stat().st_mtime + 2 * DAY)
+
+    assert right(await look_up(tmp_path, range(6)), range(6))
+    assert info(locate(str(tmp_path))).requests == 6
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("step", range(8))
+async def test_a_crash_at_any_step_of_compaction_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr("pipeline.score_store.compaction.FULL_BYTES", 5_300)
+    monkeypatch.setattr("pipeline.score_store.compaction.BATCH_BYTES", 1)
+    for number in range(6):
+        await save(tmp_path, [2 * number, 2 * number + 1])
+    steps = iter(range(100))
+
+    def crashing(act: Callable[..., None]) -> Callable[..., None]:
+        def acted(*arguments: Any) -> None:
+            if next(steps) == step:
+                raise Crash
+            act(*arguments)
+
+        return acted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Location, "publish", crashing(Location.publish))
+        patched.setattr(Location, "remove", crashing(Location.remove))
+        with pytest.raises(Crash):
+            compaction.compact(locate(str(tmp_path)), lambda: NOW)
+
+    assert right(await look_up(tmp_path, range(12)), range(12))
+    await compact(tmp_path)
+    assert right(await look_up(tmp_path, range(12)), range(12))
+
+
+async def test_a_stopped_compaction_removes_nothing(tmp_path: Path) -> None:
+    for number in range(4):
+        await save(tmp_path, [number])
+    asked = iter([False, False, True])
+
+    removed = compaction.compact(locate(str(tmp_path)), lambda: NOW, lambda: next(asked))
+
+    assert removed == 0
+    assert right(await look_up(tmp_path, range(4)), range(4))
+
+
+async def test_info_tells_what_the_store_holds(tmp_path: Path) -> None:
+    await save(tmp_path, [1, 2], NOW)
+    await save(tmp_path, [3], NOW + DAY)
+
+    facts = info(locate(str(tmp_path)))
+
+    assert (facts.requests, facts.documents, facts.segments) == (3, 9, 2)
+    assert facts.size_bytes == sum(file.size for file in list_segments(locate(str(tmp_path))))
+    assert facts.oldest is not None
+    assert facts.newest is not None
+    assert facts.newest.timestamp() - facts.oldest.timestamp() == DAY
+    assert facts.last_used is None
+
+
+async def test_pruning_drops_what_was_neither_saved_nor_used_lately(tmp_path: Path) -> None:
+    await save(tmp_path, [1, 2, 3], NOW)
+    async with store(tmp_path, NOW + 20 * DAY) as used:
+        await used.look_up(keys([2]))
+    await save(tmp_path, [4], NOW + 25 * DAY)
+
+    dropped = prune(locate(str(tmp_path)), 10, clock=lambda: NOW + 29 * DAY)
+
+    assert dropped == 2
+    assert right(await look_up(tmp_path, range(1, 5)), [2, 4])
+
+
+async def test_many_notes_of_use_are_folded_into_one(tmp_path: Path) -> None:
+    await save(tmp_path, [1, 2], NOW)
+    for day in range(20):
+        async with store(tmp_path, NOW + day * DAY) as used:
+            await used.look_up(keys([1]))
+
+    await compact(tmp_path, NOW + 20 * DAY)
+
+    assert sum(name.base_name.startswith("used-") for name in locate(str(tmp_path)).children()) == 1
+    assert prune(locate(str(tmp_path)), 5, clock=lambda: NOW + 22 * DAY) == 1
+    assert right(await look_up(tmp_path, [1, 2]), [1])
+
+
+def test_rows_of_a_batch_are_proved_one_by_one() -> None:
+    asked = request(1)
+    sound = encode([Answer(asked.key, 7, asked.document_keys, answer(1), 0)])
+    checksum = sound.column("checksum")
+    forged = sound.set_column(
+        SCHEMA.get_field_index("query_key"), SCHEMA.field("query_key"), checksum
+    )
+
+    assert Rows(sound).verified().tolist() == [True]
+    assert Rows(forged).verified().tolist() == [False]

@@ -1,0 +1,274 @@
+"""The reaction to 429: what is cut, how often, how long nothing is sent, and the way back."""
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+
+import pytest
+from support.virtual_clock import run
+
+from pipeline.core.errors import Throttled
+from pipeline.core.settings import Pace
+from pipeline.service.throttle.adaptive_rate import AdaptiveRate
+from pipeline.service.throttle.permit import Permit
+from pipeline.service.throttle.throttle import Throttle
+
+
+class TrueLimit:
+    """A service that grants `per_period` amounts in any `period_s` seconds, whatever it told."""
+
+    def __init__(self, per_period: float, period_s: float = 1.0) -> None:
+        self.per_period = per_period
+        self.period_s = period_s
+        self._granted: deque[tuple[float, float]] = deque()
+
+    def grants(self, now: float, amount: float = 1) -> bool:
+        while self._granted and self._granted[0][0] <= now - self.period_s:
+            self._granted.popleft()
+        fits = sum(one for _, one in self._granted) + amount <= self.per_period
+        if fits:
+            self._granted.append((now, amount))
+        return fits
+
+
+async def load(
+    throttle: Throttle,
+    service: TrueLimit,
+    seconds: float,
+    *,
+    refusal: Throttled,
+    tokens: int = 1,
+    latency_s: float = 0.05,
+) -> tuple[int, int]:
+    """Keep the throttle busy; how many requests were granted and refused."""
+    loop, counts = asyncio.get_running_loop(), [0, 0]
+
+    async def worker() -> None:
+        while loop.time() < seconds:
+            with await throttle.admit(1, tokens) as permit:
+                by_tokens = refusal.limit == "tokens"
+                granted = service.grants(loop.time(), tokens if by_tokens else 1)
+                await asyncio.sleep(latency_s)
+                counts[not granted] += 1
+                permit.answered(tokens) if granted else permit.throttled(refusal)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(100):
+            tasks.create_task(worker())
+    return counts[0], counts[1]
+
+
+def refusal(limit: str = "requests", retry_after_s: float | None = None) -> Throttled:
+    return Throttled("Throttling", limit=limit, retry_after_s=retry_after_s)
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 1.0])
+def test_a_quota_told_twice_too_high_still_uses_the_true_one(retry_after_s) -> None:
+    throttle = Throttle(Pace(requests_per_minute=12_000))
+
+    granted, refused = run(
+        load(throttle, TrueLimit(100), 20, refusal=refusal(retry_after_s=retry_after_s))
+    )
+
+    assert granted >= 0.9 * 100 * 20
+    assert refused <= 0.03 * granted
+
+
+def test_tokens_told_twice_too_high_still_use_the_true_quota() -> None:
+    throttle = Throttle(Pace(tokens_per_minute=12_000_000))
+
+    granted, refused = run(
+        load(throttle, TrueLimit(100_000), 20, refusal=refusal("tokens"), tokens=1_000)
+    )
+
+    assert granted >= 0.9 * 100 * 20
+    assert refused <= 0.03 * granted
+
+
+def test_an_unknown_quota_is_found() -> None:
+    throttle = Throttle(Pace(max_in_flight=64))
+
+    granted, _ = run(load(throttle, TrueLimit(100), 30, refusal=refusal()))
+
+    assert granted >= 0.8 * 100 * 30
+
+
+def test_what_was_counted_before_a_limit_was_known_is_not_held_against_it() -> None:
+    throttle = Throttle(Pace())
+
+    async def main() -> float:
+        for _ in range(50):
+            with await throttle.admit(1, 100) as permit:
+                permit.answered(1_000_000)
+        with await throttle.admit(1, 100) as permit:
+            permit.throttled(refusal("tokens", retry_after_s=0))
+        before = asyncio.get_running_loop().time()
+        await throttle.admit(1, 100)
+        return asyncio.get_running_loop().time() - before
+
+    assert run(main()) < 1
+
+
+def test_a_told_quota_that_is_true_is_never_refused() -> None:
+    throttle = Throttle(Pace(requests_per_minute=6_000))
+
+    granted, refused = run(load(throttle, TrueLimit(105), 20, refusal=refusal()))
+
+    assert refused == 0
+    assert granted >= 0.98 * 100 * 20
+
+
+def test_one_refusal_among_many_successes_costs_little() -> None:
+    throttle = Throttle(Pace(requests_per_minute=6_000))
+    service = TrueLimit(1_000)
+
+    async def main() -> int:
+        asyncio.get_running_loop().call_later(2, setattr, service, "per_period", 0)
+        asyncio.get_running_loop().call_later(2.02, setattr, service, "per_period", 1_000)
+        granted, _ = await load(throttle, service, 20, refusal=refusal())
+        return granted
+
+    assert run(main()) >= 0.93 * 100 * 20
+
+
+async def leases(throttle: Throttle, count: int) -> list[Permit]:
+    return [await throttle.admit(1, 1) for _ in range(count)]
+
+
+def cuts(caplog: pytest.LogCaptureFixture) -> int:
+    return sum(record.message.startswith("pace.cut") for record in caplog.records)
+
+
+@pytest.mark.parametrize("limit", ["requests", "tokens", "growth", "capacity"])
+def test_requests_that_were_admitted_together_cut_once(limit, caplog) -> None:
+    throttle = Throttle(Pace(requests_per_minute=6_000, tokens_per_minute=6_000))
+
+    async def main() -> None:
+        for permit in await leases(throttle, 10):
+            with permit:
+                permit.throttled(refusal(limit))
+
+    with caplog.at_level(logging.WARNING):
+        run(main())
+
+    assert cuts(caplog) == 1
+
+
+def test_the_sub_code_decides_what_is_cut() -> None:
+    def rates_after(limit: str) -> tuple[bool, bool, bool]:
+        throttle = Throttle(Pace(requests_per_minute=6_000, tokens_per_minute=6_000))
+
+        async def main() -> None:
+            with await throttle.admit(1, 1) as permit:
+                permit.throttled(refusal(limit))
+
+        run(main())
+        requests, tokens = throttle._limits.requests.learned, throttle._limits.tokens.learned
+        assert requests.rate is not None
+        assert tokens.rate is not None
+        return requests.rate < 100, tokens.rate < 100, throttle._limits.slots.version > 0
+
+    assert rates_after("requests") == (True, False, False)
+    assert rates_after("growth") == (True, False, False)
+    assert rates_after("tokens") == (False, True, False)
+    assert rates_after("capacity") == (False, False, True)
+
+
+@pytest.mark.parametrize("limit", ["requests", "tokens", "growth", "capacity"])
+def test_nothing_is_sent_before_retry_after_has_passed(limit) -> None:
+    throttle = Throttle(Pace(requests_per_minute=6_000))
+
+    async def main() -> float:
+        with await throttle.admit(1, 1) as permit:
+            permit.throttled(refusal(limit, retry_after_s=7))
+        await throttle.admit(1, 1)
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) >= 7
+
+
+def test_a_pause_is_prolonged_but_never_shortened() -> None:
+    throttle = Throttle(Pace(requests_per_minute=6_000))
+
+    async def main() -> float:
+        first, second, third = await leases(throttle, 3)
+        first.throttled(refusal(retry_after_s=5))
+        second.throttled(refusal(retry_after_s=9))
+        third.throttled(refusal(retry_after_s=2))
+        await throttle.admit(1, 1)
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == pytest.approx(9, abs=0.1)
+
+
+def test_without_retry_after_pauses_double_until_something_is_granted() -> None:
+    throttle = Throttle(Pace(requests_per_minute=60_000))
+
+    async def main() -> list[float]:
+        times = []
+        for _ in range(5):
+            with await throttle.admit(1, 1) as permit:
+                times.append(asyncio.get_running_loop().time())
+                permit.throttled(refusal())
+        return times
+
+    times = run(main())
+
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert gaps == pytest.approx([0.25, 0.5, 1, 2], abs=0.02)
+
+
+def learned(told: float | None = 100.0) -> AdaptiveRate:
+    """A rate that was granted for a second, then refused."""
+    rate = AdaptiveRate(told)
+    for tick in range(100):
+        rate.granted(tick / 100, 1, 0, binding=True)
+    assert rate.refused(1, 1, 0, pause_s=0.25)
+    return rate
+
+
+def test_a_refusal_at_an_old_rate_does_not_cut_the_new_one() -> None:
+    rate = learned()
+    cut = rate.rate
+
+    assert not rate.refused(1.1, 1, 0, pause_s=0.25)
+    assert rate.rate == cut
+
+
+def test_a_rate_without_a_success_is_not_cut_again() -> None:
+    rate = learned()
+    cut = rate.rate
+
+    assert rate.refused(1.3, 1, rate.version, pause_s=0.25)
+    assert rate.rate == cut
+
+
+def test_the_rate_grows_only_while_it_binds() -> None:
+    rate = learned()
+    assert rate.rate is not None
+    cut = rate.rate
+
+    for second in range(2, 100):
+        rate.granted(second, 1, rate.version, binding=False)
+    assert rate.rate == cut
+    for second in range(100, 200):
+        rate.granted(second, 1, rate.version, binding=True)
+    assert rate.rate == 100
+
+
+def test_growth_after_a_burst_refusal_is_gentler_each_time() -> None:
+    def grown(refusals: int) -> float:
+        rate = AdaptiveRate(100.0)
+        now = 0.0
+        for _ in range(refusals):
+            rate.granted(now, 1, rate.version, binding=True)
+            rate.refused(now, 1, rate.version, pause_s=0.25, for_growth=True)
+        assert rate.rate is not None
+        before = rate.rate
+        for _ in range(10):
+            now += 0.1
+            rate.granted(now, 1, rate.version, binding=True)
+        return rate.rate / before
+
+    assert 1 < grown(3) < grown(2) < grown(1) < 2

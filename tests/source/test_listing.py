@@ -1,0 +1,137 @@
+"""Which files an input name stands for."""
+
+import json
+
+import pyarrow as pa
+import pytest
+from support.tables import candidates, read_groups, write
+
+from pipeline.core.errors import InputError
+from pipeline.source.listing import list_input
+from pipeline.source.source import Source
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for number, name in enumerate(
+        ["b.parquet", "a/2.parquet", "a/1.parquet", "_groups/x.parquet", ".x.parquet", "a/_t/y.pq"]
+    ):
+        write(candidates([1], query_id=pa.array([f"{number}"])), tmp_path / name)
+    (tmp_path / "notes.txt").write_text("not a table")
+    (tmp_path / "_SUCCESS").touch()
+    return tmp_path
+
+
+def paths(name: object) -> list[str]:
+    return [file.path for file in list_input(str(name)).files]
+
+
+def test_a_folder_is_read_by_path_without_hidden_and_other_files(tree):
+    assert paths(tree) == ["a/1.parquet", "a/2.parquet", "b.parquet"]
+
+
+def test_a_file_is_taken_whatever_its_name(tree):
+    odd = write(candidates(), tree / "_odd name")
+
+    assert paths(odd) == ["_odd name"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.parquet", ["b.parquet"]),
+        ("*/*.parquet", ["a/1.parquet", "a/2.parquet"]),
+        ("**/*.parquet", ["a/1.parquet", "a/2.parquet", "b.parquet"]),
+        ("a/?.parquet", ["1.parquet", "2.parquet"]),
+        ("a/[!1].parquet", ["2.parquet"]),
+        ("[ab]", ["a/1.parquet", "a/2.parquet"]),
+        ("**", ["a/1.parquet", "a/2.parquet", "b.parquet"]),
+    ],
+)
+def test_a_glob_matches_files_and_whole_folders(tree, pattern, expected):
+    assert paths(tree / pattern) == expected
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tree):
+    write(candidates(), tree / "a[1].parquet")
+
+    assert paths(tree / "a[1].parquet") == ["a[1].parquet"]
+
+
+def test_a_relative_name_is_read_from_here(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+
+    assert paths("a") == ["1.parquet", "2.parquet"]
+    assert paths("*.parquet") == ["b.parquet"]
+
+
+@pytest.mark.parametrize("name", ["nothing", "a/*.csv", "nowhere/*.parquet", "empty", "notes.txt"])
+def test_an_input_without_parquet_files_is_refused(tree, name):
+    (tree / "empty").mkdir()
+
+    with pytest.raises(InputError) as refusal:
+        list_input(str(tree / name))
+
+    assert refusal.value.exit_code == 3
+    assert name in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_manifest_gets_path_size_and_rows(tree):
+    facts = list_input(str(tree / "a")).facts()
+
+    assert [(fact["path"], fact["num_rows"]) for fact in facts] == [
+        ("1.parquet", 1),
+        ("2.parquet", 1),
+    ]
+    assert facts[0]["size_bytes"] == (tree / "a/1.parquet").stat().st_size
+    assert json.loads(json.dumps(facts)) == facts
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        (["2024-01-01", "x%20y"], pa.string(), ["2024-01-01", "x y"]),
+        (["7", "-12"], pa.int64(), [-12, 7]),
+        (["01", "1"], pa.string(), ["01", "1"]),
+        (["7", "__HIVE_DEFAULT_PARTITION__"], pa.int64(), [7, None]),
+        (["9999999999999999999"], pa.string(), ["9999999999999999999"]),
+    ],
+)
+def test_hive_folders_become_a_column(tmp_path, values, kind, expected):
+    for number, value in enumerate(values):
+        table = candidates([1], query_id=pa.array([f"{number}"]))
+        write(table, tmp_path / f"key={value}" / "x.parquet")
+    source = Source(list_input(str(tmp_path)))
+
+    values = [group.output.rows["key"][0].as_py() for group in read_groups(source)]
+
+    assert source.output_schema.field("key").type == kind
+    assert values == expected
+
+
+def test_hive_folders_above_the_input_add_nothing(tmp_path):
+    write(candidates(), tmp_path / "dt=2024-01-01" / "lang=en" / "x.parquet")
+
+    for name, columns in (("dt=2024-01-01", {"lang"}), ("*", {"dt", "lang"})):
+        (file,) = list_input(str(tmp_path / name)).files
+        assert set(file.constants) == columns
+
+
+def test_a_column_of_the_file_wins_over_its_folder(tmp_path):
+    write(candidates([2], key=pa.array([1.5, 2.5])), tmp_path / "key=7" / "x.parquet")
+
+    (group,) = read_groups(Source(list_input(str(tmp_path))))
+
+    assert group.output.rows["key"].to_pylist() == [1.5, 2.5]
+
+
+def test_a_folder_may_hold_the_query_id(tmp_path):
+    for value in ("a", "b"):
+        table = candidates([2]).drop_columns(["query_id"])
+        write(table, tmp_path / f"query_id={value}" / "x.parquet")
+    source = Source(list_input(str(tmp_path)))
+
+    assert source.count_groups() == 2
+    assert [group.query_id for group in read_groups(source)] == ["a", "b"]
+    assert [group.query_id for group in read_groups(source, start_row=2)] == ["b"]

@@ -1,0 +1,222 @@
+"""Which column plays which part, and what the output's columns are."""
+
+import pyarrow as pa
+import pytest
+from support.tables import candidates, read_groups, write
+
+from pipeline.core.errors import InputError, SettingsError
+from pipeline.source.listing import list_input
+from pipeline.source.source import Source
+
+IDS = ["query_id", "doc_id"]
+RANKED = ["rank", "relevance_score", "first_stage_rank"]
+
+
+def open_table(tmp_path, table, **how) -> Source:
+    return Source(list_input(str(write(table, tmp_path / "in.parquet"))), **how)
+
+
+def refusal_of(tmp_path, *tables, **how) -> str:
+    for number, table in enumerate(tables):
+        write(table, tmp_path / f"{number}.parquet")
+    with pytest.raises(InputError) as refusal:
+        Source(list_input(str(tmp_path)), **how)
+    message = str(refusal.value)
+    assert refusal.value.exit_code == 3
+    assert "\n" not in message
+    return message.replace(f"{tmp_path}/", "")
+
+
+def test_the_output_has_the_columns_of_the_contract_in_order(tmp_path):
+    table = candidates([1], z=[1], first_stage_score=[0.5], a=["x"], first_stage_rank=[3])
+
+    plain = open_table(tmp_path, table)
+    full = open_table(tmp_path, table, with_text=True)
+
+    assert plain.output_schema.names == [*IDS, *RANKED, "z", "first_stage_score", "a"]
+    assert full.output_schema.names == [*plain.output_schema.names, "query", "text"]
+    assert full.rows_schema.names == [*IDS, "z", "first_stage_score", "a", "query", "text"]
+    types = [full.output_schema.field(name).type for name in RANKED]
+    assert types == [pa.int32(), pa.float64(), pa.int32()]
+
+
+def test_columns_may_bear_other_names(tmp_path):
+    table = candidates([2], passage=["one", "two"], place=[5, 4], bm25=[0.5, 0.25]).drop_columns(
+        ["text"]
+    )
+    source = open_table(
+        tmp_path,
+        table,
+        columns={"text": "passage", "first_stage_rank": "place", "first_stage_score": "bm25"},
+        with_text=True,
+    )
+
+    (group,) = read_groups(source)
+
+    assert source.output_schema.names == [*IDS, *RANKED, "first_stage_score", "query", "text"]
+    assert group.texts.to_pylist() == ["one", "two"]
+    assert group.first_stage_rank.tolist() == [5, 4]
+    assert group.output.rows["text"].to_pylist() == ["one", "two"]
+    assert group.output.rows["first_stage_score"].to_pylist() == [0.5, 0.25]
+
+
+def test_a_column_that_bears_an_output_columns_name_is_renamed(tmp_path):
+    table = candidates(
+        [1],
+        rank=[1],
+        input_rank=[2],
+        relevance_score=["a"],
+        passage=["b"],
+        bm25=[1.5],
+        first_stage_score=[2.5],
+    )
+    columns = {"text": "passage", "first_stage_score": "bm25"}
+
+    source = open_table(tmp_path, table, columns=columns, with_text=True)
+
+    (group,) = read_groups(source)
+    assert group.output.rows.drop_columns(["query_id", "doc_id", "query"]).to_pylist() == [
+        {
+            "input_text": "text 0 0",
+            "input_input_rank": 1,
+            "input_rank": 2,
+            "input_relevance_score": "a",
+            "first_stage_score": 1.5,
+            "input_first_stage_score": 2.5,
+            "text": "b",
+        }
+    ]
+
+
+def test_without_text_an_unused_column_of_that_name_passes(tmp_path):
+    source = open_table(
+        tmp_path, candidates([1], passage=["b"]), columns={"text": "passage"}, with_text=False
+    )
+
+    assert source.output_schema.names == [*IDS, *RANKED, "text"]
+
+
+def test_missing_columns_are_told_with_what_was_found_and_the_cure(tmp_path):
+    table = candidates().drop_columns(["text", "query"])
+
+    assert refusal_of(tmp_path, table) == (
+        "0.parquet: missing columns ['query', 'text'] (found ['query_id', 'doc_id']); "
+        "use --column query=NAME --column text=NAME"
+    )
+
+
+def test_a_renamed_column_that_is_not_there_is_missing(tmp_path):
+    message = refusal_of(tmp_path, candidates(), columns={"first_stage_rank": "place"})
+
+    assert message.startswith("0.parquet: missing columns ['place']")
+
+
+def test_an_unknown_role_is_a_usage_error(tmp_path):
+    with pytest.raises(SettingsError, match=r"--column.*docid"):
+        open_table(tmp_path, candidates(), columns={"docid": "doc_id"})
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"query_id": pa.array([1.0, 2.0])}, r"'query_id' has a wrong type \(found double.*int64"),
+        ({"doc_id": pa.array([True, False])}, r"'doc_id' has a wrong type \(found bool"),
+        ({"text": pa.array([1, 2])}, r"'text' has a wrong type \(found int64"),
+        ({"query": pa.array([["a"], ["b"]])}, r"'query' has a wrong type \(found list"),
+        ({"first_stage_rank": pa.array([1.0, 2.0])}, r"'first_stage_rank' .*integer type"),
+    ],
+)
+def test_wrong_types_are_told_with_what_is_right(tmp_path, columns, expected):
+    with pytest.raises(InputError, match=expected):
+        open_table(tmp_path, candidates([2], **columns))
+
+
+def test_a_nested_input_is_told_that_it_is_not_supported_yet(tmp_path):
+    row = {"query_id": "q", "query": "x", "candidates": [{"doc_id": "d", "text": "t"}]}
+    nested = pa.Table.from_pylist([row])
+
+    assert "a row per query, with its candidates in ['candidates']" in refusal_of(tmp_path, nested)
+    assert "missing columns" in refusal_of(tmp_path, nested, layout="long")
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    table = candidates([1], x=[1], y=[2]).rename_columns([*candidates().column_names, "x", "x"])
+
+    assert "more than one column is called 'x'" in refusal_of(tmp_path, table)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"query_id": ["a"]}, {"query_id": [1]}),
+        ({"doc_id": pa.array([1], pa.int32())}, {"doc_id": pa.array([2], pa.int64())}),
+        ({"extra": ["a"]}, {"extra": [1]}),
+        ({"extra": [1]}, {"extra": [1.5]}),
+        ({"extra": pa.array([1], pa.int64())}, {"extra": pa.array([1], pa.uint64())}),
+    ],
+)
+def test_files_whose_types_differ_are_both_named(tmp_path, one, other):
+    message = refusal_of(tmp_path, candidates([1], **one), candidates([1], **other))
+
+    assert message.startswith("1.parquet: column ")
+    assert "another type than in 0.parquet" in message
+
+
+def test_ranks_in_some_files_only_are_refused(tmp_path):
+    ranked = candidates([1], first_stage_rank=[1])
+
+    assert "only some files have ranks" in refusal_of(tmp_path, ranked, candidates([1]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "joint"),
+    [
+        (pa.string(), pa.large_string(), pa.large_string()),
+        (pa.int32(), pa.int64(), pa.int64()),
+        (pa.null(), pa.list_(pa.int8()), pa.list_(pa.int8())),
+        (pa.struct([("a", pa.int8())]), pa.null(), pa.struct([("a", pa.int8())])),
+    ],
+)
+def test_types_that_another_holds_without_loss_are_joined(tmp_path, one, other, joint):
+    for number, kind in enumerate((one, other)):
+        table = candidates(
+            [1],
+            query_id=pa.array([f"{number}"]),
+            extra=pa.nulls(1).cast(kind)
+            if not pa.types.is_nested(kind)
+            else pa.array([None], kind),
+        )
+        write(table, tmp_path / f"{number}.parquet")
+    source = Source(list_input(str(tmp_path)))
+
+    assert source.output_schema.field("extra").type == joint
+    extras = [group.output.rows["extra"].to_pylist() for group in read_groups(source)]
+    assert extras == [[None], [None]]
+
+
+def test_a_column_that_only_some_files_have_is_null_in_the_others(tmp_path):
+    ids = [pa.array([f"{number}"]) for number in range(3)]
+    write(candidates([1], query_id=ids[0]), tmp_path / "0.parquet")
+    write(candidates([1], query_id=ids[1], new=[{"a": 1}]), tmp_path / "1.parquet")
+    write(candidates([1], query_id=ids[2]), tmp_path / "2.parquet")
+
+    groups = read_groups(Source(list_input(str(tmp_path))))
+
+    assert [group.output.rows["new"][0].as_py() for group in groups] == [None, {"a": 1}, None]
+
+
+def test_names_with_dots_are_names(tmp_path):
+    table = candidates([2], **{"my.id": ["a", "b"], "my": ["c", "d"], "my.id.x": [1, 2]})
+    source = open_table(tmp_path, table, columns={"query_id": "my.id"})
+
+    assert source.count_groups() == 2
+    assert [group.output.rows["my"][0].as_py() for group in read_groups(source)] == ["c", "d"]
+
+
+def test_files_without_rows_do_not_decide_types(tmp_path):
+    write(pa.table({"query_id": pa.nulls(0)}), tmp_path / "0.parquet")
+    write(candidates([1], query_id=pa.array([7])), tmp_path / "1.parquet")
+
+    (group,) = read_groups(Source(list_input(str(tmp_path))))
+
+    assert group.query_id == 7

@@ -1,0 +1,220 @@
+"""Real processes: runs of the command line against an offline service on loopback."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.tables import write
+
+from jobs.cli import main
+from jobs.console.logs import choose_format
+from jobs.emulator.child import emulator_process
+from pipeline.core.providers import EMULATOR_PATH
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "sample_data"
+HOSTILE = ROOT.parent / "shared" / "data" / "hostile"
+needs_hostile = pytest.mark.skipif(not HOSTILE.exists(), reason="the shared data is not here")
+TIMEOUT_S = 60.0
+KEY = "sk-a-key-that-nobody-may-see"
+RESULTS = ("part-*.parquet", "_groups/*.parquet", "_rejects/*.parquet")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a process left: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The JSON object on stdout."""
+        facts: dict[str, Any] = json.loads(self.out)
+        return facts
+
+    @property
+    def failure(self) -> str:
+        """The one line that tells why it failed: the last, and no log line."""
+        lines = self.err.splitlines()
+        assert lines, "a failure is told"
+        assert "Traceback" not in self.err
+        assert sum(line.startswith("rerank: error: ") for line in lines) == 1, self.err
+        return lines[-1]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """This process's, without anything that is meant for the command, and with these."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("RERANK_")}
+    mine.pop("DASHSCOPE_API_KEY", None)
+    return mine | variables
+
+
+def start(
+    *arguments: object, env: Mapping[str, str] | None = None, **how: Any
+) -> "subprocess.Popen[str]":
+    """Start `rerank` with these arguments."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment() if env is None else dict(env),
+        stdin=subprocess.DEVNULL,
+        text=True,
+        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how),
+    )
+
+
+def end(process: "subprocess.Popen[str]", timeout_s: float = TIMEOUT_S) -> Ended:
+    """Wait for the end of a process; one that does not end fails the test."""
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except BaseException:  # too late or interrupted: leave no process behind
+        process.kill()
+        process.communicate()
+        raise
+    return Ended(process.returncode, out or "", err or "")
+
+
+def rerank(*arguments: object, env: Mapping[str, str] | None = None) -> Ended:
+    """Run `rerank` to its end."""
+    return end(start(*arguments, env=env))
+
+
+def rerank_here(*arguments: object) -> Ended:
+    """Run `rerank` in this process, which is quicker; what it changes of it is put back."""
+    root, out, err = logging.getLogger(), io.StringIO(), io.StringIO()
+    handlers, level = root.handlers[:], root.level
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([str(argument) for argument in arguments])
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.captureWarnings(False)
+        choose_format("text")
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def killed(process: "subprocess.Popen[str]") -> Ended:
+    """Kill a process that is still running; nothing in it has a say."""
+    assert process.poll() is None, "it ended before it could be killed"
+    process.kill()
+    ended = end(process)
+    assert ended.code == -signal.SIGKILL
+    return ended
+
+
+def wait_until(
+    condition: Callable[[], Any], *, poll_s: float = 0.005, timeout_s: float = TIMEOUT_S
+) -> Any:
+    """Poll until the condition holds, and return what it gave."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never came to that"
+        if poll_s:
+            time.sleep(poll_s)
+    return found
+
+
+@dataclass(frozen=True)
+class Service:
+    """An emulator in a process of its own."""
+
+    address: str
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What a run needs to use it."""
+        return ("--provider", "emulator", "--url", self.address + EMULATOR_PATH)
+
+    def stats(self) -> dict[str, Any]:
+        """What it saw so far."""
+        with urllib.request.urlopen(f"{self.address}/emulator/stats", timeout=10) as response:
+            facts: dict[str, Any] = json.load(response)
+        return facts
+
+    def requests(self) -> int:
+        """Requests that it saw so far, whatever came of them."""
+        return int(self.stats()["requests"])
+
+    def answers(self) -> int:
+        """Requests that it answered with scores."""
+        return int(self.stats()["by_status"].get("200", 0))
+
+
+@contextmanager
+def service(*options: object) -> Iterator[Service]:
+    """An emulator that lives as long as the body."""
+    with emulator_process(*map(str, options)) as address:
+        yield Service(address)
+
+
+def groups(
+    sizes: Sequence[int], path: Path, *, texts: Mapping[tuple[int, int], str | None] | None = None
+) -> Path:
+    """Write candidates: one group for each size; `texts` replaces some, by group and place."""
+    places = [(group, place) for group, size in enumerate(sizes) for place in range(size)]
+    words = ["river", "bank", "tent", "stove", "camp", "trail", "map", "rope", "boot", "lake"]
+    default = {
+        (group, place): " ".join(words[(group * 7 + place * k + k) % 10] for k in range(1, 6))
+        + f" {group} {place}"
+        for group, place in places
+    }
+    chosen = default | dict(texts or {})
+    table = pa.table(
+        {
+            "query_id": [f"q{group}" for group, _ in places],
+            "query": [
+                f"{words[group % 10]} {words[group // 10 % 10]} {group}" for group, _ in places
+            ],
+            "doc_id": [f"d{group}-{place}" for group, place in places],
+            "text": pa.array([chosen[at] for at in places], pa.string()),
+            "note": [f"note {group}" for group, _ in places],
+        }
+    )
+    return write(table, path)
+
+
+def results(output: Path) -> dict[str, bytes]:
+    """The bytes of all that a run leaves as its result, by path."""
+    return {
+        str(file.relative_to(output)): file.read_bytes()
+        for pattern in RESULTS
+        for file in sorted(output.glob(pattern))
+    }
+
+
+def ranked(output: Path) -> list[dict[str, Any]]:
+    """The rows of all parts, in order."""
+    tables = [pq.read_table(file, partitioning=None) for file in sorted(output.glob("part-*"))]
+    rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist()
+    return rows
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    """The rows of `_groups` or `_rejects`."""
+    tables = [pq.read_table(file, partitioning=None) for file in sorted(folder.glob("part-*"))]
+    return pa.concat_tables(tables).to_pylist() if tables else []
+
+
+def last_record(output: Path) -> dict[str, Any]:
+    """The record of the last run on an output."""
+    newest = max((output / "_runs").glob("*.json"))
+    record: dict[str, Any] = json.loads(newest.read_text())
+    return record

@@ -1,0 +1,64 @@
+"""Requests, answers and stores for the tests of the score store."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.records import Request, Scores
+from pipeline.score_store.store import ScoreStore
+from pipeline.storage.location import Location, locate
+
+NOW = float(int(time.time()))
+
+DAY = 24 * 3600.0
+
+
+def request(number: int, documents: int = 3) -> Request:
+    return Request(
+        query=f"query {number}",
+        documents=[""] * documents,
+        tokens=0,
+        key=number.to_bytes(8, "little") + b"restofky",
+        document_keys=np.arange(documents, dtype=np.uint64) + np.uint64(1000 * number),
+        query_id=number,
+    )
+
+
+def answer(number: int, documents: int = 3) -> Scores:
+    return Scores(np.linspace(0.0, 1.0, documents) + number, 10 * number, f"response-{number}")
+
+
+def same(one: Scores, other: Scores) -> bool:
+    """Bit for bit, so that a NaN is itself and 0.0 is not -0.0."""
+    bits = one.scores.tobytes() == other.scores.tobytes()
+    return bits and (one.total_tokens, one.response_id) == (other.total_tokens, other.response_id)
+
+
+def right(found: dict[bytes, Scores], numbers: Sequence[int]) -> bool:
+    return found.keys() == {request(n).key for n in numbers} and all(
+        same(found[request(n).key], answer(n)) for n in numbers
+    )
+
+
+def keys(numbers: Sequence[int]) -> list[bytes]:
+    return [request(number).key for number in numbers]
+
+
+def store(folder: Path | Location | str, now: float = NOW) -> ScoreStore:
+    location = folder if isinstance(folder, Location) else locate(str(folder))
+    return ScoreStore(location, scope=b"model", clock=lambda: now, linger_s=0.0)
+
+
+async def save(folder: Path | Location, numbers: Sequence[int], now: float = NOW) -> None:
+    """A run that saves these answers, a batch each, and ends."""
+    async with store(folder, now) as opened:
+        for number in numbers:
+            await opened.save(request(number), answer(number))
+            await opened.flush()
+
+
+async def look_up(folder: Path | Location, numbers: Sequence[int]) -> dict[bytes, Scores]:
+    async with store(folder) as opened:
+        return await opened.look_up(keys(numbers))

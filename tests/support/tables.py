@@ -1,0 +1,88 @@
+"""Small tables of candidates, and ways to write and read them back."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.groups import Group, GroupBatch, TextMeasures
+from pipeline.core.records import Ranking, Reject
+from pipeline.source.source import Source
+
+HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "hostile"
+
+
+def candidates(sizes: Sequence[int] = (2, 3), **columns: Any) -> pa.Table:
+    """Groups of the given sizes; keywords replace columns, or add new ones."""
+    numbers = [number for number, size in enumerate(sizes) for _ in range(size)]
+    places = [place for size in sizes for place in range(size)]
+    pairs = list(zip(numbers, places, strict=True))
+    table = {
+        "query_id": pa.array([f"q{number}" for number in numbers], pa.string()),
+        "query": pa.array([f"query {number}" for number in numbers], pa.string()),
+        "doc_id": pa.array([f"d{number}-{place}" for number, place in pairs], pa.string()),
+        "text": pa.array([f"text {number} {place}" for number, place in pairs], pa.string()),
+    }
+    return pa.table(table | columns)
+
+
+def write(table: pa.Table, path: Path, **options: Any) -> Path:
+    """Write one file; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path, **options)
+    return path
+
+
+def write_cut(table: pa.Table, folder: Path, cuts: Iterable[int], row_group_size: int) -> Path:
+    """Write a folder of files that ends a file at each of `cuts`."""
+    borders = sorted({0, table.num_rows, *(min(cut, table.num_rows) for cut in cuts)})
+    for number, (start, stop) in enumerate(pairwise(borders)):
+        part = table.slice(start, stop - start)
+        write(part, folder / f"f{number:03d}.parquet", row_group_size=row_group_size)
+    return folder
+
+
+def no_measures(num_texts: int) -> TextMeasures:
+    """Measures for tests that do not look at them."""
+    zeros = np.zeros(num_texts, np.int64)
+    return TextMeasures(zeros, zeros, zeros.astype(np.uint64), zeros.astype(np.bool_))
+
+
+def groups_of(batches: Iterable[GroupBatch]) -> list[Group]:
+    """All groups of the batches."""
+    return [
+        group for batch in batches for group in batch.iter_groups(no_measures(len(batch.texts)))
+    ]
+
+
+def read_groups(source: Source, **how: Any) -> list[Group]:
+    """All groups of a source."""
+    return groups_of(source.iter_batches(**how))
+
+
+def facts(group: Group) -> tuple[object, ...]:
+    """What a group is, as plain values that compare."""
+    return (
+        group.output.index,
+        group.output.first_row,
+        group.query_id,
+        group.query,
+        group.texts.to_pylist(),
+        group.first_stage_rank.tolist(),
+        group.output.rows.to_pylist(),
+        group.output.num_dropped,
+    )
+
+
+def rank_by(group: Group, scores: Sequence[float | None], **how: Any) -> Ranking:
+    """Rank a group by scores along its rows; None is a candidate that was rejected."""
+    values = np.array([np.nan if score is None else score for score in scores], np.float64)
+    order = np.lexsort((group.first_stage_rank, -values))
+    missing = np.flatnonzero(np.isnan(values))
+    default = tuple(Reject(int(row), "bad_answer", "nan", "not a number") for row in missing)
+    how = {"merge_status": "single_request", "rejects": default} | how
+    return Ranking(group.output, order.astype(np.int64), values[order], **how)
