@@ -5,7 +5,10 @@ Everything here is a value: built once, never changed, and safe to hand between 
 
 from typing import Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 from msgspec import Struct, field
+from msgspec.structs import force_setattr
 
 from pipeline.core.arrays import FloatArray, IntArray, KeyArray
 from pipeline.core.groups import GroupRows, Id
@@ -91,26 +94,30 @@ class Reject(Struct, frozen=True):
 
 
 class Ranking(Struct, frozen=True, eq=False):
-    """A group's candidates in their new order, and how that came about.
+    """A group's candidates in their new order, and how that order came about.
+
+    Candidates are ordered by descending score, equal scores by first-stage rank, equal ranks by
+    `tie_break`; those without a score come last. The order is computed when it is first read, or
+    for many rankings at once by `pipeline.ranking.sort_batch`.
 
     Attributes:
         group: What is ranked.
-        order: int64, rows of the group, best first; every row once, those without a score last.
-        scores: float64 along `order`, never increasing; NaN where there is no score.
+        row_scores: float64, one per row of the group, in input order; NaN where there is no score.
         merge_status: How the scores of the group's requests were joined.
+        tie_break: One number per row; None where the rows are in ascending first-stage order.
         certified_depth: How many places from the top are proved.
         num_requests: Requests that the ranking is made of.
         total_tokens: Their tokens, as the service counted them.
         num_truncated: Candidates whose text was cut at the per-item limit.
         rejects: One for each candidate without a score, by row.
         documents_reused: Documents of an earlier request whose scores stand here, by partial reuse.
-        saved_tokens: What the whole group would have cost, less what was asked; by partial reuse.
+        saved_tokens: Tokens of the whole group less those of the requests sent, by partial reuse.
     """
 
     group: GroupRows
-    order: IntArray
-    scores: FloatArray
+    row_scores: FloatArray
     merge_status: MergeStatus
+    tie_break: IntArray | KeyArray | None = None
     certified_depth: int = 0
     num_requests: int = 0
     total_tokens: int = 0
@@ -118,6 +125,31 @@ class Ranking(Struct, frozen=True, eq=False):
     rejects: tuple[Reject, ...] = field(default=())
     documents_reused: int = 0
     saved_tokens: int = 0
+    _order: IntArray | None = None
+
+    @property
+    def order(self) -> IntArray:
+        """int64, rows of the group, best first; every row once, those without a score last."""
+        if self._order is None:
+            self.keep_order(
+                rows_by_score(self.row_scores, self.group.first_stage_rank, self.tie_break)
+            )
+        assert self._order is not None
+        return self._order
+
+    @property
+    def scores(self) -> FloatArray:
+        """float64 along `order`, never increasing; NaN where there is no score."""
+        return self.row_scores[self.order]
+
+    @property
+    def needs_sorting(self) -> bool:
+        """Whether the order is still to be computed, from the scores alone."""
+        return self._order is None and self.tie_break is None
+
+    def keep_order(self, order: IntArray) -> None:
+        """Keep the order once it is computed; it must be the one that `rows_by_score` returns."""
+        force_setattr(self, "_order", order)
 
     @property
     def num_skipped(self) -> int:
@@ -128,3 +160,18 @@ class Ranking(Struct, frozen=True, eq=False):
     def num_rejected(self) -> int:
         """Candidates that should have a score and have none."""
         return len(self.rejects) - self.num_skipped
+
+
+def rows_by_score(
+    scores: FloatArray, ranks: npt.NDArray[np.int32], tie_break: IntArray | KeyArray | None
+) -> IntArray:
+    """Return the rows in the order of a `Ranking`: best first, NaN last.
+
+    Args:
+        scores: float64, one per row.
+        ranks: int32, the first-stage rank of each row.
+        tie_break: One number per row; None where `ranks` ascend.
+    """
+    if tie_break is None:
+        return np.argsort(-scores, kind="stable")
+    return np.lexsort((tie_break, ranks, -scores))

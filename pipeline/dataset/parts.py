@@ -12,10 +12,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from pipeline.core.records import Ranking
-from pipeline.planning.single_request import (
-    Ranked,
-)
-from pipeline.ranking.sort_batch import rank_plain_groups
+from pipeline.ranking.sort_batch import sort_rankings
 
 _SORTED_AT_ONCE: Final = 128
 _MANY_CANDIDATES: Final = 131_072
@@ -36,7 +33,7 @@ class OpenPart(Struct, eq=False):
     """
 
     index: int
-    ranked: dict[int, Ranked] = field(default_factory=dict)
+    ranked: dict[int, Ranking] = field(default_factory=dict)
     num_started: int = 0
     num_candidates: int = 0
     passthrough_bytes: int = 0
@@ -58,9 +55,11 @@ class OpenPart(Struct, eq=False):
 
     def iter_in_order(self) -> Iterator[Ranking]:
         """Yield the rankings in input order; sorts what is not in order yet, some at a time."""
-        ranked = [self.ranked[index] for index in sorted(self.ranked)]
-        for start in range(0, len(ranked), _SORTED_AT_ONCE):
-            yield from rank_plain_groups(ranked[start : start + _SORTED_AT_ONCE])
+        rankings = [self.ranked[index] for index in sorted(self.ranked)]
+        for start in range(0, len(rankings), _SORTED_AT_ONCE):
+            some = rankings[start : start + _SORTED_AT_ONCE]
+            sort_rankings(some)
+            yield from some
 
 
 class PartAssembly:

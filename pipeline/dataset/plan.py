@@ -14,7 +14,7 @@ from pipeline.core.arrays import IntArray
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.summary import SCHEMA_VERSION
 from pipeline.dataset.token_estimate import TokenEstimate
-from pipeline.planning.plan import GroupPlan
+from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.source.source import Source
 from pipeline.tokens.measures import measure_texts
@@ -91,7 +91,7 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     return plan
 
 
-def _add(plan: DatasetPlan, estimate: TokenEstimate, group: GroupPlan) -> int:
+def _add(plan: DatasetPlan, estimate: TokenEstimate, group: Plan) -> int:
     """Count a group; how many documents its requests hold together."""
     requests, skipped = group.packing.requests(), sum(reject.skipped for reject in group.rejects)
     plan.groups += 1

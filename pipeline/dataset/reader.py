@@ -17,15 +17,10 @@ from pipeline.core.arrays import IntArray
 from pipeline.core.groups import GroupBatch
 from pipeline.dataset.offload import prefetch, run
 from pipeline.output.part_borders import PartBorders
+from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.planning.reuse import PartialReuse
-from pipeline.planning.single_request import (
-    AnyPlan,
-    SingleRequestPlan,
-    plan_batch,
-    plan_plain_groups,
-    plan_rest,
-)
+from pipeline.planning.single_request import plan_batch
 from pipeline.source.pieces import Piece
 from pipeline.source.source import Reading
 from pipeline.tokens.measures import measure_texts
@@ -45,7 +40,7 @@ class PlannedGroup(Struct, frozen=True, eq=False):
         size_bytes: Memory that the group takes while it is in work.
     """
 
-    plan: AnyPlan
+    plan: Plan
     size_bytes: int
     part_index: int
     ends_part: bool
@@ -109,22 +104,19 @@ class GroupReader:
             sizes, plans = await asyncio.to_thread(self._plan_all, batch)
         else:
             measures = measure_texts(batch.texts, self._planner.counter)
-            sizes, found = measures.sizes, plan_plain_groups(self._planner, batch, measures)
-            are_plain = all(isinstance(plan, SingleRequestPlan) for plan in found)
-            plans = await run(lambda: plan_rest(self._planner, found), aside=not are_plain)
+            sizes, found = measures.sizes, plan_batch(self._planner, batch, measures)
+            plans = await run(found.complete, aside=not found.is_complete)
         group_sizes = np.add.reduceat(sizes, batch.offsets[:-1]) + GROUP_BYTES
         return [
             PlannedGroup(plan, size_bytes, *self._borders.place(plan.group.output))
             for plan, size_bytes in zip(plans, group_sizes.tolist(), strict=True)
         ]
 
-    def _plan_all(self, batch: GroupBatch) -> tuple[IntArray, list[AnyPlan]]:
+    def _plan_all(self, batch: GroupBatch) -> tuple[IntArray, list[Plan]]:
         """Sizes of the texts, and a plan for each group."""
         measures = measure_texts(batch.texts, self._planner.counter)
-        if self._reuse is None:
-            return measures.sizes, plan_batch(self._planner, batch, measures)
-        plans = [self._planner.plan(group) for group in batch.iter_groups(measures)]
-        return measures.sizes, list[AnyPlan](self._reuse.apply(plans))
+        plans = plan_batch(self._planner, batch, measures).complete()
+        return measures.sizes, plans if self._reuse is None else self._reuse.apply(plans)
 
 
 async def _nothing() -> None:

@@ -7,12 +7,13 @@ import threading
 import time
 from typing import Any
 
+from pipeline.core.records import Ranking
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.cached_scorer import CachedScorer
 from pipeline.dataset.summary import EndState, RunSummary
 from pipeline.dataset.workers import GroupScheduler
 from pipeline.output.part_info import PartInfo
-from pipeline.planning.single_request import AnyPlan, Ranked
+from pipeline.planning.plan import Plan
 from pipeline.service.metrics import Metrics
 from pipeline.source.source import Source
 
@@ -61,9 +62,9 @@ class RunStats:
         self._summary.groups = groups
         self._summary.parts = max(1, math.ceil(groups / self._settings.groups_per_part))
 
-    def count_ranked(self, plan: AnyPlan, ranked: Ranked) -> None:
+    def count_ranked(self, plan: Plan, ranking: Ranking) -> None:
         """Count a group that was ranked."""
-        self._summary.add_ranked(ranked, self._settings.profile.usd_per_million_tokens)
+        self._summary.add_ranked(ranking, self._settings.profile.usd_per_million_tokens)
         self._summary.truncated_queries += plan.query_cut
 
     def parts(self) -> dict[int, PartInfo]:

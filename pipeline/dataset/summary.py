@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from msgspec import Struct, field
 
+from pipeline.core.records import Ranking
 from pipeline.output.part_info import PartInfo
-from pipeline.planning.single_request import Ranked
 from pipeline.service.metrics import Metrics
 
 SCHEMA_VERSION = 1
@@ -81,17 +81,17 @@ class RunSummary(Struct):
         """Candidates whose group is ranked, by this run or before it."""
         return self.candidates_ranked + self.candidates_finished
 
-    def add_ranked(self, ranked: Ranked, usd_per_million_tokens: float = 0.0) -> None:
-        """Count a group that this run ranked."""
-        self.candidates_ranked += ranked.group.num_candidates
-        self.merge_status[ranked.merge_status] += 1
-        self.truncated_documents += ranked.num_truncated
-        if ranked.rejects:
-            self.reject_reasons.update(reject.reason for reject in ranked.rejects)
-        if ranked.documents_reused or ranked.saved_tokens:
-            self.partial_groups += ranked.documents_reused > 0
-            self.documents_reused += ranked.documents_reused
-            self.saved_usd += ranked.saved_tokens * usd_per_million_tokens / 1e6
+    def add_ranked(self, ranking: Ranking, usd_per_million_tokens: float = 0.0) -> None:
+        """Count a group that this run ranking."""
+        self.candidates_ranked += ranking.group.num_candidates
+        self.merge_status[ranking.merge_status] += 1
+        self.truncated_documents += ranking.num_truncated
+        if ranking.rejects:
+            self.reject_reasons.update(reject.reason for reject in ranking.rejects)
+        if ranking.documents_reused or ranking.saved_tokens:
+            self.partial_groups += ranking.documents_reused > 0
+            self.documents_reused += ranking.documents_reused
+            self.saved_usd += ranking.saved_tokens * usd_per_million_tokens / 1e6
 
     def take_parts(self, parts: Mapping[int, PartInfo]) -> None:
         """Take over what the footers of the written parts say."""

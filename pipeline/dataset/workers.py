@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.core.errors import RerankError
+from pipeline.core.records import Ranking
 from pipeline.dataset.cached_scorer import CachedScorer
 from pipeline.dataset.capacity import CapacityLimiter
 from pipeline.dataset.offload import run_steps
@@ -19,8 +20,8 @@ from pipeline.dataset.parts import OpenPart, PartAssembly
 from pipeline.dataset.reader import GroupReader, PlannedGroup
 from pipeline.output.part_info import PartInfo
 from pipeline.output.sink import Sink
+from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
-from pipeline.planning.single_request import AnyPlan, Ranked
 from pipeline.ranking.refused_sizes import RefusedSizes
 from pipeline.ranking.rerank_group import Ask, rerank_group
 
@@ -58,7 +59,7 @@ class GroupScheduler:
         sink: Sink,
         answers: CachedScorer,
         *,
-        on_ranked: Callable[[AnyPlan, Ranked], None],
+        on_ranked: Callable[[Plan, Ranking], None],
         target_concurrency: Callable[[], int],
         on_stop: Callable[[RerankError], None],
     ) -> None:
@@ -179,11 +180,11 @@ class GroupScheduler:
     async def _rank(self, step: PlannedGroup, part: OpenPart, ask: Ask) -> None:
         try:
             try:
-                ranked = await rerank_group(step.plan, ask, self._planner, self.refused_sizes)
+                ranking = await rerank_group(step.plan, ask, self._planner, self.refused_sizes)
             finally:
                 self._room.release(step.size_bytes)
-            self._on_ranked(step.plan, ranked)
-            part.ranked[ranked.group.index] = ranked
+            self._on_ranked(step.plan, ranking)
+            part.ranked[ranking.group.index] = ranking
             if part.is_whole:
                 await self._write(part)
         except RerankError as error:

@@ -1,7 +1,10 @@
 """What is sent for one group: its units of scoring, in requests within the limits."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import force_setattr
 from xxhash import xxh3_128_digest
 
 from pipeline.core.arrays import FloatArray, IntArray, KeyArray
@@ -13,55 +16,101 @@ from pipeline.planning.units import Units
 
 
 class Base(Struct, frozen=True, eq=False):
-    """An earlier answer that stands for the first of a group's requests; see `partial_reuse`.
+    """An earlier answer that stands for the first of a group's requests; see `reuse`.
 
     Attributes:
         key: The stored request's key.
         scores: Of the units of the first home, in their order.
-        total_tokens: Of the stored request, documents that are gone included.
+        total_tokens: Of the stored request, documents that are no longer candidates included.
         whole: The same group's plan without it.
-        whole_tokens: What the service would count for that, about.
+        whole_tokens: Estimate of what the service would count for that plan.
     """
 
     key: bytes
     scores: FloatArray
     total_tokens: int
-    whole: "GroupPlan"
+    whole: "Plan"
     whole_tokens: int
 
 
-class GroupPlan(Struct, frozen=True, eq=False):
-    """A group's requests, and why the rest of it is not sent; `planner` makes it.
+class PackedUnits(Struct, frozen=True, eq=False):
+    """A group's units of scoring and the requests that they are packed into.
 
     Attributes:
-        settings: What it was planned by.
         units: What is scored.
         document_of_row: int64 per row of the group; -1 for a row that is not sent.
-        query: The query as it is sent.
-        query_tokens: Its Qwen tokens; where all fits one request, perhaps an upper bound of them.
-        query_cut: It was over the per-item limit.
-        num_truncated: Rows of whose text the service reads the beginning alone.
-        rejects: Rows that are not sent, and why.
         packing: The units in requests.
+    """
+
+    units: Units
+    document_of_row: IntArray
+    packing: Packing
+
+
+class SingleRequest(Struct, frozen=True, eq=False):
+    """The request of a group that fits one request unchanged, made without packing it.
+
+    Attributes:
+        request: Holds every text of the group.
+        rows: int64, the row of each document, in the request's order.
+        ranks_ascend: Whether the first stage's ranks ascend along the rows, as they usually do.
+    """
+
+    request: Request
+    rows: IntArray
+    ranks_ascend: bool
+
+
+class Plan(Struct, frozen=True, eq=False, kw_only=True):
+    """A group's requests, and why the rest of the group is not sent.
+
+    `Planner.plan` makes it for any group. For a group that fits one request unchanged `plan_batch`
+    makes it from `single_request` alone, at a fraction of the cost; units and packing are then
+    computed only if they are read, which is where the service refuses something.
+
+    Attributes:
+        group: The candidates.
+        settings: The settings that it was planned by.
+        query: The query as it is sent.
         scope: 16 bytes that name the query, the model and all else that a score depends on besides
             the documents.
+        query_cut: Whether the query was over the per-item limit.
+        num_truncated: Rows of whose text the service reads only the beginning.
+        rejects: Rows that are not sent, and why.
         divisor: 1 if packed within the limits as they are, 2 within half of them, and so on.
-        base: The answer that the first request has already; None if all are to be asked.
+        base: The stored answer to the first request; None if every request is to be sent.
+        single_request: The only request, if the group fits it unchanged; else None.
+        packed: Units and packing; None until they are computed by `pack`.
+        pack: Computes them; None if `packed` is given.
     """
 
     group: Group
     settings: RunSettings
-    units: Units
-    document_of_row: IntArray
     query: str
-    query_tokens: int
-    query_cut: bool
-    num_truncated: int
-    rejects: list[Reject]
-    packing: Packing
     scope: bytes
+    query_cut: bool = False
+    num_truncated: int = 0
+    rejects: Sequence[Reject] = ()
     divisor: int = 1
     base: Base | None = None
+    single_request: SingleRequest | None = None
+    packed: PackedUnits | None = None
+    pack: Callable[[Group], PackedUnits] | None = None
+
+    @property
+    def units(self) -> Units:
+        """What is scored."""
+        return self._packed().units
+
+    @property
+    def document_of_row(self) -> IntArray:
+        """int64 per row of the group: its document among the units; -1 for a row not sent."""
+        return self._packed().document_of_row
+
+    @property
+    def packing(self) -> Packing:
+        """The units in requests."""
+        return self._packed().packing
 
     def to_ask(self) -> tuple[IntArray, ...]:
         """The units of the first round's requests; they and the base together hold every unit."""
@@ -69,17 +118,21 @@ class GroupPlan(Struct, frozen=True, eq=False):
 
     def requests(self) -> list[Request]:
         """The first round's requests."""
+        if self.single_request is not None:
+            return [self.single_request.request]
         return [self.request(units[self.sending_order(units)]) for units in self.to_ask()]
 
     def keys(self) -> list[bytes]:
-        """The keys of the answers that make the first round, the base's among them."""
+        """The keys of the answers that make up the first round, the base's among them."""
+        if self.single_request is not None:
+            return [self.single_request.request.key]
         asked = [self._key(units[self.sending_order(units)]) for units in self.to_ask()]
         return asked if self.base is None else [self.base.key, *asked]
 
     def sending_order(self, units: IntArray) -> IntArray:
         """The order in which units are sent: by their content, so that no rank shows in a request.
 
-        A model that reads documents side by side could favour places; and the same candidates in
+        A model that reads documents side by side could favour places. The same candidates in
         another first-stage order make the same request, which may have been paid before.
         """
         return sending_order(self.units.keys[units], self.scope)
@@ -96,20 +149,27 @@ class GroupPlan(Struct, frozen=True, eq=False):
         )
 
     def num_tokens(self, units: IntArray) -> int:
-        """Tokens of a request for these units, at most."""
-        pair_tokens = len(units) * self.packing.limits.pair_tokens
-        return pair_tokens + int(self.packing.tokens[units].sum())
+        """Upper bound of the tokens of a request for these units."""
+        packing = self.packing
+        return len(units) * packing.limits.pair_tokens + int(packing.tokens[units].sum())
 
     def _key(self, units: IntArray) -> bytes:
         return request_key(self.scope, self.units.keys[units])
 
+    def _packed(self) -> PackedUnits:
+        if self.packed is None:
+            assert self.pack is not None, "a plan has packed units or can pack them"
+            force_setattr(self, "packed", self.pack(self.group))
+        assert self.packed is not None
+        return self.packed
+
 
 def sending_order(keys: KeyArray, scope: bytes) -> IntArray:
-    """The order in which documents of these content keys are sent; see `GroupPlan`."""
+    """The order in which documents of these content keys are sent; see `Plan.sending_order`."""
     salt = np.frombuffer(scope, dtype=np.uint64, count=1)
     return np.argsort(keys ^ salt, kind="stable")
 
 
 def request_key(scope: bytes, keys: KeyArray) -> bytes:
-    """The name of a request: what it is asked of, and its documents in their order."""
+    """The key of a request: 16 bytes that name its scope and its documents, in their order."""
     return xxh3_128_digest(scope + keys.tobytes())

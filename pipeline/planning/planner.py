@@ -15,7 +15,7 @@ from pipeline.core.groups import Group
 from pipeline.core.records import Reject
 from pipeline.core.settings import MAX_REQUEST_BYTES, RunSettings
 from pipeline.planning.packing import RequestLimits, pack
-from pipeline.planning.plan import GroupPlan
+from pipeline.planning.plan import PackedUnits, Plan
 from pipeline.planning.units import (
     NOT_SENT,
     Units,
@@ -70,7 +70,7 @@ class Planner:
         """16 bytes that name the query, and all else that a score depends on but the documents."""
         return xxh3_128_digest(self._scope + query.encode())
 
-    def plan(self, group: Group) -> GroupPlan:
+    def plan(self, group: Group) -> Plan:
         """Decide what is sent for a group.
 
         Rows without a text, or of a group without a query, are not sent (`no_text`, `no_query`);
@@ -99,23 +99,30 @@ class Planner:
         cut = units.tokens > self._cut_at
         if units.own_texts and not self._splits:
             cut[list(units.own_texts)] = True
-        return GroupPlan(
+        return Plan(
             group=group,
             settings=self.settings,
-            units=units,
-            document_of_row=document_of_row,
             query=query,
-            query_tokens=query_tokens,
+            scope=self.scope(group.query or ""),
             query_cut=query != (group.query or ""),
             num_truncated=int(np.isin(document_of_row, units.documents[cut]).sum())
             if cut.any()
             else 0,
             rejects=rejects,
-            packing=pack(weights, sizes, limits, anchors=self._needs_anchors),
-            scope=self.scope(group.query or ""),
+            packed=PackedUnits(
+                units,
+                document_of_row,
+                pack(weights, sizes, limits, anchors=self._needs_anchors),
+            ),
         )
 
-    def repack(self, plan: GroupPlan) -> GroupPlan:
+    def pack_group(self, group: Group) -> PackedUnits:
+        """The units of a group and their packing alone."""
+        packed = self.plan(group).packed
+        assert packed is not None
+        return packed
+
+    def repack(self, plan: Plan) -> Plan:
         """The plan in more requests: within half of its limits, and half again if that is not less.
 
         A document that is larger than that has a request to itself; only the service can tell
@@ -134,7 +141,8 @@ class Planner:
             )
             packing = pack(weights, sizes, limits, anchors=self._needs_anchors)
             if len(packing.homes) > len(plan.packing.homes):
-                return replace(plan, units=units, packing=packing, divisor=divisor)
+                packed = PackedUnits(units, plan.document_of_row, packing)
+                return replace(plan, packed=packed, single_request=None, divisor=divisor)
 
     def sent_query(self, query: str) -> tuple[str, int]:
         """The query as it is sent, and its Qwen tokens, at most: to count them is rarely needed."""

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from pipeline.core.arrays import IntArray
 from pipeline.planning.packing import Packing, choose_anchors
-from pipeline.planning.plan import Base, GroupPlan
+from pipeline.planning.plan import Base, PackedUnits, Plan
 from pipeline.score_store.query_index import QueryAnswers
 from pipeline.score_store.rows import Answer
 
@@ -32,7 +32,7 @@ class PartialReuse:
         self._answers = answers
         self._query_key = query_key
 
-    def apply(self, plans: Sequence[GroupPlan]) -> list[GroupPlan]:
+    def apply(self, plans: Sequence[Plan]) -> list[Plan]:
         """The plans, each with a base where that is worthwhile.
 
         Raises:
@@ -43,7 +43,7 @@ class PartialReuse:
         return [with_base(plan, found.get(key, ())) for plan, key in zip(plans, keys, strict=True)]
 
 
-def with_base(plan: GroupPlan, answers: Sequence[Answer]) -> GroupPlan:
+def with_base(plan: Plan, answers: Sequence[Answer]) -> Plan:
     """The plan, begun with the answer that covers most of its units; else as it is.
 
     It stays as it is where all of its requests are among the answers; and where less than half of
@@ -55,9 +55,9 @@ def with_base(plan: GroupPlan, answers: Sequence[Answer]) -> GroupPlan:
         plan: A plan without a base.
         answers: Earlier answers to its query.
     """
-    units = plan.units
-    if not len(units) or {answer.key for answer in answers}.issuperset(plan.keys()):
+    if not answers or {answer.key for answer in answers}.issuperset(plan.keys()):
         return plan
+    units = plan.units
     covered_by = [
         (-int(np.isin(units.keys, answer.document_keys).sum()), answer.key, answer)
         for answer in answers
@@ -70,10 +70,13 @@ def with_base(plan: GroupPlan, answers: Sequence[Answer]) -> GroupPlan:
         return plan
     is_covered = np.isin(units.keys, best.document_keys)
     packing = _packing(plan, np.flatnonzero(is_covered), np.flatnonzero(~is_covered))
-    return plan if packing is None else replace(plan, packing=packing, base=_base(plan, best))
+    if packing is None:
+        return plan
+    packed = PackedUnits(units, plan.document_of_row, packing)
+    return replace(plan, packed=packed, single_request=None, base=_base(plan, best))
 
 
-def _packing(plan: GroupPlan, covered: IntArray, new: IntArray) -> Packing | None:
+def _packing(plan: Plan, covered: IntArray, new: IntArray) -> Packing | None:
     """The covered units and the new ones as two requests with anchors; None if not worthwhile."""
     whole, none = plan.packing, covered[:0]
     if not len(new):
@@ -92,7 +95,7 @@ def _packing(plan: GroupPlan, covered: IntArray, new: IntArray) -> Packing | Non
     return packing
 
 
-def _base(plan: GroupPlan, answer: Answer) -> Base:
+def _base(plan: Plan, answer: Answer) -> Base:
     order = np.argsort(answer.document_keys, kind="stable")
     in_order = answer.document_keys[order]
     covered = np.flatnonzero(np.isin(plan.units.keys, in_order))

@@ -1,100 +1,59 @@
-"""Groups that are one request as they stand, planned and ranked for next to nothing.
+"""Fast path: plan, batch by batch, the groups that fit one request unchanged.
 
-Nearly every group is *plain*: its query and its texts are sent whole, none is blank or comes twice,
-and by their bounds all fit one request. What `Planner.plan` finds out for any group step by step is
-then known from a few passes over the columns of a batch, and one answer ranks the group. Request
-and ranking are the same either way; the other way is taken for every group that is not plain, and
-for a plain one of which the service refuses something.
-
-Work goes over whole batches and whole parts, since that is less of it.
+Nearly every group does: its query and its texts are sent whole, none is blank or repeated, and by
+their token bounds all fit one request. What `Planner.plan` works out step by step for one group
+then follows from a few passes over the columns of a batch. The request is the same either way.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, TypeAlias, cast
+from typing import Any, cast
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from pipeline.core.arrays import BoolArray, FloatArray, IntArray, KeyArray
-from pipeline.core.groups import Group, GroupBatch, GroupRows, TextMeasures
-from pipeline.core.records import MergeStatus, Ranking, Reject, Request, Scores
-from pipeline.planning.plan import GroupPlan, request_key
+from pipeline.core.arrays import BoolArray, IntArray
+from pipeline.core.groups import Group, GroupBatch, TextMeasures
+from pipeline.core.records import Request
+from pipeline.planning.plan import Plan, SingleRequest, request_key
 from pipeline.planning.planner import MAX_UTF8, Planner, most_body_bytes
 
 
-class SingleRequestPlan(Struct, frozen=True, eq=False):
-    """A plain group's request.
+class BatchPlans(Struct, frozen=True, eq=False):
+    """The plans of a batch's groups, of which some may still have to be made.
 
     Attributes:
-        request: Holds every text of the group.
-        rows: int64, the row of each document, in the request's order.
-        ranks_rise: The first stage's ranks rise along the rows, as they nearly always do.
+        planner: Makes the plans that are missing.
+        groups: The groups, in input order.
+        plans: The plan of each group that fits one request unchanged; None for the others.
     """
 
-    query_cut: ClassVar[bool] = False
+    planner: Planner
+    groups: Sequence[Group]
+    plans: Sequence[Plan | None]
 
-    group: Group
-    request: Request
-    rows: IntArray
-    ranks_rise: bool
+    @property
+    def is_complete(self) -> bool:
+        """Whether every group has its plan."""
+        return all(plan is not None for plan in self.plans)
 
-    def keys(self) -> list[bytes]:
-        """The key of the answer that ranks the group."""
-        return [self.request.key]
-
-    def answered(self, answer: Scores) -> "UnsortedRanking":
-        """What became of the group."""
-        scores = np.empty(len(self.rows))
-        scores[self.rows] = answer.scores
-        total_tokens, output = answer.total_tokens, self.group.output
-        return UnsortedRanking(
-            group=output,
-            keys=None if self.ranks_rise else self.group.measures.keys,
-            scores=scores,
-            total_tokens=self.request.tokens if total_tokens is None else total_tokens,
-        )
+    def complete(self) -> list[Plan]:
+        """Return the plan of each group, in order; to make those that are missing may take long."""
+        return [
+            self.planner.plan(group) if plan is None else plan
+            for group, plan in zip(self.groups, self.plans, strict=True)
+        ]
 
 
-class UnsortedRanking(Struct, frozen=True, eq=False):
-    """A plain group that is not yet put in order; `rank_plain_groups` makes it a `Ranking`.
+def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> BatchPlans:
+    """Plan the groups of a batch that fit one request unchanged.
 
-    Attributes:
-        keys: Content keys, one per row; None where the rows are in key order.
-        scores: One per row.
+    Args:
+        planner: Knows the limits.
+        batch: The groups; at least one, none of them empty.
+        measures: Those of the batch's texts.
     """
-
-    merge_status: ClassVar[MergeStatus] = "single_request"
-    num_truncated: ClassVar[int] = 0
-    rejects: ClassVar[tuple[Reject, ...]] = ()
-    documents_reused: ClassVar[int] = 0
-    saved_tokens: ClassVar[int] = 0
-
-    group: GroupRows
-    keys: KeyArray | None
-    scores: FloatArray
-    total_tokens: int
-
-
-AnyPlan: TypeAlias = GroupPlan | SingleRequestPlan
-Ranked: TypeAlias = Ranking | UnsortedRanking
-
-
-def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> list[AnyPlan]:
-    """A plan for each group of a batch, in order; `measures` are those of its texts."""
-    return plan_rest(planner, plan_plain_groups(planner, batch, measures))
-
-
-def plan_rest(planner: Planner, groups: Sequence[SingleRequestPlan | Group]) -> list[AnyPlan]:
-    """A plan for each group, those included that have none yet: that may take long."""
-    return [planner.plan(group) if isinstance(group, Group) else group for group in groups]
-
-
-def plan_plain_groups(
-    planner: Planner, batch: GroupBatch, measures: TextMeasures
-) -> list[SingleRequestPlan | Group]:
-    """A plan for each group of a batch that is plain, and the group itself where it is not."""
     fitting = _Fitting(planner, batch, measures)
     scopes = [planner.scope(query or "") for query in batch.queries]
     salts = np.frombuffer(b"".join(scopes), dtype=np.uint64)[::2]
@@ -102,8 +61,8 @@ def plan_plain_groups(
     mixed = measures.keys ^ np.repeat(salts, sizes)
     order = order_within_groups(mixed, sizes)
     mixed = mixed[order]
-    comes_twice = (np.diff(mixed, prepend=mixed[:1] + 1) == 0) & ~fitting.begins
-    distinct = ~np.logical_or.reduceat(comes_twice, batch.offsets[:-1])
+    repeats = (np.diff(mixed, prepend=mixed[:1] + 1) == 0) & ~fitting.begins
+    distinct = ~np.logical_or.reduceat(repeats, batch.offsets[:-1])
     keys = measures.keys[order]
     rows = order - np.repeat(batch.offsets[:-1], sizes)
     bounds = pairwise(batch.offsets.tolist())
@@ -112,27 +71,36 @@ def plan_plain_groups(
         tokens if is_distinct else None
         for tokens, is_distinct in zip(fitting.request_tokens, distinct.tolist(), strict=True)
     ]
-    # Where none is plain, strings are spared: a huge group would hold all its texts a second time.
+    # No strings are made if no group fits: one huge group would hold all its texts twice.
     texts = np.empty(0, np.object_)
     if any(tokens is not None for tokens in all_tokens):
         texts = batch.texts.to_numpy(zero_copy_only=False)[order]
-    plans = list[SingleRequestPlan | Group]()
-    for group, (start, stop), scope, tokens, ranks_rise in zip(
-        groups, bounds, scopes, all_tokens, fitting.ranks_rise, strict=True
+    plans = list[Plan | None]()
+    for group, (start, stop), scope, tokens, ranks_ascend in zip(
+        groups, bounds, scopes, all_tokens, fitting.ranks_ascend, strict=True
     ):
         if tokens is None:
-            plans.append(group)
+            plans.append(None)
             continue
+        query = cast("str", group.query)
         request = Request(
-            query=cast("str", group.query),
+            query=query,
             documents=texts[start:stop].tolist(),
             tokens=tokens,
             key=request_key(scope, keys[start:stop]),
             document_keys=keys[start:stop],
             query_id=group.query_id,
         )
-        plans.append(SingleRequestPlan(group, request, rows[start:stop], ranks_rise))
-    return plans
+        plan = Plan(
+            group=group,
+            settings=planner.settings,
+            query=query,
+            scope=scope,
+            single_request=SingleRequest(request, rows[start:stop], ranks_ascend),
+            pack=planner.pack_group,
+        )
+        plans.append(plan)
+    return BatchPlans(planner, groups, plans)
 
 
 class _Fitting:
@@ -140,7 +108,7 @@ class _Fitting:
 
     Attributes:
         begins: Whether a row is the first of its group.
-        ranks_rise: The first stage's ranks rise along the rows.
+        ranks_ascend: Whether the first stage's ranks ascend along the rows.
         request_tokens: Tokens of the group as one request, at most; None where it is not one.
     """
 
@@ -148,8 +116,8 @@ class _Fitting:
         first = batch.offsets[:-1]
         self.begins: BoolArray = np.zeros(len(measures.keys), np.bool_)
         self.begins[first] = True
-        rises = (np.diff(batch.first_stage_rank, prepend=0) > 0) | self.begins
-        self.ranks_rise: list[bool] = np.logical_and.reduceat(rises, first).tolist()
+        ascends = (np.diff(batch.first_stage_rank, prepend=0) > 0) | self.begins
+        self.ranks_ascend: list[bool] = np.logical_and.reduceat(ascends, first).tolist()
         odd = measures.blank | (measures.token_bounds > planner.longest_whole_text)
         weights = planner.weights(measures.token_bounds, measures.sizes)
         self.request_tokens: list[int | None] = _request_tokens(

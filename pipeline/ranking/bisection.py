@@ -34,7 +34,7 @@ class Failure(Struct, frozen=True):
     message: str
 
 
-class Answer(Struct, eq=False):
+class DocumentScores(Struct, eq=False):
     """What became of the documents of one request.
 
     Attributes:
@@ -62,40 +62,52 @@ _REASONS: dict[type[RequestError], Reason] = {
 }
 
 
-async def ask_documents(units: IntArray, sizes: IntArray, ask: AskUnits) -> Answer:
+async def ask_documents(
+    units: IntArray, sizes: IntArray, ask: AskUnits, *, refusal: RequestError | None = None
+) -> DocumentScores:
     """Ask for the scores of `units` in one request.
 
     Args:
         units: What to ask for, in sending order.
         sizes: How long each of them is.
         ask: Sends a request.
+        refusal: The error that the request of all units got, if it was sent before.
 
     Raises:
         TooLarge: if the service takes no request of so many documents, but smaller ones.
         ServiceEnded: if the service gives no more answers.
         Interrupted: if the job was asked to stop.
     """
-    answer = Answer(np.full(len(units), np.nan))
+    result = DocumentScores(np.full(len(units), np.nan))
     search = _Search(units, sizes, ask)
     everything = left = np.arange(len(units))
+    outcome = await _outcome(ask, units) if refusal is None else refusal
     try:
-        while len(left):
-            try:
-                scores = await ask(units[left])
-            except (ContentRefused, TooLarge) as refusal:
-                place, refusal_alone = await search.find(left, refusal)
-                if search.refuses_everything:
-                    answer.fail(everything, "refused_request", refusal_alone)
-                    break
-                answer.fail(left[place : place + 1], "refused_document", refusal_alone)
-                left = np.delete(left, place)
-            else:
-                answer.scores[left] = scores.scores
-                answer.num_requests, answer.total_tokens = 1, scores.total_tokens or 0
-                break
+        while isinstance(outcome, ContentRefused | TooLarge):
+            place, refusal_alone = await search.find(left, outcome)
+            if search.refuses_everything:
+                result.fail(everything, "refused_request", refusal_alone)
+                return result
+            result.fail(left[place : place + 1], "refused_document", refusal_alone)
+            left = np.delete(left, place)
+            if not len(left):
+                return result
+            outcome = await _outcome(ask, units[left])
     except (Rejected, Transient, BadAnswer) as error:
-        answer.fail(left, _REASONS[type(error)], error)
-    return answer
+        outcome = error
+    if isinstance(outcome, RequestError):
+        result.fail(left, _REASONS[type(outcome)], outcome)
+    else:
+        result.scores[left] = outcome.scores
+        result.num_requests, result.total_tokens = 1, outcome.total_tokens or 0
+    return result
+
+
+async def _outcome(ask: AskUnits, units: IntArray) -> Scores | RequestError:
+    try:
+        return await ask(units)
+    except RequestError as error:
+        return error
 
 
 class _Search(Struct, eq=False):

@@ -16,61 +16,59 @@ from msgspec.structs import replace
 from pipeline.core.arrays import FloatArray, IntArray
 from pipeline.core.errors import RequestError, RerankError, TooLarge
 from pipeline.core.records import Ranking, Request, Scores
-from pipeline.planning.plan import GroupPlan
+from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
-from pipeline.planning.single_request import AnyPlan, Ranked, SingleRequestPlan
-from pipeline.ranking.bisection import Answer, Failure, ask_documents
+from pipeline.ranking.bisection import DocumentScores, Failure, ask_documents
 from pipeline.ranking.merging.final_request import FinalRequest
 from pipeline.ranking.merging.merge import merge
 from pipeline.ranking.merging.merged import Merged
 from pipeline.ranking.refused_sizes import RefusedSizes, RequestSize
-from pipeline.ranking.rows import make_ranking
+from pipeline.ranking.rows import make_ranking, rank_single_request
 
 Ask = Callable[[Request], Awaitable[Scores]]
 """One request to its scores: from the store, or from the service."""
 
 
 async def rerank_group(
-    plan: AnyPlan, ask: Ask, planner: Planner, refused_sizes: RefusedSizes
-) -> Ranked:
+    plan: Plan, ask: Ask, planner: Planner, refused_sizes: RefusedSizes
+) -> Ranking:
     """Rank a group's candidates, best first; equal scores keep first-stage order.
 
-    A plain group that was answered is left to `rank_plain_groups`, which sorts many at once.
+    A group that fits one request unchanged is ranked by its answer alone. Any other group, and
+    one of which the service refuses something, takes the general way.
 
     Raises:
         ServiceEnded: if the service gives no more answers.
         Interrupted: if the job was asked to stop.
     """
-    if isinstance(plan, SingleRequestPlan):
-        if not refused_sizes:
-            try:
-                return plan.answered(await ask(plan.request))
-            except RequestError as refusal:
-                ask = _told_before(refusal, ask)
-        plan = planner.plan(plan.group)
-    return await _rerank_planned(plan, ask, planner, refused_sizes)
+    single, refusal = plan.single_request, None
+    if single is not None and not refused_sizes:
+        try:
+            return rank_single_request(plan.group, single, await ask(single.request))
+        except RequestError as error:
+            refusal = error
+    return await _rerank_packed(plan, ask, planner, refused_sizes, refusal)
 
 
-def _told_before(refusal: RequestError, ask: Ask) -> Ask:
-    """`ask`, which tells what it was told already when it is asked the first time."""
-    refusals = [refusal]
-
-    async def ask_on(request: Request) -> Scores:
-        if refusals:
-            raise refusals.pop()
-        return await ask(request)
-
-    return ask_on
-
-
-async def _rerank_planned(
-    plan: GroupPlan, ask: Ask, planner: Planner, refused_sizes: RefusedSizes
+async def _rerank_packed(
+    plan: Plan,
+    ask: Ask,
+    planner: Planner,
+    refused_sizes: RefusedSizes,
+    refusal: RequestError | None,
 ) -> Ranking:
     """Rank a group that may take several requests.
 
     The first-round requests go out together, always for all scores. A refusal for size packs the
     group anew at half the limits, and again, down to single documents. A plan with a base is
     given up for the whole group's where that ranks better for little more.
+
+    Args:
+        plan: What is sent.
+        ask: Sends a request.
+        planner: Packs the group anew.
+        refused_sizes: What the run learned so far.
+        refusal: The error that the plan's single request got, if it was sent before.
 
     Raises:
         ServiceEnded: if the service gives no more answers.
@@ -80,9 +78,9 @@ async def _rerank_planned(
     while True:
         asked = _Asked(plan, ask, refused_sizes, refused)
         try:
-            merged = await asked.merged()
+            merged = await asked.merged(refusal)
         except TooLarge:
-            plan = asked.plan
+            plan, refusal = asked.plan, None
             if plan.base is not None:
                 plan = plan.base.whole
             else:
@@ -108,7 +106,7 @@ class _Asked(Struct, eq=False):
     `spent_tokens` are those of all answers, also of answers that the ranking is not made of.
     """
 
-    plan: GroupPlan
+    plan: Plan
     ask: Ask
     refused_sizes: RefusedSizes
     refused: list[RequestSize]
@@ -117,14 +115,17 @@ class _Asked(Struct, eq=False):
     total_tokens: int = 0
     spent_tokens: int = 0
 
-    async def merged(self) -> Merged:
+    async def merged(self, refusal: RequestError | None = None) -> Merged:
         """The group's units in their merged order.
+
+        Args:
+            refusal: The error that the only request got, if it was sent before.
 
         Raises:
             TooLarge: if the service wants smaller requests.
         """
         base, packing, settings = self.plan.base, self.plan.packing, self.plan.settings
-        answers = await self._ask_all(self.plan.to_ask())
+        answers = await self._ask_all(self.plan.to_ask(), refusal)
         if base is not None:
             answers.insert(0, base.scores)
             self.num_requests += 1
@@ -142,26 +143,33 @@ class _Asked(Struct, eq=False):
             outcome = outcome.settle(scores)
         return outcome
 
-    async def _ask_all(self, requests: Sequence[IntArray]) -> list[FloatArray | None]:
+    async def _ask_all(
+        self, requests: Sequence[IntArray], refusal: RequestError | None = None
+    ) -> list[FloatArray | None]:
         """The scores of each request, in the order of its units; None if it failed for good."""
         orders = [self.plan.sending_order(units) for units in requests]
         sent = [units[order] for units, order in zip(requests, orders, strict=True)]
         if len(sent) == 1:
-            outcomes = [await self._ask_one(sent[0])]
+            outcomes = [await self._ask_one(sent[0], refusal)]
         else:
             async with asyncio.TaskGroup() as tasks:
                 asked = [tasks.create_task(self._ask_one(units)) for units in sent]
             outcomes = [task.result() for task in asked]
-        answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+        answers = [outcome for outcome in outcomes if isinstance(outcome, DocumentScores)]
         errors = [outcome for outcome in outcomes if isinstance(outcome, RerankError)]
         for error in sorted(errors, key=lambda error: isinstance(error, TooLarge)):
             raise error
         return [self._scores(*of_one) for of_one in zip(sent, orders, answers, strict=True)]
 
-    async def _ask_one(self, sent: IntArray) -> Answer | RerankError:
+    async def _ask_one(
+        self, sent: IntArray, refusal: RequestError | None = None
+    ) -> DocumentScores | RerankError:
         """One answer, or why there is none: what else is in flight is paid, so let it arrive."""
+        if isinstance(refusal, TooLarge):
+            self._note_too_large(self.plan.request(sent))
+        sizes = self.plan.units.sizes[sent]
         try:
-            return await ask_documents(sent, self.plan.units.sizes[sent], self._ask_units)
+            return await ask_documents(sent, sizes, self._ask_units, refusal=refusal)
         except RerankError as error:
             return error
 
@@ -172,15 +180,18 @@ class _Asked(Struct, eq=False):
         try:
             scores = await self.ask(request)
         except TooLarge:
-            self.refused_sizes.num_refused += 1
-            if request.num_documents > 1:
-                body = orjson.dumps((request.query, request.documents))
-                size = RequestSize(request.num_documents, request.tokens, len(body))
-                self.refused.append(size)
+            self._note_too_large(request)
             raise
         if scores.total_tokens is None:
             return replace(scores, total_tokens=request.tokens)
         return scores
+
+    def _note_too_large(self, request: Request) -> None:
+        self.refused_sizes.num_refused += 1
+        if request.num_documents > 1:
+            body = orjson.dumps((request.query, request.documents))
+            size = RequestSize(request.num_documents, request.tokens, len(body))
+            self.refused.append(size)
 
     def _least_size(self, sent: IntArray) -> RequestSize:
         """What is sure of a request's size: its tokens only where all of them are counted."""
@@ -190,7 +201,7 @@ class _Asked(Struct, eq=False):
         num_bytes = len(self.plan.query.encode()) + int(units.sizes[sent].sum())
         return RequestSize(len(sent), tokens, num_bytes)
 
-    def _scores(self, sent: IntArray, order: IntArray, answer: Answer) -> FloatArray | None:
+    def _scores(self, sent: IntArray, order: IntArray, answer: DocumentScores) -> FloatArray | None:
         self.num_requests += answer.num_requests
         self.total_tokens += answer.total_tokens
         self.spent_tokens += answer.total_tokens

@@ -5,15 +5,32 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from pipeline.core.arrays import FloatArray, IntArray
-from pipeline.core.records import Ranking, Reject
-from pipeline.planning.plan import GroupPlan
+from pipeline.core.groups import Group
+from pipeline.core.records import Ranking, Reject, Scores, rows_by_score
+from pipeline.planning.plan import Plan, SingleRequest
 from pipeline.planning.units import NOT_SENT
 from pipeline.ranking.bisection import Failure
 from pipeline.ranking.merging.merged import Merged
 
 
+def rank_single_request(group: Group, single: SingleRequest, answer: Scores) -> Ranking:
+    """Rank a group by the answer to its only request; the order is computed later."""
+    scores = np.empty(len(single.rows))
+    scores[single.rows] = answer.scores
+    total_tokens = answer.total_tokens
+    return Ranking(
+        group=group.output,
+        row_scores=scores,
+        merge_status="single_request",
+        tie_break=None if single.ranks_ascend else group.measures.keys,
+        certified_depth=len(scores),
+        num_requests=1,
+        total_tokens=single.request.tokens if total_tokens is None else total_tokens,
+    )
+
+
 def make_ranking(
-    plan: GroupPlan,
+    plan: Plan,
     merged: Merged,
     failures: Mapping[int, Failure],
     *,
@@ -34,25 +51,27 @@ def make_ranking(
     score = np.full(group.num_candidates, np.nan)
     sent = np.flatnonzero(document_of_row != NOT_SENT)
     score[sent] = score_of_document[document_of_row[sent]]
-    # A merged order is the order of its scores; missing ones are sorted to the end.
-    order = np.lexsort((document_of_row, group.first_stage_rank, -score))
+    # A merged order is the order of its scores, so the rows follow from those.
+    order = rows_by_score(score, group.first_stage_rank, document_of_row)
     ranked = order[: len(score) - np.count_nonzero(np.isnan(score))]
     proved = place[document_of_row[ranked]] < merged.certified_depth
     rejects = plan.rejects
     if failures:
         unscored = sent[np.isnan(score[sent])]
         rejects = sorted((*rejects, *_rejects(plan, unscored, failures)), key=_row)
-    return Ranking(
+    ranking = Ranking(
         group=group.output,
-        order=order,
-        scores=score[order],
+        row_scores=score,
         merge_status=merged.status,
+        tie_break=document_of_row,
         certified_depth=len(ranked) if proved.all() else int(proved.argmin()),
         num_requests=num_requests,
         total_tokens=total_tokens,
         num_truncated=plan.num_truncated,
         rejects=tuple(rejects),
     )
+    ranking.keep_order(order)
+    return ranking
 
 
 def _best_units(documents: IntArray, merged: Merged) -> tuple[IntArray, FloatArray]:
@@ -69,7 +88,7 @@ def _best_units(documents: IntArray, merged: Merged) -> tuple[IntArray, FloatArr
     return np.minimum.reduceat(place, first), np.maximum.reduceat(score, first)
 
 
-def _rejects(plan: GroupPlan, rows: IntArray, failures: Mapping[int, Failure]) -> Iterator[Reject]:
+def _rejects(plan: Plan, rows: IntArray, failures: Mapping[int, Failure]) -> Iterator[Reject]:
     """Why these rows have no score; of several passages the first that failed tells."""
     of_document: dict[int, Failure] = {}
     for unit in sorted(failures):

@@ -1,41 +1,26 @@
-"""Sort the rankings of many single-request groups at once."""
+"""Fast path: compute the order of many rankings at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from pipeline.core.records import Ranking
-from pipeline.planning.single_request import Ranked, UnsortedRanking, order_within_groups
+from pipeline.planning.single_request import order_within_groups
 
 
-def rank_plain_groups(groups: Sequence[Ranked]) -> list[Ranking]:
-    """The same groups, with those that are plain in order of score.
+def sort_rankings(rankings: Sequence[Ranking]) -> None:
+    """Compute the orders that follow from the scores alone, in one pass over all of them.
 
-    Equal scores are in order of first-stage rank, and equal ranks in order of content.
+    A ranking whose order is known or needs its tie-break is left as it is: `Ranking.order` then
+    computes it alone.
     """
-    plain = [group for group in groups if isinstance(group, UnsortedRanking)]
-    rankings = _iter_rankings(plain) if plain else iter(())
-    return [next(rankings) if isinstance(group, UnsortedRanking) else group for group in groups]
-
-
-def _iter_rankings(plain: Sequence[UnsortedRanking]) -> Iterator[Ranking]:
-    sizes = np.array([len(answer.scores) for answer in plain])
+    waiting = [ranking for ranking in rankings if ranking.needs_sorting]
+    if not waiting:
+        return
+    sizes = np.array([len(ranking.row_scores) for ranking in waiting])
     bounds = np.cumsum([0, *sizes])
-    scores = np.concatenate([answer.scores for answer in plain])
-    order = order_within_groups(-scores, sizes)
-    rows = order - np.repeat(bounds[:-1], sizes)
-    for answer, (start, stop) in zip(plain, pairwise(bounds.tolist()), strict=True):
-        of_group = rows[start:stop]
-        if answer.keys is not None:
-            ranks = answer.group.first_stage_rank
-            of_group = np.lexsort((answer.keys, ranks, -answer.scores))
-        yield Ranking(
-            group=answer.group,
-            order=of_group,
-            scores=answer.scores[of_group],
-            merge_status=answer.merge_status,
-            certified_depth=stop - start,
-            num_requests=1,
-            total_tokens=answer.total_tokens,
-        )
+    scores = np.concatenate([ranking.row_scores for ranking in waiting])
+    rows = order_within_groups(-scores, sizes) - np.repeat(bounds[:-1], sizes)
+    for ranking, (start, stop) in zip(waiting, pairwise(bounds.tolist()), strict=True):
+        ranking.keep_order(rows[start:stop])

@@ -14,7 +14,7 @@ import pytest
 from support.tables import candidates, write
 
 from pipeline.core.errors import RerankError
-from pipeline.core.groups import Group, GroupBatch, TextMeasures
+from pipeline.core.groups import GroupBatch, TextMeasures
 from pipeline.core.models import PROFILES
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.records import Request, Scores
@@ -28,7 +28,9 @@ from pipeline.output.part_borders import PartBorders
 from pipeline.output.part_encoding import PartEncoding
 from pipeline.output.part_info import PartInfo
 from pipeline.output.sink import Sink
+from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
+from pipeline.planning.single_request import BatchPlans
 from pipeline.score_store import group_commit
 from pipeline.score_store.segment_writer import LiveSegments
 from pipeline.score_store.segments import Message
@@ -319,19 +321,21 @@ async def test_what_was_read_is_ranked_while_the_reading_stalls(run: Run) -> Non
 async def test_a_plan_that_takes_long_stops_the_reading_alone(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planning, plan_rest, numbers = threading.Event(), group_reader.plan_rest, itertools.count()
-    batches_before = 7
+    planning, numbers, batches_before = threading.Event(), itertools.count(), 7
 
-    def none_is_plain(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> list[Group]:
-        return list(batch.iter_groups(measures))
+    class SlowPlans(BatchPlans, frozen=True):
+        def complete(self) -> list[Plan]:
+            if next(numbers) >= batches_before:
+                run.wait_for(planning)
+            return super().complete()
 
-    def slow(*arguments: Any) -> Any:
-        if next(numbers) >= batches_before:
-            run.wait_for(planning)
-        return plan_rest(*arguments)
+    def plan_none_quickly(
+        planner: Planner, batch: GroupBatch, measures: TextMeasures
+    ) -> BatchPlans:
+        groups = list(batch.iter_groups(measures))
+        return SlowPlans(planner, groups, [None] * len(groups))
 
-    monkeypatch.setattr(group_reader, "plan_plain_groups", none_is_plain)
-    monkeypatch.setattr(group_reader, "plan_rest", slow)
+    monkeypatch.setattr(group_reader, "plan_batch", plan_none_quickly)
 
     async with run.going():
         try:

@@ -227,7 +227,7 @@ def test_a_ranking_that_loses_a_candidate_is_a_bug_that_shows(tmp_path):
     source = Source(list_input(str(write(candidates([2]), tmp_path / "in.parquet"))))
     (group,) = read_groups(source)
     ranking = rank_by(group, [0.1, 0.2])
-    broken = Ranking(group.output, ranking.order[:1], ranking.scores[:1], "single_request")
+    broken = Ranking(group.output, ranking.row_scores[:1], "single_request")
 
     with pytest.raises(AssertionError, match="every candidate is ranked once"):
         open_sink(source, tmp_path / "out").write_part(0, [broken])

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,16 +21,12 @@ from support.tables import candidates, write
 from pipeline.core.errors import BadAnswer, TooLarge, Transient
 from pipeline.core.groups import Group
 from pipeline.core.records import Ranking
+from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
-from pipeline.planning.single_request import (
-    AnyPlan,
-    Ranked,
-    SingleRequestPlan,
-    plan_batch,
-)
+from pipeline.planning.single_request import plan_batch
 from pipeline.ranking.refused_sizes import RefusedSizes, RequestSize
 from pipeline.ranking.rerank_group import rerank_group
-from pipeline.ranking.sort_batch import rank_plain_groups
+from pipeline.ranking.sort_batch import sort_rankings
 from pipeline.source.listing import list_input
 from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
@@ -57,11 +54,9 @@ def rank(planner: Planner, group: Group, service: FakeService, *, plainly: bool)
 
 
 def rank_by(
-    plan: AnyPlan, service: FakeService, planner: Planner, refused_sizes: RefusedSizes
+    plan: Plan, service: FakeService, planner: Planner, refused_sizes: RefusedSizes
 ) -> Ranking:
-    ranked = asyncio.run(rerank_group(plan, service.ask, planner, refused_sizes))
-    (ranking,) = rank_plain_groups([ranked])
-    return ranking
+    return asyncio.run(rerank_group(plan, service.ask, planner, refused_sizes))
 
 
 def coarse(query: str, text: str) -> float:
@@ -75,9 +70,14 @@ def test_a_group_is_asked_for_and_ranked_the_same_either_way(case, tells_usage):
     group, planner = case.group(before=["another group's", None]), case.planner()
     plan = plan_like_a_run(planner, group)
 
-    if isinstance(plan, SingleRequestPlan):
-        assert contents([plan.request]) == contents(planner.plan(group).requests())
-        assert plan.keys() == planner.plan(group).keys()
+    if plan.single_request is not None:
+        assert contents(plan.requests()) == contents(planner.plan(group).requests())
+        in_full = planner.plan(group)
+        assert plan.keys() == in_full.keys()
+        assert plan.document_of_row.tolist() == in_full.document_of_row.tolist()
+        assert contents([plan.request(in_full.sending_order(np.arange(len(in_full.units))))]) == (
+            contents(in_full.requests())
+        )
     services = [FakeService(score=coarse, tells_usage=tells_usage) for _ in range(2)]
     plainly, at_length = (
         rank(planner, group, service, plainly=service is services[0]) for service in services
@@ -93,7 +93,7 @@ def test_groups_are_plain_unless_something_is_the_matter(model):
     ordinary = ["one text", "another text", "ein dritter, für Ü", "四"]
 
     def is_plain(texts, **how) -> bool:
-        return isinstance(plan_like_a_run(planner, make_group(texts, **how)), SingleRequestPlan)
+        return plan_like_a_run(planner, make_group(texts, **how)).single_request is not None
 
     assert is_plain(ordinary)
     assert is_plain(ordinary, ranks=[4, 4, 2, 1])
@@ -151,7 +151,7 @@ def test_a_size_that_was_refused_is_not_sent_again_as_a_plain_group():
     refused = RefusedSizes()
     refused.learn(RequestSize(3, 0, 0))
     plan = plan_like_a_run(planner, make_group(["a", "b", "c"]))
-    assert isinstance(plan, SingleRequestPlan)
+    assert plan.single_request is not None
 
     ranking = rank_by(plan, service, planner, refused)
 
@@ -188,15 +188,17 @@ def test_a_plan_does_not_depend_on_the_batch_that_its_group_came_in(tmp_path_fac
     plans = [
         plan
         for batch in source.iter_batches()
-        for plan in plan_batch(planner, batch, measure_texts(batch.texts, planner.counter))
+        for plan in plan_batch(
+            planner, batch, measure_texts(batch.texts, planner.counter)
+        ).complete()
     ]
 
     assert [plan.group.output.index for plan in plans] == list(range(len(sizes)))
     for plan in plans:
         at_length = planner.plan(plan.group)
         assert plan.keys() == at_length.keys()
-        if isinstance(plan, SingleRequestPlan):
-            assert contents([plan.request]) == contents(at_length.requests())
+        if plan.single_request is not None:
+            assert contents(plan.requests()) == contents(at_length.requests())
 
 
 def test_many_plain_groups_are_ranked_at_once_and_each_as_if_alone():
@@ -206,11 +208,12 @@ def test_many_plain_groups_are_ranked_at_once_and_each_as_if_alone():
         groups.append(make_group(texts, ranks=ranks))
     service = FakeService(score=coarse)
 
-    def answer(group: Group) -> Ranked:
+    def answer(group: Group) -> Ranking:
         plan = plan_like_a_run(planner, group)
         return asyncio.run(rerank_group(plan, service.ask, planner, RefusedSizes()))
 
     for choice in (groups, groups[:1] + groups[3:]):  # with and without ranks that fall
-        chosen = rank_plain_groups([answer(group) for group in choice])
+        chosen = [answer(group) for group in choice]
+        sort_rankings(chosen)
         alone = [rank(planner, group, service, plainly=False) for group in choice]
         assert [facts(ranking) for ranking in chosen] == [facts(ranking) for ranking in alone]

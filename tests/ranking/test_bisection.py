@@ -21,7 +21,7 @@ from pipeline.core.errors import (
     Transient,
 )
 from pipeline.core.records import Scores
-from pipeline.ranking.bisection import Answer, ask_documents
+from pipeline.ranking.bisection import DocumentScores, ask_documents
 
 unhurried = settings(deadline=None)
 
@@ -49,12 +49,14 @@ def refusing(*poison: int) -> Service:
     return Service(error_of)
 
 
-async def ask(service: Service, num_documents: int, sizes: list[int] | None = None) -> Answer:
+async def ask(
+    service: Service, num_documents: int, sizes: list[int] | None = None
+) -> DocumentScores:
     units = np.arange(num_documents)
     return await ask_documents(units, units if sizes is None else np.array(sizes), service.ask)
 
 
-def reasons(answer: Answer) -> dict[int, str]:
+def reasons(answer: DocumentScores) -> dict[int, str]:
     return {place: failure.reason for place, failure in answer.failures.items()}
 
 

@@ -24,7 +24,6 @@ from pipeline.core.records import Ranking, Request, Scores
 from pipeline.planning.planner import Planner
 from pipeline.ranking.refused_sizes import RefusedSizes
 from pipeline.ranking.rerank_group import rerank_group
-from pipeline.ranking.sort_batch import rank_plain_groups
 
 unhurried = settings(deadline=None, max_examples=100)
 
@@ -38,8 +37,7 @@ async def rank(
     planner = planner or make_planner()
     memory = RefusedSizes() if refused_sizes is None else refused_sizes
     plan = plan_like_a_run(planner, group)
-    ranked = await rerank_group(plan, service.ask, planner, memory)
-    (ranking,) = rank_plain_groups([ranked])
+    ranking = await rerank_group(plan, service.ask, planner, memory)
     assert_sound(group, ranking)
     return ranking
 

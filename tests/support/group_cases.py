@@ -8,7 +8,7 @@ from support.group_world import COUNTER, make_group, make_settings
 
 from pipeline.core.groups import Group
 from pipeline.core.records import Request
-from pipeline.planning.plan import GroupPlan
+from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.tokens.counter import TokenCounter
 
@@ -39,7 +39,7 @@ class Case:
         limits = {name: getattr(self, name) for name in LIMITS}
         return Planner(make_settings(**limits), counter)
 
-    def plan(self) -> GroupPlan:
+    def plan(self) -> Plan:
         return self.planner().plan(self.group())
 
 

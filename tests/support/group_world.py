@@ -17,8 +17,9 @@ from pipeline.core.models import PROFILES, ModelProfile
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.records import Request, Scores
 from pipeline.core.settings import RunSettings
+from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
-from pipeline.planning.single_request import AnyPlan, plan_batch
+from pipeline.planning.single_request import plan_batch
 from pipeline.tokens.count_cache import RememberingCounter
 from pipeline.tokens.measures import measure_texts
 
@@ -70,7 +71,7 @@ def make_group(
     return Group(output, query, shared, measures)
 
 
-def plan_like_a_run(planner: Planner, group: Group) -> AnyPlan:
+def plan_like_a_run(planner: Planner, group: Group) -> Plan:
     """The group's plan as a run makes it: as a batch of one."""
     if not group.num_candidates:  # no batch holds such a group
         return planner.plan(group)
@@ -85,7 +86,7 @@ def plan_like_a_run(planner: Planner, group: Group) -> AnyPlan:
         rows=group.output.rows,
         passthrough_bytes=np.zeros(1, np.int64),
     )
-    (plan,) = plan_batch(planner, batch, group.measures)
+    (plan,) = plan_batch(planner, batch, group.measures).complete()
     return plan
 
 

@@ -81,8 +81,7 @@ def facts(group: Group) -> tuple[object, ...]:
 def rank_by(group: Group, scores: Sequence[float | None], **how: Any) -> Ranking:
     """Rank a group by scores along its rows; None is a candidate that was rejected."""
     values = np.array([np.nan if score is None else score for score in scores], np.float64)
-    order = np.lexsort((group.first_stage_rank, -values))
     missing = np.flatnonzero(np.isnan(values))
     default = tuple(Reject(int(row), "bad_answer", "nan", "not a number") for row in missing)
     how = {"merge_status": "single_request", "rejects": default} | how
-    return Ranking(group.output, order.astype(np.int64), values[order], **how)
+    return Ranking(group.output, values, tie_break=np.arange(len(values)), **how)
