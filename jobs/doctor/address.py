@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from jobs.doctor.findings import Finding
 from pipeline.core.errors import OutageTooLong, shorten
-from pipeline.service.client import CONNECT_TIMEOUT_S
+from pipeline.service.transport import Timeouts
+
+CONNECT_TIMEOUT_S: Final = Timeouts().connect_s
 
 _WHY_UNREACHABLE: Final = {
     socket.gaierror: "the name is not known",

@@ -72,7 +72,7 @@ class Report:
 
     print_lines: bool
     findings: list[Finding] = field(default_factory=list)
-    counters: Metrics = field(default_factory=Metrics)
+    metrics: Metrics = field(default_factory=Metrics)
     settings: RunSettings | None = None
     probe: "ProbeResult | None" = None
 
@@ -91,11 +91,11 @@ class Report:
         Raises:
             RerankError: the first.
         """
-        counters, settings = self.counters, self.settings
+        metrics, settings = self.metrics, self.settings
         if self.print_lines:
             click.echo(
-                f"cost: {counters.answered} requests, {counters.tokens:,} tokens,"
-                f" ${counters.cost_usd:.4f}"
+                f"cost: {metrics.answered} requests, {metrics.tokens:,} tokens,"
+                f" ${metrics.cost_usd:.4f}"
             )
         else:
             facts = ("check", "status", "finding", "cure")
@@ -105,9 +105,9 @@ class Report:
                     "model": settings and settings.profile.name,
                     "checks": [{name: getattr(f, name) for name in facts} for f in self.findings],
                     "comparability": self.probe and asdict(self.probe),
-                    "requests": counters.answered,
-                    "total_tokens": counters.tokens,
-                    "cost_usd": counters.cost_usd,
+                    "requests": metrics.answered,
+                    "total_tokens": metrics.tokens,
+                    "cost_usd": metrics.cost_usd,
                 }
             )
         for finding in self.findings:
@@ -127,7 +127,8 @@ async def _findings(
 ) -> AsyncIterator[Finding]:
     from jobs.doctor.address import check_address
     from jobs.doctor.service import ServiceChecks
-    from pipeline.service.client import RerankClient
+    from pipeline.service.connect import open_client
+    from pipeline.service.cost_budget import CostBudget
     from pipeline.service.throttle.throttle import Throttle
     from pipeline.tokens.counter import TokenCounter
 
@@ -146,8 +147,9 @@ async def _findings(
     yield address
     if address.status == "fail":
         return
-    throttle = Throttle(settings.pace, report.counters)
-    async with RerankClient(settings, api_key, throttle, report.counters) as client:
+    throttle = Throttle(settings.pace, report.metrics)
+    budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
+    async with open_client(settings, api_key, throttle, report.metrics, budget) as client:
         checks = ServiceChecks(client, settings, TokenCounter())
         async for finding in checks.run(comparability=comparability):
             yield finding

@@ -47,6 +47,11 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
                     "impossible limit", which=name, found=value, expected="1 or more"
                 )
 
+    @property
+    def usd_per_token(self) -> float:
+        """Price of one text token."""
+        return self.usd_per_million_tokens / 1e6
+
     def with_limits(self, **limits: int) -> "ModelProfile":
         """The same model with other limits; the names are those of the attributes."""
         return replace(self, **limits)

@@ -29,7 +29,8 @@ from pipeline.output.validation import locate_output, validate_output
 from pipeline.planning.planner import Planner
 from pipeline.planning.reuse import PartialReuse
 from pipeline.score_store.store import ScoreStore
-from pipeline.service.client import RerankClient
+from pipeline.service.connect import open_client
+from pipeline.service.cost_budget import CostBudget
 from pipeline.service.throttle.throttle import Throttle
 from pipeline.source.listing import list_input
 from pipeline.source.source import Source
@@ -188,14 +189,15 @@ class DatasetJob:
     async def _rerank(self, source: Source, sink: Sink) -> None:
         """Rank what is not finished, and commit the output."""
         settings, numbers = self.settings, self._numbers
-        finished, counters = numbers.finished.values(), numbers.counters
-        throttle = Throttle(settings.pace, counters)
+        finished, metrics = numbers.finished.values(), numbers.metrics
+        throttle = Throttle(settings.pace, metrics)
+        budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
         pace_file = PaceFile(self.output, settings.pace, throttle.set_pace)
         async with (
             ScoreStore(
                 self._store_folder, scope=settings.score_scope(), begun_us=self._begun_us
             ) as store,
-            RerankClient(settings, self._api_key, throttle, counters) as client,
+            open_client(settings, self._api_key, throttle, metrics, budget) as client,
         ):
             numbers.answers = CachedScorer(store, client)
             planner = Planner(settings)

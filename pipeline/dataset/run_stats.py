@@ -27,14 +27,14 @@ class RunStats:
     """Keeps the summary of one run up to date.
 
     Attributes:
-        counters: For the client and the throttle.
+        metrics: For the client and the throttle.
         finished: The parts that were written before this run.
         answers: Where scores come from, once the run is so far.
         work: The groups in work, once the run is so far.
     """
 
     def __init__(self, settings: RunSettings) -> None:
-        self.counters = Metrics()
+        self.metrics = Metrics()
         self.finished: dict[int, PartInfo] = {}
         self.answers: CachedScorer | None = None
         self.work: GroupScheduler | None = None
@@ -80,7 +80,7 @@ class RunStats:
         summary = self._summary
         summary.seconds = time.monotonic() - self._started
         summary.take_parts(self.parts())
-        summary.take_counters(self.counters, time.process_time() - self._started_cpu_s)
+        summary.take_metrics(self.metrics, time.process_time() - self._started_cpu_s)
         summary.candidates_finished = sum(p.num_candidates for p in self.finished.values())
         summary.requests_reused = self.answers.reused if self.answers else 0
         summary.size_refusals = self.work.refused_sizes.num_refused if self.work else 0

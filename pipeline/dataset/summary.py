@@ -102,16 +102,16 @@ class RunSummary(Struct):
         self.rejected = sum(part.num_rejected for part in parts.values())
         self.skipped = sum(part.num_skipped for part in parts.values())
 
-    def take_counters(self, counters: Metrics, cpu_s: float) -> None:
+    def take_metrics(self, metrics: Metrics, cpu_s: float) -> None:
         """Take over what the client and the throttle counted in so much CPU time."""
-        self.requests = counters.answered
-        self.total_tokens = counters.tokens
-        self.cost_usd = counters.cost_usd
-        self.retries = counters.retries
-        self.throttled = counters.throttled
-        self.quota_used = counters.quota_used
-        self.bound_by = counters.bound_by if counters.answered else ""
-        if self.bound_by and counters.admitted_s < _MOSTLY * self.seconds:
+        self.requests = metrics.answered
+        self.total_tokens = metrics.tokens
+        self.cost_usd = metrics.cost_usd
+        self.retries = metrics.retries
+        self.throttled = metrics.throttled
+        self.quota_used = metrics.quota_used
+        self.bound_by = metrics.bound_by if metrics.answered else ""
+        if self.bound_by and metrics.admitted_s < _MOSTLY * self.seconds:
             self.bound_by = "source"  # most of the time nothing waited to be sent
         if (
             self.bound_by in ("source", "max_in_flight")
@@ -119,7 +119,7 @@ class RunSummary(Struct):
             and cpu_s > _BUSY * self.seconds
         ):
             self.bound_by = "cpu"
-        self.latency_ms = counters.latency_ms()
+        self.latency_ms = metrics.latency_ms()
 
     def as_line(self) -> str:
         """The numbers that matter most, for the log."""

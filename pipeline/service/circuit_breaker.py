@@ -1,7 +1,7 @@
-"""Whether the service is down: an outage is not a verdict on any request.
+"""Tell an outage of the service from a failure of one request.
 
-While nothing succeeds the circuit is open: failures cost no attempt, and one request at a time asks
-whether the service is back. It closes with the first answer, be it a refusal.
+While nothing succeeds the circuit is open: failures cost no attempt, and one request at a time
+probes whether the service is back. The first answer closes it, a refusal included.
 """
 
 import asyncio
@@ -9,71 +9,104 @@ import logging
 from collections.abc import Callable, Hashable
 from typing import Final
 
-from pipeline.core.errors import BadAnswer, OutageTooLong, RequestError, Throttled, Transient
+from msgspec import Struct
+
+from pipeline.core.errors import BadAnswer, OutageTooLong, RequestError, Throttled
+from pipeline.core.events import log_event
+from pipeline.service.backoff import Backoff
+from pipeline.service.failures import is_service_down
 
 log = logging.getLogger(__name__)
 
-UNREACHABLE: Final = "unreachable"
-"""Code of a failure to connect at all."""
+PROBE_BACKOFF: Final = Backoff(first_s=1.0, cap_s=15.0)
 
-_SERVICE_DOWN: Final = frozenset({502, 503, 504})
-"""Statuses that speak of the service; a 500 or a time-out may be the request's own fault."""
-
-_MANY: Final = 10
+_MAX_FAILURES: Final = 10
 """Failures in a row that are an outage, however many requests are asked at once."""
 
-_SEVERAL: Final = 3
-"""Different requests that must fail, where each might be at fault itself."""
+_MIN_REQUESTS: Final = 3
+"""Different requests that must fail where each may be at fault itself."""
 
-_FIRST_WAIT_S: Final = 1.0
-_LONGEST_WAIT_S: Final = 15.0
-_MOST_DOUBLINGS: Final = 10
+
+class CircuitSnapshot(Struct, frozen=True):
+    """The state of a circuit breaker.
+
+    Attributes:
+        is_open: The service is down.
+        failed_requests: Different requests that failed since the last success, until it opened.
+        probes: Probes sent in this outage.
+        trouble_s: Seconds since the first failure after the last success; 0 without one.
+    """
+
+    is_open: bool
+    failed_requests: int
+    probes: int
+    trouble_s: float
 
 
 class CircuitBreaker:
-    """Learns from the outcome of every attempt.
+    """Learn from the outcome of every attempt.
 
     Args:
         max_outage_s: How long the service may serve nothing.
         clock: Seconds, never going back.
+        probe_backoff: Waits before the probes of an outage.
 
     Attributes:
         is_open: The service is down.
-        turn: Held by the request that probes, while the circuit is open.
+        probe_lock: Held by the request that probes while the circuit is open.
     """
 
-    def __init__(self, max_outage_s: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        max_outage_s: float,
+        clock: Callable[[], float],
+        probe_backoff: Backoff = PROBE_BACKOFF,
+    ) -> None:
         self._max_outage_s = max_outage_s
         self._clock = clock
+        self._probe_backoff = probe_backoff
         self._failed: set[Hashable] = set()
-        self._failures_of_service = 0
-        self._troubled_since: float | None = None
+        self._service_failures = 0
+        self._trouble_since: float | None = None
         self._probes = 0
         self.is_open = False
-        self.turn = asyncio.Lock()
+        self.probe_lock = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        state = self.snapshot()
+        return (
+            f"<CircuitBreaker {'open' if state.is_open else 'closed'}"
+            f" failed_requests={state.failed_requests} probes={state.probes}"
+            f" trouble_s={state.trouble_s:.1f}>"
+        )
+
+    def snapshot(self) -> CircuitSnapshot:
+        """Return the present state."""
+        since = self._trouble_since
+        trouble_s = 0.0 if since is None else self._clock() - since
+        return CircuitSnapshot(self.is_open, len(self._failed), self._probes, trouble_s)
 
     def next_wait_s(self) -> float:
-        """How long the next probe waits: twice as long as the one before."""
-        doublings = min(self._probes, _MOST_DOUBLINGS)  # an outage may be long, a float is not
-        wait_s = min(_FIRST_WAIT_S * 2.0**doublings, _LONGEST_WAIT_S)
+        """Return the seconds that the next probe waits; each probe waits longer."""
+        wait_s = self._probe_backoff.wait_s(self._probes)
         self._probes += 1
         return wait_s
 
-    def served(self) -> None:
-        """Note that the service did its work: scores, or a verdict on a request."""
-        self._troubled_since = None
+    def record_success(self) -> None:
+        """Record that the service did its work: scores, or a verdict on a request."""
+        self._trouble_since = None
         if self._failed or self.is_open:
             self._close()
 
-    def failed(
-        self, request: Hashable, error: RequestError, *, asked_at_once: int, last: bool
+    def record_failure(
+        self, request: Hashable, error: RequestError, *, concurrency: int, last: bool
     ) -> None:
-        """Note that an attempt got neither scores nor a verdict; opens the circuit in an outage.
+        """Record an attempt without scores or verdict; open the circuit if that is an outage.
 
         Args:
-            request: What was asked, by any name of it.
+            request: Any id of the request.
             error: How it failed.
-            asked_at_once: How many requests are being asked; all of them failing is an outage.
+            concurrency: Requests being asked; an outage is when all of them fail.
             last: The request has no attempt left, and nothing was served since its first failure.
 
         Raises:
@@ -83,27 +116,27 @@ class CircuitBreaker:
             if self.is_open:
                 self._close()  # it answers; whether rightly is for the attempts to find out
             return
-        if self._troubled_since is None:
-            self._troubled_since = self._clock()
+        if self._trouble_since is None:
+            self._trouble_since = self._clock()
         if isinstance(error, Throttled):
             self._close()
         elif not self.is_open:
             self._failed.add(request)
-            of_service = _is_of_service(error)
-            self._failures_of_service += of_service
-            enough = min(_MANY, asked_at_once)
+            is_down = is_service_down(error)
+            self._service_failures += is_down
+            enough = min(_MAX_FAILURES, concurrency)
             if (
-                self._failures_of_service >= enough
-                or len(self._failed) >= max(_SEVERAL, enough)
-                or (last and of_service)
+                self._service_failures >= enough
+                or len(self._failed) >= max(_MIN_REQUESTS, enough)
+                or (last and is_down)
             ):
                 self._open(error)
         self._check_duration(error)
 
     def _check_duration(self, error: RequestError) -> None:
-        if self._troubled_since is None or not (self.is_open or isinstance(error, Throttled)):
+        if self._trouble_since is None or not (self.is_open or isinstance(error, Throttled)):
             return
-        trouble_s = self._clock() - self._troubled_since
+        trouble_s = self._clock() - self._trouble_since
         if trouble_s >= self._max_outage_s:
             raise OutageTooLong(
                 f"the service served nothing for {trouble_s:.0f} s",
@@ -114,19 +147,17 @@ class CircuitBreaker:
 
     def _open(self, error: RequestError) -> None:
         self.is_open = True
-        log.warning(
-            "service.down code=%s waits_up_to_s=%.0f probes=one_at_a_time",
-            *(error.code, self._max_outage_s),
+        log_event(
+            log,
+            logging.WARNING,
+            "service.down",
+            code=error.code,
+            max_outage_s=round(self._max_outage_s),
         )
 
     def _close(self) -> None:
         if self.is_open:
-            log.warning("service.back probes=%d", self._probes)
+            log_event(log, logging.WARNING, "service.back", probes=self._probes)
         self.is_open = False
         self._failed.clear()
-        self._failures_of_service = self._probes = 0
-
-
-def _is_of_service(error: RequestError) -> bool:
-    is_down = error.status in _SERVICE_DOWN or error.code == UNREACHABLE
-    return isinstance(error, Transient) and is_down
+        self._service_failures = self._probes = 0

@@ -1,132 +1,116 @@
-"""One request to its scores over HTTP: paced, paid within the budget, tried again where that helps.
+"""One request to its scores: paced, within the budget, tried again where that helps.
 
-The only importer of aiohttp: whatever goes wrong on the wire leaves here as one of our errors. How
-often a request is asked is for `attempts` to decide.
+Knows nothing of HTTP: a `Transport` sends a request once. While a request waits for its next
+attempt it holds no place in flight, no place in the queue and no reservation of money.
 """
 
 import asyncio
-import io
 import logging
-import random
-from collections.abc import Awaitable, Callable
-from functools import cached_property, partial
-from types import TracebackType
-from typing import Final, Self
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from typing import Final
 
-import aiohttp
-from yarl import URL
+from msgspec import Struct
 
-from pipeline.core.errors import RerankError, ServiceRefused, SettingsError, Transient
+from pipeline.core.errors import (
+    BadAnswer,
+    ContentRefused,
+    Rejected,
+    RequestError,
+    RerankError,
+    ServiceEnded,
+    Throttled,
+    TooLarge,
+    Transient,
+)
+from pipeline.core.events import log_event
 from pipeline.core.records import Request, Scores
-from pipeline.core.settings import RunSettings
-from pipeline.service.attempts import CONNECTION_LOST, TIMEOUT, Attempts
-from pipeline.service.circuit_breaker import UNREACHABLE
+from pipeline.service.backoff import Backoff
+from pipeline.service.circuit_breaker import PROBE_BACKOFF, CircuitBreaker
+from pipeline.service.cost_budget import CostBudget
+from pipeline.service.failures import may_be_billed
 from pipeline.service.metrics import Metrics
-from pipeline.service.shared_timeout import SharedTimeout
 from pipeline.service.throttle.throttle import Throttle
-from pipeline.service.wire.formats import WIRE_FORMATS
-from pipeline.service.wire.redaction import redact
-from pipeline.service.wire.refusals import classify
+from pipeline.service.transport import Transport
 
 log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S: Final = 10.0
-TOTAL_TIMEOUT_S: Final = 120.0
-MAX_ERROR_BYTES: Final = 64 * 1024
-"""How much of an error body is read."""
+RETRY_BACKOFF: Final = Backoff(first_s=1.0, cap_s=20.0, jitter=True)
 
-_LARGE_BODY: Final = 2**20
+
+class RetryPolicy(Struct, frozen=True, kw_only=True):
+    """How long to insist.
+
+    Attributes:
+        max_attempts: Attempts of a request that fails while others are served.
+        max_outage_s: Seconds for which the service may serve nothing.
+        backoff: Waits between the attempts of a request.
+        probe_backoff: Waits between the probes of an outage.
+    """
+
+    max_attempts: int = 5
+    max_outage_s: float = 600.0
+    backoff: Backoff = RETRY_BACKOFF
+    probe_backoff: Backoff = PROBE_BACKOFF
 
 
 class RerankClient:
-    """Asks one service; an async context manager that holds the connections.
+    """Ask a service until there are scores, a verdict, or no attempt left.
 
     Args:
-        settings: Address, wire format, model, attempts, allowed outage and cost.
-        api_key: The key; None if the service takes none. Never shown.
-        throttle: The pace, shared by all that use the same account.
-        counters: Where attempts, tokens and money are counted.
-        clock: Seconds, never going back; the event loop's own by default.
-        sleep: Waits so many seconds before another attempt; by default `stop` cuts the wait short.
-        uniform: A random number from 0 to 1, for the jitter.
-        total_timeout_s: How long one attempt may take.
+        transport: Sends a request once.
+        throttle: Admits requests within the service's limits.
+        metrics: Where attempts, tokens, money and latencies are counted.
+        budget: What may be spent.
+        policy: How long to insist.
     """
 
     def __init__(
         self,
-        settings: RunSettings,
-        api_key: str | None,
-        throttle: Throttle,
-        counters: Metrics,
+        transport: Transport,
         *,
-        clock: Callable[[], float] | None = None,
-        sleep: Callable[[float], Awaitable[None]] | None = None,
-        uniform: Callable[[], float] = random.random,
-        total_timeout_s: float = TOTAL_TIMEOUT_S,
+        throttle: Throttle,
+        metrics: Metrics,
+        budget: CostBudget,
+        policy: RetryPolicy | None = None,
     ) -> None:
-        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
-            raise SettingsError(
-                "the key holds characters that cannot be sent", which=settings.provider.api_key_env
-            )
-        self._settings = settings
-        self._api_key = api_key
+        self._transport = transport
         self._throttle = throttle
-        self._counters = counters
-        self._own_clock = clock
-        self._wire = WIRE_FORMATS[settings.provider.wire_format]
-        self._url = _usable(settings.url)
-        self._time_limit = SharedTimeout(total_timeout_s)
-        self._attempts = Attempts(
-            settings,
-            self._ask,
-            throttle,
-            counters,
-            clock=lambda: self._clock(),
-            sleep=sleep,
-            uniform=uniform,
+        self._metrics = metrics
+        self._budget = budget
+        self._policy = policy = policy or RetryPolicy()
+        self._circuit = CircuitBreaker(
+            policy.max_outage_s, lambda: self._clock(), policy.probe_backoff
         )
+        self._num_asked = 0
+        self._num_resting = 0
+        self._stopped_by: RerankError | None = None
+        self._stopped = asyncio.Event()
 
     @cached_property
     def _clock(self) -> Callable[[], float]:
-        return self._own_clock or asyncio.get_running_loop().time
-
-    async def __aenter__(self) -> Self:
-        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        if self._api_key is not None:
-            headers["Authorization"] = f"Bearer {self._api_key}"
-        self._session = aiohttp.ClientSession(
-            # The throttle bounds what is in flight, and its bound may change while running.
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-        )
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._session.close()
+        return asyncio.get_running_loop().time
 
     def target_concurrency(self) -> int:
-        """How many requests to ask for at once, so that no slot is empty for lack of one."""
-        return self._throttle.max_in_flight + self._attempts.resting
+        """Return how many requests to ask for at once, so that none in flight is missing."""
+        return self._throttle.max_in_flight + self._num_resting
 
     def stop(self, error: RerankError) -> None:
-        """Send nothing more: calls that wait, and all that come, raise `error`.
+        """Send nothing more: calls that wait, and all later ones, raise `error`.
 
         What is in flight goes on. Only the first call counts.
         """
-        self._attempts.stop(error)
+        if self._stopped_by is None:
+            self._stopped_by = error
+            self._stopped.set()
+            self._throttle.stop(error)
 
-    def score(self, request: Request) -> Awaitable[Scores]:
-        """The scores of a request's documents, in its order.
+    async def score(self, request: Request) -> Scores:
+        """Return the scores of a request's documents, in its order.
 
-        Transient failures and bad answers are tried again, up to `max_attempts` in all, after a
-        random part of 1, 2, 4 ... seconds. A 429 costs time, but no attempt; so does an outage.
+        Try transient failures and bad answers again, up to `max_attempts` in all, after a random
+        part of 1, 2, 4 ... seconds. A 429 costs time, but no attempt; so does an outage.
 
         Raises:
             TooLarge: if a smaller request may be served.
@@ -134,87 +118,119 @@ class RerankClient:
             Rejected: if the service refuses it for another reason.
             Transient: if it failed at every attempt, while others were served.
             BadAnswer: if no attempt brought one finite score for each document.
-            ServiceEnded: if the service will give no more answers; nobody else gets one then.
+            ServiceEnded: if the service will give no more answers; every other call ends too.
             RerankError: the one given to `stop`.
         """
-        return self._attempts.score(request)
-
-    async def _ask(self, request: Request) -> Scores:
-        """One HTTP request and its answer, or the error that it amounts to."""
-        body = self._wire.encode(request, self._settings.profile.name, self._settings.instruct)
-        started = self._clock()
-        self._counters.requests += 1
+        attempt, answered_before = 1, self._metrics.answered
+        self._num_asked += 1
         try:
-            with self._time_limit.begin():
-                async with self._session.post(
-                    self._url, data=_payload(body), allow_redirects=False
-                ) as response:
-                    status, is_answer = response.status, response.status // 100 == 2
-                    content = await (response.read() if is_answer else _beginning(response))
-        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
-            raise _translated(error) from _cause(error)
-        latency_s = self._clock() - started
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug(
-                "request.answered query_id=%s documents=%d status=%d latency_ms=%.0f",
-                *(request.query_id, request.num_documents, status, 1_000 * latency_s),
-            )
-        clean = partial(redact, request=request, api_key=self._api_key)
-        if not is_answer:
-            raise classify(status, content, response.headers, clean=clean)
-        scores = self._wire.decode(content, request.num_documents, clean=clean)
-        self._counters.latency.add(latency_s)
+            while True:
+                try:
+                    if self._circuit.is_open:
+                        scores = await self._probe(request)
+                    else:
+                        scores = await self._send(request)
+                except _CircuitChanged:
+                    continue
+                except (TooLarge, ContentRefused, Rejected):
+                    self._circuit.record_success()
+                    raise
+                except (Throttled, Transient, BadAnswer) as error:
+                    is_last = attempt >= self._policy.max_attempts
+                    self._circuit.record_failure(
+                        request.key,
+                        error,
+                        concurrency=self._num_asked,
+                        last=is_last and answered_before == self._metrics.answered,
+                    )
+                    if isinstance(error, Throttled) or self._circuit.is_open:
+                        continue
+                    if is_last:
+                        raise
+                    attempt += 1
+                    await self._back_off(request, attempt, error)
+                else:
+                    self._circuit.record_success()
+                    return scores
+        except ServiceEnded as error:
+            self.stop(error)
+            raise
+        finally:
+            self._num_asked -= 1
+
+    async def _back_off(self, request: Request, attempt: int, error: RequestError) -> None:
+        wait_s = self._policy.backoff.wait_s(attempt - 2)
+        self._metrics.retries += 1
+        log_event(
+            log,
+            logging.WARNING,
+            "request.retry_scheduled",
+            query_id=request.query_id,
+            attempt=attempt,
+            wait_s=round(wait_s, 1),
+            code=error.code,
+        )
+        await self._rest(wait_s)
+
+    async def _probe(self, request: Request) -> Scores:
+        """Send the request alone, to find out whether an outage is over."""
+        async with self._circuit.probe_lock:
+            if not self._circuit.is_open:
+                raise _CircuitChanged
+            await self._rest(self._circuit.next_wait_s())
+            return await self._send(request, is_probe=True)
+
+    async def _send(self, request: Request, *, is_probe: bool = False) -> Scores:
+        """Send the request once, in its turn and within the budget."""
+        num_documents, spent_usd = request.num_documents, 0.0
+        reserved_usd = await self._budget.reserve(request.tokens, num_documents)
+        try:
+            with await self._throttle.admit(num_documents, request.tokens) as permit:
+                if self._circuit.is_open and not is_probe:
+                    raise _CircuitChanged
+                spent_usd = reserved_usd  # unless the service says otherwise
+                sent_at = self._clock()
+                self._metrics.requests += 1
+                try:
+                    scores = await self._transport.send(request)
+                except Throttled as error:
+                    permit.throttled(error)
+                    raise
+                self._metrics.latency.add(self._clock() - sent_at)
+                permit.answered(scores.total_tokens)
+            spent_usd = self._count(request, scores)
+        except RequestError as error:
+            if not may_be_billed(error):
+                spent_usd = 0.0
+            raise
+        finally:
+            self._budget.settle(reserved_usd, spent_usd)
         return scores
 
+    def _count(self, request: Request, scores: Scores) -> float:
+        """Count an answered request; return its price in US dollars."""
+        metrics, tokens = self._metrics, scores.total_tokens
+        if tokens is None:
+            tokens = request.tokens
+        cost_usd = tokens * self._budget.usd_per_token
+        self._budget.record_usage(request.tokens, request.num_documents, tokens)
+        metrics.answered += 1
+        metrics.tokens += tokens
+        metrics.cost_usd += cost_usd
+        return cost_usd
 
-def _usable(url: str) -> URL:
-    try:
-        return URL(url)
-    except ValueError as error:
-        raise SettingsError(f"not a usable address: {error}", which="--url", found=url) from None
-
-
-def _payload(body: bytes) -> bytes | io.BytesIO:
-    """What aiohttp sends in pieces if it is so large that writing it would hold the event loop."""
-    return body if len(body) <= _LARGE_BODY else io.BytesIO(body)
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first `MAX_ERROR_BYTES` of a body; the connection is given up if there are more."""
-    content = bytearray()
-    while len(content) < MAX_ERROR_BYTES:
-        piece = await response.content.read(MAX_ERROR_BYTES - len(content))
-        if not piece:
-            return bytes(content)
-        content += piece
-    response.close()
-    return bytes(content)
-
-
-def _translated(error: Exception) -> RerankError:
-    """What aiohttp raised as one of our errors; the most specific first."""
-    name = type(error).__name__
-    if isinstance(error, _ADDRESS_ERRORS):
-        return ServiceRefused("not a usable address", which="--url", found=name)
-    if isinstance(error, _UNTRUSTED_ERRORS):
-        return ServiceRefused(
-            "the service's certificate is not trusted", which="--url", cure="check the address"
-        )
-    if isinstance(error, _CONNECT_ERRORS):
-        return Transient(UNREACHABLE, name)
-    if isinstance(error, TimeoutError):
-        return Transient(TIMEOUT, name)
-    return Transient(CONNECTION_LOST, name)
+    async def _rest(self, wait_s: float) -> None:
+        """Wait before another attempt; `stop` cuts the wait short."""
+        self._num_resting += 1
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._stopped.wait()
+        finally:
+            self._num_resting -= 1
+        if self._stopped_by is not None:
+            raise self._stopped_by.with_traceback(None)
 
 
-def _cause(error: Exception) -> Exception | None:
-    """The error itself, but for one that holds the request's headers, and so the key."""
-    return None if isinstance(error, aiohttp.ClientResponseError) else error
-
-
-_ADDRESS_ERRORS = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError)
-_UNTRUSTED_ERRORS = (
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ServerFingerprintMismatch,
-)
-_CONNECT_ERRORS = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+class _CircuitChanged(Exception):
+    """The circuit opened or closed while a request waited for its turn; nothing was sent."""

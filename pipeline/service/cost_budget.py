@@ -10,27 +10,33 @@ _TEMPLATE_TOKENS: Final = 100
 
 
 class CostBudget:
-    """What may be spent in a run.
+    """What may be spent, with reservations for the requests in flight.
 
-    A reservation is an upper bound of what a request can cost. Where only the reservations of
-    others are in the way, it waits for them to be settled. First come, first served.
+    A reservation is an upper bound of what a request can cost. A request that only the
+    reservations of others keep from being sent waits until they are settled, in order of arrival.
 
     Args:
-        limit_usd: What may be spent.
+        limit_usd: What may be spent; None for any amount.
         usd_per_token: The model's price.
     """
 
-    def __init__(self, limit_usd: float, usd_per_token: float) -> None:
+    def __init__(self, limit_usd: float | None, usd_per_token: float) -> None:
+        self.usd_per_token = usd_per_token
         self._limit_usd = limit_usd
-        self._usd_per_token = usd_per_token
         self._spent_usd = 0.0
         self._reserved_usd = 0.0
         self._worst_ratio = 1.0
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
 
+    def __repr__(self) -> str:
+        limit = "no limit" if self._limit_usd is None else f"of ${self._limit_usd:.4f}"
+        return (
+            f"<CostBudget spent ${self._spent_usd:.4f} reserved ${self._reserved_usd:.4f} {limit}>"
+        )
+
     async def reserve(self, tokens: int, documents: int) -> float:
-        """Set aside what a request can cost at most, in US dollars; give it back to `settle`.
+        """Set aside the most that a request can cost; return it in US dollars, for `settle`.
 
         Args:
             tokens: Upper bound of query_tokens x documents + sum(document_tokens).
@@ -39,9 +45,11 @@ class CostBudget:
         Raises:
             CostLimitReached: if the request could exceed the limit, whatever the others cost.
         """
+        if self._limit_usd is None:
+            return 0.0
         async with self._turn:
             while True:
-                usd = self._usd_per_token * self._bound(tokens, documents)
+                usd = self.usd_per_token * self._max_tokens(tokens, documents)
                 if self._spent_usd + self._reserved_usd + usd <= self._limit_usd:
                     self._reserved_usd += usd
                     return usd
@@ -58,16 +66,20 @@ class CostBudget:
 
     def settle(self, reserved_usd: float, spent_usd: float) -> None:
         """Replace a reservation by what the request cost, or may have cost."""
-        self._reserved_usd = max(self._reserved_usd - reserved_usd, 0.0)
         self._spent_usd += spent_usd
-        if self._reserved_usd < self._usd_per_token / 2:
-            self._reserved_usd = 0.0  # no rounding error keeps the last in line waiting
+        if self._limit_usd is None:
+            return
+        self._reserved_usd = max(self._reserved_usd - reserved_usd, 0.0)
+        if self._reserved_usd < self.usd_per_token / 2:
+            self._reserved_usd = 0.0  # a rounding error must not keep the last in line waiting
         self._settled.set()
 
-    def learn(self, tokens: int, documents: int, total_tokens: int) -> None:
-        """Raise the bound, should the service count more tokens than was thought possible."""
+    def record_usage(self, tokens: int, documents: int, total_tokens: int) -> None:
+        """Raise the bound if the service counted more tokens than it allowed for."""
+        if self._limit_usd is None:
+            return
         bound = tokens + _TEMPLATE_TOKENS * documents
         self._worst_ratio = max(self._worst_ratio, total_tokens / bound if bound else 1.0)
 
-    def _bound(self, tokens: int, documents: int) -> float:
+    def _max_tokens(self, tokens: int, documents: int) -> float:
         return self._worst_ratio * (tokens + _TEMPLATE_TOKENS * documents)

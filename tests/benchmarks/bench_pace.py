@@ -25,7 +25,8 @@ from pipeline.core.models import PROFILES
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.records import Request
 from pipeline.core.settings import Pace, RunSettings
-from pipeline.service.client import RerankClient
+from pipeline.service.connect import open_client
+from pipeline.service.cost_budget import CostBudget
 from pipeline.service.metrics import Metrics
 from pipeline.service.throttle.throttle import Throttle
 
@@ -127,8 +128,8 @@ async def load(case: Case, url: str, num_requests: int, per_s: float) -> dict[st
     settings = RunSettings(
         provider=PROVIDERS["dashscope"], profile=PROFILES["qwen3-rerank"], url=url, pace=pace
     )
-    counters = Metrics()
-    throttle = Throttle(pace, counters)
+    metrics = Metrics()
+    throttle = Throttle(pace, metrics)
     work, lost = _requests(num_requests), 0
 
     async def worker() -> None:
@@ -139,21 +140,21 @@ async def load(case: Case, url: str, num_requests: int, per_s: float) -> dict[st
             except RerankError:
                 lost += 1
 
-    async with RerankClient(settings, "key", throttle, counters) as client:
+    async with open_client(settings, "key", throttle, metrics, CostBudget(None, 0.0)) as client:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(128):
                 tasks.create_task(worker())
-    used = (counters.answered - 1) / counters.admitted_s / per_s
+    used = (metrics.answered - 1) / metrics.admitted_s / per_s
     return {
         "case": case.name,
         "used": round(used, 4),
         "bar": case.bar,
-        "seconds": round(counters.admitted_s, 1),
-        "answered": counters.answered,
+        "seconds": round(metrics.admitted_s, 1),
+        "answered": metrics.answered,
         "lost": lost,
-        "throttled": counters.throttled,
-        "bound_by": counters.bound_by,
-        "passed": used >= case.bar and not lost and counters.throttled <= case.max_429,
+        "throttled": metrics.throttled,
+        "bound_by": metrics.bound_by,
+        "passed": used >= case.bar and not lost and metrics.throttled <= case.max_429,
     }
 
 

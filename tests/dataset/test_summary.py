@@ -9,7 +9,7 @@ from pipeline.service.metrics import Metrics, Waits
 def verdict(seconds: float, cpu_s: float, waits: Waits) -> str:
     """The verdict of a run that sent requests from its first second to its last."""
     summary = RunSummary(seconds=seconds)
-    summary.take_counters(Metrics(answered=100, admitted_s=seconds, waits=waits), cpu_s)
+    summary.take_metrics(Metrics(answered=100, admitted_s=seconds, waits=waits), cpu_s)
     return summary.bound_by
 
 

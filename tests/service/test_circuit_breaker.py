@@ -4,81 +4,130 @@ import asyncio
 import logging
 
 import pytest
-from support.client_bench import a_request, bench
-from support.fake_reranker import Reply, served
+from support.client_bench import a_request, client_on, outcomes, score_all
+from support.fake_transport import FakeTransport, served
+from support.virtual_clock import on_virtual_clock
 
-from pipeline.core.errors import BadAnswer, OutageTooLong, Throttled, Transient
+from pipeline.core.errors import (
+    BadAnswer,
+    OutageTooLong,
+    RerankError,
+    Throttled,
+    Transient,
+)
+from pipeline.core.records import Request, Scores
 from pipeline.core.settings import Pace
+from pipeline.service.backoff import Backoff
 from pipeline.service.circuit_breaker import CircuitBreaker
+from pipeline.service.client import RetryPolicy
+from pipeline.service.failures import CONNECTION_LOST, UNREACHABLE
 
-THROTTLED = Reply(429, {"code": "Throttling", "message": ""}, {"Retry-After": "0"})
-
-
-@pytest.mark.parametrize("fault", [500, 502, 503, "reset", Reply(503, b"<html>")])
-async def test_in_an_outage_no_attempt_is_spent(fault) -> None:
-    async with bench(*[fault] * 60, max_attempts=3) as b:
-        results = await asyncio.gather(*(b.client.score(a_request(n)) for n in range(20)))
-
-    assert len(results) == 20
-    assert b.counters.answered == 20
+DOWN = Transient("ModelUnavailable", status=503)
+FAILED = Transient("InternalError", status=500)
 
 
-@pytest.mark.parametrize("fault", [502, 503, 504])
-async def test_a_service_that_says_it_is_down_is_believed_by_a_lone_request(fault) -> None:
-    async with bench(*[fault] * 30, max_attempts=1) as b:
-        scores = await b.client.score(a_request())
+def policy(**more: int) -> RetryPolicy:
+    return RetryPolicy(backoff=Backoff(1.0, 20.0), **more)
+
+
+@pytest.mark.parametrize(
+    "failure", [FAILED, DOWN, Transient("http_502", status=502), Transient(CONNECTION_LOST)]
+)
+@on_virtual_clock
+async def test_in_an_outage_no_attempt_is_spent(failure) -> None:
+    b = client_on(FakeTransport(*[failure] * 40), policy=policy(max_attempts=3))
+
+    results = await score_all(b.client, 20)
+
+    assert not [result for result in results if isinstance(result, RerankError)]
+    assert b.metrics.answered == 20
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [*(Transient("x", status=status) for status in (502, 503, 504)), Transient(UNREACHABLE)],
+)
+@on_virtual_clock
+async def test_a_service_that_says_it_is_down_is_believed_by_a_lone_request(failure) -> None:
+    b = client_on(FakeTransport(*[failure] * 30), policy=policy(max_attempts=1))
+
+    scores = await b.client.score(a_request())
 
     assert len(scores.scores) == 3
 
 
+@on_virtual_clock
 async def test_one_probe_at_a_time_is_sent_and_each_waits_longer() -> None:
-    async with bench(*[503] * 40, latency_s=0.002) as b:
-        await asyncio.gather(*(b.client.score(a_request(n)) for n in range(10)))
+    transport = FakeTransport(*[DOWN] * 40)
+    b = client_on(transport)
 
-    probes = b.slept[b.counters.retries :]
-    assert probes[:6] == [1, 2, 4, 8, 15, 15]
-    assert len(probes) == 41 - 10
+    await score_all(b.client, 10)
+
+    assert transport.gaps_s[:9] == pytest.approx([0] * 9, abs=0.01)
+    assert transport.gaps_s[9:15] == pytest.approx([1, 2, 4, 8, 15, 15], abs=0.01)
+    assert b.metrics.requests == 40 + 10
 
 
+@on_virtual_clock
 async def test_those_that_wait_in_line_when_the_outage_begins_are_not_sent() -> None:
-    async with bench(*[503] * 15, pace=Pace(max_in_flight=1)) as b:
-        await asyncio.gather(*(b.client.score(a_request(n)) for n in range(20)))
+    transport = FakeTransport(*[DOWN] * 15)
+    b = client_on(transport, pace=Pace(max_in_flight=1))
 
-    probes = b.slept[b.counters.retries :]
-    assert len(probes) == 6  # ten failures began it, five probes failed, one was answered
+    await score_all(b.client, 20)
+
+    # Ten failures began it, five probes failed, and the sixth was answered.
+    assert transport.gaps_s[9:15] == pytest.approx([1, 2, 4, 8, 15, 15], abs=0.01)
+    assert b.metrics.requests == 15 + 20
 
 
+@on_virtual_clock
 async def test_a_request_that_fails_while_others_succeed_is_no_outage() -> None:
-    def answer(body):
-        if body["input"]["query"] == "query 0":
-            return Reply(500, {"code": "InternalError.Algo", "message": ""})
-        return Reply(200, served(body))
+    def answer(request: Request) -> Scores:
+        if request.query == "query 0":
+            raise Transient("InternalError.Algo", status=500)
+        return served(request)
 
-    async with bench(*[answer] * 1_000) as b:
-        results = await asyncio.gather(
-            *(b.client.score(a_request(n)) for n in range(50)), return_exceptions=True
-        )
+    b = client_on(FakeTransport(*[answer] * 1_000))
 
-    assert isinstance(results[0], Transient)
-    assert not any(isinstance(result, BaseException) for result in results[1:])
+    failed, *others = await score_all(b.client, 50)
+
+    assert isinstance(failed, Transient)
+    assert not [result for result in others if isinstance(result, RerankError)]
 
 
+@on_virtual_clock
 async def test_a_lone_request_that_breaks_the_service_is_given_up() -> None:
-    async with bench(*[500] * 10, max_attempts=3) as b:
-        with pytest.raises(Transient):
-            await b.client.score(a_request())
+    b = client_on(FakeTransport(*[FAILED] * 10), policy=policy(max_attempts=3))
 
-    assert b.num_calls == 3
+    with pytest.raises(Transient):
+        await b.client.score(a_request())
+
+    assert b.metrics.requests == 3
 
 
-async def test_an_unreachable_address_is_waited_for_then_ends_the_job(unused_tcp_port) -> None:
-    url = f"http://127.0.0.1:{unused_tcp_port}/"
-    async with bench(url=url, max_outage_s=0.2, max_attempts=1) as b:
-        results = await asyncio.gather(
-            *(b.client.score(a_request(n)) for n in range(5)), return_exceptions=True
-        )
+@pytest.mark.parametrize("failure", [DOWN, Throttled("Throttling")])
+@on_virtual_clock
+async def test_an_outage_without_end_ends_the_job_when_its_time_is_over(failure) -> None:
+    b = client_on(FakeTransport(*[failure] * 10_000), policy=policy(max_outage_s=600))
+
+    results = await outcomes(b.client.score(a_request(number)) for number in range(5))
 
     assert {type(result) for result in results} == {OutageTooLong}
+    assert 600 <= asyncio.get_running_loop().time() <= 661  # pauses are up to a minute apart
+
+
+@on_virtual_clock
+async def test_an_outage_is_logged_once_at_its_beginning_and_its_end(caplog) -> None:
+    with caplog.at_level(logging.WARNING):
+        await client_on(FakeTransport(*[DOWN] * 5)).client.score(a_request())
+
+    down, back = [
+        record for record in caplog.records if record.name == "pipeline.service.circuit_breaker"
+    ]
+    assert down.event == "service.down"
+    assert down.fields == {"code": "ModelUnavailable", "max_outage_s": 600}
+    assert back.event == "service.back"
+    assert back.fields == {"probes": 5}
 
 
 def test_probes_of_an_outage_without_end_stay_quarter_of_a_minute_apart() -> None:
@@ -88,27 +137,6 @@ def test_probes_of_an_outage_without_end_stay_quarter_of_a_minute_apart() -> Non
 
     assert waits_s[:5] == [1.0, 2.0, 4.0, 8.0, 15.0]
     assert waits_s[-1] == 15.0
-
-
-async def test_refusals_for_pace_without_end_are_an_outage_too() -> None:
-    async with bench(*[THROTTLED] * 10_000, max_outage_s=0.2) as b:
-        with pytest.raises(OutageTooLong):
-            await b.client.score(a_request())
-
-
-async def test_an_outage_is_told_once_with_what_it_waits_for(caplog) -> None:
-    with caplog.at_level(logging.WARNING):
-        async with bench(*[503] * 5) as b:
-            await b.client.score(a_request())
-
-    told = [
-        record.message
-        for record in caplog.records
-        if record.name == "pipeline.service.circuit_breaker"
-    ]
-    assert told[0].startswith("service.down code=ModelUnavailable waits_up_to_s=600")
-    assert told[1].startswith("service.back")
-    assert len(told) == 2
 
 
 class Clock:
@@ -121,7 +149,7 @@ class Clock:
 def circuit_after_failures(count: int, clock: Clock, status: int = 500) -> CircuitBreaker:
     circuit = CircuitBreaker(600, clock)
     for number in range(count):
-        circuit.failed(number, Transient("x", status=status), asked_at_once=64, last=False)
+        circuit.record_failure(number, Transient("x", status=status), concurrency=64, last=False)
     return circuit
 
 
@@ -134,7 +162,7 @@ def test_some_failures_among_many_requests_are_no_outage() -> None:
 def test_the_circuit_closes_with_any_answer(error) -> None:
     circuit = circuit_after_failures(10, Clock())
 
-    circuit.failed(0, error, asked_at_once=1, last=False)
+    circuit.record_failure(0, error, concurrency=1, last=False)
 
     assert not circuit.is_open
 
@@ -145,18 +173,33 @@ def test_the_outage_is_counted_from_its_first_failure() -> None:
     down = Transient("x", status=503)
 
     clock.now = 599
-    circuit.failed(0, down, asked_at_once=1, last=False)
+    circuit.record_failure(0, down, concurrency=1, last=False)
     clock.now = 600
     with pytest.raises(OutageTooLong, match="served nothing for 600 s"):
-        circuit.failed(0, down, asked_at_once=1, last=False)
+        circuit.record_failure(0, down, concurrency=1, last=False)
 
 
 def test_a_success_forgets_the_trouble() -> None:
     clock = Clock()
     circuit = circuit_after_failures(10, clock)
-    circuit.served()
+    circuit.record_success()
     clock.now = 1_000
 
-    circuit.failed(0, Transient("x", status=503), asked_at_once=1, last=False)
+    circuit.record_failure(0, Transient("x", status=503), concurrency=1, last=False)
 
     assert circuit.is_open
+
+
+def test_the_snapshot_and_the_repr_show_the_state() -> None:
+    clock = Clock()
+    circuit = circuit_after_failures(10, clock)
+    circuit.next_wait_s()
+    clock.now = 12.5
+
+    state = circuit.snapshot()
+
+    assert state.is_open
+    assert (state.failed_requests, state.probes, state.trouble_s) == (10, 1, 12.5)
+    assert repr(circuit) == "<CircuitBreaker open failed_requests=10 probes=1 trouble_s=12.5>"
+    circuit.record_success()
+    assert repr(circuit) == "<CircuitBreaker closed failed_requests=0 probes=0 trouble_s=0.0>"

@@ -3,68 +3,102 @@
 import asyncio
 
 import pytest
-from support.client_bench import a_request, bench
-from support.fake_reranker import Reply, served
-from support.virtual_clock import run
+from support.client_bench import USD_PER_TOKEN, a_request, client_on, score_all
+from support.fake_transport import FakeTransport, billed
+from support.virtual_clock import on_virtual_clock
 
-from pipeline.core.errors import CostLimitReached
+from pipeline.core.errors import (
+    BadAnswer,
+    CostLimitReached,
+    RerankError,
+    Throttled,
+    Transient,
+)
 from pipeline.service.cost_budget import CostBudget
+from pipeline.service.failures import CONNECTION_LOST, TIMEOUT, UNREACHABLE
 
-USD_PER_TOKEN = 0.1 / 1e6
-
-
-def billed(tokens: int):
-    return lambda body: Reply(200, {**served(body), "usage": {"total_tokens": tokens}})
+ONE_REQUEST_USD = 400 * USD_PER_TOKEN
+"""What one request costs at its upper bound."""
 
 
+@on_virtual_clock
 async def test_the_cost_limit_ends_the_job_before_it_is_exceeded() -> None:
     limit_usd = 2_000 * USD_PER_TOKEN
-    async with bench(*[billed(100)] * 100, max_cost_usd=limit_usd) as b:
-        results = await asyncio.gather(
-            *(b.client.score(a_request(n)) for n in range(50)), return_exceptions=True
-        )
+    b = client_on(FakeTransport(*[billed(100)] * 100), limit_usd=limit_usd)
 
-    failures = [result for result in results if isinstance(result, BaseException)]
+    results = await score_all(b.client, 50)
+
+    failures = [result for result in results if isinstance(result, RerankError)]
     assert {type(failure) for failure in failures} == {CostLimitReached}
-    assert b.counters.cost_usd <= limit_usd
-    assert b.counters.cost_usd >= 0.75 * limit_usd
+    assert 0.75 * limit_usd <= b.metrics.cost_usd <= limit_usd
 
 
+@on_virtual_clock
 async def test_a_service_that_bills_more_than_thought_possible_is_bounded_all_the_same() -> None:
     limit_usd = 5_000 * USD_PER_TOKEN
-    async with bench(*[billed(800)] * 100, max_cost_usd=limit_usd, latency_s=0.001) as b:
-        await b.client.score(a_request(99))  # teaches the bill
-        await asyncio.gather(
-            *(b.client.score(a_request(n)) for n in range(50)), return_exceptions=True
-        )
+    b = client_on(FakeTransport(*[billed(800)] * 100, latency_s=0.001), limit_usd=limit_usd)
 
-    assert b.counters.cost_usd <= limit_usd
+    await b.client.score(a_request(99))  # the first bill
+    await score_all(b.client, 50)
+
+    assert b.metrics.cost_usd <= limit_usd
 
 
+@on_virtual_clock
 async def test_refusals_cost_nothing() -> None:
-    limit_usd = 400 * USD_PER_TOKEN  # one request at its upper bound
-    async with bench(500, 503, 429, billed(50), max_cost_usd=limit_usd) as b:
+    refusals = [
+        Transient("x", status=500),
+        Transient("x", status=503),
+        Transient(UNREACHABLE),
+        Throttled("x"),
+    ]
+    b = client_on(FakeTransport(*refusals, billed(50)), limit_usd=ONE_REQUEST_USD)
+
+    await b.client.score(a_request())
+
+    assert b.metrics.cost_usd == pytest.approx(50 * USD_PER_TOKEN)
+
+
+@pytest.mark.parametrize(
+    "failure", [Transient(CONNECTION_LOST), Transient(TIMEOUT), BadAnswer("not_json")]
+)
+@on_virtual_clock
+async def test_an_attempt_that_may_have_been_billed_counts_as_paid(failure) -> None:
+    b = client_on(FakeTransport(failure), limit_usd=ONE_REQUEST_USD)
+
+    with pytest.raises(CostLimitReached):
         await b.client.score(a_request())
 
-    assert b.counters.cost_usd == pytest.approx(50 * USD_PER_TOKEN)
+
+@on_virtual_clock
+async def test_a_request_that_is_cancelled_in_flight_counts_as_paid() -> None:
+    b = client_on(FakeTransport(latency_s=10), limit_usd=ONE_REQUEST_USD)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await b.client.score(a_request(1))
+
+    with pytest.raises(CostLimitReached):
+        await b.client.score(a_request(2))
 
 
-async def test_an_attempt_that_may_have_been_paid_counts_as_paid() -> None:
-    limit_usd = 400 * USD_PER_TOKEN
-    async with bench("cut", max_cost_usd=limit_usd) as b:
-        with pytest.raises(CostLimitReached):
-            await b.client.score(a_request())
+@on_virtual_clock
+async def test_a_request_waits_for_the_reservations_of_others() -> None:
+    budget = CostBudget(ONE_REQUEST_USD, USD_PER_TOKEN)
 
-
-def test_a_request_waits_for_the_reservations_of_others() -> None:
-    budget = CostBudget(400 * USD_PER_TOKEN, USD_PER_TOKEN)
-
-    async def main() -> None:
-        first = await budget.reserve(100, 2)
-        waiting = asyncio.create_task(budget.reserve(100, 2))
+    first_usd = await budget.reserve(100, 2)
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(budget.reserve(100, 2))
         await asyncio.sleep(1)
         assert not waiting.done()
-        budget.settle(first, 50 * USD_PER_TOKEN)
-        assert await waiting == pytest.approx(300 * USD_PER_TOKEN)
+        budget.settle(first_usd, 50 * USD_PER_TOKEN)
 
-    run(main())
+    assert waiting.result() == pytest.approx(300 * USD_PER_TOKEN)
+
+
+def test_the_repr_shows_what_is_spent() -> None:
+    budget = CostBudget(2.0, USD_PER_TOKEN)
+    budget.settle(0.0, 0.5)
+
+    assert repr(budget) == "<CostBudget spent $0.5000 reserved $0.0000 of $2.0000>"
+    assert "no limit" in repr(CostBudget(None, USD_PER_TOKEN))

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from support.client_bench import Bench, a_request, bench
+from support.client_bench import http_bench, score_all
 
 from pipeline.core.errors import RerankError
 from pipeline.core.settings import Pace
@@ -82,42 +82,25 @@ async def until_it_listens(port: int) -> None:
             return
 
 
-async def score_many(b: Bench, count: int) -> int:
-    """Score so many requests; how many were lost."""
-    lost = 0
-
-    async def one(number: int) -> None:
-        nonlocal lost
-        try:
-            await b.client.score(a_request(number, documents=1))
-        except RerankError:
-            lost += 1
-
-    async with asyncio.TaskGroup() as tasks:
-        for number in range(count):
-            tasks.create_task(one(number))
-    return lost
-
-
-async def test_a_quota_told_exactly_is_used_whole_and_never_refused(
+async def test_a_quota_configured_exactly_is_used_whole_and_never_refused(
     tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     async with nginx(tmp_path, unused_tcp_port_factory(), unused_tcp_port_factory()) as url:
-        async with bench(url=url, pace=Pace(requests_per_minute=60 * PER_S)) as b:
-            lost = await score_many(b, 3 * PER_S)
+        async with http_bench(url=url, pace=Pace(requests_per_minute=60 * PER_S)) as b:
+            results = await score_all(b.client, 3 * PER_S, documents=1)
 
-    assert lost == 0
-    assert b.counters.throttled == 0
-    assert b.counters.admitted_s <= 3 / 0.97
+    assert not [result for result in results if isinstance(result, RerankError)]
+    assert b.metrics.throttled == 0
+    assert b.metrics.admitted_s <= 3 / 0.97
 
 
-async def test_a_quota_told_twice_too_high_loses_nothing(
+async def test_a_quota_configured_twice_too_high_loses_nothing(
     tmp_path: Path, unused_tcp_port_factory: Callable[[], int]
 ) -> None:
     async with nginx(tmp_path, unused_tcp_port_factory(), unused_tcp_port_factory()) as url:
-        async with bench(url=url, pace=Pace(requests_per_minute=120 * PER_S)) as b:
-            lost = await score_many(b, 6 * PER_S)
+        async with http_bench(url=url, pace=Pace(requests_per_minute=120 * PER_S)) as b:
+            results = await score_all(b.client, 6 * PER_S, documents=1)
 
-    assert lost == 0
-    assert 0 < b.counters.throttled <= 0.1 * 6 * PER_S
-    assert b.counters.admitted_s <= 6 / 0.7  # of these, a pause of one second after each refusal
+    assert not [result for result in results if isinstance(result, RerankError)]
+    assert 0 < b.metrics.throttled <= 0.1 * 6 * PER_S
+    assert b.metrics.admitted_s <= 6 / 0.7  # of these, a pause of one second after each refusal

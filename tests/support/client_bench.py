@@ -1,23 +1,34 @@
-"""A client, the fake service that it asks, and what happened."""
+"""A client for tests: on a fake transport, or on HTTP against a fake service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from support.fake_reranker import FakeReranker, Step
+from support.fake_transport import FakeTransport
 
+from pipeline.core.errors import RerankError
 from pipeline.core.models import PROFILES
 from pipeline.core.providers import PROVIDERS
-from pipeline.core.records import Request
+from pipeline.core.records import Request, Scores
 from pipeline.core.settings import Pace, RunSettings
-from pipeline.service.client import RerankClient
+from pipeline.service.backoff import Backoff
+from pipeline.service.client import RerankClient, RetryPolicy
+from pipeline.service.connect import open_client
+from pipeline.service.cost_budget import CostBudget
 from pipeline.service.metrics import Metrics
 from pipeline.service.throttle.throttle import Throttle
+from pipeline.service.transport import Timeouts
 
 KEY = "sk-secret-of-the-test"
+USD_PER_TOKEN = 0.1 / 1e6
+
+NO_WAIT = Backoff(0.0, 0.0)
+EXACT = RetryPolicy(backoff=Backoff(1.0, 20.0))
+"""The default waits, without jitter."""
 
 
 def a_request(number: int = 0, *, documents: int = 3, text: str = "some text") -> Request:
@@ -33,13 +44,35 @@ def a_request(number: int = 0, *, documents: int = 3, text: str = "some text") -
 
 @dataclass
 class Bench:
-    """A client, the service that it asks, and what happened."""
+    """A client and what it is made of."""
 
-    fake: FakeReranker
     client: RerankClient
     throttle: Throttle
-    counters: Metrics
-    slept: list[float] = field(default_factory=list)
+    metrics: Metrics
+
+
+def client_on(
+    transport: FakeTransport,
+    *,
+    pace: Pace | None = None,
+    limit_usd: float | None = None,
+    policy: RetryPolicy = EXACT,
+) -> Bench:
+    """A client on a fake transport; use it on the virtual clock, where waits take no time."""
+    metrics = Metrics()
+    throttle = Throttle(pace or Pace(), metrics)
+    budget = CostBudget(limit_usd, USD_PER_TOKEN)
+    client = RerankClient(
+        transport, throttle=throttle, metrics=metrics, budget=budget, policy=policy
+    )
+    return Bench(client, throttle, metrics)
+
+
+@dataclass
+class HttpBench(Bench):
+    """A client and the service that it asks."""
+
+    fake: FakeReranker
 
     @property
     def num_calls(self) -> int:
@@ -47,24 +80,17 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(
+async def http_bench(
     *script: Step,
     pace: Pace | None = None,
-    sleep: bool = True,
     total_timeout_s: float = 5.0,
     latency_s: float = 0.0,
     url: str | None = None,
     **more: Any,
-) -> AsyncIterator[Bench]:
-    """A client whose back-off waits are written down and take no time (unless `sleep` is False)."""
-    slept: list[float] = []
-
-    async def sleep_for_no_time(wait_s: float) -> None:
-        slept.append(wait_s)
-        await asyncio.sleep(0)
-
+) -> AsyncIterator[HttpBench]:
+    """A client that asks a fake service over HTTP, and does not wait before it tries again."""
     async with FakeReranker(*script, latency_s=latency_s) as fake:
-        counters = Metrics()
+        metrics = Metrics()
         settings = RunSettings(
             provider=PROVIDERS["dashscope"],
             profile=PROFILES["qwen3-rerank"],
@@ -72,20 +98,42 @@ async def bench(
             pace=pace or Pace(),
             **more,
         )
-        throttle = Throttle(settings.pace, counters)
-        async with RerankClient(
+        throttle = Throttle(settings.pace, metrics)
+        async with open_client(
             settings,
             KEY,
             throttle,
-            counters,
-            sleep=sleep_for_no_time if sleep else None,
-            uniform=lambda: 1.0,
-            total_timeout_s=total_timeout_s,
+            metrics,
+            CostBudget(settings.max_cost_usd, settings.profile.usd_per_token),
+            policy=RetryPolicy(
+                max_attempts=settings.max_attempts,
+                max_outage_s=settings.max_outage_s,
+                backoff=NO_WAIT,
+                probe_backoff=NO_WAIT,
+            ),
+            timeouts=Timeouts(total_s=total_timeout_s),
         ) as client:
-            yield Bench(fake, client, throttle, counters, slept)
+            yield HttpBench(client, throttle, metrics, fake)
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Let the others run until `condition` holds; the server is real, so no event tells."""
-    while not condition():  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
+async def outcomes(calls: Iterable[Awaitable[Scores]]) -> list[Scores | RerankError]:
+    """Await all at once; the scores or the error of each, in the order of the calls."""
+
+    async def outcome(call: Awaitable[Scores]) -> Scores | RerankError:
+        try:
+            return await call
+        except RerankError as error:
+            return error
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(outcome(call)) for call in calls]
+    return [task.result() for task in tasks]
+
+
+async def score_all(
+    client: RerankClient, count: int, *, documents: int = 3
+) -> list[Scores | RerankError]:
+    """Score so many requests at once."""
+    return await outcomes(
+        client.score(a_request(number, documents=documents)) for number in range(count)
+    )

@@ -1,6 +1,7 @@
 """An event loop whose time is ours: it jumps to the next timer as soon as nothing is left to do."""
 
 import asyncio
+import functools
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -46,3 +47,13 @@ def run(main: Coroutine[Any, Any, T], *, lateness_s: Callable[[], float] = lambd
     """
     with asyncio.Runner(loop_factory=lambda: VirtualClockLoop(lateness_s)) as runner:
         return runner.run(main)
+
+
+def on_virtual_clock(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Decorate an async test whose waits shall take no time."""
+
+    @functools.wraps(test)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        run(test(*args, **kwargs))
+
+    return wrapped

@@ -36,15 +36,15 @@ class AdmissionControl:
 
     Args:
         pace: What the settings say.
-        counters: Where waits and the use of the quota are counted.
+        metrics: Where waits and the use of the quota are counted.
         released: Told of each slot that comes back.
     """
 
-    def __init__(self, pace: Pace, counters: Metrics, released: Callable[[], None]) -> None:
+    def __init__(self, pace: Pace, metrics: Metrics, released: Callable[[], None]) -> None:
         self.slots = ConcurrencyWindow(pace.max_in_flight, pace.max_documents_in_flight)
         self.requests = Quota(pace.requests_per_minute)
         self.tokens = Quota(pace.tokens_per_minute, grain_s=_TOKEN_GRAIN_S)
-        self._counters = counters
+        self._metrics = metrics
         self._released = released
         self._full_since: float | None = None
         self._pause_until = 0.0
@@ -80,7 +80,7 @@ class AdmissionControl:
 
     async def grant(self, documents: int, tokens: int) -> Permit:
         """A permit for a request that has room, once pace and pauses let it go."""
-        clock, waits = self.now, self._counters.waits
+        clock, waits = self.now, self._metrics.waits
         now = clock()
         await self.requests.take(1)
         now, before = clock(), now
@@ -113,16 +113,16 @@ class AdmissionControl:
 
     def _count_use(self, now: float) -> None:
         """Hold the use of the quota against what it would have taken since the last admission."""
-        counters, last = self._counters, self._last_admission
+        metrics, last = self._metrics, self._last_admission
         self._last_admission = now
         if last is None:
             return
-        counters.admitted_s += now - last
+        metrics.admitted_s += now - last
         if self.requests.told is not None:
-            counters.requests_used += 1
-            counters.requests_offered += (now - last) * self.requests.told
+            metrics.requests_used += 1
+            metrics.requests_offered += (now - last) * self.requests.told
         if self.tokens.told is not None:
-            counters.tokens_offered += (now - last) * self.tokens.told
+            metrics.tokens_offered += (now - last) * self.tokens.told
 
     def answered(self, permit: Permit, total_tokens: int | None) -> None:
         """Learn that the service served a request, and what it counted."""
@@ -136,7 +136,7 @@ class AdmissionControl:
             self.tokens.correct(permit.entries, total_tokens - permit.estimate)
         amount = permit.estimate if total_tokens is None else float(total_tokens)
         if self.tokens.told is not None:
-            self._counters.tokens_used += amount
+            self._metrics.tokens_used += amount
         requests_version, tokens_version, _ = permit.versions
         self.requests.granted(now, 1, requests_version)
         self.tokens.granted(now, amount, tokens_version)
@@ -145,9 +145,9 @@ class AdmissionControl:
         """Learn that the service asked for a slower pace."""
         now, estimate = self.now(), permit.estimate
         self.tokens.correct(permit.entries, -estimate)
-        self._counters.throttled += 1
+        self._metrics.throttled += 1
         if self.requests.told is not None:
-            self._counters.requests_used -= 1
+            self._metrics.requests_used -= 1
         requests_version, tokens_version, slots_version = permit.versions
         pause_s = self._pause_s(error)
         match error.limit:
@@ -181,7 +181,7 @@ class AdmissionControl:
         """Take a slot back, and tell nobody."""
         self.slots.release(permit.documents)
         if self._full_since is not None:
-            self._counters.waits.in_flight_s += self.now() - self._full_since
+            self._metrics.waits.in_flight_s += self.now() - self._full_since
             self._full_since = None
 
     def released(self, permit: Permit) -> None:

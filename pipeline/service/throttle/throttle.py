@@ -20,12 +20,12 @@ class Throttle:
 
     Args:
         pace: The limits; `set_pace` changes them while running.
-        counters: Where waits and the use of the quota are counted.
+        metrics: Where waits and the use of the quota are counted.
     """
 
-    def __init__(self, pace: Pace, counters: Metrics | None = None) -> None:
-        self.counters = counters or Metrics()
-        self._limits = AdmissionControl(pace, self.counters, self._advance)
+    def __init__(self, pace: Pace, metrics: Metrics | None = None) -> None:
+        self.metrics = metrics or Metrics()
+        self._limits = AdmissionControl(pace, self.metrics, self._advance)
         self._line: deque[_Waiter] = deque()
         self._no_room_since: float | None = None
         self._patience: asyncio.Timeout | None = None
@@ -115,7 +115,7 @@ class Throttle:
         """Whether there is room for the first in line; counts how long its documents had none."""
         now, slots = self._limits.now(), self._limits.slots
         if self._no_room_since is not None:
-            self.counters.waits.documents_in_flight_s += now - self._no_room_since
+            self.metrics.waits.documents_in_flight_s += now - self._no_room_since
         has_slot = slots.has_room()
         has_room = has_slot and slots.has_room_for_documents(documents)
         self._no_room_since = now if has_slot and not has_room else None

@@ -257,11 +257,11 @@ def test_stopping_ends_the_waits_and_lets_what_is_in_flight_go_on() -> None:
     assert ended[-1] == "answered"
 
 
-def test_the_counters_tell_what_bound_the_run() -> None:
+def test_the_metrics_tell_what_bound_the_run() -> None:
     def bound_by(pace: Pace, requests: list[tuple[float, int, int]]) -> str:
-        counters = Metrics()
-        run(admit_all(Throttle(pace, counters), requests))
-        return counters.bound_by
+        metrics = Metrics()
+        run(admit_all(Throttle(pace, metrics), requests))
+        return metrics.bound_by
 
     seldom = [(float(number), 1, 1) for number in range(5)]
     assert bound_by(Pace(requests_per_minute=600), backlog(50)) == "requests_per_minute"
@@ -272,9 +272,9 @@ def test_the_counters_tell_what_bound_the_run() -> None:
     assert bound_by(Pace(requests_per_minute=600), seldom) == "source"
 
 
-def test_the_counters_tell_the_share_of_the_quota() -> None:
-    counters = Metrics()
+def test_the_metrics_tell_the_share_of_the_quota() -> None:
+    metrics = Metrics()
 
-    run(admit_all(Throttle(Pace(requests_per_minute=600), counters), backlog(100)))
+    run(admit_all(Throttle(Pace(requests_per_minute=600), metrics), backlog(100)))
 
-    assert counters.quota_used == pytest.approx(0.995, abs=0.005)
+    assert metrics.quota_used == pytest.approx(0.995, abs=0.005)

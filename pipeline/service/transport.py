@@ -1,0 +1,193 @@
+"""Send one request over HTTP, once.
+
+The only importer of aiohttp in the library: whatever goes wrong on the wire leaves here as one of
+our errors. How often a request is sent is up to the client.
+"""
+
+import io
+import logging
+import time
+from functools import partial
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import aiohttp
+from msgspec import Struct
+from yarl import URL
+
+from pipeline.core.errors import RerankError, ServiceRefused, SettingsError, Transient
+from pipeline.core.events import log_event
+from pipeline.core.records import Request, Scores
+from pipeline.service.failures import CONNECTION_LOST, TIMEOUT, UNREACHABLE
+from pipeline.service.shared_timeout import SharedTimeout
+from pipeline.service.wire.codec import WireFormat
+from pipeline.service.wire.redaction import redact
+from pipeline.service.wire.refusals import classify
+
+log = logging.getLogger(__name__)
+
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""How much of an error body is read."""
+
+_LARGE_BODY: Final = 2**20
+
+
+class Transport(Protocol):
+    """What carries a request to a service and its answer back."""
+
+    async def send(self, request: Request) -> Scores:
+        """Send the request once and return its scores.
+
+        Raises:
+            RequestError: if it got none; failures without an answer have a code of `failures`.
+            ServiceRefused: if the service refuses every request for good.
+        """
+        ...
+
+
+class Timeouts(Struct, frozen=True, kw_only=True):
+    """How long one attempt may take, in seconds.
+
+    Attributes:
+        connect_s: To open a connection.
+        total_s: From the first byte sent to the last byte received, connecting included.
+    """
+
+    connect_s: float = 10.0
+    total_s: float = 120.0
+
+
+class HttpTransport:
+    """Ask one endpoint; an async context manager that holds the connections.
+
+    Args:
+        url: The full address of the endpoint.
+        wire: How the endpoint is asked and answers.
+        model: The model to ask.
+        instruct: The instruction for the model; None for the model's own.
+        api_key: The key; None if the service takes none. Never shown.
+        timeouts: How long an attempt may take.
+
+    Raises:
+        SettingsError: if the address cannot be parsed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        wire: WireFormat,
+        *,
+        model: str,
+        instruct: str | None = None,
+        api_key: str | None = None,
+        timeouts: Timeouts | None = None,
+    ) -> None:
+        self._url = _parse(url)
+        self._wire = wire
+        self._model = model
+        self._instruct = instruct
+        self._api_key = api_key
+        self._timeouts = timeouts or Timeouts()
+        self._total_timeout = SharedTimeout(self._timeouts.total_s)
+
+    async def __aenter__(self) -> Self:
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if self._api_key is not None:
+            headers["Authorization"] = f"Bearer {self._api_key}"
+        self._session = aiohttp.ClientSession(
+            # The throttle bounds what is in flight, and its bound may change during the run.
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def send(self, request: Request) -> Scores:
+        """Send the request once, as `Transport` promises; redirects are refused, not followed."""
+        body = self._wire.encode(request, self._model, self._instruct)
+        sent_at = time.perf_counter()
+        try:
+            with self._total_timeout.begin():
+                async with self._session.post(
+                    self._url, data=_payload(body), allow_redirects=False
+                ) as response:
+                    status, is_success = response.status, response.status // 100 == 2
+                    content = await (response.read() if is_success else _read_start(response))
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+            raise translate_error(error) from safe_cause(error)
+        if log.isEnabledFor(logging.DEBUG):
+            log_event(
+                log,
+                logging.DEBUG,
+                "request.answered",
+                query_id=request.query_id,
+                documents=request.num_documents,
+                status=status,
+                latency_ms=round(1_000 * (time.perf_counter() - sent_at)),
+            )
+        clean = partial(redact, request=request, api_key=self._api_key)
+        if not is_success:
+            raise classify(status, content, response.headers, clean=clean)
+        return self._wire.decode(content, request.num_documents, clean=clean)
+
+
+def _parse(url: str) -> URL:
+    try:
+        return URL(url)
+    except ValueError as error:
+        raise SettingsError(f"not a usable address: {error}", which="--url", found=url) from None
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """Return what aiohttp shall send; it sends a stream in pieces, so that the event loop turns."""
+    return body if len(body) <= _LARGE_BODY else io.BytesIO(body)
+
+
+async def _read_start(response: aiohttp.ClientResponse) -> bytes:
+    """Return the first `MAX_ERROR_BYTES` of a body; close the connection if there are more."""
+    content = bytearray()
+    while len(content) < MAX_ERROR_BYTES:
+        piece = await response.content.read(MAX_ERROR_BYTES - len(content))
+        if not piece:
+            return bytes(content)
+        content += piece
+    response.close()
+    return bytes(content)
+
+
+def translate_error(error: Exception) -> RerankError:
+    """Return our error for one that aiohttp raised; the most specific classes come first."""
+    name = type(error).__name__
+    if isinstance(error, _ADDRESS_ERRORS):
+        return ServiceRefused("not a usable address", which="--url", found=name)
+    if isinstance(error, _UNTRUSTED_ERRORS):
+        return ServiceRefused(
+            "the service's certificate is not trusted", which="--url", cure="check the address"
+        )
+    if isinstance(error, _CONNECT_ERRORS):
+        return Transient(UNREACHABLE, name)
+    if isinstance(error, TimeoutError):
+        return Transient(TIMEOUT, name)
+    return Transient(CONNECTION_LOST, name)
+
+
+def safe_cause(error: Exception) -> Exception | None:
+    """Return the error, or None for one that holds the request's headers, and so the key."""
+    return None if isinstance(error, aiohttp.ClientResponseError) else error
+
+
+_ADDRESS_ERRORS = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError)
+_UNTRUSTED_ERRORS = (
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ServerFingerprintMismatch,
+)
+_CONNECT_ERRORS = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)

@@ -1,0 +1,86 @@
+"""A transport without HTTP that plays a script, for tests of what stands above it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+
+from pipeline.core.errors import RerankError
+from pipeline.core.records import Request, Scores
+
+Step: TypeAlias = str | RerankError | Callable[[Request], Scores]
+"""An error to raise, "hang" (until `release`), or a function of the request."""
+
+HANG = "hang"
+TOKENS_PER_DOCUMENT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request as it came, and when."""
+
+    at: float
+    request: Request
+
+
+class FakeTransport:
+    """Plays the next step of its script for each request, and serves all after the last step.
+
+    Every answer takes `latency_s` seconds of the event loop's clock.
+    """
+
+    def __init__(self, *script: Step, latency_s: float = 0.0) -> None:
+        self.script = list(script)
+        self.latency_s = latency_s
+        self.sent: list[Sent] = []
+        self.in_flight = 0
+        self._released = asyncio.Event()
+
+    @property
+    def queries(self) -> list[str]:
+        """The queries, in the order in which they were sent."""
+        return [sent.request.query for sent in self.sent]
+
+    @property
+    def gaps_s(self) -> list[float]:
+        """Seconds from each request to the next."""
+        times = [sent.at for sent in self.sent]
+        return [after - before for before, after in pairwise(times)]
+
+    def release(self) -> None:
+        """Let every request that hangs be served."""
+        self._released.set()
+
+    async def send(self, request: Request) -> Scores:
+        """Play the next step."""
+        self.sent.append(Sent(asyncio.get_running_loop().time(), request))
+        step = self.script.pop(0) if self.script else served
+        self.in_flight += 1
+        try:
+            await asyncio.sleep(self.latency_s)
+            if step == HANG:
+                await self._released.wait()
+                step = served
+        finally:
+            self.in_flight -= 1
+        if isinstance(step, RerankError):
+            raise step
+        assert callable(step)
+        return step(request)
+
+
+def served(request: Request) -> Scores:
+    """A whole answer: a document's score is 1 / (1 + its index)."""
+    return billed(TOKENS_PER_DOCUMENT * request.num_documents)(request)
+
+
+def billed(total_tokens: int | None) -> Callable[[Request], Scores]:
+    """A step that answers, and says that it counted so many tokens."""
+
+    def answer(request: Request) -> Scores:
+        return Scores(1 / (1 + np.arange(request.num_documents)), total_tokens, "r")
+
+    return answer
