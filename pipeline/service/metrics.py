@@ -1,22 +1,25 @@
-"""What a run did, in plain numbers: requests, tokens, money, latencies, and what it waited for.
+"""The numbers of a run, counted where they arise: requests, tokens, money, latencies, waits.
 
-Memory is bounded: latencies go into a histogram of fixed size, waits into one sum for each cause.
+Every room that knows a number adds to the one `Metrics` of the run. Its size is bounded: latencies
+go into a histogram of fixed size, waits into one sum for each cause.
 """
 
 import math
+from collections import Counter
+from typing import Final
 
 from msgspec import Struct, field
 
-_FIRST_BUCKET_S = 0.000_1
-_BUCKETS_PER_DOUBLING = 8
-_NUM_BUCKETS = 24 * _BUCKETS_PER_DOUBLING
+_FIRST_BUCKET_S: Final = 0.000_1
+_BUCKETS_PER_DOUBLING: Final = 8
+_NUM_BUCKETS: Final = 24 * _BUCKETS_PER_DOUBLING
 """From 0.1 ms to 28 minutes; neighbours differ by 9 %, which is how exact a quantile is."""
 
-_MOSTLY = 0.5
+_MOSTLY: Final = 0.5
 
 
 class LatencyHistogram(Struct):
-    """Latencies in log-spaced buckets, so that a million of them take as much room as ten."""
+    """Latencies in log-spaced buckets: a million of them take as much memory as ten."""
 
     counts: list[int] = field(default_factory=lambda: [0] * _NUM_BUCKETS)
 
@@ -26,7 +29,7 @@ class LatencyHistogram(Struct):
         self.counts[min(int(place * _BUCKETS_PER_DOUBLING), _NUM_BUCKETS - 1)] += 1
 
     def quantile_ms(self, share: float) -> float:
-        """The latency in milliseconds that `share` of all do not exceed; 0 if there are none."""
+        """Return the latency in milliseconds that `share` of all do not exceed; 0 without any."""
         wanted, seen = share * sum(self.counts), 0
         for bucket, count in enumerate(self.counts):
             seen += count
@@ -36,10 +39,14 @@ class LatencyHistogram(Struct):
 
 
 class Waits(Struct):
-    """Seconds by what was waited for; never two causes at once.
+    """Seconds that requests waited, by cause; each second has one cause.
 
-    Of `in_flight_s` it is the seconds for which every slot was taken, else those for which the
-    first request in line waited.
+    Attributes:
+        requests_s: For the rate of requests.
+        tokens_s: For the rate of tokens.
+        in_flight_s: For a place in flight: seconds for which all were taken.
+        documents_in_flight_s: For room for the documents of the first request in line.
+        pause_s: For the end of a pause that the service asked for.
     """
 
     requests_s: float = 0.0
@@ -50,20 +57,32 @@ class Waits(Struct):
 
 
 class Metrics(Struct):
-    """What the client and the throttle did so far.
+    """What was done so far; counts unless the name says otherwise.
 
     Attributes:
         requests: Attempts that were sent, whatever came of them.
         answered: Requests that got their scores.
-        retries: Further attempts after a failure; those after a 429 are not among them.
+        retries: Further attempts after a failure; not those after a 429.
         throttled: Answers that asked for a slower pace (429).
         tokens: Tokens of the answered requests, as the service counted them.
         cost_usd: Their price.
+        latency: Seconds from sending an answered request to its scores.
+        waits: What requests waited for before they were sent.
         admitted_s: Seconds from the first admission to the last.
         requests_offered: Requests that the quota would have taken in that time.
         requests_used: Requests that it took.
         tokens_offered: Tokens that the quota would have taken in that time.
         tokens_used: Tokens that it took.
+        requests_reused: Requests that the score store answered.
+        size_refusals: Requests that were packed anew because the service refused their size.
+        candidates_ranked: Candidates whose group was ranked.
+        truncated_documents: Documents whose text was cut at the per-item limit.
+        truncated_queries: Groups whose query was cut at the per-item limit.
+        partial_groups: Groups that began with an answer that held some of their documents.
+        documents_reused: Their documents that stood in it.
+        saved_usd: What these groups would have cost as a whole, less what was asked.
+        merge_status: Ranked groups by `MergeStatus`.
+        reject_reasons: Candidates without a score by `Reason`.
     """
 
     requests: int = 0
@@ -79,10 +98,20 @@ class Metrics(Struct):
     requests_used: float = 0.0
     tokens_offered: float = 0.0
     tokens_used: float = 0.0
+    requests_reused: int = 0
+    size_refusals: int = 0
+    candidates_ranked: int = 0
+    truncated_documents: int = 0
+    truncated_queries: int = 0
+    partial_groups: int = 0
+    documents_reused: int = 0
+    saved_usd: float = 0.0
+    merge_status: Counter[str] = field(default_factory=Counter)
+    reject_reasons: Counter[str] = field(default_factory=Counter)
 
     @property
     def quota_used(self) -> float | None:
-        """Share of the told quota that was used, of the limit nearest to it; None if untold."""
+        """Share of the configured quota that was used, of the limit nearest to it; None without."""
         shares = [
             used / offered
             for used, offered in (
@@ -108,7 +137,7 @@ class Metrics(Struct):
         return max(waits, key=lambda cause: waits[cause])
 
     def latency_ms(self) -> dict[str, float]:
-        """Median and tail of the answered requests' latencies, in milliseconds."""
+        """Return median and tail of the answered requests' latencies, in milliseconds."""
         return {
             name: round(self.latency.quantile_ms(share), 1)
             for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
