@@ -83,7 +83,7 @@ def test_no_window_of_requests_is_ever_exceeded(per_s, gaps, seed) -> None:
     seed=st.integers(0, 1_000),
 )
 def test_no_window_of_tokens_is_ever_exceeded(tokens, ratio, seed) -> None:
-    """Sizes up to the quota of a second; the service counts less than the bound."""
+    """Sizes up to the quota of a second; the service counts less than the bound, but never 0."""
     per_s, late = 4_000, random.Random(seed)
     throttle = Throttle(Pace(tokens_per_minute=60 * per_s))
     counted: list[tuple[float, int]] = []
@@ -93,8 +93,9 @@ def test_no_window_of_tokens_is_ever_exceeded(tokens, ratio, seed) -> None:
             with await throttle.admit(1, amount) as permit:
                 at = asyncio.get_running_loop().time()
                 await asyncio.sleep(0.05)
-                permit.answered(int(ratio * amount))
-                counted.append((at, int(ratio * amount)))
+                total_tokens = math.ceil(ratio * amount)
+                permit.answered(total_tokens)
+                counted.append((at, total_tokens))
 
         async with asyncio.TaskGroup() as tasks:
             for amount in tokens:
