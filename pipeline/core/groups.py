@@ -50,25 +50,25 @@ class GroupRows(Struct, frozen=True, eq=False):
 
     Attributes:
         index: Place of the group in the dataset, from 0.
-        first_row: Place of its first candidate in the dataset, from 0.
+        first_row: The input row where it begins, counted over all files from 0.
+        num_rows: Input rows that it takes, those included whose candidates are dropped.
         query_id: The query's id, of the input's type.
         table: `query_id`, `doc_id` and passed-through columns of the whole batch.
         ranks: int32, the first stage's order of the whole batch, from 1 in each group.
-        start: The group's first row in `table` and `ranks`.
-        stop: The first row after it.
+        start: The group's first candidate in `table` and `ranks`.
+        stop: The first candidate after it.
         passthrough_bytes: Bytes in its passed-through strings.
-        num_dropped: Rows of the input left out because they repeat a doc_id.
     """
 
     index: int
     first_row: int
+    num_rows: int
     query_id: Id
     table: pa.Table
     ranks: npt.NDArray[np.int32]
     start: int
     stop: int
     passthrough_bytes: int = 0
-    num_dropped: int = 0
 
     @property
     def num_candidates(self) -> int:
@@ -132,19 +132,20 @@ class GroupBatch(Struct, frozen=True, eq=False):
 
     Attributes:
         first_group: Index of the first group in the dataset.
-        first_row: Row of the first candidate in the dataset.
-        offsets: int64 [number of groups + 1]; group g holds the rows offsets[g] to offsets[g + 1].
+        row_offsets: int64 [number of groups + 1]; group g takes the input rows row_offsets[g] to
+            row_offsets[g + 1], counted over all files.
+        offsets: int64 [number of groups + 1]; group g holds the candidates offsets[g] to
+            offsets[g + 1] of the batch.
         query_ids: One per group.
         queries: One per group.
         texts: One per candidate.
         first_stage_rank: int32, one per candidate.
         rows: One row per candidate, the columns that go to the output unchanged.
         passthrough_bytes: int64, bytes in the passed-through strings of each group.
-        dropped: Rows of the input left out of each group; None where all are kept.
     """
 
     first_group: int
-    first_row: int
+    row_offsets: IntArray
     offsets: IntArray
     query_ids: list[Id]
     queries: list[str | None]
@@ -152,7 +153,6 @@ class GroupBatch(Struct, frozen=True, eq=False):
     first_stage_rank: npt.NDArray[np.int32]
     rows: pa.Table
     passthrough_bytes: IntArray
-    dropped: IntArray | None = None
 
     @property
     def num_groups(self) -> int:
@@ -165,10 +165,9 @@ class GroupBatch(Struct, frozen=True, eq=False):
         borders = [number * self.num_groups // num_batches for number in range(num_batches + 1)]
         for first, last in pairwise(borders):
             start, stop = self.offsets[first], self.offsets[last]
-            dropped_before = 0 if self.dropped is None else int(self.dropped[:first].sum())
             yield GroupBatch(
                 first_group=self.first_group + first,
-                first_row=self.first_row + int(start) + dropped_before,
+                row_offsets=self.row_offsets[first : last + 1],
                 offsets=self.offsets[first : last + 1] - start,
                 query_ids=self.query_ids[first:last],
                 queries=self.queries[first:last],
@@ -176,25 +175,22 @@ class GroupBatch(Struct, frozen=True, eq=False):
                 first_stage_rank=self.first_stage_rank[start:stop],
                 rows=self.rows.slice(start, stop - start),
                 passthrough_bytes=self.passthrough_bytes[first:last],
-                dropped=None if self.dropped is None else self.dropped[first:last],
             )
 
     def iter_groups(self, measures: TextMeasures) -> Iterator[Group]:
         """Yield the groups in input order; `measures` are those of the batch's texts."""
-        before = 0
-        offsets, passthrough_bytes = self.offsets.tolist(), self.passthrough_bytes.tolist()
-        all_dropped = [0] * self.num_groups if self.dropped is None else self.dropped.tolist()
+        offsets, row_offsets = self.offsets.tolist(), self.row_offsets.tolist()
+        passthrough_bytes = self.passthrough_bytes.tolist()
         for number, query_id in enumerate(self.query_ids):
             output = GroupRows(
                 index=self.first_group + number,
-                first_row=self.first_row + before + offsets[number],
+                first_row=row_offsets[number],
+                num_rows=row_offsets[number + 1] - row_offsets[number],
                 query_id=query_id,
                 table=self.rows,
                 ranks=self.first_stage_rank,
                 start=offsets[number],
                 stop=offsets[number + 1],
                 passthrough_bytes=passthrough_bytes[number],
-                num_dropped=all_dropped[number],
             )
             yield Group(output, self.queries[number], self.texts, measures)
-            before += output.num_dropped

@@ -64,7 +64,7 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     planner, plan = Planner(settings), DatasetPlan()
     estimate = TokenEstimate(
         planner.counter,
-        source.listing.num_rows,
+        source.num_candidates or source.listing.num_rows,
         cap=settings.profile.max_tokens_per_document,
     )
     for batch in source.iter_batches():

@@ -22,11 +22,11 @@ from pipeline.planning.planner import Planner
 from pipeline.planning.reuse import PartialReuse
 from pipeline.planning.single_request import plan_batch
 from pipeline.source.pieces import Piece
-from pipeline.source.source import Reading
+from pipeline.source.reading import Reading
 from pipeline.tokens.measures import measure_texts
 
-MANY_ROWS = 16_384
-"""Work on more rows than these goes to a thread: it takes more than some 10 ms."""
+MANY_CANDIDATES = 16_384
+"""Work on more candidates than these goes to a thread: it takes more than some 10 ms."""
 GROUPS_AT_ONCE = 128
 """Planning them takes some milliseconds; then whatever has arrived has its turn."""
 GROUP_BYTES = 4_096
@@ -96,11 +96,12 @@ class GroupReader:
             await asyncio.gather(checked, return_exceptions=True)
 
     async def _make_groups(self, piece: Piece | None) -> list[GroupBatch]:
-        num_rows = self._reading.open_rows + (piece.num_rows if piece else 0)
-        return await run(lambda: self._reading.make_groups(piece), aside=num_rows > MANY_ROWS)
+        num_candidates = self._reading.open_candidates + (piece.num_candidates if piece else 0)
+        aside = num_candidates > MANY_CANDIDATES
+        return await run(lambda: self._reading.make_groups(piece), aside=aside)
 
     async def _plan(self, batch: GroupBatch) -> list[PlannedGroup]:
-        if self._reuse is not None or len(batch.texts) > MANY_ROWS:
+        if self._reuse is not None or len(batch.texts) > MANY_CANDIDATES:
             sizes, plans = await asyncio.to_thread(self._plan_all, batch)
         else:
             measures = measure_texts(batch.texts, self._planner.counter)

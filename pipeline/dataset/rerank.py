@@ -108,7 +108,7 @@ class DatasetJob:
     async def _run(self) -> RunSummary:
         with self._interruptible():
             source = await asyncio.to_thread(self._open_source)
-        self._numbers.set_candidates(source.listing.num_rows)
+        self._numbers.set_candidates(source.num_candidates)
         async with AsyncExitStack() as held:
             with self._interruptible():
                 lock = OutputLock(self.output, wait_s=self.settings.lock_wait_s)
@@ -183,7 +183,7 @@ class DatasetJob:
         return (
             rejected <= self.settings.max_rejects
             and sink.is_finished()
-            and _cover(parts, source.listing.num_rows)
+            and _cover_input(parts, source.listing.num_rows)
         )
 
     async def _rerank(self, source: Source, sink: Sink) -> None:
@@ -239,8 +239,8 @@ class DatasetJob:
         return self._numbers.look()
 
 
-def _cover(parts: Collection[PartInfo], num_rows: int | None) -> bool:
-    """Whether the parts are those of the whole input, one after the other."""
+def _cover_input(parts: Collection[PartInfo], num_rows: int) -> bool:
+    """Return whether the parts hold all rows of the input, one part after the other."""
     row = 0
     for index, part in enumerate(sorted(parts, key=lambda part: part.index)):
         if (part.index, part.first_row) != (index, row):

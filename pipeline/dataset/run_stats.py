@@ -20,7 +20,7 @@ from pipeline.source.source import Source
 log = logging.getLogger(__name__)
 
 MAX_COUNTED_ROWS = 50_000_000
-"""Counting the queries of so many candidates takes some seconds of one core."""
+"""Counting the queries of so many rows takes some seconds of one core."""
 
 
 class RunStats:
@@ -43,7 +43,7 @@ class RunStats:
         self._started, self._started_cpu_s = time.monotonic(), time.process_time()
 
     def set_candidates(self, candidates: int | None) -> None:
-        """Note how many candidates the input has."""
+        """Note how many candidates the input has; None if that is not known yet."""
         self._summary.candidates = candidates
 
     async def count_groups(self, source: Source) -> None:

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from pipeline.core.groups import GroupRows
 from pipeline.output.part_info import PartInfo
 
-MAX_ROWS = 500_000
+MAX_CANDIDATES = 500_000
 MAX_BYTES = 64 << 20
 
 
 class PartBorders:
     """Says to which part each group belongs, in input order.
 
-    A part ends with the group with which it holds `groups_per_part` groups, 500,000 rows or
-    64 MiB of carried strings (the texts among them, if they are carried).
+    A part ends with the group with which it holds `groups_per_part` groups, 500,000 candidates or
+    64 MiB of passed-through strings (texts included, with `--with-text`).
 
     Args:
         groups_per_part: At most so many groups in a part.
@@ -28,7 +28,7 @@ class PartBorders:
         # A part that is not finished begins at 0 or where a finished one ends.
         self._index_at = {0: 0} | {part.stop_group: part.index + 1 for part in finished}
         self._index = -1
-        self._groups = self._rows = self._bytes = 0
+        self._groups = self._candidates = self._bytes = 0
 
     def place(self, group: GroupRows) -> tuple[int, bool]:
         """The index of the group's part, and whether this group ends it.
@@ -38,13 +38,13 @@ class PartBorders:
         if not self._groups:
             self._index = self._index_at.get(group.index, self._index + 1)
         self._groups += 1
-        self._rows += group.num_candidates
+        self._candidates += group.num_candidates
         self._bytes += group.passthrough_bytes
         ends = (
             self._groups >= self._groups_per_part
-            or self._rows >= MAX_ROWS
+            or self._candidates >= MAX_CANDIDATES
             or self._bytes >= MAX_BYTES
         )
         if ends:
-            self._groups = self._rows = self._bytes = 0
+            self._groups = self._candidates = self._bytes = 0
         return self._index, ends

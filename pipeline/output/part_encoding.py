@@ -78,15 +78,14 @@ class PartEncoding:
 
 def _describe(index: int, rankings: Sequence[Ranking], fingerprint: str) -> PartInfo:
     groups = [ranking.group for ranking in rankings]
-    num_candidates = sum(group.num_candidates for group in groups)
     return PartInfo(
         index=index,
         fingerprint=fingerprint,
         first_group=groups[0].index if groups else 0,
         num_groups=len(groups),
         first_row=groups[0].first_row if groups else 0,
-        num_rows=num_candidates + sum(group.num_dropped for group in groups),
-        num_candidates=num_candidates,
+        num_rows=sum(group.num_rows for group in groups),
+        num_candidates=sum(group.num_candidates for group in groups),
         num_rejected=sum(ranking.num_rejected for ranking in rankings),
         num_skipped=sum(ranking.num_skipped for ranking in rankings),
         requests=sum(ranking.num_requests for ranking in rankings),

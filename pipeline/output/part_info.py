@@ -29,8 +29,8 @@ class PartInfo(Struct, frozen=True, kw_only=True):
         index: The part's number.
         fingerprint: Of the settings and the input that it belongs to.
         first_group: Index of its first group in the dataset.
-        first_row: Row of its first candidate in the input.
-        num_rows: Rows of the input that it covers, dropped repeats included.
+        first_row: The input row where it begins, counted over all files from 0.
+        num_rows: Input rows that it covers, those included whose candidates are dropped.
         num_candidates: Candidates ranked; the part has fewer rows where top-n cuts.
         merge_status: Groups by how their scores were joined.
         groups_bytes: Size of its file in `_groups`.
@@ -59,7 +59,7 @@ class PartInfo(Struct, frozen=True, kw_only=True):
 
     @property
     def stop_row(self) -> int:
-        """The first row after the part."""
+        """The first input row after the part."""
         return self.first_row + self.num_rows
 
     @property

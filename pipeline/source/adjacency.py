@@ -1,66 +1,64 @@
-"""Whether the rows of each query are adjacent, found out for a whole input in 4 bytes a query.
+"""Whether the rows of each query are adjacent.
 
-The first pass keeps a 32-bit number for each id. Where one occurs twice, about a hundred times in
-a million ids, a second pass looks at the ids that have it, so the verdict is exact.
+While groups are read, `SeenIds` keeps 8 bytes for each id. To count the queries of a whole input
+takes 4 bytes each: the first pass keeps a 32-bit hash of every id, and a second pass looks at the
+ids whose hashes occur twice, about a hundred in a million, so the verdict is exact.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow.compute as pc
 import xxhash
 
-from pipeline.core.arrays import KeyArray
+from pipeline.core.arrays import IntArray, KeyArray
 from pipeline.core.errors import InputError, shorten
 from pipeline.core.groups import Id
 from pipeline.core.sorted_runs import SortedRuns
+from pipeline.source.arrow import Array
 
-_ODD = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 divided by the golden ratio: to multiply by it spreads numbers that lie side by side."""
+ReadStarts: TypeAlias = Callable[[], Iterable[tuple[str, Sequence[Id]]]]
+"""Begins to read at the first row; yields file names, and the ids of the queries that begin there.
+"""
+
+HashIds: TypeAlias = Callable[[Sequence[Id]], KeyArray]
+
+_GOLDEN_RATIO_64 = np.uint64(0x9E3779B97F4A7C15)
+"""2^64 divided by the golden ratio: multiplying by it spreads neighbouring numbers."""
 
 
-def count_whole_queries(read: Callable[[], Iterable[tuple[str, Sequence[Id]]]]) -> int:
-    """How many queries there are; proves that the rows of each are adjacent.
+def hash_ids_64(ids: Sequence[Id]) -> KeyArray:
+    """Return 64 bits for each id: an integer as it is, the xxh3 hash of a string."""
+    if ids and isinstance(ids[0], int):
+        return np.array([int(number) % 2**64 for number in ids], np.uint64)
+    hashes = (xxhash.xxh3_64_intdigest(str(text).encode()) for text in ids)
+    return np.fromiter(hashes, np.uint64, len(ids))
+
+
+def hash_ids_32(ids: Sequence[Id]) -> KeyArray:
+    """Return a 32-bit hash of each id; those of neighbouring integers differ."""
+    hashes: KeyArray = (hash_ids_64(ids) * _GOLDEN_RATIO_64) >> np.uint64(32)
+    return hashes.astype(np.uint32)
+
+
+def find_starts(query_ids: Array, last_id: Id | None) -> IntArray:
+    """Return the rows whose query id differs from that of the row before.
 
     Args:
-        read: Begins to read from the first row; yields file names and the ids that begin there.
-
-    Raises:
-        InputError: if an id begins twice.
+        query_ids: At least one.
+        last_id: The id of the row before the first one; None if there is none.
     """
-    seen, total, repeated = SortedRuns(np.uint32), 0, set[int]()
-    for _, ids in read():
-        keys = _short_keys(ids)
-        repeated.update(keys[seen.add_and_tell(keys)].tolist())
-        total += len(ids)
-    if repeated:
-        _refuse_a_second_one(read, np.array(sorted(repeated), np.uint32))
-    return total
+    before, after = query_ids.slice(0, len(query_ids) - 1), query_ids.slice(1)
+    starts = np.flatnonzero(pc.not_equal(after, before)) + 1
+    return np.append(0, starts) if query_ids[0].as_py() != last_id else starts
 
 
-def _refuse_a_second_one(
-    read: Callable[[], Iterable[tuple[str, Sequence[Id]]]], suspects: KeyArray
-) -> None:
-    seen = set[Id]()
-    for file_name, ids in read():
-        for place in np.flatnonzero(np.isin(_short_keys(ids), suspects)).tolist():
-            if ids[place] in seen:
-                raise not_adjacent(file_name, ids[place])
-            seen.add(ids[place])
-
-
-def not_adjacent(file_name: str, query_id: Id) -> InputError:
-    """The rows of this query lie apart."""
-    return InputError(
-        "the rows of a query are not adjacent",
-        which=file_name,
-        found=f"query_id {shorten(repr(query_id), 100)} again after another one",
-        cure="sort the input by query_id",
-    )
-
-
-def _short_keys(ids: Sequence[Id]) -> KeyArray:
-    keys: KeyArray = ((id_keys(ids) * _ODD) >> np.uint64(32)).astype(np.uint32)
-    return keys
+def take_ids(ids: Array, places: IntArray) -> list[Id]:
+    """Return the ids at some places."""
+    taken: Any = ids.take(places)
+    values: list[Id] = taken.to_pylist()
+    return values
 
 
 class SeenIds:
@@ -70,17 +68,56 @@ class SeenIds:
     """
 
     def __init__(self) -> None:
-        self._keys = SortedRuns()
+        self._hashes = SortedRuns()
 
     def add(self, ids: Sequence[Id]) -> Id | None:
         """Add ids; return the first of them that has occurred before, if there is one."""
-        again = self._keys.add_and_tell(id_keys(ids))
-        return ids[int(again.argmax())] if again.any() else None
+        repeated = self._hashes.add_and_tell(hash_ids_64(ids))
+        return ids[int(repeated.argmax())] if repeated.any() else None
 
 
-def id_keys(ids: Sequence[Id]) -> KeyArray:
-    """A 64-bit number for each id: an integer as it is, a string's xxh3 hash."""
-    if ids and isinstance(ids[0], int):
-        return np.array([int(number) % 2**64 for number in ids], np.uint64)
-    hashes = (xxhash.xxh3_64_intdigest(str(text).encode()) for text in ids)
-    return np.fromiter(hashes, np.uint64, len(ids))
+def count_queries(read: ReadStarts, hash_ids: HashIds = hash_ids_32) -> int:
+    """Return how many queries there are, having proved that the rows of each are adjacent.
+
+    Args:
+        read: Reads the ids; called again if two of them have the same hash.
+        hash_ids: Hashes ids to 32 bits.
+
+    Raises:
+        InputError: if a query begins twice.
+    """
+    seen, num_queries, repeated = SortedRuns(np.uint32), 0, set[int]()
+    for _, ids in read():
+        hashes = hash_ids(ids)
+        repeated.update(hashes[seen.add_and_tell(hashes)].tolist())
+        num_queries += len(ids)
+    if repeated:
+        suspects: KeyArray = np.array(sorted(repeated), np.uint64)
+        _refuse_repeats(_ids_with_hashes(read, hash_ids, suspects))
+    return num_queries
+
+
+def not_adjacent(file_name: str, query_id: Id) -> InputError:
+    """Return the error for a query that comes back after another one."""
+    return InputError(
+        "the rows of a query are not adjacent",
+        which=file_name,
+        found=f"query_id {shorten(repr(query_id), 100)} again after another one",
+        cure="sort the input by query_id",
+    )
+
+
+def _ids_with_hashes(
+    read: ReadStarts, hash_ids: HashIds, hashes: KeyArray
+) -> Iterator[tuple[str, Id]]:
+    for file_name, ids in read():
+        for place in np.flatnonzero(np.isin(hash_ids(ids), hashes)).tolist():
+            yield file_name, ids[place]
+
+
+def _refuse_repeats(suspects: Iterable[tuple[str, Id]]) -> None:
+    seen = set[Id]()
+    for file_name, query_id in suspects:
+        if query_id in seen:
+            raise not_adjacent(file_name, query_id)
+        seen.add(query_id)

@@ -1,8 +1,8 @@
 """Which column types the input may have, and what they become in the output.
 
-Ids keep their type exactly. Encodings that are a matter of the writer (dictionary, string_view,
-run-end) become the plain type they stand for: the bytes of a part must not depend on how the
-input was cut into record batches, and the dictionary of a batch does.
+Ids keep their type exactly. Encodings that only the writer chose (dictionary, string_view, run-end)
+become the plain type they stand for: the dictionary of a record batch depends on how the input was
+cut, and the bytes of a part must not.
 """
 
 import pyarrow as pa
@@ -15,7 +15,7 @@ RANK_TYPES = "an integer type"
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type without dictionaries, views and runs, within nested types too."""
+    """Return the type without dictionaries, views and runs, within nested types too."""
     if isinstance(kind, (pa.DictionaryType, pa.RunEndEncodedType)):
         values: pa.DataType = kind.value_type
         return plain_type(values)
@@ -38,7 +38,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def text_type(kind: pa.DataType) -> pa.DataType | None:
-    """What a text column becomes; None where the type holds no text."""
+    """Return what a text column becomes; None if the type holds no text."""
     kind = plain_type(kind)
     if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_null(kind):
         return pa.string()
@@ -48,18 +48,18 @@ def text_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def id_type(kind: pa.DataType) -> pa.DataType | None:
-    """What an id column becomes; None where the type cannot hold ids exactly."""
+    """Return what an id column becomes; None if the type cannot hold ids exactly."""
     plain = plain_type(kind)
     return plain if pa.types.is_integer(plain) else text_type(plain)
 
 
 def rank_type(kind: pa.DataType) -> pa.DataType | None:
-    """What a column of ranks becomes; None where the type holds no ranks."""
+    """Return what a column of ranks becomes; None if the type holds no ranks."""
     return pa.int32() if pa.types.is_integer(plain_type(kind)) else None
 
 
 def joint_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """The type that holds a column of two files without loss; None where there is none."""
+    """Return the type that holds a column of two files without loss; None if there is none."""
     if one.equals(other) or pa.types.is_null(other):
         return one
     if pa.types.is_null(one):

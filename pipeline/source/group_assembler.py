@@ -1,26 +1,25 @@
-"""Whole groups from pieces of any size: the groups do not depend on where the pieces were cut."""
+"""Whole groups from pieces of any size; which groups does not depend on where pieces are cut."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.core.arrays import IntArray
 from pipeline.core.errors import OutputMismatch, shorten
 from pipeline.core.groups import GroupBatch, Id
-from pipeline.source.adjacency import SeenIds, not_adjacent
+from pipeline.source.adjacency import SeenIds, find_starts, not_adjacent, take_ids
+from pipeline.source.decoded_rows import DecodedRows
 from pipeline.source.group_batch import make_group_batch
 from pipeline.source.pieces import Piece
 
 
 class GroupAssembler:
-    """Joins what pieces cut apart, and counts the groups.
+    """Joins the rows of a query, which pieces may cut apart, and counts the groups.
 
     Args:
         drop_repeats: Whether a doc_id that occurs again in a group is dropped.
-        all_adjacent: Tells whether it is known that no query comes back: then no ids are kept.
+        all_adjacent: Returns whether the rows of every query are known to be adjacent; then no ids
+            are kept.
 
     Attributes:
         num_groups: Groups that have begun, finished ones included.
@@ -35,63 +34,61 @@ class GroupAssembler:
         self._seen = SeenIds()
         self._last_id: Id | None = None
         self._last_finished = False
-        self._open: list[pa.RecordBatch] = []  # the pieces of the group that has not ended
+        self._open: list[DecodedRows] = []  # of the group that has not ended
         self._open_row = 0
 
     @property
-    def open_rows(self) -> int:
-        """Rows of the group that has not ended."""
-        return sum(len(batch) for batch in self._open)
+    def open_candidates(self) -> int:
+        """Candidates of the group that has not ended."""
+        return sum(rows.num_candidates for rows in self._open)
 
     def add(self, piece: Piece) -> Iterator[GroupBatch]:
         """Take the next piece; yield the groups that have ended, but no finished ones.
 
-        The groups that lie within a piece share its memory. One that goes on from an earlier piece
-        is copied together, with the others of its last piece where they are not much less: few
+        The groups that lie within a piece share its memory. A group that goes on from an earlier
+        piece is copied, together with the others of its last piece unless they are much less: few
         large batches cost less than many.
 
         Raises:
             InputError: if a query comes back after another one, or has two query texts.
-            OutputMismatch: if finished rows do not begin and end with a query.
+            OutputMismatch: if finished rows do not begin and end with a group.
         """
-        batch = piece.batch
-        starts = self._find_starts(piece, batch)
-        if piece.finished:
+        starts = self._find_starts(piece)
+        if piece.rows is None:
             yield from self.end()
         elif not len(starts):
-            self._open.append(batch)
+            self._open.append(piece.rows)
         else:
-            yield from self._cut(batch, piece.first_row, starts)
+            yield from self._cut(piece.rows, piece.first_row, starts)
         self.num_groups += len(starts)
-        self._last_id = batch.column(0)[-1].as_py()
+        self._last_id = piece.query_ids[-1].as_py()
         self._last_finished = piece.finished
 
     def end(self) -> Iterator[GroupBatch]:
-        """Yield the group that is open, if there is one: no more of it will come."""
+        """Yield the open group, if there is one: no more rows of it will come."""
         if self._open:
             yield self._make(self._open, np.zeros(1, np.int64), self.num_groups - 1, self._open_row)
         self._open = []
 
-    def _cut(self, batch: pa.RecordBatch, batch_row: int, starts: IntArray) -> Iterator[GroupBatch]:
+    def _cut(self, rows: DecodedRows, first_row: int, starts: IntArray) -> Iterator[GroupBatch]:
         """Yield the open group and the whole ones; the last one stays open."""
         first, last = int(starts[0]), int(starts[-1])
         if first > 0:
-            self._open.append(batch.slice(0, first))
-        open_rows = self.open_rows
-        whole, whole_starts = batch.slice(first, last - first), starts[:-1] - first
-        if 0 < open_rows <= len(whole):
+            self._open.append(rows.slice(0, first))
+        whole, whole_starts = rows.slice(first, last), starts[:-1] - first
+        if self._open and self.open_candidates <= whole.num_candidates:
+            open_rows = sum(rows.num_rows for rows in self._open)
             joined = np.append(0, whole_starts + open_rows)
             yield self._make([*self._open, whole], joined, self.num_groups - 1, self._open_row)
         else:
             yield from self.end()
-            if len(whole):
-                first_row = batch_row + first
-                yield self._make([whole], whole_starts, self.num_groups, first_row)
-        self._open = [batch.slice(last)]
-        self._open_row = batch_row + last
+            if whole.num_rows:
+                yield self._make([whole], whole_starts, self.num_groups, first_row + first)
+        self._open = [rows.slice(last, rows.num_rows)]
+        self._open_row = first_row + last
 
     def _make(
-        self, pieces: list[pa.RecordBatch], starts: IntArray, first_group: int, first_row: int
+        self, pieces: list[DecodedRows], starts: IntArray, first_group: int, first_row: int
     ) -> GroupBatch:
         return make_group_batch(
             pieces,
@@ -101,10 +98,9 @@ class GroupAssembler:
             drop_repeats=self._drop_repeats,
         )
 
-    def _find_starts(self, piece: Piece, batch: pa.RecordBatch) -> IntArray:
-        """Where in a piece the id is another than in the row before."""
-        ids = batch.column(0)
-        starts = find_starts(ids, self._last_id)
+    def _find_starts(self, piece: Piece) -> IntArray:
+        """Return the rows of a piece where a group begins."""
+        starts = find_starts(piece.query_ids, self._last_id)
         goes_on = not len(starts) or starts[0] > 0
         if goes_on and piece.finished is not self._last_finished:
             raise OutputMismatch(
@@ -114,17 +110,8 @@ class GroupAssembler:
             )
         if self._all_adjacent():
             self._seen = SeenIds()
-        else:
-            self._refuse_returning(ids.take(starts).to_pylist(), piece.file.location.name)
+            return starts
+        repeated = self._seen.add(take_ids(piece.query_ids, starts))
+        if repeated is not None:
+            raise not_adjacent(piece.file.location.name, repeated)
         return starts
-
-    def _refuse_returning(self, new_ids: Any, file_name: str) -> None:
-        again = self._seen.add(new_ids)
-        if again is not None:
-            raise not_adjacent(file_name, again)
-
-
-def find_starts(ids: "pa.Array[Any]", last_id: Id | None) -> IntArray:
-    """Where the id is another than in the row before; `last_id` is that before the first row."""
-    starts = np.flatnonzero(pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))) + 1
-    return np.append(0, starts) if ids[0].as_py() != last_id else starts

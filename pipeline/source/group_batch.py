@@ -1,4 +1,6 @@
-"""One GroupBatch from the candidates of whole groups; computed by column, never by row."""
+"""One GroupBatch from the rows of whole groups; computed by column, never row by row."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -8,12 +10,13 @@ import pyarrow.compute as pc
 from pipeline.core.arrays import BoolArray, IntArray
 from pipeline.core.errors import InputError, shorten
 from pipeline.core.groups import FIRST_RANK, GroupBatch, Id
-from pipeline.source.arrow import Array, joined
-from pipeline.source.layouts.long import WORK_COLUMNS
+from pipeline.source.adjacency import take_ids
+from pipeline.source.arrow import Array, one_chunk
+from pipeline.source.decoded_rows import DecodedRows, join_rows
 
 
 def make_group_batch(
-    pieces: list[pa.RecordBatch],
+    pieces: Sequence[DecodedRows],
     starts: IntArray,
     *,
     first_group: int,
@@ -22,58 +25,54 @@ def make_group_batch(
 ) -> GroupBatch:
     """Join pieces that begin and end with a group.
 
-    Without ranks in the input a candidate's rank is its place in the group, counted before
+    Without ranks in the input, a candidate's rank is its place in the group, counted before
     repeats are dropped.
 
     Args:
-        pieces: Batches of candidates, see `CandidateColumns`.
-        starts: The first row of each group.
+        pieces: Adjacent input rows.
+        starts: The row of the pieces where each group begins.
         first_group: Index of the first group in the dataset.
-        first_row: Row of the first candidate in the dataset.
+        first_row: The first input row, counted over all files from 0.
         drop_repeats: Keep only the first candidate of each doc_id in a group.
 
     Raises:
         InputError: for a group with two query texts.
     """
-    table = pa.Table.from_batches(pieces)
-    offsets = np.append(starts, table.num_rows)
-    num_carried = table.num_columns - len(WORK_COLUMNS)
-    query, texts, rank = (joined(table.column(num_carried + at)) for at in range(3))
-    query_ids: list[Id] = joined(table.column(0)).take(starts).to_pylist()
-    queries = _one_query_each(query, offsets, query_ids)
-    ranks = _ranks(rank, offsets)
-    rows = table.select(range(num_carried))
-    dropped = None
+    rows = join_rows(pieces)
+    row_offsets = np.append(starts, rows.num_rows)
+    offsets = rows.offsets[row_offsets]
+    query_ids = take_ids(rows.query_ids, starts)
+    queries = _one_query_each(rows.queries, row_offsets, query_ids)
+    candidates, texts, ranks = rows.candidates, rows.texts, _ranks(rows.ranks, offsets)
     if drop_repeats:
-        keep = _first_occurrences(joined(rows.column(1)), offsets)
-        kept = np.append(0, np.cumsum(keep))[offsets]
-        dropped = np.diff(offsets) - np.diff(kept)
+        keep = _first_occurrences(one_chunk(candidates.column("doc_id")), offsets)
+        offsets = np.append(0, np.cumsum(keep))[offsets]
         mask = pa.array(keep)
-        offsets, ranks, texts, rows = kept, ranks[keep], texts.filter(mask), rows.filter(mask)
+        ranks, texts, candidates = ranks[keep], texts.filter(mask), candidates.filter(mask)
     return GroupBatch(
         first_group=first_group,
-        first_row=first_row,
+        row_offsets=row_offsets + first_row,
         offsets=offsets,
         query_ids=query_ids,
         queries=queries,
         texts=texts,
         first_stage_rank=ranks,
-        rows=rows,
-        passthrough_bytes=_string_bytes(rows, offsets),
-        dropped=dropped,
+        rows=candidates,
+        passthrough_bytes=_string_bytes(candidates, offsets),
     )
 
 
-def _string_bytes(rows: pa.Table, offsets: IntArray) -> IntArray:
-    """Bytes in the string and binary columns of each group; ids and nested columns left out.
+def _string_bytes(candidates: pa.Table, offsets: IntArray) -> IntArray:
+    """Return the bytes in each group's string and binary columns, without ids and nested columns.
 
     Arrow's own `nbytes` would not do: it depends on how the rows were cut into batches.
     """
     num_bytes = np.zeros(len(offsets) - 1, np.int64)
-    for column in rows.columns[2:]:
+    for column in candidates.columns[2:]:
         if _is_string(column.type):
-            lengths = pc.binary_length(joined(column)).fill_null(0)
-            num_bytes += np.add.reduceat(np.asarray(lengths, np.int64), offsets[:-1])
+            lengths = pc.binary_length(one_chunk(column)).fill_null(0)
+            before = np.append(0, np.cumsum(lengths, dtype=np.int64))
+            num_bytes += np.diff(before[offsets])
     return num_bytes
 
 
@@ -86,38 +85,39 @@ def _is_string(kind: pa.DataType) -> bool:
     )
 
 
-def _one_query_each(
-    query: pa.LargeStringArray, offsets: IntArray, query_ids: list[Id]
-) -> list[str | None]:
-    """The query text of each group: the one that its rows have, where they are not null."""
-    present = np.flatnonzero(query.is_valid())
-    texts = query.take(present) if query.null_count else query
-    group = np.searchsorted(offsets, present, side="right") - 1
+def _one_query_each(queries: Array, row_offsets: IntArray, query_ids: list[Id]) -> list[str | None]:
+    """Return the query text of each group: the one that its rows have, where it is not null."""
+    present, texts = np.arange(len(queries)), queries
+    if queries.null_count:
+        present = np.flatnonzero(queries.is_valid())
+        texts = queries.take(present)
     differs = pc.not_equal(texts.slice(1), texts.slice(0, max(len(texts) - 1, 0)))
-    conflict = (group[1:] == group[:-1]) & np.asarray(differs, np.bool_)
-    if conflict.any():
-        query_id = query_ids[group[int(conflict.argmax())]]
+    before = np.flatnonzero(differs)
+    group = np.searchsorted(row_offsets, present[before], side="right") - 1
+    conflicts = group[present[before + 1] < row_offsets[group + 1]]
+    if len(conflicts):
+        query_id = query_ids[conflicts[0]]
         raise InputError(
             "two different query texts under one query_id",
             which=f"query_id {shorten(repr(query_id), 100)}",
             cure="give each query text a query_id of its own",
         )
-    first = np.searchsorted(present, offsets[:-1])
+    first = np.searchsorted(present, row_offsets[:-1])
     has_text = np.diff(np.append(first, len(present))) > 0
     found = iter(texts.take(first[has_text]).to_pylist())
     return [next(found) if has else None for has in has_text]
 
 
-def _ranks(rank: pa.Int32Array, offsets: IntArray) -> npt.NDArray[np.int32]:
-    """The input's ranks, or places in the group where the input has none."""
-    if rank.null_count:
-        places = np.arange(len(rank)) - np.repeat(offsets[:-1], np.diff(offsets))
+def _ranks(ranks: Array, offsets: IntArray) -> npt.NDArray[np.int32]:
+    """Return the input's ranks, or places in the group where the input has none."""
+    if ranks.null_count:
+        places = np.arange(len(ranks)) - np.repeat(offsets[:-1], np.diff(offsets))
         return (places + FIRST_RANK).astype(np.int32)
-    return np.asarray(rank, np.int32)
+    return np.asarray(ranks, np.int32)
 
 
 def _first_occurrences(doc_ids: Array, offsets: IntArray) -> BoolArray:
-    """Whether a row is the first of its group with its doc_id."""
+    """Return whether a candidate is the first of its group with its doc_id."""
     encoded = doc_ids.dictionary_encode()
     group = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     codes = group * len(encoded.dictionary) + np.asarray(encoded.indices, np.int64)

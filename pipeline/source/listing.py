@@ -1,12 +1,13 @@
-"""What an input name stands for: the Parquet files below it, in path order.
+"""The Parquet files that an input name stands for, in path order.
 
-A name is a file, a folder, a glob or an object store's URI. Below a folder, names that begin with
-`_` or `.` are skipped, folders too, and so is what does not end in `.parquet`. Folders called
-`key=value` below the input (for a glob: below its part without wildcards) become columns.
+A name is a file, a folder, a glob or an object store's URI. Below a folder, files and folders whose
+names begin with `_` or `.` are skipped, and so are files that do not end in `.parquet`, `.parq` or
+`.pq`. Folders called `key=value` below the input become columns; for a glob, the input begins where
+the part without wildcards ends.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from urllib.parse import unquote
@@ -32,8 +33,10 @@ class InputFile(Struct, frozen=True, eq=False):
     Attributes:
         path: Its path below the input, the same wherever the input lies.
         location: Where it lies.
+        size_bytes: Its size.
+        num_rows: Its rows, from the footer.
         schema: Its columns, those of its `key=value` folders last.
-        constants: The values of those folders, by column.
+        constants: The values of these folders, by column.
     """
 
     path: str
@@ -51,12 +54,20 @@ class InputListing(Struct, frozen=True):
     files: tuple[InputFile, ...]
 
     @property
+    def typed_files(self) -> Sequence[InputFile]:
+        """The files whose column types count: those with rows, or all if no file has rows.
+
+        Writers often lose the types of columns without values.
+        """
+        return [file for file in self.files if file.num_rows] or self.files
+
+    @property
     def num_rows(self) -> int:
         """Rows of all files, from their footers."""
         return sum(file.num_rows for file in self.files)
 
     def facts(self) -> list[dict[str, str | int]]:
-        """What the manifest keeps of the input: path, size and rows of each file."""
+        """Return what the manifest keeps of the input: path, size and rows of each file."""
         return [
             {"path": file.path, "size_bytes": file.size_bytes, "num_rows": file.num_rows}
             for file in self.files
@@ -83,12 +94,12 @@ def list_input(name: str) -> InputListing:
         )
     constants = _hive_constants(list(found))
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
-        looks = threads.map(_look, repeat(base), found.items(), constants)
-        return InputListing(name, tuple(looks))
+        files = threads.map(_read_footer, repeat(base), found.items(), constants)
+        return InputListing(name, tuple(files))
 
 
 def _find(base: Location, pattern: str) -> dict[str, int] | None:
-    """The files to read, by path below the base, with their sizes; None if there is no base."""
+    """Return the sizes of the files to read, by path below the base; None if there is no base."""
     info = base.filesystem.get_file_info(base.path)
     if info.type is fs.FileType.File and not pattern:
         return {"": info.size}
@@ -103,7 +114,7 @@ def _find(base: Location, pattern: str) -> dict[str, int] | None:
 
 
 def _locate_base(name: str) -> tuple[Location, str]:
-    """Cut a glob before its first wildcard; the pattern is empty where there is none."""
+    """Cut a glob before the folder of its first wildcard; without one the pattern is empty."""
     scheme, mark, rest = name.rpartition("://")
     rest, question, options = rest.partition("?") if mark else (rest, "", "")
     folders = rest.split("/")
@@ -119,7 +130,7 @@ def _locate_base(name: str) -> tuple[Location, str]:
 
 
 def _candidates(paths: Iterable[str], pattern: str) -> list[str]:
-    """The paths that are Parquet files by their names, and that a glob matches."""
+    """Return the paths that bear the name of a Parquet file and match a glob."""
     matches = re.compile(_translate(pattern) if pattern else ".*", re.DOTALL).fullmatch
     return [
         path
@@ -131,7 +142,7 @@ def _candidates(paths: Iterable[str], pattern: str) -> list[str]:
 
 
 def _translate(pattern: str) -> str:
-    """A glob as a regular expression; one that matches a folder takes in all that is below it."""
+    """Return a glob as a regular expression; if it matches a folder, all files below match too."""
     pieces = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern.rstrip("/"), re.DOTALL)
     regex = ""
@@ -146,7 +157,7 @@ def _translate(pattern: str) -> str:
 
 
 def _hive_constants(paths: list[str]) -> list[dict[str, Scalar]]:
-    """For each path its `key=value` folders; int64 where all values of a key are integers."""
+    """Return the `key=value` folders of each path; int64 if all values of a key are integers."""
     values = [
         {
             unquote(key): None if value == _HIVE_NULL else unquote(value)
@@ -164,18 +175,20 @@ def _hive_constants(paths: list[str]) -> list[dict[str, Scalar]]:
 
 
 def _hive_type(values: Iterable[str | None]) -> pa.DataType:
-    """int64 only if no value loses by it: `01` and `1` are two folders, so they stay strings."""
+    """Return int64 only if no value changes by it: `01` and `1` are two folders, so strings."""
     canonical = re.compile(r"0|-?[1-9][0-9]{0,17}").fullmatch
     return pa.int64() if all(v is None or canonical(v) for v in values) else pa.string()
 
 
-def _look(base: Location, found: tuple[str, int], folders: Mapping[str, Scalar]) -> InputFile:
+def _read_footer(
+    base: Location, found: tuple[str, int], folders: Mapping[str, Scalar]
+) -> InputFile:
     path, size_bytes = found
     location = base.child(path) if path else base
     with open_parquet(location, for_rows=False) as parquet:
         schema = parquet.schema_arrow
         num_rows = parquet.metadata.num_rows
-    # A column that the file itself holds wins over its folder's name.
+    # A column of the file itself wins over a folder of its name.
     constants = {key: value for key, value in folders.items() if key not in schema.names}
     for key, value in constants.items():
         schema = schema.append(pa.field(key, value.type))

@@ -1,4 +1,4 @@
-"""One Parquet file, opened for reading; every way in which that fails is told in one line."""
+"""One Parquet file, opened for reading; every failure becomes an InputError of one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,26 +11,26 @@ from pipeline.storage.location import Location
 from pipeline.storage.object_stores import explain
 
 _LOCAL_BUFFER_BYTES = 1 << 20
-_REMOTE_BUFFER_BYTES = 8 << 20  # to fill a buffer is one request of an object store
+_REMOTE_BUFFER_BYTES = 8 << 20  # one request to the object store fills a buffer
 
 
 @contextmanager
 def open_parquet(location: Location, *, for_rows: bool) -> Iterator[pq.ParquetFile]:
-    """Open a file so that its column chunks are streamed, not loaded whole.
+    """Open a file whose column chunks are streamed, not loaded whole.
 
     Args:
         location: The file.
-        for_rows: Its rows are wanted, not the footer alone: a small file of an object store then
-            comes in one request, not in one or two for each column.
+        for_rows: Its rows are wanted, not the footer alone: then a small file of an object store
+            is fetched in one request, instead of one or two for each column.
 
     Raises:
-        InputError: if it cannot be opened, is no Parquet file, or breaks while it is read.
+        InputError: if it cannot be opened, is not a Parquet file, or breaks while it is read.
     """
     with (
         readable(location),
         location.filesystem.open_input_file(location.path) as stream,
         pq.ParquetFile(
-            _fetched(stream) if for_rows and not location.is_local else stream,
+            _fetch_if_small(stream) if for_rows and not location.is_local else stream,
             pre_buffer=False,
             buffer_size=_LOCAL_BUFFER_BYTES if location.is_local else _REMOTE_BUFFER_BYTES,
             page_checksum_verification=True,
@@ -39,7 +39,7 @@ def open_parquet(location: Location, *, for_rows: bool) -> Iterator[pq.ParquetFi
         yield parquet
 
 
-def _fetched(stream: pa.NativeFile) -> pa.NativeFile:
+def _fetch_if_small(stream: pa.NativeFile) -> pa.NativeFile:
     small = stream.size() <= _REMOTE_BUFFER_BYTES
     return pa.BufferReader(stream.read_buffer()) if small else stream
 
@@ -52,7 +52,7 @@ def readable(location: Location) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError("no such file", which=location.name) from error
     except OSError as error:
-        # The Parquet reader reports damage as an OSError too, then without a number.
+        # The Parquet reader raises OSError for damage too, then without an error number.
         if error.errno is None and location.is_local:
             raise _damaged(location, error) from error
         cause, cure = error.strerror, None
@@ -62,7 +62,7 @@ def readable(location: Location) -> Iterator[None]:
             "cannot be read",
             which=location.name,
             found=shorten(cause, 120),
-            cure=cure or "check that it is there, whole, and who may read it",
+            cure=cure or "check that it exists and that you may read it",
         ) from error
     except pa.ArrowException as error:
         raise _damaged(location, error) from error
@@ -73,5 +73,5 @@ def _damaged(location: Location, error: Exception) -> InputError:
         "not a Parquet file, or a damaged one",
         which=location.name,
         found=shorten(str(error), 120),
-        cure="write or copy the file again, or take it out of the input",
+        cure="write or copy the file again, or remove it from the input",
     )

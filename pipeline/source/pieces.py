@@ -1,10 +1,7 @@
-"""Candidates as record batches of one schema, in file order and in bounded memory.
+"""The rows of an input in pieces, in file order and in bounded memory.
 
-A file is read in runs of row groups, and a run in batches of at most `max_rows` rows; long texts
-make smaller batches. Of rows that are finished only the query ids are decoded.
-
-Another layout plugs in at `CandidateColumns`: whatever makes batches of candidates of a file's
-batches may unnest lists or look texts up; what comes after sees candidates alone.
+A file is read in runs of row groups, and a run in record batches of at most `max_rows` rows; rows
+with much data make smaller batches. Of finished rows only the query ids are decoded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,48 +10,62 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct
 
-from pipeline.source.layouts.long import CandidateColumns
+from pipeline.source.arrow import Array
+from pipeline.source.decoded_rows import DecodedRows
 from pipeline.source.listing import InputFile
 from pipeline.source.parquet_file import open_parquet
+from pipeline.source.row_decoder import RowDecoder
 from pipeline.source.row_spans import RowSpans
 from pipeline.source.schema import InputSchema
 
 _PROBE_ROWS = 32
-_RUN_ROWS = 1 << 17
-_ID_BATCH_ROWS = 1 << 14
 
 
-class BatchLimits(Struct, frozen=True):
+class BatchLimits(Struct, frozen=True, kw_only=True):
     """How much is decoded at once; the groups that come out do not depend on it.
 
     Attributes:
-        max_rows: Rows of a batch; more of them are no faster, and take memory.
-        max_bytes: Decoded bytes of a batch, as far as can be foreseen.
+        max_rows: Input rows of a batch; more of them are no faster, and take memory.
+        max_bytes: Decoded bytes of a batch, as far as the footer and earlier rows foretell.
+        max_id_rows: Input rows of a batch of which only the query ids are decoded.
+        max_run_rows: Input rows of the row groups that are read as one run.
     """
 
     max_rows: int = 8_192
     max_bytes: int = 2 << 20
+    max_id_rows: int = 16_384
+    max_run_rows: int = 131_072
 
 
 class Piece(Struct, frozen=True, eq=False):
-    """Adjacent candidates of one file.
+    """Adjacent rows of one file.
 
     Attributes:
         file: Where they come from.
-        first_row: Row of the first one in the dataset.
-        finished: Nothing is to be done for them; then there are their query ids alone.
-        batch: The candidates, see `CandidateColumns`.
+        first_row: The first of them, counted over all files from 0.
+        query_ids: One per row.
+        rows: All that the rows hold; None for finished rows, of which nothing else is decoded.
     """
 
     file: InputFile
     first_row: int
-    finished: bool
-    batch: pa.RecordBatch
+    query_ids: Array
+    rows: DecodedRows | None
 
     @property
     def num_rows(self) -> int:
-        """How many candidates there are."""
-        return self.batch.num_rows
+        """How many input rows there are."""
+        return len(self.query_ids)
+
+    @property
+    def num_candidates(self) -> int:
+        """How many candidates are decoded."""
+        return 0 if self.rows is None else self.rows.num_candidates
+
+    @property
+    def finished(self) -> bool:
+        """Whether the rows are finished: an earlier run has written them to the output."""
+        return self.rows is None
 
 
 def iter_pieces(
@@ -65,10 +76,10 @@ def iter_pieces(
     stop_row: int,
     limits: BatchLimits,
 ) -> Iterator[Piece]:
-    """Yield the rows of all files in order, up to the file that holds `stop_row`.
+    """Yield the rows of all files in order, up to the end of the file that holds `stop_row`.
 
     Raises:
-        InputError: for a file that breaks, a null id, and text that is not UTF-8.
+        InputError: for a file that breaks, a null id or rank, and text that is not UTF-8.
     """
     first_row = 0
     for file in files:
@@ -86,42 +97,45 @@ def _iter_file(
     finished: RowSpans,
     limits: BatchLimits,
 ) -> Iterator[Piece]:
-    columns = CandidateColumns(file, schema)
+    decoder = RowDecoder(file, schema)
     row = first_row
     with open_parquet(file.location, for_rows=True) as parquet:
-        decoder = _Decoder(parquet, limits)
-        for run, ids_only in _runs(parquet.metadata, first_row, finished):
-            for batch in decoder.iter_batches(run, columns.id_columns if ids_only else None):
-                for start, stop, done in finished.cut(row, row + batch.num_rows):
-                    part = batch.slice(start - row, stop - start)
-                    make = columns.query_ids if done else columns.candidates
-                    yield Piece(file, start, done, make(part, start - first_row))
+        batches = _BatchReader(parquet, limits)
+        for run, ids_only in _runs(parquet.metadata, first_row, finished, limits.max_run_rows):
+            for batch in batches.iter_run(run, decoder.id_columns if ids_only else None):
+                for start, stop, is_finished in finished.cut(row, row + batch.num_rows):
+                    part, row_in_file = batch.slice(start - row, stop - start), start - first_row
+                    if is_finished:
+                        yield Piece(file, start, decoder.query_ids(part, row_in_file), None)
+                    else:
+                        rows = decoder.decode(part, row_in_file)
+                        yield Piece(file, start, rows.query_ids, rows)
                 row += batch.num_rows
 
 
 def _runs(
-    metadata: pq.FileMetaData, row: int, finished: RowSpans
+    metadata: pq.FileMetaData, row: int, finished: RowSpans, max_run_rows: int
 ) -> Iterator[tuple[list[int], bool]]:
-    """Join neighbouring row groups that are all finished, or that all hold work."""
+    """Yield runs of neighbouring row groups, and whether all rows of a run are finished."""
     run: list[int] = []
-    run_rows, run_done = 0, False
+    run_rows, run_finished = 0, False
     for index in range(metadata.num_row_groups):
         num_rows = metadata.row_group(index).num_rows
-        done = finished.cover(row, row + num_rows)
-        if run and (done is not run_done or run_rows + num_rows > _RUN_ROWS):
-            yield run, run_done
+        is_finished = finished.cover(row, row + num_rows)
+        if run and (is_finished is not run_finished or run_rows + num_rows > max_run_rows):
+            yield run, run_finished
             run, run_rows = [], 0
         run.append(index)
-        run_rows, run_done = run_rows + num_rows, done
+        run_rows, run_finished = run_rows + num_rows, is_finished
         row += num_rows
     if run:
-        yield run, run_done
+        yield run, run_finished
 
 
-class _Decoder:
-    """Decodes runs of row groups, each in batches of a size that fits its rows.
+class _BatchReader:
+    """Reads runs of row groups as record batches of a size that suits their rows.
 
-    One thread is fastest: a batch is too little work to be shared.
+    It uses one thread, which is fastest: a batch is too little work to be shared.
     """
 
     def __init__(self, parquet: pq.ParquetFile, limits: BatchLimits) -> None:
@@ -129,13 +143,11 @@ class _Decoder:
         self._limits = limits
         self._row_bytes = 0.0  # of the run before
 
-    def iter_batches(
-        self, run: list[int], id_columns: list[str] | None
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the run's rows: all columns, or `id_columns` alone."""
+    def iter_run(self, run: list[int], id_columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a run: all columns, or `id_columns` alone."""
         if id_columns is not None:
             yield from self._parquet.iter_batches(
-                _ID_BATCH_ROWS, run, id_columns, use_threads=False
+                self._limits.max_id_rows, run, id_columns, use_threads=False
             )
             return
         rows = self._batch_rows(run)
@@ -147,10 +159,10 @@ class _Decoder:
         self._row_bytes = seen_bytes / max(seen_rows, 1)
 
     def _batch_rows(self, run: list[int]) -> int:
-        """Rows of a batch, from the footer, the run before, and for the first run a few rows.
+        """Return the rows of a batch, from the footer and the run before, or for the first a probe.
 
-        The footer alone would not do: a text that a dictionary holds once counts once in it,
-        however often it occurs.
+        The footer alone is not enough: it counts a text in a dictionary once, however often the
+        text occurs.
         """
         groups = [self._parquet.metadata.row_group(index) for index in run]
         stored = sum(group.total_byte_size for group in groups) / max(

@@ -1,11 +1,11 @@
-"""Ranges of rows that need no work any more: those of the parts that are written."""
+"""Ranges of input rows, such as those of the parts that are written."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
 
 class RowSpans:
-    """A set of rows as sorted, disjoint ranges [start, stop)."""
+    """A set of input rows, as sorted and disjoint ranges [start, stop)."""
 
     def __init__(self, spans: Iterable[tuple[int, int]] = ()) -> None:
         self._starts: list[int] = []
@@ -20,7 +20,10 @@ class RowSpans:
                 self._stops.append(stop)
 
     def cut(self, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
-        """Cut a range into (start, stop, whether inside the set), in order, none of them empty."""
+        """Yield the pieces of a range in order: start, stop, and whether its rows are in the set.
+
+        No piece is empty.
+        """
         at = bisect_right(self._stops, start)
         while start < stop:
             begin = self._starts[at] if at < len(self._starts) else stop
@@ -34,11 +37,11 @@ class RowSpans:
                 start = stop
 
     def cover(self, start: int, stop: int) -> bool:
-        """Whether every row of the range is in the set."""
+        """Return whether every row of a range is in the set."""
         return all(inside for _, _, inside in self.cut(start, stop))
 
     def end_of_work(self, num_rows: int) -> int:
-        """The row from which on all of a dataset's rows are in the set."""
+        """Return the row from which on all of an input's `num_rows` rows are in the set."""
         if self._stops and self._stops[-1] >= num_rows:
             return min(self._starts[-1], num_rows)
         return num_rows

@@ -1,11 +1,10 @@
-"""Which input column plays which part, checked over all files before any row is read.
+"""Which input column plays which role, checked over all files before any row is read.
 
-A *role* is a column that the job needs under a name of its own; `--column NAME=SOURCE` says which
-input column plays it. Everything else is *carried*: it passes through to the output.
+A *role* is a column that the job needs under a name of its own; `--column ROLE=COLUMN` says which
+input column plays it. Every other column passes through to the output.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 import pyarrow as pa
 from msgspec import Struct
@@ -22,12 +21,8 @@ from pipeline.source.column_types import (
     rank_type,
     text_type,
 )
+from pipeline.source.layouts.layout import Layout
 from pipeline.source.listing import InputFile
-
-Layout = Literal["auto", "long"]
-
-REQUIRED = ("query_id", "query", "doc_id", "text")
-OPTIONAL = ("first_stage_rank", "first_stage_score")
 
 _TYPE_RULES = {
     "query_id": (id_type, ID_TYPES),
@@ -47,39 +42,48 @@ class InputSchema(Struct, frozen=True, eq=False):
     """The input's columns as the job sees them.
 
     Attributes:
+        layout: How rows hold candidates.
         sources: The input column that plays each role; optional roles may be absent.
-        carried: What passes through: output name to input column, in the order of the output.
-        rows_schema: `GroupBatch.rows`: the ids, then the carried columns.
+        passthrough: What passes through: output name to input column, in the output's order.
+        candidate_schema: `query_id`, `doc_id` and the passed-through columns.
         output_schema: The columns of a part.
     """
 
+    layout: Layout
     sources: Mapping[str, str]
-    carried: Mapping[str, str]
-    rows_schema: pa.Schema
+    passthrough: Mapping[str, str]
+    candidate_schema: pa.Schema
     output_schema: pa.Schema
 
 
 def resolve_schema(
-    files: Iterable[InputFile], *, columns: Mapping[str, str], layout: Layout, with_text: bool
+    files: Iterable[InputFile],
+    layout: Layout,
+    *,
+    columns: Mapping[str, str],
+    with_text: bool,
 ) -> InputSchema:
-    """Find the roles and the carried columns of a dataset.
+    """Find the roles and the passed-through columns of an input.
 
-    Columns that only some files have are filled with nulls in the others. Files without rows are
-    asked only if there are no others: writers often lose the types of empty columns.
+    A column that only some files have is null in the others.
+
+    Args:
+        files: The files whose columns count.
+        layout: How rows hold candidates.
+        columns: The input column that plays a role, where it bears another name.
+        with_text: Pass the query and the text through too.
 
     Raises:
-        SettingsError: for a `--column` whose name is no role.
-        InputError: for a column that is missing, twice there, of a wrong type, or of types in
+        SettingsError: for a `--column` that names no role.
+        InputError: for a column that is missing, there twice, of a wrong type, or of types in
             two files that no common type holds without loss.
     """
+    roles = layout.required + layout.optional
     for name in columns:
-        if name not in REQUIRED + OPTIONAL:
-            raise SettingsError(
-                "unknown column name", which="--column", found=name, expected=REQUIRED + OPTIONAL
-            )
-    files = list(files)
-    union = _Union(columns, layout)
-    for file in [file for file in files if file.num_rows] or files:
+        if name not in roles:
+            raise SettingsError("unknown column name", which="--column", found=name, expected=roles)
+    union = _Union(layout, columns)
+    for file in files:
         union.add(file)
     return union.schema(with_text)
 
@@ -87,9 +91,9 @@ def resolve_schema(
 class _Union:
     """The columns of the files seen so far."""
 
-    def __init__(self, columns: Mapping[str, str], layout: Layout) -> None:
-        self._columns = columns
+    def __init__(self, layout: Layout, columns: Mapping[str, str]) -> None:
         self._layout = layout
+        self._columns = columns
         self._sources: dict[str, str] = {}
         self._types: dict[str, pa.DataType] = {}
         self._seen_in: dict[str, InputFile] = {}
@@ -104,7 +108,8 @@ class _Union:
                 which=file.location.name,
                 cure="give each column a name of its own",
             )
-        sources = self._find_roles(file)
+        fields = self._layout.flat_schema(file.schema)
+        sources = self._find_roles(fields, file)
         ranked = "first_stage_rank" in sources
         if self._sources and ranked is not ("first_stage_rank" in self._sources):
             raise InputError(
@@ -114,55 +119,49 @@ class _Union:
                 cure="write it into every file or into none",
             )
         self._sources |= sources
-        types = {field.name: plain_type(field.type) for field in file.schema}
+        types = {field.name: plain_type(field.type) for field in fields}
         for role, source in sources.items():
-            types[source] = _check_role(role, file.schema.field(source), file)
+            types[source] = _role_type(role, fields.field(source), file)
         ids = {sources["query_id"], sources["doc_id"]}
         for name, kind in types.items():
             self._join(name, kind, file, is_id=name in ids)
 
     def schema(self, with_text: bool) -> InputSchema:
-        """What the job works with."""
+        """Return what the job works with."""
         sources, types = self._sources, self._types
         ids = [pa.field(role, types[sources[role]]) for role in ("query_id", "doc_id")]
         shown = ("query", "text") if with_text else ()
-        played = {source for role, source in sources.items() if role in _TYPE_RULES}
-        carried = _output_names(
-            [name for name in types if name not in played],
+        taken_up = {source for role, source in sources.items() if role in _TYPE_RULES}
+        passthrough = _output_names(
+            [name for name in types if name not in taken_up],
             score_source=sources.get("first_stage_score"),
             reserved={"query_id", "doc_id", *(field.name for field in _RANKED), *shown},
         )
-        passing = [pa.field(new, types[name]) for new, name in carried.items()]
+        passing = [pa.field(new, types[name]) for new, name in passthrough.items()]
         texts = [pa.field(role, types[sources[role]]) for role in shown]
         return InputSchema(
+            layout=self._layout,
             sources=sources,
-            carried=carried | {role: sources[role] for role in shown},
-            rows_schema=pa.schema([*ids, *passing, *texts]),
+            passthrough=passthrough | {role: sources[role] for role in shown},
+            candidate_schema=pa.schema([*ids, *passing, *texts]),
             output_schema=pa.schema([*ids, *_RANKED, *passing, *texts]),
         )
 
-    def _find_roles(self, file: InputFile) -> dict[str, str]:
-        """The input column of every role that the file has."""
-        sources = {role: self._columns.get(role, role) for role in REQUIRED + OPTIONAL}
-        needed = [role for role in sources if role in REQUIRED or role in self._columns]
-        missing = [role for role in needed if sources[role] not in file.schema.names]
-        if not missing:
-            return {role: source for role, source in sources.items() if source in file.schema.names}
-        lists = [field.name for field in file.schema if _is_list(field.type)]
-        if lists and self._layout == "auto" and {"doc_id", "text"} & set(missing):
+    def _find_roles(self, fields: pa.Schema, file: InputFile) -> dict[str, str]:
+        """Return the column of every role that the file has."""
+        layout = self._layout
+        sources = {role: layout.column_of(role) for role in layout.required + layout.optional}
+        needed = [role for role in sources if role in layout.required or role in self._columns]
+        missing = [role for role in needed if sources[role] not in fields.names]
+        if missing:
+            cures = [f"--column {role}=NAME" for role in missing]
             raise InputError(
-                f"a row per query, with its candidates in {lists}, is not supported yet",
+                f"missing columns {[sources[role] for role in missing]}",
                 which=file.location.name,
-                expected="a row per candidate: query_id, query, doc_id, text",
-                cure="unnest the lists before this job",
+                found=file.schema.names,
+                cure="use " + " ".join(cures),
             )
-        cures = [f"--column {role}=NAME" for role in missing]
-        raise InputError(
-            f"missing columns {[sources[role] for role in missing]}",
-            which=file.location.name,
-            found=file.schema.names,
-            cure="use " + " ".join(cures),
-        )
+        return {role: source for role, source in sources.items() if source in fields.names}
 
     def _join(self, name: str, kind: pa.DataType, file: InputFile, *, is_id: bool) -> None:
         before = self._types.setdefault(name, kind)
@@ -179,8 +178,8 @@ class _Union:
         self._types[name] = joint
 
 
-def _check_role(role: str, field: Field, file: InputFile) -> pa.DataType:
-    """The type in which a role's column is worked with."""
+def _role_type(role: str, field: Field, file: InputFile) -> pa.DataType:
+    """Return the type in which the job works with a role's column."""
     if role not in _TYPE_RULES:
         return plain_type(field.type)
     rule, expected = _TYPE_RULES[role]
@@ -202,7 +201,7 @@ def _check_role(role: str, field: Field, file: InputFile) -> pa.DataType:
 def _output_names(
     names: list[str], *, score_source: str | None, reserved: set[str]
 ) -> dict[str, str]:
-    """Output name to input column; `input_` is put before a name that the output has itself."""
+    """Return output name to input column; a name that the output itself has gets `input_`."""
     if score_source is not None:
         reserved = reserved | {"first_stage_score"}
     taken = reserved | set(names)
@@ -215,7 +214,3 @@ def _output_names(
             taken.add(new)
         renamed[new] = name
     return renamed
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind)

@@ -1,46 +1,39 @@
-"""Parquet in: the candidates of a dataset as whole groups, in input order, bounded in memory."""
+"""An input: its files, its columns, and ways to read its candidates as whole groups."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
 from pipeline.core.groups import GroupBatch, Id
-from pipeline.source.adjacency import count_whole_queries
-from pipeline.source.group_assembler import GroupAssembler, find_starts
-from pipeline.source.listing import InputFile, InputListing, list_input
+from pipeline.source.adjacency import count_queries, find_starts, take_ids
+from pipeline.source.group_assembler import GroupAssembler
+from pipeline.source.layouts import choose_layout
+from pipeline.source.layouts.layout import LayoutFactory
+from pipeline.source.listing import InputListing
 from pipeline.source.pieces import BatchLimits, Piece, iter_pieces
+from pipeline.source.reading import Reading
 from pipeline.source.row_spans import RowSpans
-from pipeline.source.schema import InputSchema, Layout, resolve_schema
-
-__all__ = [
-    "BatchLimits",
-    "InputFile",
-    "InputListing",
-    "InputSchema",
-    "Piece",
-    "Reading",
-    "Source",
-    "list_input",
-]
+from pipeline.source.schema import resolve_schema
 
 
 class Source:
     """The candidates of one input; may be read any number of times.
 
-    Rows count over all files, in the order of the listing. All methods block.
+    A position in the input is a row, counted over all files in the order of the listing. How many
+    candidates a row holds is a matter of the layout. All methods block.
 
     Args:
         listing: The input's files.
         columns: The input column that plays a role, where it bears another name.
-        layout: What a row is; `long`: one candidate.
+        layout: How rows hold candidates: the name of a layout, `auto`, or a layout's factory.
         with_text: Whether the query and the text pass through to the output.
         duplicates: Whether a doc_id that occurs again in a group is kept.
         limits: How much is decoded at once.
 
     Raises:
         InputError: if the files' columns are not those of candidates.
-        SettingsError: if `columns` names an unknown role.
+        SettingsError: if `columns` names an unknown role, or `layout` an unknown layout.
     """
 
     def __init__(
@@ -48,7 +41,7 @@ class Source:
         listing: InputListing,
         *,
         columns: Mapping[str, str] | None = None,
-        layout: Layout = "auto",
+        layout: str | LayoutFactory = "auto",
         with_text: bool = False,
         duplicates: Literal["keep", "first"] = "keep",
         limits: BatchLimits | None = None,
@@ -57,46 +50,51 @@ class Source:
         self._drop_repeats = duplicates == "first"
         self._limits = limits or BatchLimits()
         self._all_adjacent = False
-        self._schema = resolve_schema(
-            listing.files, columns=columns or {}, layout=layout, with_text=with_text
-        )
+        columns, files = columns or {}, listing.typed_files
+        self._layout = choose_layout(layout, columns, files)
+        self._schema = resolve_schema(files, self._layout, columns=columns, with_text=with_text)
 
     @property
-    def rows_schema(self) -> pa.Schema:
+    def candidate_schema(self) -> pa.Schema:
         """The columns of `GroupBatch.rows`."""
-        return self._schema.rows_schema
+        return self._schema.candidate_schema
 
     @property
     def output_schema(self) -> pa.Schema:
         """The columns of a part of the output."""
         return self._schema.output_schema
 
-    def count_groups(self, stopped: Callable[[], bool] = lambda: False) -> int:
-        """How many groups there are; reads the query ids of the whole input, nothing else.
+    @property
+    def num_candidates(self) -> int | None:
+        """How many candidates the input has; None if only its rows can tell."""
+        return self.listing.num_rows if self._layout.rows_are_candidates else None
 
-        Then every query is known to be whole, and `Reading` keeps no ids any more.
+    def count_groups(self, stopped: Callable[[], bool] = lambda: False) -> int:
+        """Return how many groups there are; reads the query ids of the whole input, nothing else.
+
+        After it the rows of every query are known to be adjacent, and a `Reading` keeps no ids.
 
         Args:
-            stopped: Asked often whether to read no further, since the result is of no use.
+            stopped: Asked often whether to read no further, since the result is not wanted.
 
         Raises:
             InputError: as `iter_batches`, for null ids and queries whose rows are not adjacent.
         """
-        num_groups = count_whole_queries(lambda: self._iter_beginning(stopped))
+        num_groups = count_queries(lambda: self._iter_starts(stopped))
         self._all_adjacent = not stopped()
         return num_groups
 
-    def read(self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()) -> "Reading":
+    def read(self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()) -> Reading:
         """Begin to read whole groups; which groups does not depend on the limits.
 
-        Of the rows before `start_row` and of those in `finished` only the query ids are read: it
-        takes all ids before a group to know its index, and that no query comes twice. Files that
+        Of the rows before `start_row` and of those in `finished` only the query ids are read: the
+        index of a group, and that no query comes twice, follow from all ids before it. Files that
         hold no unfinished row and have none after them are not opened.
 
         Args:
-            start_row: First row to read.
+            start_row: The first row to read.
             finished: Ranges [start, stop) of rows that are not to be read. They begin and end
-                with a group, and were read before this by a job that found no error in them.
+                with a group, and were read before by a job that found no error in them.
         """
         spans = RowSpans([(0, start_row), *finished])
         groups = GroupAssembler(
@@ -107,24 +105,21 @@ class Source:
     def iter_batches(
         self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()
     ) -> Iterator[GroupBatch]:
-        """Yield what `read` reads.
+        """Yield the groups that `read` reads.
 
         Raises:
             InputError, OutputMismatch: as `Reading` does.
         """
-        reading = self.read(start_row, finished=finished)
-        while (piece := reading.next_piece()) is not None:
-            yield from reading.make_groups(piece)
-        yield from reading.make_groups(None)
+        return self.read(start_row, finished=finished).iter_batches()
 
-    def _iter_beginning(self, stopped: Callable[[], bool]) -> Iterator[tuple[str, list[Id]]]:
+    def _iter_starts(self, stopped: Callable[[], bool]) -> Iterator[tuple[str, list[Id]]]:
         """Yield file names, and the ids of the queries that begin there."""
         last_id: Id | None = None
         num_rows = self.listing.num_rows
         for piece in self._iter_pieces(RowSpans([(0, num_rows)]), num_rows):
-            ids: Any = piece.batch.column(0)
-            yield piece.file.location.name, ids.take(find_starts(ids, last_id)).to_pylist()
-            last_id = ids[-1].as_py()
+            starts = find_starts(piece.query_ids, last_id)
+            yield piece.file.location.name, take_ids(piece.query_ids, starts)
+            last_id = piece.query_ids[-1].as_py()
             if stopped():
                 return
 
@@ -136,36 +131,3 @@ class Source:
             stop_row=stop_row,
             limits=self._limits,
         )
-
-
-class Reading:
-    """Groups in input order, in two steps: pieces are decoded and checked, and groups made of them.
-
-    To decode the next piece waits for a file; to make groups waits for nothing.
-    """
-
-    def __init__(self, pieces: Iterator[Piece], groups: GroupAssembler) -> None:
-        self._pieces = pieces
-        self._groups = groups
-
-    @property
-    def open_rows(self) -> int:
-        """Rows of the group that goes on in the next piece."""
-        return self._groups.open_rows
-
-    def next_piece(self) -> Piece | None:
-        """The next rows; None at the end.
-
-        Raises:
-            InputError: for a file that breaks, a null id, and text that is not UTF-8.
-        """
-        return next(self._pieces, None)
-
-    def make_groups(self, piece: Piece | None) -> list[GroupBatch]:
-        """The groups that have ended with a piece; with None, the last one.
-
-        Raises:
-            InputError: for a group with two query texts, and a query whose rows are not adjacent.
-            OutputMismatch: if the finished rows do not begin and end with a group.
-        """
-        return list(self._groups.add(piece) if piece is not None else self._groups.end())

@@ -37,7 +37,8 @@ from pipeline.score_store.segments import Message
 from pipeline.score_store.store import ScoreStore
 from pipeline.source.listing import list_input
 from pipeline.source.pieces import BatchLimits, Piece
-from pipeline.source.source import Reading, Source
+from pipeline.source.reading import Reading
+from pipeline.source.source import Source
 from pipeline.storage.location import locate
 
 NUM_GROUPS, GROUP_SIZE, GROUPS_PER_BATCH, GROUPS_PER_PART = 400, 5, 4, 10

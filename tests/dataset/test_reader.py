@@ -58,7 +58,7 @@ def test_steps_do_not_depend_on_what_is_done_at_once_and_what_in_a_thread(
     expected = asyncio.run(steps_of(source_of(folder, sizes, rows=1_000)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(group_reader, "GROUPS_AT_ONCE", groups_at_once)
-        patch.setattr(group_reader, "MANY_ROWS", many_rows)
+        patch.setattr(group_reader, "MANY_CANDIDATES", many_rows)
         found = asyncio.run(steps_of(source_of(folder, sizes, rows=rows)))
 
     assert [told(step) for step in found] == [told(step) for step in expected]
@@ -93,7 +93,7 @@ async def test_only_what_takes_long_is_planned_in_a_thread(tmp_path, monkeypatch
 
     monkeypatch.setattr(group_reader, "plan_batch", noted)
     if large:
-        monkeypatch.setattr(group_reader, "MANY_ROWS", 2)
+        monkeypatch.setattr(group_reader, "MANY_CANDIDATES", 2)
 
     assert len(await steps_of(source_of(tmp_path, [3] * 9, rows=7))) == 9
     assert where == {not large}

@@ -175,9 +175,9 @@ def test_a_part_ends_with_many_rows_or_much_text(tmp_path, monkeypatch):
     listing = list_input(str(write(table, tmp_path / "in.parquet")))
     plain, full = (outputs_of(Source(listing, with_text=with_text)) for with_text in (0, 1))
 
-    monkeypatch.setattr(borders, "MAX_ROWS", 4)
+    monkeypatch.setattr(borders, "MAX_CANDIDATES", 4)
     assert [ends for _, ends in place_all(plain, 9)] == [False, True, False, False]
-    monkeypatch.setattr(borders, "MAX_ROWS", 100)
+    monkeypatch.setattr(borders, "MAX_CANDIDATES", 100)
     monkeypatch.setattr(borders, "MAX_BYTES", 30)
     assert [ends for _, ends in place_all(full, 9)] == [True, False, True, False]
     assert [ends for _, ends in place_all(plain, 9)] == [False] * 4
@@ -207,4 +207,4 @@ def test_a_resumed_job_cuts_the_same_parts(num_groups, groups_per_part, done):
 
 def _group(index: int) -> GroupRows:
     rows = pa.table({"query_id": ["q"], "doc_id": ["d"]})
-    return GroupRows(index, 0, "q", rows, np.ones(1, np.int32), 0, 1)
+    return GroupRows(index, 0, 1, "q", rows, np.ones(1, np.int32), 0, 1)

@@ -35,7 +35,7 @@ def test_the_output_has_the_columns_of_the_contract_in_order(tmp_path):
 
     assert plain.output_schema.names == [*IDS, *RANKED, "z", "first_stage_score", "a"]
     assert full.output_schema.names == [*plain.output_schema.names, "query", "text"]
-    assert full.rows_schema.names == [*IDS, "z", "first_stage_score", "a", "query", "text"]
+    assert full.candidate_schema.names == [*IDS, "z", "first_stage_score", "a", "query", "text"]
     types = [full.output_schema.field(name).type for name in RANKED]
     assert types == [pa.int32(), pa.float64(), pa.int32()]
 

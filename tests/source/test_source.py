@@ -52,7 +52,7 @@ def test_groups_do_not_depend_on_how_the_rows_are_cut(
         found = read_groups(open_source(folder, **how, limits=BatchLimits(max_rows=max_rows)))
 
     assert [facts(group) for group in found] == [facts(group) for group in expected]
-    assert [group.num_candidates + group.output.num_dropped for group in found] == sizes
+    assert [group.output.num_rows for group in found] == sizes
     assert [group.output.first_row for group in found] == np.cumsum([0, *sizes])[:-1].tolist()
 
 
@@ -249,7 +249,7 @@ def test_repeats_are_dropped_within_a_query_only_and_ranks_keep_their_places(tmp
     assert one.first_stage_rank.tolist() == [1, 2, 4]
     assert one.texts.to_pylist() == ["text 0 0", "text 0 1", "text 0 3"]
     assert two.output.rows["doc_id"].to_pylist() == ["a"]
-    assert (two.output.first_row, two.output.num_dropped) == (4, 1)
+    assert (two.output.first_row, two.output.num_rows, two.num_candidates) == (4, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -299,8 +299,8 @@ def test_odd_strings_survive_in_every_string_type(tmp_path, kind, becomes):
     assert [group.query for group in groups] == odd.to_pylist()
     assert [group.texts[0].as_py() for group in groups] == odd.to_pylist()
     assert all(group.texts.type == pa.large_string() for group in groups)
-    assert {source.rows_schema.field(name).type for name in names} == {becomes}
-    assert {group.output.rows.schema for group in groups} == {source.rows_schema}
+    assert {source.candidate_schema.field(name).type for name in names} == {becomes}
+    assert {group.output.rows.schema for group in groups} == {source.candidate_schema}
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.string(), pa.string_view()])

@@ -62,6 +62,7 @@ def make_group(
     output = GroupRows(
         index=0,
         first_row=0,
+        num_rows=len(texts),
         query_id="q",
         table=pa.table({"doc_id": [f"d{row}" for row in range(len(shared))]}),
         ranks=np.concatenate((np.zeros(len(before), np.int32), rank)),
@@ -77,7 +78,7 @@ def plan_like_a_run(planner: Planner, group: Group) -> Plan:
         return planner.plan(group)
     batch = GroupBatch(
         first_group=group.output.index,
-        first_row=group.output.first_row,
+        row_offsets=np.array([0, group.output.num_rows]) + group.output.first_row,
         offsets=np.array([0, group.num_candidates]),
         query_ids=[group.query_id],
         queries=[group.query],

@@ -74,7 +74,7 @@ def facts(group: Group) -> tuple[object, ...]:
         group.texts.to_pylist(),
         group.first_stage_rank.tolist(),
         group.output.rows.to_pylist(),
-        group.output.num_dropped,
+        group.output.num_rows,
     )
 
 

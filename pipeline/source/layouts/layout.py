@@ -1,0 +1,66 @@
+"""The interface of a layout: how the rows of an input hold candidates."""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Protocol, TypeAlias
+
+import pyarrow as pa
+from msgspec import Struct
+
+from pipeline.core.arrays import IntArray
+
+
+class HeldCandidates(Struct, frozen=True, eq=False):
+    """The candidates that some adjacent input rows hold.
+
+    Attributes:
+        columns: One row per candidate, in the order of the input rows.
+        offsets: int64 [number of input rows + 1]; input row r holds the candidates offsets[r] to
+            offsets[r + 1]. It may hold none.
+    """
+
+    columns: pa.RecordBatch
+    offsets: IntArray
+
+
+class Layout(Protocol):
+    """How the rows of an input hold candidates.
+
+    A layout only takes rows apart. Everything else is the same for every layout: which types are
+    allowed and what passes through (`schema.py`), and the checks of values (`row_decoder.py`).
+
+    Each column has either one value per input row or one per candidate. `query_id` and `query` have
+    one per row; `doc_id`, `text`, `first_stage_rank` and `first_stage_score` one per candidate.
+
+    Attributes:
+        description: What a row is, for messages: `a row per candidate: query_id, ...`.
+        required: The roles that every file must have a column for.
+        optional: The roles that may have a column.
+        rows_are_candidates: Every row holds one candidate, so file footers tell how many there are.
+    """
+
+    description: ClassVar[str]
+    required: ClassVar[tuple[str, ...]]
+    optional: ClassVar[tuple[str, ...]]
+    rows_are_candidates: ClassVar[bool]
+
+    def column_of(self, role: str) -> str:
+        """Return the column of `flat_schema` that plays a role, whether a file has it or not."""
+
+    def flat_schema(self, schema: pa.Schema) -> pa.Schema:
+        """Return the columns of a file as if each candidate were a row: of rows and candidates."""
+
+    def id_columns(self) -> list[str]:
+        """Return the columns of a file to decode where only `query_id` is wanted."""
+
+    def row_columns(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the columns with one value per row.
+
+        The batch has the columns of the file, or those of `id_columns` alone.
+        """
+
+    def candidates(self, batch: pa.RecordBatch) -> HeldCandidates:
+        """Return the columns with one value per candidate; the batch has those of the file."""
+
+
+LayoutFactory: TypeAlias = Callable[[Mapping[str, str]], Layout]
+"""Makes a layout from the columns that the user has named for roles (`--column ROLE=COLUMN`)."""

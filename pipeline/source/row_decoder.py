@@ -1,0 +1,222 @@
+"""Record batches of one file to input rows that are checked and have the columns of all files."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.core.arrays import IntArray
+from pipeline.core.errors import InputError, shorten
+from pipeline.source.arrow import Array, nulls, repeat
+from pipeline.source.decoded_rows import DecodedRows
+from pipeline.source.listing import InputFile
+from pipeline.source.schema import InputSchema
+
+
+class RowDecoder:
+    """Decodes the record batches of one file.
+
+    `first_row` is everywhere the row of the batch's first row in the file, from 0, for messages.
+    """
+
+    def __init__(self, file: InputFile, schema: InputSchema) -> None:
+        self._file = file
+        self._schema = schema
+
+    @property
+    def id_columns(self) -> list[str]:
+        """The file's columns that `query_ids` needs."""
+        names = self._schema.layout.id_columns()
+        return [name for name in names if name not in self._file.constants]
+
+    def query_ids(self, batch: pa.RecordBatch, first_row: int) -> Array:
+        """Return the query ids, one per row.
+
+        Raises:
+            InputError: for a null, and for an id that is not UTF-8.
+        """
+        return self._of_rows(batch, first_row).ids("query_id")
+
+    def decode(self, batch: pa.RecordBatch, first_row: int) -> DecodedRows:
+        """Return the rows with all that they hold.
+
+        Raises:
+            InputError: for a null id or rank, a rank over 32 bits, and text that is not UTF-8.
+        """
+        of_rows = self._of_rows(batch, first_row)
+        held = self._schema.layout.candidates(batch)
+
+        def describe(candidate: int) -> str:
+            return of_rows.describe(int(np.searchsorted(held.offsets, candidate, "right")) - 1)
+
+        of_candidates = _Columns(self._file, self._schema, held.columns, describe)
+        query_ids = of_rows.ids("query_id")
+        doc_ids = of_candidates.ids("doc_id")
+        queries = of_rows.text("query", pa.large_string())
+        texts = of_candidates.text("text", pa.large_string())
+        ranks = of_candidates.ranks()
+        repeat_for_candidates = _repeater(held.offsets)
+        columns = [repeat_for_candidates(query_ids), doc_ids]
+        candidate_schema = self._schema.candidate_schema
+        for name, source in self._schema.passthrough.items():
+            kind = candidate_schema.field(name).type
+            if of_candidates.has(source):
+                columns.append(of_candidates.typed(source, kind))
+            else:
+                columns.append(repeat_for_candidates(of_rows.typed(source, kind)))
+        return DecodedRows(
+            query_ids=query_ids,
+            queries=queries,
+            offsets=held.offsets,
+            candidates=pa.table(columns, schema=candidate_schema),
+            texts=texts,
+            ranks=ranks,
+        )
+
+    def _of_rows(self, batch: pa.RecordBatch, first_row: int) -> "_Columns":
+        columns = self._schema.layout.row_columns(batch)
+
+        def describe(row: int) -> str:
+            query_id = of_rows.printable("query_id", row)
+            return f"row {first_row + row}, query_id {query_id}"
+
+        of_rows = _Columns(self._file, self._schema, columns, describe)
+        return of_rows
+
+
+class _Columns:
+    """The columns of a batch with one value per row, or those with one value per candidate.
+
+    Args:
+        file: Where they come from.
+        schema: Which columns play a role.
+        batch: Their values.
+        describe: Names the place of a value, for messages.
+    """
+
+    def __init__(
+        self,
+        file: InputFile,
+        schema: InputSchema,
+        batch: pa.RecordBatch,
+        describe: Callable[[int], str],
+    ) -> None:
+        self._file = file
+        self._schema = schema
+        self._batch = batch
+        self.describe = describe
+
+    def has(self, source: str) -> bool:
+        """Return whether the batch itself has a column."""
+        return source in self._batch.schema.names
+
+    def ids(self, role: str) -> Array:
+        """Return the ids that play a role; none is null."""
+        kind = self._schema.candidate_schema.field(role).type
+        if pa.types.is_integer(kind):
+            ids = self.typed(self._schema.sources[role], kind)
+        else:
+            ids = self.text(role, kind)
+        if ids.null_count:
+            raise InputError(
+                f"null {role}",
+                which=self._file.location.name,
+                found=self.describe(_first_null(ids)),
+                cure="give every candidate its ids, or leave the row out",
+            )
+        return ids
+
+    def text(self, role: str, kind: pa.DataType) -> Any:
+        """Return a column of valid UTF-8; the Parquet reader does not check that it is."""
+        source = self._schema.sources[role]
+        column = self._column(source)
+        try:
+            text = column.cast(kind)
+            text.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"column {source!r} is not UTF-8",
+                which=self._file.location.name,
+                found=self.describe(_first_not_utf8(column)),
+                cure="write its text again as UTF-8",
+            ) from error
+        return text
+
+    def ranks(self) -> Array:
+        """Return the first-stage ranks; all null where the input has none."""
+        source = self._schema.sources.get("first_stage_rank")
+        if source is None:
+            return nulls(self._batch.num_rows, pa.int32())
+        column = self._column(source)
+        try:
+            ranks = column.cast(pa.int32())
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"column {source!r} holds a rank over 32 bits", which=self._file.location.name
+            ) from error
+        if ranks.null_count:
+            raise InputError(
+                f"null in column {source!r}",
+                which=self._file.location.name,
+                found=self.describe(_first_null(ranks)),
+                cure="rank every candidate, or leave the column out to rank by position",
+            )
+        return ranks
+
+    def typed(self, source: str, kind: pa.DataType) -> Array:
+        """Return a column as a type that holds its values without loss."""
+        column = self._column(source)
+        if pa.types.is_null(column.type):
+            return nulls(len(column), kind)
+        return column if column.type == kind else column.cast(kind)
+
+    def printable(self, role: str, place: int) -> str:
+        """Return the value that plays a role at a place, whatever it is, for a message."""
+        column = self._column(self._schema.sources[role]).slice(place, 1)
+        if pa.types.is_integer(column.type):
+            value = column[0].as_py()
+        else:
+            raw = _raw_bytes(column)[0]
+            value = raw if raw is None else raw.decode(errors="backslashreplace")
+        return shorten(repr(value), 60)
+
+    def _column(self, source: str) -> Array:
+        """Return a column of the batch, of the file's folders, or of nulls where it has none."""
+        if self.has(source):
+            return self._batch.column(source)
+        value = self._file.constants.get(source)
+        if value is None:
+            return nulls(self._batch.num_rows, pa.null())
+        return repeat(value, self._batch.num_rows)
+
+
+def _repeater(offsets: IntArray) -> Callable[[Array], Array]:
+    """Return what repeats the value of each row for the candidates of the row."""
+    sizes = np.diff(offsets)
+    if (sizes == 1).all():
+        return lambda column: column
+    rows: IntArray = np.repeat(np.arange(len(sizes)), sizes)
+    return lambda column: column.take(rows)
+
+
+def _first_null(column: Array) -> int:
+    place: int = column.is_null().index(True).as_py()
+    return place
+
+
+def _first_not_utf8(column: Array) -> int:
+    """Return the place of the first value that is not UTF-8; slow, since only for an error."""
+    for place, value in enumerate(_raw_bytes(column)):
+        try:
+            (value or b"").decode()
+        except UnicodeDecodeError:
+            return place
+    raise AssertionError("Arrow refused text that Python takes for UTF-8")
+
+
+def _raw_bytes(column: Array) -> list[bytes | None]:
+    """Return the values of a column of any string type, unchecked."""
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    return column.cast(pa.large_binary()).to_pylist()
