@@ -1,1 +1,1 @@
-"""Options of the commands, and the settings that they make."""
+"""The options of the commands, and the settings made from them."""

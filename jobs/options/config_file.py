@@ -8,16 +8,17 @@ from pipeline.core.errors import SettingsError, shorten
 
 
 def read_config(ctx: click.Context, _: click.Parameter, file: str | None) -> None:
-    """Take defaults from a TOML file: keys are option names, a table [COMMAND] goes before.
+    """Read defaults from a TOML file into the context.
 
-    One file serves all commands: what `run` alone knows is for `run`.
+    Keys are option names; keys in a table [COMMAND] take precedence. One file can serve all
+    commands: a command ignores keys that only `run` has.
 
     Raises:
-        SettingsError: if the file cannot be read, or holds what is not an option's value.
+        SettingsError: if the file cannot be read, or has a key or value that no option takes.
     """
     if file is None:
         return
-    import tomllib  # not at every start
+    import tomllib  # only when needed, to keep start-up fast
 
     which = f"--config {file}"
     try:
@@ -46,7 +47,7 @@ def read_config(ctx: click.Context, _: click.Parameter, file: str | None) -> Non
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:
-    """A command's options by their long names, without the dashes; not `--config` itself."""
+    """Return a command's options by long name without dashes, except `--config`."""
     return {
         max(parameter.opts, key=len).lstrip("-"): parameter
         for parameter in command.params
@@ -55,7 +56,7 @@ def _options(command: click.Command) -> dict[str, click.Option]:
 
 
 def _as_typed(value: object, option: click.Option, which: str) -> str | list[str]:
-    """A TOML value as it would be typed, so that every way of giving a value is checked alike."""
+    """Return a TOML value as it would be typed, so that all sources share the same checks."""
     values = value if isinstance(value, list) else [value]
     is_many = isinstance(value, list)
     if is_many is not option.multiple or not all(isinstance(v, str | int | float) for v in values):

@@ -1,42 +1,43 @@
-"""The settings that the options of a command make, and the key that they name."""
+"""Settings of a run, made from the options of a command."""
 
-import os
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.core import environment
 from pipeline.core.errors import SettingsError
 from pipeline.core.providers import find_provider
 from pipeline.core.settings import Pace, RunSettings
 
+_LIMITS = ("max_documents", "max_tokens_per_document", "max_tokens_per_request")
+_SAME_NAME = (
+    *("instruct", "top_n", "max_attempts", "max_rejects", "merge", "certify_depth"),
+    *("long_documents", "duplicates", "layout", "with_text", "groups_per_part"),
+)
+"""Options whose settings have the same name and unit."""
+_OF_RUN_ALONE = ("restart", "score_store", "reuse")
+"""The same, of `run` but not of `plan`."""
+
 
 def make_settings(options: Mapping[str, Any], *, url: str | None = None) -> RunSettings:
-    """The settings that the options ask for.
+    """Return the settings that the options ask for.
 
     Args:
-        options: The values of `settings_options`, and of the run's own options where given.
-        url: Address of a service that was started for this run.
+        options: The values of `settings_options`, and of the options of `run` alone where given.
+        url: The address of the service unless `--url` is given; by default the provider's.
 
     Raises:
         SettingsError: for settings that contradict each other or would be ignored.
     """
     provider = find_provider(options["provider"])
     profile = provider.profile(options["model"] or provider.default_model)
-    limits = ("max_documents", "max_tokens_per_document", "max_tokens_per_request")
     profile = profile.with_limits(
-        **{name: options[name] for name in limits if options[name] is not None}
+        **{name: options[name] for name in _LIMITS if options[name] is not None}
     )
-    address = options["url"] or url or provider.url
-    if address is None:
-        raise SettingsError(
-            f"provider {provider.name} has no address of its own", which="--url", cure="give one"
-        )
-    _refuse_unusable_url(address)
-    own = ("lock_wait", "restart", "score_store", "reuse")
     return RunSettings(
         provider=provider,
         profile=profile,
-        url=address,
+        url=service_url(options, url),
         pace=Pace(
             requests_per_minute=options["requests_per_minute"] or profile.requests_per_minute,
             tokens_per_minute=options["tokens_per_minute"] or profile.tokens_per_minute,
@@ -47,40 +48,24 @@ def make_settings(options: Mapping[str, Any], *, url: str | None = None) -> RunS
         max_cost_usd=options["max_cost"],
         columns=_columns(options["columns"]),
         lock_wait_s=options.get("lock_wait", 0.0),
-        **{
-            name: options[name]
-            for name in (
-                *("instruct", "top_n", "max_attempts", "max_rejects", "merge", "certify_depth"),
-                *("long_documents", "duplicates", "layout", "with_text", "groups_per_part"),
-                *(name for name in own[1:] if name in options),
-            )
-        },
+        **{name: options[name] for name in _SAME_NAME},
+        **{name: options[name] for name in _OF_RUN_ALONE if name in options},
     )
 
 
-def read_api_key(options: Mapping[str, Any]) -> str | None:
-    """The key, from the environment; None for a provider that takes none.
+def service_url(options: Mapping[str, Any], default: str | None = None) -> str:
+    """Return the address of the service: `--url`, else `default`, else the provider's own.
 
     Raises:
-        SettingsError: if the provider needs a key and there is none.
+        SettingsError: if there is none, or if it names no host or holds a user or a password,
+            which messages would show.
     """
     provider = find_provider(options["provider"])
-    variable = options["api_key_env"] or provider.api_key_env
-    if variable is None:
-        # The offline service takes any key, as long as there is one.
-        return "offline" if provider.name == "emulator" else None
-    key = os.environ.get(variable, "").strip()
-    if not key:
+    url: str | None = options["url"] or default or provider.url
+    if url is None:
         raise SettingsError(
-            "no API key",
-            which=variable,
-            cure=f"export {variable}=... or name another variable with --api-key-env",
+            f"provider {provider.name} has no address of its own", which="--url", cure="give one"
         )
-    return key
-
-
-def _refuse_unusable_url(url: str) -> None:
-    """What `RunSettings` does not look for: a key in an address would come into messages."""
     try:
         parts = urlsplit(url)
         has_host, has_user = bool(parts.hostname), parts.username is not None
@@ -94,6 +79,16 @@ def _refuse_unusable_url(url: str) -> None:
         raise SettingsError(
             "not a web address", which="--url", found=url, expected="http(s)://HOST/..."
         )
+    return url
+
+
+def read_api_key(options: Mapping[str, Any]) -> str | None:
+    """Return the key that `--provider` and `--api-key-env` name; None if none is needed.
+
+    Raises:
+        SettingsError: if a key is needed and the variable is unset or blank.
+    """
+    return environment.read_api_key(find_provider(options["provider"]), options["api_key_env"])
 
 
 def _columns(pairs: tuple[str, ...]) -> dict[str, str]:

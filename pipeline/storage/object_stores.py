@@ -9,12 +9,13 @@ answers, so it is bounded here: an endpoint that refuses is given up after 6 s, 
 after 45 s.
 """
 
-import os
 import re
 from typing import Any
 from urllib.parse import urlsplit
 
 from pyarrow import fs
+
+from pipeline.core.environment import read_store_setting
 
 CONNECT_S, SILENCE_S, ATTEMPTS = 5.0, 8.0, 5
 """Seconds to connect, seconds without a byte, attempts of one call."""
@@ -63,14 +64,14 @@ def _azure(netloc: str, path: str) -> tuple[fs.FileSystem, str]:
     match = _AZURE_HOST.fullmatch(host)
     if host and not match:
         raise ValueError("expected abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH")
-    account = match[1] if match else _variable("AZURE_STORAGE_ACCOUNT_NAME")
+    account = match[1] if match else read_store_setting("AZURE_STORAGE_ACCOUNT_NAME")
     if not account:
         raise ValueError("the account is missing; export AZURE_STORAGE_ACCOUNT_NAME")
     options: dict[str, Any] = {
-        "account_key": _variable("AZURE_STORAGE_ACCOUNT_KEY"),
-        "sas_token": _variable("AZURE_STORAGE_SAS_TOKEN"),
+        "account_key": read_store_setting("AZURE_STORAGE_ACCOUNT_KEY"),
+        "sas_token": read_store_setting("AZURE_STORAGE_SAS_TOKEN"),
     }
-    endpoint = urlsplit(_variable("AZURE_STORAGE_ENDPOINT") or "")
+    endpoint = urlsplit(read_store_setting("AZURE_STORAGE_ENDPOINT") or "")
     if endpoint.netloc:
         # The SDK wants the host without the account; an emulator has the account in its path.
         authority = endpoint.netloc.removeprefix(account)
@@ -79,10 +80,6 @@ def _azure(netloc: str, path: str) -> tuple[fs.FileSystem, str]:
         options["blob_storage_scheme"] = options["dfs_storage_scheme"] = endpoint.scheme
     given = {name: value for name, value in options.items() if value is not None}
     return fs.AzureFileSystem(account, **given), f"{container}{path}".rstrip("/")
-
-
-def _variable(name: str) -> str | None:
-    return os.environ.get(name)  # noqa: TID251  # as the other stores' SDKs do
 
 
 _S3_ERROR = re.compile(r"AWS Error (\w+) during (\w+) operation: (.*)", re.DOTALL)
