@@ -1,6 +1,6 @@
-"""The command `rerank`: finds the subcommand, and turns every failure into one line and a code.
+"""The command `rerank`: runs a subcommand; every failure becomes one line and an exit code.
 
-Subcommands are imported when they are called, so that `rerank --help` costs next to nothing.
+A subcommand is imported only when it is called, so that `rerank --help` stays fast.
 """
 
 import importlib
@@ -12,32 +12,33 @@ from collections.abc import Sequence
 import click
 from click.core import ParameterSource
 
-from jobs.console.logs import guess_format, tell_failure
+from jobs.console.failures import report_failure
+from jobs.console.log_format import guess_format
 from jobs.process.allocator import before_imports
 from jobs.process.signals import raised_interrupts
 from pipeline.core.errors import RerankError, shorten
 
 COMMANDS = {
     "run": ("jobs.commands.run", "Rerank the candidates of INPUT into OUTPUT."),
-    "plan": ("jobs.commands.plan", "Say what a run would do and cost; sends nothing."),
-    "status": ("jobs.commands.status", "Say how far the run on OUTPUT is, or how it ended."),
+    "plan": ("jobs.commands.plan", "Estimate what a run would do and cost; sends nothing."),
+    "status": ("jobs.commands.status", "Show how far the run on OUTPUT is, or how it ended."),
     "evaluate": ("jobs.commands.evaluate", "Measure OUTPUT against judgements, before and after."),
-    "store": ("jobs.commands.store", "Look into a score store, or make it smaller."),
+    "store": ("jobs.commands.store", "Inspect or shrink a score store."),
     "doctor": ("jobs.doctor.command", "Check key, endpoint, limits and score comparability."),
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),
 }
-"""Each subcommand's module, which defines it under its own name, and its line of help."""
+"""Each subcommand's module, which defines the function of the same name, and its line of help."""
 
 
 class LazyCommands(click.Group):
-    """A group whose commands are imported when they are needed."""
+    """A group that imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in the order of the help."""
+        """Return the names, in the order of the help."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name."""
+        """Import and return the command of that name, or None if there is none."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
@@ -60,10 +61,11 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is the result.
+    """Run the command line and return its exit code.
 
-    0 done, 1 unexpected, 2 usage or settings, 3 input, 4 the service ended it, 5 the output is of
-    other settings or input, 6 the output is busy, 7 too many rejects, 130 and 143 interrupted.
+    0 done, 1 unexpected, 2 usage or settings, 3 input, 4 the service gives no more answers, 5 the
+    output belongs to other settings or input, 6 another run holds the output, 7 too many rejects,
+    130 and 143 interrupted.
     """
     before_imports()
     guess_format(sys.argv[1:] if arguments is None else arguments, os.environ)
@@ -76,20 +78,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "rerank"
         message = shorten(error.format_message().rstrip("."), 600) + _origin(error)
-        tell_failure(message, code=2, kind="UsageError", cure=f"see {command} --help")
+        report_failure(message, code=2, kind="UsageError", cure=f"see {command} --help")
         return 2
     except click.ClickException as error:
-        tell_failure(error.format_message(), code=2, kind="UsageError")
+        report_failure(error.format_message(), code=2, kind="UsageError")
         return 2
     except click.Abort:
         return 128 + signal.SIGINT
     except RerankError as error:
-        tell_failure(str(error), code=error.exit_code, kind=type(error).__name__)
+        report_failure(str(error), code=error.exit_code, kind=type(error).__name__)
         return error.exit_code
-    except Exception as error:  # the last line: nothing ends in a traceback
+    except Exception as error:  # the last resort: no failure ends in a traceback
         kind = type(error).__name__
         message = shorten(f"unexpected {kind}: {error}")
-        tell_failure(message, code=1, kind=kind, error=error)
+        report_failure(message, code=1, kind=kind, error=error)
         return 1
     return 0
 
@@ -106,7 +108,7 @@ def _name_variables(command: click.Command, prefix: str) -> None:
 
 
 def _origin(error: click.UsageError) -> str:
-    """Where a refused value comes from, if that is not the command line."""
+    """Return where a refused value comes from, unless it was typed on the command line."""
     if not isinstance(error, click.BadParameter) or not (error.ctx and error.param):
         return ""
     name = error.param.name or ""

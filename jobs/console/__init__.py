@@ -1,1 +1,1 @@
-"""What is shown: results on stdout, logs and progress on stderr."""
+"""What commands show: results on stdout, logs, progress and failures on stderr."""

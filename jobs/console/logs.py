@@ -1,102 +1,95 @@
-"""Logs and failures on stderr, as lines for people or as JSON objects for machines."""
+"""Log records on stderr, one line each, as text or as JSON objects.
 
-import contextlib
+Text: `HH:MM:SS level event field=value ...`, in local time.
+
+JSON: an event (`pipeline.core.events.log_event`) becomes `time`, `level`, `event`, `logger` and the
+event's own fields beside them; a field with one of these four names gets a trailing underscore. Any
+other record, of a library or a warning, becomes `event: "log"` with its text as `message`.
+"""
+
+import json
 import logging
-import os
 import sys
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
-import click
 import orjson
 
-LogFormat = Literal["text", "json"]
+from jobs.console.log_format import LogFormat, choose_format
 
-_OPTION, _VARIABLE = "--log-format", "RERANK_RUN_LOG_FORMAT"
-_format: LogFormat = "text"
-
-
-def choose_format(log_format: str | None) -> None:
-    """Tell failures in this format from now on."""
-    global _format  # failures are told when the command is gone, or before it is found
-    _format = "json" if log_format == "json" else "text"
-
-
-def guess_format(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Choose the format for failures that come before the options are understood."""
-    last = environment.get(_VARIABLE)
-    for at, argument in enumerate(arguments):
-        if argument == _OPTION and at + 1 < len(arguments):
-            last = arguments[at + 1]
-        elif argument.startswith(f"{_OPTION}="):
-            last = argument.partition("=")[2]
-    choose_format(last)
-
-
-def _chosen(_: click.Context, __: click.Parameter, value: LogFormat) -> LogFormat:
-    choose_format(value)
-    return value
-
-
-log_format_option = click.option(
-    _OPTION,
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    is_eager=True,
-    callback=_chosen,
-    help="Format of logs and failures on stderr.",
-)
+_OWN_PACKAGES = ("pipeline", "jobs")
+_FIXED = frozenset({"time", "level", "event", "logger"})
 
 
 def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
-    """Send the logs to stderr in this format, and failures too."""
+    """Send log records to stderr, in place of all earlier handlers; failures use this format too.
+
+    Args:
+        log_format: Of the lines.
+        level: The lowest level shown of our own records; of libraries at least warnings.
+    """
     choose_format(log_format)
-    handler = _Stderr()
-    handler.setFormatter(_Json() if log_format == "json" else _Text())
+    handler = _StderrHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    # Libraries tell what is theirs to tell only when it is bad.
     root.setLevel(max(level, logging.WARNING))
-    for name in ("pipeline", "jobs"):
+    for name in _OWN_PACKAGES:
         logging.getLogger(name).setLevel(level)
     logging.captureWarnings(True)
 
 
-def tell_failure(
-    message: str,
-    *,
-    code: int,
-    kind: str = "",
-    cure: str | None = None,
-    error: BaseException | None = None,
-) -> None:
-    """Say in one line why the command ends; RERANK_TRACEBACK=1 adds where an unexpected one was."""
-    line = _one_line(message) + (f"; {cure}" if cure else "")
-    if _format == "json":
-        facts: dict[str, Any] = {"level": "error", "event": "failed"}
-        facts |= {"exit_code": code, "message": line} | ({"kind": kind} if kind else {})
-        line = orjson.dumps({"time": _time(datetime.now(UTC)), **facts}).decode()
-    else:
-        line = f"rerank: error: {line}"
-    with contextlib.suppress(OSError, ValueError):  # nobody listens; the exit code still tells
-        click.echo(line, err=True)
-        if error is not None and os.environ.get("RERANK_TRACEBACK"):
-            traceback.print_exception(error)
+def json_line(facts: Mapping[str, Any]) -> str:
+    """Return the facts as one JSON object; values that JSON does not know become strings."""
+    try:
+        option = orjson.OPT_SERIALIZE_NUMPY
+        return orjson.dumps(facts, default=str, option=option).decode()
+    except orjson.JSONEncodeError:  # a file name that is not UTF-8, or an integer over 64 bits
+        return json.dumps(facts, default=str)
 
 
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
-
-
-def _time(moment: datetime) -> str:
+def iso_time(moment: datetime) -> str:
+    """Return the time in ISO 8601 with milliseconds."""
     return moment.isoformat(timespec="milliseconds")
 
 
-class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is at that moment: a progress bar puts itself in its place."""
+def one_line(text: str) -> str:
+    """Return the text with every run of white space, line breaks included, as one blank."""
+    return " ".join(text.split())
+
+
+class TextFormatter(logging.Formatter):
+    """Formats a record as a line for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        return f"{time} {record.levelname.lower():7} {one_line(record.getMessage())}"
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats a record as a JSON object, with an event's fields as its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        event: str | None = getattr(record, "event", None)
+        fields: Mapping[str, object] = getattr(record, "fields", {})
+        if event is None:
+            event, fields = "log", {"message": one_line(record.getMessage())}
+        return json_line(
+            {
+                "time": iso_time(datetime.fromtimestamp(record.created, UTC)),
+                "level": record.levelname.lower(),
+                "event": event,
+                "logger": record.name,
+                **{name + "_" * (name in _FIXED): value for name, value in fields.items()},
+            }
+        )
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to whatever `sys.stderr` is at that moment: a progress bar replaces it."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -104,21 +97,3 @@ class _Stderr(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
-
-
-class _Text(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
-        return f"{time} {record.levelname.lower():7} {_one_line(record.getMessage())}"
-
-
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return orjson.dumps(
-            {
-                "time": _time(datetime.fromtimestamp(record.created, UTC)),
-                "level": record.levelname.lower(),
-                "logger": record.name,
-                "message": record.getMessage(),
-            }
-        ).decode()

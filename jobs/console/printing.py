@@ -1,6 +1,6 @@
-"""What reporting commands print: aligned lines for people, or one JSON object with `--json`.
+"""Output of reporting commands: aligned lines for people, or one JSON object with `--json`.
 
-Results go to stdout. A reader that has left, as `| head` does, is no failure of a command.
+Results go to stdout. A reader that stops early, as `| head` does, is not a failure.
 """
 
 import os
@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def json_option(command: Command) -> Command:
-    """Add `--json`, which arrives as `as_json`."""
+    """Add `--json`, passed to the command as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
@@ -24,7 +24,7 @@ def emit(text: str) -> None:
     try:
         click.echo(text)
     except BrokenPipeError:
-        # What is still buffered must not be tried again at the exit.
+        # Python flushes stdout again at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -36,7 +36,7 @@ def emit_json(facts: Mapping[str, Any]) -> None:
 
 
 def emit_facts(facts: Iterable[tuple[str, str]]) -> None:
-    """Print one line for each fact, the values below each other; never folded."""
+    """Print one line for each name and value, the values in one column; lines are never wrapped."""
     rows = list(facts)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
@@ -44,7 +44,7 @@ def emit_facts(facts: Iterable[tuple[str, str]]) -> None:
 
 
 def emit_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print columns: the first to the left, numbers to the right."""
+    """Print columns: the first aligned left, the others right."""
     lines = [header, *rows]
     widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
     for line in lines:
@@ -53,10 +53,10 @@ def emit_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def num(count: int, noun: str, plural: str = "") -> str:
-    """A count with its noun: `1 part`, `1,200 parts`, `2 queries`."""
+    """Return a count with its noun: `1 part`, `1,200 parts`, `2 queries`."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def usd(cost_usd: float) -> str:
-    """Money in cents, or as fine as small sums need."""
+    """Return an amount in cents from 100 dollars on, below with four decimals."""
     return f"${cost_usd:,.2f}" if cost_usd >= 100 else f"${cost_usd:,.4f}"

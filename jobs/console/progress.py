@@ -1,13 +1,14 @@
-"""How far a run is, on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress of a run on stderr: a bar on a terminal, elsewhere a log event at regular intervals."""
 
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from jobs.console.printing import num, usd
+from pipeline.core.events import log_event
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -16,41 +17,40 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LINE_EVERY_S = 10.0
+EVENT_EVERY_S = 10.0
 BAR_EVERY_S = 0.2
 BAR_WIDTH = 20
 
+Snapshot = Callable[[], "RunSummary"]
+"""Returns the run's numbers as they are now."""
 
-@asynccontextmanager
-async def shown_progress(
-    look: "Callable[[], RunSummary]", wanted: bool, *, bar: bool = True
-) -> AsyncIterator[None]:
-    """Show the run's numbers while the body runs.
+
+def progress_display(
+    snapshot: Snapshot, *, wanted: bool, may_be_bar: bool
+) -> AbstractContextManager[None]:
+    """Return the display of a run's progress, which lives as long as the `with` block.
 
     Args:
-        look: Gives the numbers as they are now.
+        snapshot: Of the run.
         wanted: Whether to show anything.
-        bar: Whether to show a bar if stderr is a terminal.
+        may_be_bar: Whether to show a bar if stderr is a terminal.
     """
     if not wanted:
+        return nullcontext()
+    if may_be_bar and sys.stderr.isatty():
+        return _bar(snapshot)
+    return log_progress(snapshot, every_s=EVENT_EVERY_S)
+
+
+@contextmanager
+def log_progress(snapshot: Snapshot, *, every_s: float) -> Iterator[None]:
+    """Log `run.progress` every so many seconds while the body runs in this event loop."""
+    with _repeated(every_s, lambda: _log_snapshot(snapshot())):
         yield
-        return
-    show = _show_bar if bar and sys.stderr.isatty() else _show_lines
-    showing = asyncio.create_task(show(look))
-    try:
-        yield
-    finally:
-        showing.cancel()
-        await asyncio.wait([showing])
 
 
-async def _show_lines(look: "Callable[[], RunSummary]") -> None:
-    while True:
-        await asyncio.sleep(LINE_EVERY_S)
-        log.info("run.progress %s", _line(look()))
-
-
-async def _show_bar(look: "Callable[[], RunSummary]") -> None:
+@contextmanager
+def _bar(snapshot: Snapshot) -> Iterator[None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -60,27 +60,48 @@ async def _show_bar(look: "Callable[[], RunSummary]") -> None:
         TextColumn("{task.fields[facts]}"),
         TimeRemainingColumn(compact=True),
     )
-    # What is logged meanwhile goes above the bar, since it goes through sys.stderr.
+    # Log lines go through sys.stderr, which rich replaces meanwhile: they appear above the bar.
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
         task = bar.add_task("", total=None, facts="")
+
+        def update() -> None:
+            _update(bar, task, snapshot())
+
+        update()
         try:
-            while True:
-                _update(bar, task, look())
-                await asyncio.sleep(BAR_EVERY_S)
+            with _repeated(BAR_EVERY_S, update):
+                yield
         finally:
-            _update(bar, task, look())
+            update()
+
+
+@contextmanager
+def _repeated(every_s: float, action: Callable[[], None]) -> Iterator[None]:
+    """Call `action` every so many seconds of the running event loop while the body runs.
+
+    An action that fails is reported by the event loop and not repeated; the body goes on.
+    """
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def act() -> None:
+        action()
+        schedule()
+
+    def schedule() -> None:
+        nonlocal timer
+        timer = loop.call_later(every_s, act)
+
+    schedule()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _update(bar: "Progress", task: "TaskID", now: "RunSummary") -> None:
     bar.update(task, total=now.candidates, completed=now.candidates_done, facts=_facts(now))
     bar.refresh()
-
-
-def _line(now: "RunSummary") -> str:
-    done = f"{now.candidates_done:,}"
-    if now.candidates:
-        done += f" of {now.candidates:,} candidates ({now.candidates_done / now.candidates:.0%})"
-    return f"{done}, {_facts(now)}"
 
 
 def _facts(now: "RunSummary") -> str:
@@ -93,3 +114,20 @@ def _facts(now: "RunSummary") -> str:
     if now.throttled:
         facts.append(f"{now.throttled:,} throttled")
     return ", ".join(facts)
+
+
+def _log_snapshot(now: "RunSummary") -> None:
+    """Log the numbers; what is not known yet is left out."""
+    fields = {
+        "done": now.candidates_done,
+        "total": now.candidates,
+        "percent": round(100 * now.candidates_done / now.candidates, 1) if now.candidates else None,
+        "requests": now.requests,
+        "requests_per_s": round(now.requests / now.seconds, 1) if now.seconds else None,
+        "requests_reused": now.requests_reused,
+        "retries": now.retries,
+        "throttled": now.throttled,
+        "cost_usd": round(now.cost_usd, 6),
+    }
+    known = {name: value for name, value in fields.items() if value is not None}
+    log_event(log, logging.INFO, "run.progress", **known)

@@ -1,4 +1,4 @@
-"""What a run did, what it cost and what bound it: the report on stdout."""
+"""The report of a run on stdout: what it did, what it cost, and what limited its speed."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,20 +6,20 @@ from jobs.console.printing import emit, emit_facts, num, usd
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.summary import RunSummary
 
-BOUND_BY = {
-    "requests_per_minute": "bound by the quota of requests",
-    "tokens_per_minute": "bound by the quota of tokens",
-    "max_in_flight": "bound by answers awaited, as --max-in-flight allows",
-    "max_documents_in_flight": "bound by --max-documents-in-flight",
-    "cpu": "bound by this computer: one process can do no more",
-    "pause": "bound by the service, which asked for pauses",
-    "source": "no limit reached: too little was ready to be sent",
+LIMITED_BY = {
+    "requests_per_minute": "limited by the quota of requests",
+    "tokens_per_minute": "limited by the quota of tokens",
+    "max_in_flight": "limited by --max-in-flight",
+    "max_documents_in_flight": "limited by --max-documents-in-flight",
+    "cpu": "limited by the CPU of this process",
+    "pause": "limited by pauses that the service asked for",
+    "source": "not limited: too few requests were ready to send",
     "": "nothing had to be sent",
 }
-"""What each verdict of `bound_by` means."""
+"""The meaning of each value of `bound_by`."""
 
 MOSTLY = 0.9
-"""Share of the quota; if less was used and the service still refused, its quota is another."""
+"""A run that used less of its quota and was throttled has a lower quota than it was told."""
 
 WARNED_STATUSES = {
     "unstable": "requests disagree; the order below the certified depth is uncertain",
@@ -52,7 +52,7 @@ def _facts(
         sent += f", {usd(summary.cost_usd)}"
     yield "sent", sent
     if summary.requests_reused:
-        yield "reused", f"{num(summary.requests_reused, 'answer')} paid for before"
+        yield "reused", f"{num(summary.requests_reused, 'answer')} from the score store"
     if summary.partial_groups or summary.saved_usd:
         queries = num(summary.partial_groups, "query", "queries")
         text = f"{num(summary.documents_reused, 'score')} of {queries}"
@@ -64,9 +64,11 @@ def _facts(
     if summary.truncated_documents or summary.truncated_queries:
         limit = f"over {settings.profile.max_tokens_per_document:,} tokens"
         documents = num(summary.truncated_documents, "document")
-        yield "cut", f"{documents}, {num(summary.truncated_queries, 'query', 'queries')} {limit}"
+        queries = num(summary.truncated_queries, "query", "queries")
+        yield "truncated", f"{documents}, {queries} {limit}"
     if summary.size_refusals:
-        yield "packed smaller", f"after {num(summary.size_refusals, 'refusal')} for size"
+        refusals = num(summary.size_refusals, "request was", "requests were")
+        yield "packed smaller", f"after {refusals} refused for size"
     yield from _pace(summary)
     yield "output", f"{output_name} ({num(summary.parts_done, 'part')})"
 
@@ -79,11 +81,11 @@ def _pace(summary: RunSummary) -> Iterator[tuple[str, str]]:
         took += f", latency {p50:,.0f} ms (p99 {p99:,.0f} ms)"
     yield "took", took
     if summary.retries or summary.throttled:
-        yield "tried again", f"{summary.retries:,} after failures, {summary.throttled:,} after 429"
-    pace = BOUND_BY.get(summary.bound_by, summary.bound_by)
+        yield "retried", f"{summary.retries:,} after failures, {summary.throttled:,} after 429"
+    pace = LIMITED_BY.get(summary.bound_by, summary.bound_by)
     used = summary.quota_used if summary.requests else None
     if used is not None and used < MOSTLY and summary.throttled and "quota" in pace:
-        pace = "bound by the service's own quota, which is lower than told"
+        pace = "limited by the service's own quota, which is lower than the one given"
     if used is not None and summary.bound_by != "source":
         pace = f"{used:.0%} of the quota; {pace}"
     yield "pace", pace

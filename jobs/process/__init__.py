@@ -1,1 +1,1 @@
-"""The process itself: signals and memory."""
+"""The process: its signals and its memory allocators."""

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do to a job: stop it in order, and never keep anyone waiting."""
+"""SIGINT and SIGTERM: stop a job in order, within five seconds; a second signal exits at once."""
 
 import os
 import signal
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn, Protocol
 
-from jobs.console.logs import tell_failure
+from jobs.console.failures import report_failure
 from pipeline.core.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LEAVE_AFTER_S = 4.8
-"""When the process ends whatever still holds it: a slow disk, a thread that cannot be stopped.
-Answers are in the store 50 ms after they arrive, so nothing that was paid is lost by then."""
+EXIT_AFTER_S = 4.8
+"""From the first signal to a forced exit, if a slow disk or a thread still holds the process.
+Answers are stored 50 ms after they arrive, so nothing that was paid for is lost by then."""
 
 
 class Stoppable(Protocol):
@@ -22,17 +22,17 @@ class Stoppable(Protocol):
 
     @property
     def is_stopping(self) -> bool:
-        """It was asked to stop."""
+        """Whether the job was asked to stop."""
         ...
 
     def stop(self, signal_number: int) -> None:
-        """Ask it to stop."""
+        """Ask the job to stop."""
         ...
 
 
 @contextmanager
 def raised_interrupts() -> Iterator[None]:
-    """Raise `Interrupted` on a signal; for the time in which there is no job yet."""
+    """Raise `Interrupted` on a signal, while there is no job to stop yet."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -45,8 +45,8 @@ def raised_interrupts() -> Iterator[None]:
 
 
 def stop_when_interrupted(job: Stoppable) -> None:
-    """Stop the job that runs in this event loop on the first signal, leave on the second."""
-    import asyncio  # here, since every command loads this module
+    """Stop the job of the running event loop on the first signal, and exit on the second."""
+    import asyncio  # here, since every command imports this module
 
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, _stop, job, number)
@@ -58,18 +58,18 @@ def _raise(number: int, _: object) -> NoReturn:
 
 def _stop(job: Stoppable, number: signal.Signals) -> None:
     if job.is_stopping:
-        _leave(number, "interrupted again, left at once")
-    in_the_end = threading.Timer(
-        LEAVE_AFTER_S, _leave, (number, "interrupted, left before everything was put away")
+        _exit(number, "interrupted again, exited at once")
+    deadline = threading.Timer(
+        EXIT_AFTER_S, _exit, (number, "interrupted, exited before cleanup finished")
     )
-    in_the_end.daemon = True
-    in_the_end.start()
+    deadline.daemon = True
+    deadline.start()
     job.stop(number)
 
 
-def _leave(number: signal.Signals, why: str) -> NoReturn:
+def _exit(number: signal.Signals, why: str) -> NoReturn:
     if sys.stderr is not None and sys.stderr.isatty():
         os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # a progress bar hides the cursor
     cure = "the same command continues"
-    tell_failure(why, code=128 + number, kind="Interrupted", cure=cure)
+    report_failure(why, code=128 + number, kind="Interrupted", cure=cure)
     os._exit(128 + number)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from pipeline.core.errors import Interrupted, OutputFailed, RerankError
+from pipeline.core.events import log_event
 from pipeline.dataset.summary import EndState
 from pipeline.output.run_records import RunRecord
 from pipeline.storage.location import Location
@@ -63,7 +64,7 @@ async def recorded_run(
         try:
             await asyncio.to_thread(record.finish, state, exit_code, message, **look())
         except OutputFailed as failure:
-            log.warning("run_record.unwritten error=%s", failure)
+            log_event(log, logging.WARNING, "run_record.not_written", error=str(failure))
 
 
 async def _keep(
@@ -79,7 +80,7 @@ async def _keep(
         try:
             await asyncio.to_thread(record.update, **look())
         except OutputFailed as failure:
-            log.warning("run_record.unwritten error=%s", failure)
+            log_event(log, logging.WARNING, "run_record.not_written", error=str(failure))
 
 
 def first_leaf(error: BaseException) -> BaseException:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from pipeline.core.errors import Interrupted, OutputFailed, RerankError
+from pipeline.core.events import log_event
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.cached_scorer import CachedScorer
 from pipeline.dataset.reader import GroupReader
@@ -82,7 +83,7 @@ class DatasetJob:
         if self._stopped_by is not None:
             return
         self._stopped_by = Interrupted(signal_number)
-        log.warning("run.stopping signal=%d saves=what_is_paid", signal_number)
+        log_event(log, logging.WARNING, "run.stopping", signal=int(signal_number))
         if self._work is not None:
             self._work.stop(self._stopped_by)
         elif self._waiting is not None:
@@ -232,7 +233,7 @@ class DatasetJob:
             try:
                 await store.compact()
             except OutputFailed as failure:  # the output is whole, and the next run tries again
-                log.warning("score_store.not_compacted error=%s", failure)
+                log_event(log, logging.WARNING, "score_store.not_compacted", error=str(failure))
 
     def look(self) -> RunSummary:
         """The numbers as they are now."""

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Any
 
+from pipeline.core.events import log_event
 from pipeline.core.records import Ranking
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.cached_scorer import CachedScorer
@@ -96,7 +97,7 @@ class RunStats:
         """Note how the run ended, and log it."""
         summary = self.look()
         summary.state = state
-        log.info("run.ended state=%s %s", state, summary.as_line())
+        log_event(log, logging.INFO, "run.ended", **summary.log_fields())
 
     def conclude(self) -> None:
         """Count what is written as all that there is: the run came to its end."""

@@ -121,14 +121,15 @@ class RunSummary(Struct):
             self.bound_by = "cpu"
         self.latency_ms = metrics.latency_ms()
 
-    def as_line(self) -> str:
-        """The numbers that matter most, for the log."""
+    def log_fields(self) -> dict[str, object]:
+        """Return the numbers that matter most, as fields of a log event."""
         names = (
             *("groups_done", "parts_done", "candidates_done", "rejected", "skipped"),
-            *("requests", "requests_reused", "total_tokens"),
+            *("requests", "requests_reused", "retries", "throttled", "total_tokens"),
         )
-        counts = " ".join(f"{name.removesuffix('_done')}={getattr(self, name)}" for name in names)
-        return f"{counts} cost_usd={self.cost_usd:.6f} seconds={self.seconds:.1f}"
+        counts = {name.removesuffix("_done"): getattr(self, name) for name in names}
+        rounded = {"cost_usd": round(self.cost_usd, 6), "seconds": round(self.seconds, 1)}
+        return {"state": self.state, **counts, **rounded}
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` prints."""

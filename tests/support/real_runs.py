@@ -22,7 +22,7 @@ import pytest
 from support.tables import write
 
 from jobs.cli import main
-from jobs.console.logs import choose_format
+from jobs.console.log_format import choose_format
 from jobs.emulator.child import emulator_process
 from pipeline.core.providers import EMULATOR_PATH
 

@@ -1,6 +1,7 @@
 """Whole runs by the real command against the offline service: the sample, options, bad input."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -168,14 +169,22 @@ def test_json_reports_have_the_promised_keys(output: Path, quick_service: Servic
     assert planned.facts["tokens"] == ran.facts["total_tokens"]
 
 
-def test_json_logs_are_one_object_a_line(output: Path, quick_service: Service) -> None:
-    given = groups([2], output.parent / "in.parquet")
+def test_json_logs_are_events_with_real_fields(output: Path) -> None:
+    given = groups([2] * 20, output.parent / "in.parquet", texts={(7, 1): "a poison-pill"})
+    faults = ("--fault", "503=0.3", "--fault", "429-rate=0.3", "--fault", "poison", "--seed", 3)
+    with service(*faults) as unsteady:
+        options = (*unsteady.options, "--log-format", "json")
+        ended = rerank_here("run", given, output, *options)
 
-    ended = rerank_here("run", given, output, *quick_service.options, "--log-format", "json")
-
-    lines = [json.loads(line) for line in ended.err.splitlines()]
-    assert lines
-    assert all(line.keys() == {"time", "level", "logger", "message"} for line in lines)
+    *events, failed = [json.loads(line) for line in ended.err.splitlines()]
+    assert ended.code == 7
+    assert "run.ended" in {event["event"] for event in events}
+    for event in [event for event in events if event["event"] != "log"]:
+        assert event.keys() > {"time", "level", "event", "logger"}
+        packed = [value for value in event.values() if re.search(r"\w=\S+ \w+=", str(value))]
+        assert packed == [], event
+    assert (failed["level"], failed["event"], failed["exit_code"]) == ("error", "failed", 7)
+    assert failed.keys() == {"time", "level", "event", "exit_code", "message", "kind"}
 
 
 def test_the_provider_emulator_needs_no_key_and_no_address(output: Path) -> None:

@@ -1,41 +1,71 @@
-"""How far a run is: a bar on a terminal, a line now and then elsewhere, nothing if not wanted."""
+"""Progress: a bar on a terminal, elsewhere an event at intervals, nothing if not wanted."""
 
 import asyncio
+import logging
 import os
 import pty
-import re
 from pathlib import Path
 
 import pytest
-from support.real_runs import Service, groups, rerank_here, start
+from support import virtual_clock
+from support.real_runs import Service, groups, start
 
-from jobs.console import progress
-from jobs.console.progress import shown_progress
+from jobs.console.progress import log_progress, progress_display
 from pipeline.dataset.summary import RunSummary
 
+NOW = RunSummary(
+    candidates=80, candidates_ranked=20, requests=12, seconds=8.0, cost_usd=0.001, throttled=3
+)
 
-def test_elsewhere_a_line_is_logged_now_and_then(
-    output: Path, quick_service: Service, monkeypatch: pytest.MonkeyPatch
+
+def logged(summary: RunSummary, caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    """The fields of the progress events of a run of 35 seconds, one each 10 seconds."""
+
+    async def run() -> None:
+        with log_progress(lambda: summary, every_s=10):
+            await asyncio.sleep(35)
+
+    with caplog.at_level(logging.INFO, "jobs"):
+        virtual_clock.run(run())
+    assert {record.event for record in caplog.records} == {"run.progress"}  # type: ignore[attr-defined]
+    return [record.fields for record in caplog.records]  # type: ignore[attr-defined]
+
+
+def test_without_a_terminal_an_event_is_logged_at_intervals(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.1)
-    given = groups([2] * 40, output.parent / "in.parquet")
-    options = (*quick_service.options, "--requests-per-minute", 2_400)
+    events = logged(NOW, caplog)
 
-    ended = rerank_here("run", given, output, *options)
-    quiet = rerank_here("run", given, output, *options, "--restart", "--no-progress")
-
-    lines = re.findall(r"run\.progress (.*)", ended.err)
-    assert re.fullmatch(
-        r"[\d,]+ of 80 candidates \(\d+%\), \d+ requests?, [\d.]+/s, \$0\.00\d\d", lines[-1]
-    )
-    assert "run.progress" not in quiet.err
+    assert len(events) == 3
+    assert events[0] == {
+        **{"done": 20, "total": 80, "percent": 25.0, "requests": 12, "requests_per_s": 1.5},
+        **{"requests_reused": 0, "retries": 0, "throttled": 3, "cost_usd": 0.001},
+    }
 
 
-async def test_unknown_totals_are_no_failure(caplog: pytest.LogCaptureFixture) -> None:
-    assert progress._line(RunSummary(requests=1)) == "0, 1 request, $0.0000"
+def test_unknown_numbers_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    events = logged(RunSummary(requests=1), caplog)
 
-    async with shown_progress(RunSummary, wanted=True):
-        await asyncio.sleep(0)
+    assert events[0]["done"] == 0
+    assert not {"total", "percent", "requests_per_s"} & events[0].keys()
+
+
+def test_a_display_that_fails_does_not_stop_the_run(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> RunSummary:
+        raise BrokenPipeError
+
+    async def run() -> str:
+        with log_progress(broken, every_s=10):
+            await asyncio.sleep(35)
+        return "done"
+
+    assert virtual_clock.run(run()) == "done"
+    assert [record.name for record in caplog.records] == ["asyncio"]
+
+
+def test_progress_can_be_switched_off() -> None:
+    with progress_display(RunSummary, wanted=False, may_be_bar=True):
+        pass  # outside of any event loop, which a display would need
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
@@ -61,7 +91,7 @@ def test_on_a_terminal_there_is_a_bar_unless_logs_are_json(
     assert report.startswith("ranked  40 queries")
     assert ("100 %" in text) is (log_format == "text")
     assert ("\x1b" in text) is (log_format == "text")
-    assert "run.ended state=done" in text
+    assert ("run.ended state=done" in text) is (log_format == "text")
     if log_format == "text":
         assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor is back"
 
