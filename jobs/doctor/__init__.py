@@ -1,1 +1,1 @@
-"""`rerank doctor`: check a service with a handful of tiny requests."""
+"""`rerank doctor`: checks of a rerank service, with a handful of tiny requests."""

@@ -1,4 +1,4 @@
-"""Whether a service can be reached at all: name, connection, certificate."""
+"""The check of an address: name, connection and certificate; no request is sent."""
 
 import asyncio
 import socket
@@ -14,18 +14,18 @@ from pipeline.service.transport import Timeouts
 CONNECT_TIMEOUT_S: Final = Timeouts().connect_s
 
 _WHY_UNREACHABLE: Final = {
-    socket.gaierror: "the name is not known",
+    socket.gaierror: "the host name cannot be resolved",
     ConnectionRefusedError: "connection refused",
     ConnectionResetError: "connection reset",
 }
 
 
 async def check_address(url: str) -> Finding:
-    """Whether somebody listens there: name, connection, certificate. Sends nothing."""
+    """Connect to the host of a URL, and return what was found; sends nothing."""
     parts = urlsplit(url)
     host, is_secure = parts.hostname or "", parts.scheme == "https"
     try:
-        place = f"{host}:{parts.port or (443 if is_secure else 80)}"
+        endpoint = f"{host}:{parts.port or (443 if is_secure else 80)}"
         connecting = asyncio.open_connection(
             host,
             parts.port or (443 if is_secure else 80),
@@ -40,21 +40,21 @@ async def check_address(url: str) -> Finding:
         return _unreachable(f"not a usable address: {error}", "check --url")
     except ssl.SSLCertVerificationError as error:
         return _unreachable(
-            f"the certificate of {place} is not trusted: {error.verify_message}",
+            f"the certificate of {endpoint} is not trusted: {error.verify_message}",
             "check --url, and this machine's certificates and clock",
         )
     except ssl.SSLError as error:
-        return _unreachable(f"no TLS with {place}: {error.reason}", "check --url")
+        return _unreachable(f"no TLS with {endpoint}: {error.reason}", "check --url")
     except TimeoutError:
         return _unreachable(
-            f"{place} does not answer within {CONNECT_TIMEOUT_S:.0f} s",
-            "check the firewall; the job connects directly, by no proxy",
+            f"{endpoint} does not answer within {CONNECT_TIMEOUT_S:.0f} s",
+            "check the firewall; the job connects directly, without a proxy",
         )
     except OSError as error:
         why = _WHY_UNREACHABLE.get(type(error)) or shorten(str(error), 100)
-        return _unreachable(f"{place}: {why}", "check --url and the network of this machine")
+        return _unreachable(f"{endpoint}: {why}", "check --url and the network of this machine")
     secured = ", certificate trusted" if is_secure else ", without TLS"
-    return Finding("address", "ok", f"{place} in {connect_ms:.0f} ms{secured}")
+    return Finding("address", "ok", f"{endpoint} in {connect_ms:.0f} ms{secured}")
 
 
 def _unreachable(what: str, cure: str) -> Finding:

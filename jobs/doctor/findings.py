@@ -1,4 +1,4 @@
-"""What a check of a service found, in words: one line, and what to do about it."""
+"""Findings: what a check of a service found, in one line, and what to do about it."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -13,7 +13,11 @@ Status = Literal["ok", "warn", "fail"]
 
 
 class Finding(Struct, frozen=True):
-    """What one check found; with `fail`, the error that it amounts to for a run."""
+    """What one check found.
+
+    Attributes:
+        error: With `fail`, the error that a run would end with.
+    """
 
     check: str
     status: Status
@@ -23,7 +27,12 @@ class Finding(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """What one answer says it counted, beside what the formula says."""
+    """Tokens of one request.
+
+    Attributes:
+        formula: Query tokens x documents + document tokens.
+        counted: What the answer reports.
+    """
 
     num_documents: int
     formula: int
@@ -33,83 +42,83 @@ class Usage(Struct, frozen=True):
 def describe_usage(
     name: str, usages: Sequence[Usage], *, planned_overhead: int, profile: ModelProfile
 ) -> Finding:
-    """Whether the service counts tokens as `rerank plan` does.
+    """Return whether the service counts tokens as `rerank plan` does.
 
     Args:
         name: Of the check.
-        usages: At least one.
-        planned_overhead: Tokens with every document that packing allows for.
-        profile: The model.
+        usages: Of one request or more.
+        planned_overhead: Tokens that packing adds for every document.
+        profile: Of the model.
     """
     formula = "query tokens x documents + document tokens"
     overheads = {divmod(u.counted - u.formula, u.num_documents) for u in usages}
     overhead, rest = overheads.pop()
-    if overheads or rest or overhead < 0:  # no number of tokens with every document explains it
+    if overheads or rest or overhead < 0:  # no constant number of tokens per document explains it
         ratio = sum(u.counted for u in usages) / sum(u.formula for u in usages)
         finding = f"usage is {ratio:.2f} times {formula}"
         if ratio <= 1:
-            return Finding(name, "ok", f"{finding}: plans are generous")
+            return Finding(name, "ok", f"{finding}: plans overestimate")
         cure = f"multiply the tokens and the cost of `rerank plan` by {ratio:.2f}"
         return Finding(name, "warn", finding, cure)
     if not overhead:
         return Finding(name, "ok", f"usage is {formula}, exactly")
-    finding = f"usage is {formula} + {overhead} with each document"
+    finding = f"usage is {formula} + {overhead} per document"
     if overhead <= planned_overhead:
-        return Finding(name, "ok", f"{finding}, as planned for")
-    cure = "expect a higher cost than that of `rerank plan`"
+        return Finding(name, "ok", f"{finding}, as planned")
+    cure = "expect a higher cost than `rerank plan` says"
     spare = profile.max_tokens_per_request - overhead * profile.max_documents
     if spare > 0:
-        cure += f"; should requests be refused for size, set --max-tokens-per-request {spare}"
+        cure += f"; if requests are refused for size, set --max-tokens-per-request {spare}"
     return Finding(name, "warn", finding, cure)
 
 
 def describe_probe(name: str, probe: ProbeResult) -> Finding:
-    """What the probe says, and what that means for `--merge`."""
+    """Return what the probe found, and what that means for `--merge`."""
     noise = "no noise" if not probe.repeat_sd else f"noise of {probe.repeat_sd:.2g} logits"
-    rounding = "all digits" if probe.digits is None else f"{probe.digits} digits"
+    rounding = "not rounded" if probe.digits is None else f"rounded to {probe.digits} digits"
     facts = f"{noise} between equal requests, {rounding}"
     if probe.tied:
         facts += f", {probe.tied:.0%} tied"
     if probe.saturated:
-        facts += f", {probe.saturated:.0%} ran into 0 or 1"
+        facts += f", {probe.saturated:.0%} saturated at 0 or 1"
     if probe.comparable:
         return Finding(
             name,
             "ok",
             f"scores do not depend on what else is in the request ({facts}): `--merge auto` will"
-            " prove it for each query at +0.5 % tokens and no further request",
+            " verify it for each query at +0.5 % tokens and without another request",
         )
-    moved = f"another set moves them by {probe.set_shift:+.2g} logits, rms {probe.set_rms:.2g}"
+    moved = f"other documents shift them by {probe.set_shift:+.2g} logits, rms {probe.set_rms:.2g}"
     if probe.saturated == 1:
-        finding = "every score ran into 0 or 1: they tell nothing to compare"
+        finding = "every score is saturated at 0 or 1: they cannot be compared"
     elif probe.fingerprint:
         finding = f"scores are normalised over their request ({facts})"
     elif probe.is_noise_alone:
-        finding = f"scores are noisier than rankings can bear ({moved}; {facts})"
+        finding = f"scores are too noisy to compare ({moved}; {facts})"
     else:
         finding = f"scores depend on what else is in the request ({moved}; {facts})"
     return Finding(
         name,
         "warn",
         finding,
-        "keep `--merge auto`, which links the requests of a query and settles its head by one more"
-        " (about +5 % tokens); `--merge trust` would rank wrong",
+        "keep `--merge auto`, which links the requests of a query and settles its top places by one"
+        " more request (about +5 % tokens); `--merge trust` would rank them wrong",
     )
 
 
-def failed(name: str, error: ServiceEnded | RequestError) -> Finding:
-    """The failure of a request that any service must serve."""
+def describe_failure(name: str, error: ServiceEnded | RequestError) -> Finding:
+    """Return the failure of a request that every service should serve."""
     if isinstance(error, ServiceEnded):
         return Finding(name, "fail", error.what, error.cure or "", error)
-    what = told(error)
+    what = describe_refusal(error)
     if isinstance(error, BadAnswer):
-        wrong = RerankError("the service does not answer in its format", found=what)
+        wrong = RerankError("the service does not answer in the expected format", found=what)
         return Finding(name, "fail", f"not an answer: {what}", "check --provider and --url", wrong)
     refused = ServiceRefused("the service does not serve a tiny request", found=what)
     return Finding(name, "fail", what, "check --provider, --model and --url", refused)
 
 
-def told(error: RequestError) -> str:
-    """A refusal in the service's words: status, code and message."""
+def describe_refusal(error: RequestError) -> str:
+    """Return a refusal in the service's words: status, code and message."""
     status = f"HTTP {error.status}, " if error.status else ""
     return f"{status}{error.code}" + (f": {error.message}" if error.message else "")

@@ -1,4 +1,4 @@
-"""The texts that `rerank doctor` sends: short, believable, of our own writing, of no customer."""
+"""The texts that `rerank doctor` sends: short, plausible, written for it, of no customer."""
 
 from itertools import product
 from typing import Final
@@ -47,7 +47,7 @@ COMMON: Final = (
     "Cats see well at dusk, but not in complete darkness.",
     "An invoice is due within thirty days of its date.",
 )
-"""From answers to the query down to what has nothing to do with it."""
+"""From answers to the query down to unrelated sentences."""
 
 _PLACES: Final = (
     "library",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jobs.cli import main
-from jobs.doctor.comparability import judge_probe, probe_sets, sending_order
+from jobs.doctor.comparability import evaluate_probe, probe_sets, sending_order
 from jobs.doctor.findings import Usage, describe_probe, describe_usage
 from jobs.doctor.texts import COMMON, EASY, STRONG
 from jobs.emulator.child import emulator_process
@@ -76,8 +76,8 @@ def test_a_service_that_is_well_passes_every_check(doctor: Any, well: str) -> No
 
     assert code == 0
     assert statuses(facts) == dict.fromkeys(ALL, "ok")
-    assert "500 are taken, 501 are not" in found(facts, "documents")
-    assert "counted as 4,000: cut" in found(facts, "long document")
+    assert "500 are accepted, 501 are refused" in found(facts, "documents")
+    assert "counted as 4,000: truncated" in found(facts, "long document")
     assert "exactly" in found(facts, "tokens")
     assert facts["schema_version"] == 1
 
@@ -159,7 +159,7 @@ def test_the_key_is_not_shown_when_all_is_well(doctor: Any, well: str) -> None:
     ("url", "why"),
     [
         ("http://127.0.0.1:1/x", "connection refused"),
-        ("https://no-such-host.invalid/x", "the name is not known"),
+        ("https://no-such-host.invalid/x", "the host name cannot be resolved"),
     ],
 )
 def test_an_address_where_nobody_listens_is_exit_4(doctor: Any, url: str, why: str) -> None:
@@ -258,7 +258,7 @@ def test_a_model_of_fewer_documents_is_probed_too(doctor: Any, well: str) -> Non
 
     assert code == 0
     assert set(statuses(facts).values()) == {"ok"}
-    assert "100 are taken, 101 are not" in found(facts, "documents")
+    assert "100 are accepted, 101 are refused" in found(facts, "documents")
 
 
 def test_documents_are_sent_in_an_order_of_their_own() -> None:
@@ -273,7 +273,7 @@ def test_noise_between_repeats_is_measured() -> None:
     rng = np.random.default_rng(0)
     noisy = [sigmoid(x + 0.1 * rng.standard_normal(140)) for x in (first, second, first)]
 
-    result = judge_probe(*noisy, num_common=40)
+    result = evaluate_probe(*noisy, num_common=40)
 
     assert result.comparable
     assert result.repeat_sd == pytest.approx(0.1, rel=0.2)
@@ -283,13 +283,13 @@ def test_noise_between_repeats_is_measured() -> None:
 def test_a_shift_between_the_sets_is_measured() -> None:
     first, second = logits()
 
-    result = judge_probe(sigmoid(first), sigmoid(second - 0.5), sigmoid(first), num_common=40)
+    result = evaluate_probe(sigmoid(first), sigmoid(second - 0.5), sigmoid(first), num_common=40)
 
     assert not result.comparable
     assert not result.is_noise_alone
     assert result.set_shift == pytest.approx(-0.5)
     assert result.residual_rms == pytest.approx(0, abs=0.01)
-    assert "another set moves them by -0.5 logits" in describe_probe("c", result).finding
+    assert "other documents shift them by -0.5 logits" in describe_probe("c", result).finding
 
 
 def test_noise_alone_is_told_apart_from_an_effect_of_the_set() -> None:
@@ -297,18 +297,20 @@ def test_noise_alone_is_told_apart_from_an_effect_of_the_set() -> None:
     rng = np.random.default_rng(0)
     noisy = [sigmoid(x + 0.6 * rng.standard_normal(140)) for x in (first, second, first)]
 
-    result = judge_probe(*noisy, num_common=40)
+    result = evaluate_probe(*noisy, num_common=40)
 
     assert not result.comparable
     assert result.is_noise_alone
-    assert "noisier" in describe_probe("c", result).finding
+    assert "too noisy" in describe_probe("c", result).finding
 
 
 def test_raw_logits_ties_and_saturation_are_seen() -> None:
     first, second = logits()
 
-    raw = judge_probe(first, second, first, num_common=40)
-    coarse = judge_probe(*(sigmoid(3 * x).round(3) for x in (first, second, first)), num_common=40)
+    raw = evaluate_probe(first, second, first, num_common=40)
+    coarse = evaluate_probe(
+        *(sigmoid(3 * x).round(3) for x in (first, second, first)), num_common=40
+    )
 
     assert (raw.scale, raw.comparable, raw.digits) == ("logits", True, None)
     assert (coarse.scale, coarse.digits) == ("probabilities", 3)
@@ -319,20 +321,20 @@ def test_raw_logits_ties_and_saturation_are_seen() -> None:
 def test_a_service_of_constant_scores_is_not_called_comparable() -> None:
     ones = np.ones(140)
 
-    result = judge_probe(ones, ones, ones, num_common=40)
+    result = evaluate_probe(ones, ones, ones, num_common=40)
 
     assert not result.comparable
     assert (result.saturated, result.tied, result.repeat_sd) == (1, 1, 0)
-    assert "every score ran into 0 or 1" in describe_probe("c", result).finding
+    assert "every score is saturated at 0 or 1" in describe_probe("c", result).finding
 
 
 @pytest.mark.parametrize(
     ("usages", "planned", "status", "told"),
     [
         ([(2, 40, 40), (500, 1_500, 1_500)], 0, "ok", "exactly"),
-        ([(2, 40, 180), (500, 1_500, 36_500)], 0, "warn", "+ 70 with each document"),
-        ([(2, 40, 60), (500, 1_500, 6_500)], 14, "ok", "+ 10 with each document, as planned"),
-        ([(2, 40, 30), (500, 1_500, 1_001)], 0, "ok", "plans are generous"),
+        ([(2, 40, 180), (500, 1_500, 36_500)], 0, "warn", "+ 70 per document"),
+        ([(2, 40, 60), (500, 1_500, 6_500)], 14, "ok", "+ 10 per document, as planned"),
+        ([(2, 40, 30), (500, 1_500, 1_001)], 0, "ok", "plans overestimate"),
         ([(2, 40, 50), (500, 1_500, 1_900)], 0, "warn", "1.27 times"),
     ],
 )
