@@ -1,1 +1,1 @@
-"""What is launched: the command line and what it needs of the world around it."""
+"""The command line `rerank`, and the offline rerank service."""

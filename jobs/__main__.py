@@ -1,4 +1,4 @@
-"""`python -m jobs` is the command `rerank`."""
+"""Run the command `rerank` as `python -m jobs`."""
 
 import sys
 

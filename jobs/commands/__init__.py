@@ -1,1 +1,1 @@
-"""The subcommands: each parses, calls the library, and prints."""
+"""The subcommands: each parses its options, calls the library, and prints the result."""

@@ -1,7 +1,7 @@
-"""`rerank evaluate`: measures of an output against judgements, before and after reranking.
+"""`rerank evaluate`: measure an output against judgements, before and after reranking.
 
-Both orders are judged by rank, not by score: trec_eval ignores the order of a run and breaks equal
-scores by doc_id, and first-stage ties would be re-ordered by it.
+Both orders are evaluated by rank, not by score: trec_eval sorts a TREC run by score and breaks ties
+by doc_id, which would change the order of candidates with equal scores.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from pipeline.output.reader import read_columns
 
 DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100")
 NUM_EXTREMES = 5
-"""Queries that are named as most improved and most degraded."""
+"""How many of the most improved and of the most degraded queries are listed."""
 
 
 @click.command()
@@ -29,7 +29,7 @@ NUM_EXTREMES = 5
     multiple=True,
     default=DEFAULT_MEASURES,
     show_default=True,
-    help="Measure by its ir-measures name; repeatable. The first one ranks the queries.",
+    help="Measure, by its ir-measures name; repeatable. The first one sorts the queries.",
 )
 @json_option
 @config_option
@@ -43,17 +43,17 @@ def evaluate(output: str, qrels: str, measures: tuple[str, ...], as_json: bool) 
 
 
 def compare(output: str, qrels: str, measures: Iterable[str]) -> dict[str, Any]:
-    """Both orders of an output, measured.
+    """Measure both orders of an output.
 
-    A judged query that the output does not hold counts 0, in both orders.
+    A judged query that is missing from the output counts as 0 in both orders.
 
     Returns:
-        `measures`: for each name `before`, `after`, the p-value of a paired t-test over the
-        queries, and how many queries improved and degraded; `best` and `worst`: the queries whose
-        first measure changed most; `queries`: how many were judged.
+        `queries`: the number of judged queries; `measures`: for each name the means `before` and
+        `after`, the p-value of a paired t-test over the queries, and how many queries improved and
+        degraded; `best` and `worst`: the queries whose first measure changed most.
 
     Raises:
-        InputError: if a file cannot be read or no judged query is in the output.
+        InputError: if a file cannot be read, or if no judged query is in the output.
         SettingsError: for an unknown measure.
     """
     parsed = [_parse(name) for name in measures]
@@ -64,7 +64,7 @@ def compare(output: str, qrels: str, measures: Iterable[str]) -> dict[str, Any]:
         for frame in (judged, ranked)
     )
     if ranked.join(judged, on="query_id", how="semi").is_empty():
-        raise InputError("judges none of the output's queries", which=qrels)
+        raise InputError("has judgements for none of the output's queries", which=qrels)
     before = _per_query(parsed, judged, ranked, "first_stage_rank")
     after = _per_query(parsed, judged, ranked, "rank")
     both = before.join(after, on=["measure", "query_id"], suffix="_after")
@@ -108,7 +108,7 @@ def _parse(name: str) -> Any:
 def _per_query(
     measures: list[Any], judged: pl.DataFrame, ranked: pl.DataFrame, rank_column: str
 ) -> pl.DataFrame:
-    """Columns measure, query_id, value; one row for each measure and judged query."""
+    """Return columns measure, query_id, value: a row for each measure and judged query."""
     import ir_measures
 
     qrels = [ir_measures.Qrel(*row) for row in judged.iter_rows()]

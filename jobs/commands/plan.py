@@ -1,4 +1,4 @@
-"""`rerank plan`: what a run would do and cost, with no request sent."""
+"""`rerank plan`: estimate what a run would do and cost, without sending a request."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +10,11 @@ from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings
 
 NO_ADDRESS = "http://plan.invalid"
-"""A plan sends nothing, so a provider without an address of its own can be planned for too."""
+"""Stands for the address of a provider that has none of its own: a plan sends nothing."""
 
-_BOUND_BY = {
-    "requests_per_minute": "the quota of requests binds",
-    "tokens_per_minute": "the quota of tokens binds",
+_LIMITED_BY = {
+    "requests_per_minute": "limited by the quota of requests",
+    "tokens_per_minute": "limited by the quota of tokens",
 }
 
 
@@ -23,9 +23,9 @@ _BOUND_BY = {
 @settings_options
 @json_option
 def plan(input_name: str, as_json: bool, **options: Any) -> None:
-    """Say what `run` would do and cost with these options; sends nothing and needs no key.
+    """Estimate what `run` would do and cost with these options; sends nothing and needs no key.
 
-    Answers that were paid for before are not looked for: with them a run costs less.
+    Score stores are not consulted: a run that finds answers there costs less.
     """
     settings = make_settings(options, url=NO_ADDRESS)
     from pipeline.dataset.plan import plan_dataset
@@ -56,9 +56,9 @@ def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:
         yield "", f"up to {final}: {queries} several"
     yield "tokens", f"{facts['tokens']:,}, {usd(facts['cost_usd'])}"
     if facts["minutes"] is not None:
-        yield "takes", f"{_duration(facts['minutes'])}; {_BOUND_BY[facts['bound_by']]}"
+        yield "takes", f"{_duration(facts['minutes'])}; {_LIMITED_BY[facts['bound_by']]}"
     queries = num(facts["truncated_queries"], "query", "queries")
-    yield "cut", f"{num(facts['truncated_documents'], 'document')}, {queries}"
+    yield "truncated", f"{num(facts['truncated_documents'], 'document')}, {queries}"
     yield "not sent", f"{facts['skipped']:,} without text or query, {facts['rejected']:,} too long"
 
 

@@ -1,4 +1,4 @@
-"""`rerank status`: how far a run is, or how it ended; works while it goes on and after it died."""
+"""`rerank status`: how far a run is, or how it ended; works while it runs and after a crash."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ from pipeline.output.sink import SUCCESS_NAME
 from pipeline.storage.location import Location, locate
 
 _SUMMED = ("requests", "requests_reused", "total_tokens", "cost_usd", "retries", "throttled")
-"""What a status adds up over all runs on the output: what the output has cost so far."""
+"""Numbers that are summed over all runs on the output, to give its whole cost."""
 
 
 @click.command()
@@ -24,21 +24,21 @@ _SUMMED = ("requests", "requests_reused", "total_tokens", "cost_usd", "retries",
 @json_option
 @config_option
 def status(output: str, as_json: bool) -> None:
-    """Say how far the run on OUTPUT is, or how it ended."""
-    facts = look(locate(output))
+    """Show how far the run on OUTPUT is, or how it ended."""
+    facts = read_status(locate(output))
     if as_json:
         emit_json(facts)
     else:
         emit_facts(_lines(facts))
 
 
-def look(output: Location) -> dict[str, Any]:
-    """The state of an output: from its parts, and from the records of the runs on it.
+def read_status(output: Location) -> dict[str, Any]:
+    """Read the state of an output from its parts and from the records of the runs on it.
 
     Returns:
-        `state`: `running`, `interrupted`, `failed`, `partial` or `done`; the counts of `run`;
-        requests, tokens and cost of all runs together; `rate` in requests a second and `error`
-        of the last run.
+        `state` (`running`, `interrupted`, `failed`, `partial` or `done`); the counts that `run`
+        reports; requests, tokens and cost summed over all runs; of the last run `rate`, in
+        requests per second, and `error`.
 
     Raises:
         InputError: if there is no output of this job.
@@ -46,7 +46,7 @@ def look(output: Location) -> dict[str, Any]:
     manifest = read_manifest(output)
     if manifest is None:
         raise InputError(
-            "no output of this job: it has no _manifest.json",
+            "not an output of `rerank run`: it has no _manifest.json",
             which=output.name,
             cure="name the OUTPUT of a run",
         )
@@ -75,7 +75,7 @@ def look(output: Location) -> dict[str, Any]:
 
 
 def _state(output: Location, last: dict[str, Any]) -> str:
-    """What the last record says, unless its run was killed or its result removed."""
+    """Return the last record's state, corrected if its run was killed or its result removed."""
     state = str(last.get("state", "running"))
     if state == "running" and is_held(output):
         return state
@@ -93,7 +93,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     runs = num(facts["runs"], "run")
     sent = f"{num(facts['requests'], 'request')} in {runs}"
     yield "sent", f"{sent}, {num(facts['total_tokens'], 'token')}, {usd(facts['cost_usd'])}"
-    yield "reused", f"{num(facts['requests_reused'], 'answer')} paid for before"
+    yield "reused", f"{num(facts['requests_reused'], 'answer')} from the score store"
     if facts["started"]:
         yield "last run", f"{facts['started']} to {facts['updated']}"
         yield "rate", f"{facts['rate']:,.1f} requests/s in it"

@@ -1,4 +1,4 @@
-"""`rerank store`: what a score store holds, and how to make it smaller."""
+"""`rerank store`: inspect or shrink a score store."""
 
 from datetime import datetime
 
@@ -14,14 +14,14 @@ from pipeline.storage.location import Location, locate
 
 @click.group()
 def store() -> None:
-    """Look into a score store, or make it smaller."""
+    """Inspect or shrink a score store."""
 
 
 @store.command()
 @click.argument("folder")
 @json_option
 def info(folder: str, as_json: bool) -> None:
-    """Say what the score store in FOLDER holds."""
+    """Show what the score store in FOLDER holds."""
     facts = asdict(store_info(_existing(folder)))
     if as_json:
         emit_json(facts)
@@ -36,11 +36,11 @@ def info(folder: str, as_json: bool) -> None:
     type=click.FloatRange(min=0),
     required=True,
     metavar="DAYS",
-    help="Days for which no run has used an answer.",
+    help="Remove answers that no run has used for so many days.",
 )
 @json_option
 def prune(folder: str, unused_for: float, as_json: bool) -> None:
-    """Remove the answers in FOLDER that no run has used for a time."""
+    """Remove answers from FOLDER that no run has used lately."""
     removed = prune_store(_existing(folder), unused_for_days=unused_for)
     if as_json:
         emit_json({"removed": removed})
@@ -49,7 +49,7 @@ def prune(folder: str, unused_for: float, as_json: bool) -> None:
 
 
 def _existing(name: str) -> Location:
-    """The store's folder; a mistyped name is no empty store."""
+    """Return the store's folder; raise InputError if there is none, as for a mistyped name."""
     folder = locate(name)
     if not folder.is_folder():
         raise InputError("no such score store", which=name, cure="name OUTPUT/_scores")

@@ -14,7 +14,7 @@ from support.real_runs import ROOT, SAMPLE, environment, rerank
 
 from jobs import cli
 from jobs.cli import main
-from jobs.console import logs
+from jobs.console.log_format import choose_format
 from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings
 from pipeline.core.settings import RunSettings
@@ -31,7 +31,7 @@ def _own_logging() -> Iterator[None]:
     root.handlers[:] = before
     root.setLevel(level)
     logging.captureWarnings(False)
-    logs.choose_format("text")
+    choose_format("text")
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -135,7 +135,7 @@ def test_no_input_is_exit_3(arguments: list[str], capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["status", "no-such"], "no output of this job: it has no _manifest.json"),
+        (["status", "no-such"], "not an output of `rerank run`: it has no _manifest.json"),
         (["evaluate", "no-such", "--qrels", "none"], "none: no such file or folder"),
         (["store", "info", "no-such"], "no-such: no such score store"),
         (["store", "prune", "no-such", "--unused-for", "3"], "no-such: no such score store"),
@@ -188,7 +188,7 @@ def test_an_unexpected_error_is_one_line_and_exit_1(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a\nlong " + 1_000 * "story ")
 
-    monkeypatch.setattr("jobs.commands.status.look", fail)
+    monkeypatch.setattr("jobs.commands.status.read_status", fail)
 
     code, line = refused(capsys, "status", "x")
 

@@ -103,7 +103,7 @@ def test_judgements_of_other_queries_are_refused(output: Path) -> None:
     ended = rerank_here("evaluate", output, "--qrels", qrels)
 
     assert ended.code == 3
-    assert "judges none of the output's queries" in ended.failure
+    assert "has judgements for none of the output's queries" in ended.failure
 
 
 def test_a_file_that_is_no_parquet_is_refused(output: Path, tmp_path: Path) -> None:
