@@ -1,1 +1,1 @@
-"""The offline rerank service: the wire formats, limits and errors of the real one, on loopback."""
+"""The offline rerank service: wire formats, limits, errors and faults of the hosted one."""

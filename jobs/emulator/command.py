@@ -1,4 +1,4 @@
-"""`rerank emulate`: the offline rerank service as a process."""
+"""`rerank emulate`: run the offline rerank service."""
 
 import asyncio
 from typing import Any
@@ -35,38 +35,38 @@ _quota = click.FloatRange(min=0, min_open=True)
     show_default=True,
     help="Port to listen at; 0 takes a free one. The address is the first line on stdout.",
 )
-@click.option("--api-key", help="The only key accepted. [default: any that is not empty]")
+@click.option("--api-key", help="The only key accepted. [default: any key that is not empty]")
 @click.option(
     "--latency-ms",
     type=click.FloatRange(0),
     default=0,
     show_default=True,
-    help="Least time from a request to its scores, in milliseconds.",
+    help="Minimum time from a request to its scores, in milliseconds.",
 )
 @click.option(
     "--requests-per-minute",
     type=_quota,
-    help="Quota of requests, held per minute and, divided by 60, per second. [default: none]",
+    help="Quota of requests, per minute and, divided by 60, per second. [default: none]",
 )
 @click.option(
     "--tokens-per-minute",
     type=_quota,
-    help="Quota of tokens, held per minute and, divided by 60, per second. [default: none]",
+    help="Quota of tokens, per minute and, divided by 60, per second. [default: none]",
 )
 @click.option(
     "--fail-rate",
     type=click.FloatRange(0, 1),
     default=0,
     show_default=True,
-    help="Share of requests, from 0 to 1, that meet a 500, a 503 or a reset connection.",
+    help="Share of requests, from 0 to 1, that get a 500, a 503 or a reset connection.",
 )
 @click.option(
     "--fault",
     "faults",
     type=_FaultType(),
     multiple=True,
-    help="A fault for every request, for a share RATE of them, or for number K alone; repeatable. "
-    f"NAME is one of {', '.join(NAMES)}; poison refuses documents that contain `poison-pill`. "
+    help="A fault for every request, for a share RATE of them, or for the Kth alone; repeatable. "
+    f"NAME is one of {', '.join(NAMES)}; poison refuses documents with `poison-pill`. "
     "[default: none]",
 )
 @click.option(
@@ -74,14 +74,14 @@ _quota = click.FloatRange(min=0, min_open=True)
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Seed of faults, distortions, noise and request ids: the same seed, the same night.",
+    help="Seed: equal seeds give equal faults, distortions, noise and request ids.",
 )
 @click.option(
     "--score-distortion",
     type=click.Choice(DISTORTIONS),
     default="none",
     show_default=True,
-    help="How scores depend on their request, drawn anew for each content.",
+    help="How scores depend on their request; drawn for each request's content.",
 )
 @click.option(
     "--score-noise",
@@ -96,12 +96,12 @@ _quota = click.FloatRange(min=0, min_open=True)
 @config_option
 @click.option("--exit-with-parent", is_flag=True, hidden=True, help="End when stdin ends.")
 def emulate(exit_with_parent: bool, **settings: Any) -> None:
-    """Run an offline rerank service to rehearse on: formats, limits and errors of the real one.
+    """Run an offline rerank service with the formats, limits and errors of the hosted one.
 
-    It answers at the native path /api/v1/services/rerank/text-rerank/text-rerank and the compatible
+    It serves the native path /api/v1/services/rerank/text-rerank/text-rerank and the compatible
     path /compatible-api/v1/reranks for the models qwen3-rerank, gte-rerank-v2 and qwen3-vl-rerank.
-    Its scores are lexical and pointwise, and no instruction changes them. What it saw is told at
-    /emulator/stats. It runs until Ctrl-C or SIGTERM.
+    Its scores are lexical and pointwise; an instruction does not change them. /emulator/stats shows
+    counts of the requests so far. It runs until Ctrl-C or SIGTERM.
     """
     from jobs.emulator.lifecycle import serve
 

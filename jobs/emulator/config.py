@@ -1,4 +1,4 @@
-"""What an emulator is asked to be; every value is checked once, here."""
+"""The configuration of an emulator, checked when it is built."""
 
 from dataclasses import dataclass, field
 
@@ -10,19 +10,19 @@ DISTORTIONS = ("none", "affine", "monotone", "softmax", "minmax", "zscore")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmulatorConfig:
-    """How the emulator behaves. The defaults answer every valid request at once.
+    """How the emulator behaves; by default it answers every valid request at once.
 
     Attributes:
-        port: 0 takes any free port.
-        api_key: The only key that is accepted; None accepts every key that is not empty.
-        latency_ms: Least time from a request's arrival to its scores, in milliseconds.
-        requests_per_minute: Also held per second; None for no limit.
-        tokens_per_minute: Also held per second; None for no limit.
-        clock_jitter_s: By how much a quota's windows of 1 s and 60 s are shortened, since requests
-            do not arrive as evenly as they were sent.
-        fail_rate: Share of requests that meet a fault of passing nature.
+        port: 0 for any free port.
+        api_key: The only key that is accepted; None accepts any key that is not empty.
+        latency_ms: Minimum time from a request's arrival to its scores, in milliseconds.
+        requests_per_minute: Quota, a sixtieth of it also per second; None for no limit.
+        tokens_per_minute: Quota, a sixtieth of it also per second; None for no limit.
+        clock_jitter_s: Seconds by which a quota's windows of 1 s and 60 s are shortened, since
+            requests arrive less evenly than they are sent.
+        fail_rate: Share of requests, from 0 to 1, that get a transient fault.
         seed: Of faults, distortions, noise and request ids.
-        score_distortion: How scores depend on their request, one of `DISTORTIONS`.
+        score_distortion: How scores depend on their request; one of `DISTORTIONS`.
         score_noise: Standard deviation of the noise on the logit.
         score_digits: Decimal digits of a score; None for all.
     """
@@ -42,7 +42,7 @@ class EmulatorConfig:
     score_digits: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Refuse values out of range."""
         for name, is_legal, expected in (
             ("latency_ms", self.latency_ms >= 0, "0 or more"),
             ("requests_per_minute", _is_quota(self.requests_per_minute), "more than 0"),

@@ -1,4 +1,4 @@
-"""Ends a connection otherwise than by an answer: for the faults named in `faults.BROKEN`."""
+"""Faults of the connection: reset it, close it midway, or never answer (`faults.CONNECTION`)."""
 
 import asyncio
 import socket
@@ -7,15 +7,15 @@ from typing import NoReturn
 
 from aiohttp import web
 
-_NO_LINGER = struct.pack("ii", 1, 0)  # closing sends RST instead of FIN
+_NO_LINGER = struct.pack("ii", 1, 0)  # close() sends RST instead of FIN
 
 
 class Dropped(Exception):
-    """The client gets nothing more on this connection."""
+    """The connection is closed, and nothing more can be sent on it."""
 
 
 def reset(http_request: web.Request) -> NoReturn:
-    """Reset the connection before a byte is answered.
+    """Reset the connection before a byte is sent.
 
     Raises:
         Dropped: always.
@@ -29,7 +29,7 @@ def reset(http_request: web.Request) -> NoReturn:
 
 
 async def reset_during(http_request: web.Request, body: bytes) -> NoReturn:
-    """Announce the whole body, send half of it, close.
+    """Announce the whole body, send half of it, and close the connection.
 
     Raises:
         Dropped: always.
@@ -44,7 +44,7 @@ async def reset_during(http_request: web.Request, body: bytes) -> NoReturn:
 
 
 async def hang(http_request: web.Request, until: asyncio.Event) -> NoReturn:
-    """Never answer; the client's patience ends it, or the end of the service.
+    """Never answer: wait until the client gives up or the service ends, then reset the connection.
 
     Raises:
         Dropped: at the end of the service.

@@ -1,8 +1,8 @@
-"""How a score may depend on its request: for rehearsing the joining of several requests.
+"""Distortions: how scores may depend on their request, to rehearse merging.
 
-The service calls a score relative to its request (alibabacloud.com/help/en/model-studio/, page
-`text-rerank-api`, read 2026-11-21). Each distortion is one draw per request, from the seed and the
-request's content, so the same request always gets the same scores.
+The hosted service documents that a score is relative to its request
+(alibabacloud.com/help/en/model-studio/, page `text-rerank-api`, read 2026-11-21). A distortion is
+drawn once per request, from the seed and the request's content, so equal requests get equal scores.
 """
 
 from collections.abc import Callable
@@ -13,22 +13,22 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _TEMPERATURE = 2.0
-_REACH = 40.0  # logits; beyond it the monotone map goes on with slope 1
+_REACH = 40.0  # logits; beyond it the monotone map has slope 1
 _FIXED_LOGIT = -3.0
 _WAVES = 64
-_WAVE_LOGITS = 1.5  # over so many logits the slope of the monotone map changes
+_WAVE_LOGITS = 1.5  # length scale, in logits, of the monotone map's slope
 _SLOPE_SD = 0.6
 
 
 def to_scores(logits: Floats, distortion: str, *, noise: float, content: int, seed: int) -> Floats:
-    """Turn the logits of one request into its scores, within [0, 1].
+    """Return the scores of one request, within [0, 1].
 
     Args:
-        logits: One per document.
-        distortion: A name in `DISTORTIONS`.
-        noise: Standard deviation of a normal error on each logit.
+        logits: One for each document.
+        distortion: A key of `DISTORTIONS`.
+        noise: Standard deviation of the normal noise added to each logit.
         content: The request's fingerprint.
-        seed: Of the whole emulator.
+        seed: Of the emulator.
     """
     rng = np.random.default_rng((seed, content))
     noisy = logits + noise * rng.standard_normal(logits.size) if noise else logits
@@ -44,7 +44,7 @@ def _affine(logits: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _monotone(logits: Floats, rng: np.random.Generator) -> Floats:
-    """Bend by a smooth increasing map; the log of its slope is a Gaussian process, in waves."""
+    """Apply a smooth increasing map; the log of its slope is a Gaussian process."""
     grid = np.linspace(-_REACH, _REACH, 641)
     frequencies = rng.standard_normal((_WAVES, 1)) / _WAVE_LOGITS
     phases = rng.uniform(0, 2 * np.pi, (_WAVES, 1))

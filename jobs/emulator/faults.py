@@ -1,8 +1,8 @@
-"""Faults by name, and which request meets which: for rehearsing what a night can bring.
+"""Faults by name, and the plan of which request gets which.
 
-A fault that is given as a share of requests is drawn from the seed, the request's content and how
-often that content was tried since its last success. So a rerun with the same seed meets the same
-faults whatever the concurrency, and a request that is tried again is drawn anew.
+Faults for a share of requests are drawn from the seed, the request's content, and the number of
+attempts at that content since it last succeeded. So equal seeds give equal faults at any
+concurrency, and each attempt is a new draw.
 """
 
 from collections import Counter
@@ -40,7 +40,7 @@ REFUSALS: dict[str, Callable[[], Refusal]] = {
     "error-in-200": lambda: Refusal(200, "InternalError", "An internal error has occurred."),
     "megabyte-error": lambda: Refusal(500, "InternalError", "overflow " * 120_000),
 }
-"""Faults that are a refusal in the endpoint's envelope."""
+"""Faults that answer with a refusal in the endpoint's envelope."""
 
 ANSWERS: dict[str, Callable[[Results], Results]] = {
     "missing-index": lambda results: results[:-1],
@@ -50,21 +50,27 @@ ANSWERS: dict[str, Callable[[Results], Results]] = {
     "null-score": lambda results: [{**results[0], "relevance_score": None}, *results[1:]],
     "empty-results": lambda results: [],
 }
-"""Faults of a well-formed answer: what becomes of its results, best first."""
+"""Faults of a well-formed answer: each maps its results, best first, to invalid ones."""
 
 HTML = {"502-html": 502, "html-in-200": 200}
-"""Faults that are a page of a gateway, with its status."""
+"""Faults that answer with a gateway's HTML page, and its status."""
 
-BROKEN = ("reset-before", "reset-during", "hang", "truncated-json")
-"""Faults of the connection or of what went over it."""
+CONNECTION = ("reset-before", "reset-during", "hang", "truncated-json")
+"""Faults of the connection, or of the bytes sent over it."""
 
-NAMES = (*REFUSALS, *ANSWERS, *HTML, *BROKEN)
+NAMES = (*REFUSALS, *ANSWERS, *HTML, *CONNECTION)
 _TRANSIENT = ("500", "503", "reset-before", "reset-during")
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that a share of requests meets, or only the one that comes as number `at`, from 1."""
+    """A fault for a share of requests, or for one request alone.
+
+    Attributes:
+        name: One of `NAMES`.
+        rate: Share of requests, from 0 to 1.
+        at: The number of the one request, counted from 1; None for a share of all.
+    """
 
     name: str
     rate: float = 1.0
@@ -72,10 +78,10 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `NAME`, `NAME=RATE` or `NAME@K`.
+        """Parse `NAME`, `NAME=RATE` or `NAME@K`.
 
         Raises:
-            SettingsError: if there is no such fault, or no such share or number.
+            SettingsError: for an unknown name, or a rate or number out of range.
         """
         try:
             name, _, at = text.partition("@")
@@ -96,7 +102,10 @@ class Fault:
 
 
 class FaultPlan:
-    """Decides the fault of each request; it remembers only contents that have not succeeded yet."""
+    """Decides which fault each request gets.
+
+    Only the attempts at contents that have not succeeded yet are kept.
+    """
 
     def __init__(self, faults: Iterable[Fault], fail_rate: float, seed: int) -> None:
         self._faults = tuple(faults)
@@ -106,7 +115,7 @@ class FaultPlan:
         self._attempts: Counter[int] = Counter()
 
     def draw(self, content: int, *, is_poisoned: bool) -> str | None:
-        """Name the fault of the next attempt at `content`, the first that is due."""
+        """Return the fault of the next attempt at `content`, the first that applies, or None."""
         self._num_requests += 1
         self._attempts[content] += 1
         for fault in self._faults:
@@ -122,10 +131,10 @@ class FaultPlan:
         return None
 
     def forget(self, content: int) -> None:
-        """Begin anew with a content that was answered well."""
+        """Restart the count of attempts at a content that succeeded."""
         del self._attempts[content]
 
     def _share(self, label: str, content: int) -> float:
-        """A number in [0, 1) that depends on nothing but the seed, the label and the attempt."""
+        """Return a number in [0, 1) that depends on seed, label, content and attempt alone."""
         key = f"{self._seed} {label} {content} {self._attempts[content]}"
         return xxh3_64_intdigest(key.encode()) / 2**64

@@ -1,4 +1,4 @@
-"""Starts and ends the service: inside a running loop, or as a whole process."""
+"""Start and end of the service: in a running event loop, or as a process of its own."""
 
 import asyncio
 import os
@@ -12,17 +12,17 @@ from typing import NamedTuple
 from aiohttp import web
 
 from jobs.emulator.config import EmulatorConfig
-from jobs.emulator.quota import Clock
 from jobs.emulator.server import Emulator
+from jobs.emulator.sliding_window import Clock
 from jobs.emulator.stats import Stats
 from pipeline.core.errors import SettingsError
 
-_BACKLOG = 1_024  # connections that wait to be accepted
-_LAST_ANSWERS_S = 1.0  # for what is in flight at the end
+_BACKLOG = 1_024  # connections waiting to be accepted
+_SHUTDOWN_TIMEOUT_S = 1.0  # for requests in flight at the end
 
 
 class RunningEmulator(NamedTuple):
-    """A service that answers at `url` (scheme, host and port), and what it saw so far."""
+    """A running service: `url` is its scheme, host and port, `stats` its counts so far."""
 
     url: str
     stats: Stats
@@ -32,11 +32,11 @@ class RunningEmulator(NamedTuple):
 async def running_emulator(
     config: EmulatorConfig | None = None, *, clock: Clock = time.monotonic
 ) -> AsyncIterator[RunningEmulator]:
-    """Run the service in the current loop.
+    """Run the service in the current event loop.
 
     Args:
-        config: How it behaves; by default it answers everything at once.
-        clock: Of quotas and counts, in seconds.
+        config: Of the service; by default it answers every valid request at once.
+        clock: Seconds, for quotas and counts.
 
     Raises:
         SettingsError: if it cannot listen at its address.
@@ -47,7 +47,7 @@ async def running_emulator(
         emulator.app(),
         access_log=None,
         handler_cancellation=True,
-        shutdown_timeout=_LAST_ANSWERS_S,
+        shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
     )
     await runner.setup()
     try:
@@ -65,9 +65,9 @@ async def serve(
     """Serve until SIGTERM or SIGINT, or with `exit_with_parent` until standard input ends.
 
     Args:
-        config: How the service behaves.
-        announce: Is given the address once it answers.
-        exit_with_parent: For a child process, whose standard input ends however its parent does.
+        config: Of the service.
+        announce: Called with the address once the service is up.
+        exit_with_parent: For a child process; its standard input ends when its parent exits.
     """
     loop, end = asyncio.get_running_loop(), asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -91,12 +91,12 @@ async def _listen(runner: web.AppRunner, config: EmulatorConfig) -> None:
             "cannot listen",
             which=f"{config.host}:{config.port}",
             found=error.strerror,
-            cure="take another --port, or 0 for any that is free",
+            cure="choose another --port, or 0 for any that is free",
         ) from error
 
 
 def _when_input_ends(then: Callable[[], object]) -> None:
-    # Not through sys.stdin, whose lock a thread that never ends would hold at the exit.
+    # os.read, because this thread would hold the lock of sys.stdin when the process exits.
     while os.read(0, 4_096):
         pass
     then()

@@ -1,4 +1,4 @@
-"""The model behind the endpoints: tokens and scores, worked out beside the event loop."""
+"""The model behind the endpoints: counts tokens and scores documents, in a thread of its own."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jobs.emulator import refusals
 from jobs.emulator.config import EmulatorConfig
 from jobs.emulator.distortions import to_scores
 from jobs.emulator.reader import Reader, Reading
-from jobs.emulator.scorer import logit, understand
+from jobs.emulator.scorer import logit, weigh_query
 from jobs.emulator.wire_formats import RerankRequest
 from pipeline.core.models import PROFILES
 
@@ -23,10 +23,12 @@ _MAX_DOCUMENT_CHARACTERS = 300_000
 
 
 class Input(NamedTuple):
-    """A request as it is read.
+    """A request as the model reads it.
 
-    `tokens` is query tokens x documents + document tokens, the formula of page `text-rerank-api`
-    (May 2026); the instruction and the template are not counted. `content` is its fingerprint.
+    Attributes:
+        tokens: Query tokens x documents + document tokens, the formula of page `text-rerank-api`
+            (May 2026); instruction and template are not counted.
+        content: The request's fingerprint.
     """
 
     query: Reading
@@ -36,9 +38,9 @@ class Input(NamedTuple):
 
 
 class Model:
-    """Reads and scores requests, one at a time, in a thread of its own.
+    """Reads and scores requests one at a time.
 
-    Tokens of every model are those of the Qwen vocabulary; gte-rerank-v2 really has another.
+    Every model has the tokens of the Qwen vocabulary; the real gte-rerank-v2 has its own.
     """
 
     def __init__(self, config: EmulatorConfig) -> None:
@@ -47,10 +49,10 @@ class Model:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="emulator-model")
 
     async def read(self, request: RerankRequest) -> Input:
-        """Cut every text to what the model reads, and count.
+        """Truncate every text to what the model reads, and count tokens.
 
         Raises:
-            Refusal: of an unknown model, and of more than it accepts.
+            Refusal: for an unknown model, or a request over one of its limits.
         """
         profile = PROFILES.get(request.model)
         if profile is None:
@@ -66,7 +68,7 @@ class Model:
         return taken
 
     async def score(self, taken: Input) -> list[float]:
-        """Score the documents, in their order."""
+        """Return the score of each document, in their order."""
         return await self._in_thread(self._score, taken)
 
     def close(self) -> None:
@@ -84,7 +86,7 @@ class Model:
         return Input(query, documents, tokens, request.fingerprint())
 
     def _score(self, taken: Input) -> list[float]:
-        query, config = understand(taken.query), self._config
+        query, config = weigh_query(taken.query), self._config
         scores: list[float] = to_scores(
             np.array([logit(query, document) for document in taken.documents]),
             config.score_distortion,

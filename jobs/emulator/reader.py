@@ -1,4 +1,4 @@
-"""What the model reads of a text: its first tokens, as terms, kept for texts that come again."""
+"""What the model reads of a text: its first tokens, as terms, cached for repeated texts."""
 
 from collections import OrderedDict
 from functools import cache
@@ -13,15 +13,15 @@ from pipeline.tokens.counter import TokenCounter
 from pipeline.tokens.vocabulary import find_vocabulary, load_encoding
 
 MEDIA_TOKENS = {"image": 1_000, "video": 7_680}
-"""A flat count each. The hosted rule is unknown; Qwen3-VL-Reranker's code takes 4 to 1,800 tokens
-for an image and at most 7,680 for a video (QwenLM/Qwen3-VL-Embedding at 8ce3aab1)."""
+"""A constant each. The hosted rule is unknown; Qwen3-VL-Reranker's code gives an image 4 to 1,800
+tokens and a video at most 7,680 (QwenLM/Qwen3-VL-Embedding at 8ce3aab1)."""
 
 _COUNTER = TokenCounter()
-_MAX_KEPT_TERMS = 4_000_000  # some 100 MB
+_MAX_CACHED_TERMS = 4_000_000  # about 100 MB
 
 
 class Reading(NamedTuple):
-    """A query or document as it is read, after the cut: its terms stand in its order."""
+    """A query or document as it is read: truncated, its terms in its order."""
 
     tokens: int
     text: str
@@ -30,29 +30,35 @@ class Reading(NamedTuple):
 
 
 class Reader:
-    """Reads texts, at most `cap` tokens of each; for use by one thread."""
+    """Reads texts and caches the readings; for use by one thread.
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, int], Reading] = OrderedDict()  # least lately used first
+    Args:
+        max_cached_terms: Size of the cache, in terms and one more for each text.
+    """
+
+    def __init__(self, max_cached_terms: int = _MAX_CACHED_TERMS) -> None:
+        # least recently used first
+        self._cached: OrderedDict[tuple[int, int], Reading] = OrderedDict()
         self._num_terms = 0
+        self._max_terms = max_cached_terms
 
     def read(self, item: Item, cap: int) -> Reading:
-        """Read the item, or remember how it was read."""
+        """Return the reading of the first `cap` tokens of an item."""
         key = (xxh3_128_intdigest(f"{item.kind} {item.content}".encode()), cap)
-        if (kept := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
-            return kept
+        if (cached := self._cached.get(key)) is not None:
+            self._cached.move_to_end(key)
+            return cached
         reading = self._read(item, cap)
-        self._kept[key] = reading
+        self._cached[key] = reading
         self._num_terms += 1 + len(reading.terms)
-        while self._num_terms > _MAX_KEPT_TERMS:
-            self._num_terms -= 1 + len(self._kept.popitem(last=False)[1].terms)
+        while self._num_terms > self._max_terms:
+            self._num_terms -= 1 + len(self._cached.popitem(last=False)[1].terms)
         return reading
 
     def _read(self, item: Item, cap: int) -> Reading:
         if item.kind == "text":
             text, tokens = _COUNTER.truncate(item.content, cap)
-            if tokens > cap:  # the counter cuts at a safe place, the model at the token
+            if tokens > cap:  # the counter truncates at a safe place, the model at the token
                 text, tokens = first_tokens(text, cap), cap
         else:
             text = "" if item.content.startswith("data:") else item.content
@@ -63,13 +69,13 @@ class Reader:
 
 @cache
 def encoding() -> Encoding | None:
-    """The vocabulary as an encoder, if it is installed."""
+    """Return the encoder of the vocabulary, or None if it is not installed."""
     path = find_vocabulary()
     return load_encoding(path) if path else None
 
 
 def first_tokens(text: str, count: int) -> str:
-    """Cut after so many tokens; a character that the cut divides is left out."""
+    """Return the first tokens of a text; a character of which a part is cut off is dropped."""
     encoder = encoding()
     if encoder is None:
         return text

@@ -1,9 +1,9 @@
-"""Refusals: status, code and message as the service gives them, in the envelope of each endpoint.
+"""Refusals: status, code and message of the hosted service, in the envelope of each endpoint.
 
 Codes: docs.qwencloud.com, page `error-messages`, and alibabacloud.com/help/en/model-studio/, pages
 `text-rerank-api` and `rate-limit`, read 2026-11-21. The message for the number of documents was
-seen in Tencent/WeKnora issue 3458, that for a document's size in apecloud/ApeRAG issue 1071. No
-page gives the message for too many tokens; ours follows their "Range of input length should be".
+seen in Tencent/WeKnora issue 3458, that for a document's size in apecloud/ApeRAG issue 1071. The
+message for too many tokens is undocumented; ours follows "Range of input length should be".
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ _COMPATIBLE_CODES = {
 
 
 class Refusal(Exception):
-    """A request is not answered with scores, but with this status, code and message."""
+    """An answer without scores, with this status, code and message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"{status} {code}: {message}")
@@ -31,51 +31,51 @@ class Refusal(Exception):
 
 
 def native_envelope(refusal: Refusal, request_id: str) -> dict[str, Any]:
-    """Tell a refusal as the native endpoint does."""
+    """Return a refusal as the native endpoint words it."""
     return {"code": refusal.code, "message": refusal.message, "request_id": request_id}
 
 
 def compatible_envelope(refusal: Refusal, request_id: str) -> dict[str, Any]:
-    """Tell a refusal as the compatible endpoint does: the id is in a header alone."""
+    """Return a refusal as the compatible endpoint words it; the request id is only in a header."""
     code = _COMPATIBLE_CODES.get(refusal.code, refusal.code)
     kind = "invalid_request_error" if refusal.status in {400, 401, 403, 404} else code
     return {"error": {"message": refusal.message, "type": kind, "code": code, "param": None}}
 
 
 def wrong_key() -> Refusal:
-    """The key is missing or another one."""
+    """Refuse a missing or wrong key."""
     return Refusal(401, "InvalidApiKey", "Invalid API-key provided.")
 
 
 def unknown_model(model: str) -> Refusal:
-    """The model does not exist here."""
+    """Refuse a model that does not exist."""
     return Refusal(404, "ModelNotFound", f"The model `{model}` does not exist.")
 
 
 def not_compatible(model: str) -> Refusal:
-    """The model exists, but at the native endpoint only."""
+    """Refuse a model that only the native endpoint serves."""
     message = f"Unsupported model `{model}` for OpenAI compatibility mode."
     return Refusal(404, "model_not_supported", message)
 
 
 def unreadable_body() -> Refusal:
-    """The body is not JSON."""
+    """Refuse a body that is not a JSON object."""
     message = "Required body invalid, please check the request body format."
     return Refusal(400, "InvalidParameter", message)
 
 
 def missing_field(path: str) -> Refusal:
-    """A field that must be there is not."""
+    """Refuse a request without a required field."""
     return invalid_value(f"Field required: {path}")
 
 
 def invalid_value(message: str) -> Refusal:
-    """A field holds what it may not."""
+    """Refuse a field with an invalid value."""
     return Refusal(400, "InvalidParameter", f"<400> InternalError.Algo.InvalidParameter: {message}")
 
 
 def wrong_batch_size(max_documents: int) -> Refusal:
-    """There are no documents, or too many."""
+    """Refuse a request with no documents, or too many."""
     return invalid_value(
         "Value error, batch size of documents is invalid, it should not be empty or larger than "
         f"{max_documents}.: input.documents"
@@ -83,7 +83,7 @@ def wrong_batch_size(max_documents: int) -> Refusal:
 
 
 def huge_document(index: int, max_characters: int) -> Refusal:
-    """A document is too large even to be cut."""
+    """Refuse a document that is too large even to be truncated."""
     return invalid_value(
         f"Value error, document index:{index} is invalid, it should not be larger than "
         f"{max_characters}: input.documents"
@@ -91,19 +91,19 @@ def huge_document(index: int, max_characters: int) -> Refusal:
 
 
 def too_many_tokens(max_tokens: int) -> Refusal:
-    """The request as a whole is too large."""
+    """Refuse a request with too many tokens as a whole."""
     return invalid_value(f"Range of input length should be [1, {max_tokens}]")
 
 
 def too_many_requests() -> Refusal:
-    """More requests came than the quota has."""
+    """Refuse a request over the quota of requests."""
     return Refusal(
         429, "Throttling.RateQuota", "Requests rate limit exceeded, please try again later."
     )
 
 
 def too_many_tokens_per_minute() -> Refusal:
-    """More tokens came than the quota has."""
+    """Refuse a request over the quota of tokens."""
     return Refusal(
         429,
         "Throttling.AllocationQuota",

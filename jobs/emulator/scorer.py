@@ -1,10 +1,10 @@
-"""Scores a document for a query by the terms they share, as BM25 does, but pointwise.
+"""The scorer: scores a document by the terms it shares with the query, as BM25 does, but pointwise.
 
-A score depends on its query and document alone, so rarity cannot come from other documents. It
-comes from the tokenizer: its ranks were learned from frequencies, so a word that is one early token
-is common and a word of several tokens is rare. nDCG@10 on SciFact, BM25's hundred best documents
-reranked: all words alike .56, length of the word .58, rank .64, rank and number of tokens .66, with
-a bonus for query words that stay neighbours .67; BM25, which knows the collection, has .68.
+A score depends on query and document alone, so the rarity of a word cannot come from a collection.
+It comes from the tokenizer, whose ranks were learned from frequencies: a word of one early token is
+common, a word of several tokens is rare. nDCG@10 on SciFact, BM25's top 100 reranked, by weight of
+a word: equal .56, its length .58, token rank .64, rank and number of tokens .66, the same with a
+bonus for query words that stay adjacent .67; BM25 itself, which knows the collection, has .68.
 """
 
 import math
@@ -18,19 +18,19 @@ from xxhash import xxh3_64_intdigest
 from jobs.emulator.reader import Reading, encoding
 from jobs.emulator.terms import is_spaced, stem, words
 
-# How often a term occurs counts less and less, the sooner the shorter the document.
+# Repeated occurrences of a term saturate, sooner in shorter documents (as in BM25).
 _SATURATION = 1.2
 _LENGTH_SHARE = 0.6
 _USUAL_TERMS = 80
-_NEIGHBOUR_SHARE = 0.5  # of the information of the lesser of two neighbours
+_NEIGHBOUR_SHARE = 0.5  # of the information of the less informative of two neighbours
 
-# From the share of the query's information that the document holds to the logit. Shares of relevant
-# documents have medians near .28 (SciFact, XQuAD-R), of others near .08.
+# Map the share of the query's information that a document holds to its logit. The median share is
+# about .28 for relevant documents (SciFact, XQuAD-R) and .08 for others.
 _SLOPE = 25.0
 _EVEN_SHARE = 0.2
-_SPREAD = 0.02  # logits; documents that share the same terms still differ a little
+_SPREAD = 0.02  # logits, so that documents that share the same terms differ slightly
 
-_COMMON_LOG_RANK = 6.5  # English function words lie below
+_COMMON_LOG_RANK = 6.5  # English function words are below
 _RARE_LOG_RANK = 9.0
 _PER_FURTHER_TOKEN = 2.0
 _LEAST, _MOST = 0.2, 20.0
@@ -39,15 +39,15 @@ Feature = str | tuple[str, str]
 
 
 class Query(NamedTuple):
-    """What a document is searched for: terms and neighbours with their information."""
+    """A query as weights: the information of its terms and of its pairs of neighbours."""
 
     weights: dict[Feature, float]
     total: float
     identity: int
 
 
-def understand(reading: Reading) -> Query:
-    """Weigh the terms of a query, each by the most informative of its words."""
+def weigh_query(reading: Reading) -> Query:
+    """Return the weights of a query; a term weighs as much as its most informative word."""
     weights: dict[Feature, float] = {}
     for word in words(reading.text):
         weights[stem(word)] = max(information(word), weights.get(stem(word), 0.0))
@@ -59,7 +59,7 @@ def understand(reading: Reading) -> Query:
 
 
 def logit(query: Query, document: Reading) -> float:
-    """Score one document, from about -5 (nothing shared) upward; 0 is even odds."""
+    """Return the logit of one document: about -5 if it shares nothing, 0 for even odds."""
     is_sought = query.weights.__contains__
     hits: Counter[Feature] = Counter(filter(is_sought, document.terms))
     hits.update(filter(is_sought, pairwise(document.terms)))
@@ -73,7 +73,7 @@ def logit(query: Query, document: Reading) -> float:
 
 @lru_cache(maxsize=1 << 16)
 def information(word: str) -> float:
-    """Estimate how much a shared word tells, from the ranks of its tokens."""
+    """Estimate the information of a shared word from the ranks of its tokens."""
     encoder = encoding()
     if encoder is None:
         return float(len(word))

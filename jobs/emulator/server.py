@@ -1,4 +1,4 @@
-"""The service: each request through its gates (key, quota, shape, limits, faults) to its answer."""
+"""The HTTP service: checks key, quota, shape, limits and faults of a request, and answers it."""
 
 import asyncio
 import json
@@ -11,13 +11,13 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from jobs.emulator import connection_faults as broken_wire
-from jobs.emulator import refusals
+from jobs.emulator import connection_faults, refusals
 from jobs.emulator.config import EmulatorConfig
 from jobs.emulator.faults import ANSWERS, HTML, POISON_MARKER, REFUSALS, FaultPlan
 from jobs.emulator.model import Model
-from jobs.emulator.quota import Clock, Quota
+from jobs.emulator.quota import Quota
 from jobs.emulator.refusals import Refusal
+from jobs.emulator.sliding_window import Clock
 from jobs.emulator.stats import Stats
 from jobs.emulator.wire_formats import COMPATIBLE, NATIVE, Answer, Endpoint, RerankRequest
 
@@ -30,7 +30,7 @@ class Emulator:
 
     Args:
         config: How it behaves.
-        clock: Of quotas and counts.
+        clock: Seconds, for quotas and counts.
     """
 
     def __init__(self, config: EmulatorConfig, clock: Clock = time.monotonic) -> None:
@@ -44,11 +44,11 @@ class Emulator:
         self._closing = asyncio.Event()
 
     def app(self) -> web.Application:
-        """Route the addresses of the service and the emulator's own."""
+        """Return the application with the service's paths and the emulator's own."""
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         for endpoint in (NATIVE, COMPATIBLE):
             app.router.add_post(endpoint.path, partial(self._handle, endpoint))
-        app.router.add_get("/emulator/stats", self._tell_stats)
+        app.router.add_get("/emulator/stats", self._show_stats)
         app.on_shutdown.append(self._begin_closing)
         app.on_cleanup.append(self._end)
         return app
@@ -66,8 +66,8 @@ class Emulator:
             except web.HTTPRequestEntityTooLarge as error:
                 response = web.Response(status=error.status, text=error.reason)
                 outcome = str(error.status)
-            except broken_wire.Dropped:
-                response = web.Response()  # goes nowhere
+            except connection_faults.Dropped:
+                response = web.Response()  # not sent: the connection is closed
                 outcome = "reset"
             finally:
                 self.stats.by_status[outcome] += 1
@@ -93,9 +93,9 @@ class Emulator:
         if fault in HTML:
             return web.Response(status=HTML[fault], text=_HTML_PAGE, content_type="text/html")
         if fault == "reset-before":
-            broken_wire.reset(http_request)
+            connection_faults.reset(http_request)
         if fault == "hang":
-            await broken_wire.hang(http_request, self._closing)
+            await connection_faults.hang(http_request, self._closing)
 
         results = rank(request, await self._model.score(taken))
         self.stats.documents += len(request.documents)
@@ -107,7 +107,7 @@ class Emulator:
         # orjson has no NaN
         data = json.dumps(answer).encode() if fault == "nan" else orjson.dumps(answer)
         if fault == "reset-during":
-            await broken_wire.reset_during(http_request, data)
+            await connection_faults.reset_during(http_request, data)
         if fault == "truncated-json":
             data = data[: len(data) // 2]
         if fault is None:
@@ -120,7 +120,7 @@ class Emulator:
         if scheme.lower() != "bearer" or not is_right:
             raise refusals.wrong_key()
 
-    async def _tell_stats(self, http_request: web.Request) -> web.Response:
+    async def _show_stats(self, http_request: web.Request) -> web.Response:
         return _json(self.stats.as_dict())
 
     async def _begin_closing(self, app: web.Application) -> None:
@@ -131,7 +131,7 @@ class Emulator:
 
 
 def rank(request: RerankRequest, scores: list[float]) -> list[dict[str, Any]]:
-    """List the results best first, equal scores in the request's order, at most `top_n`."""
+    """Return at most `top_n` results, best first; equal scores keep the request's order."""
     order = sorted(range(len(scores)), key=lambda index: -scores[index])
     results: list[dict[str, Any]] = [
         {"index": index, "relevance_score": scores[index]} for index in order

@@ -1,11 +1,11 @@
-"""What the emulator saw: counts for a rehearsal's report and for tests."""
+"""Counts of the requests that the emulator received, for rehearsals and tests."""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jobs.emulator.quota import Clock, SlidingWindow
+from jobs.emulator.sliding_window import Clock, SlidingWindow
 
 _LONG_WINDOW_S = 10.0
 
@@ -14,9 +14,9 @@ class Stats:
     """Requests to the rerank endpoints since the start.
 
     Attributes:
-        by_status: Requests by what came of them: a status, `reset`, or `abandoned` by the client.
+        by_status: Requests by outcome: an HTTP status, `reset`, or `abandoned` by the client.
         documents: Documents of requests that were scored.
-        total_tokens: Tokens of requests that were scored, as told in their `usage`.
+        total_tokens: Tokens of requests that were scored, as reported in their `usage`.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -32,7 +32,7 @@ class Stats:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """Count a request from its arrival to its end."""
+        """Count a request, in flight while the body runs."""
         now = self._clock()
         self._second.add(now)
         self._ten_seconds.add(now)
@@ -45,7 +45,7 @@ class Stats:
             self.in_flight -= 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Give every figure under its name."""
+        """Return every count by its name."""
         return {
             "requests": self.requests,
             "by_status": dict(self.by_status),

@@ -1,8 +1,8 @@
-"""Texts as terms, in any script: what two texts must share to be about the same thing.
+"""Terms of a text in any script, for matching query and document.
 
-Words of spaced scripts are folded and cut to their first six characters, so that `batteries` meets
-`battery`; Arabic words lose article and conjunction; scripts without spaces, and Hangul with its
-particles, become pairs of neighbouring characters.
+Words of spaced scripts are case-folded and truncated to six characters, so that `batteries` matches
+`battery`. Arabic words lose their article and conjunction. Scripts without spaces, and Hangul for
+its particles, become pairs of neighbouring characters.
 """
 
 import re
@@ -31,7 +31,7 @@ _ARABIC_LETTERS = str.maketrans("أإآىة", "ااايه")
 
 
 def words(text: str) -> list[str]:
-    """Fold a text and take it apart, in its order."""
+    """Return the words of a text in order, case-folded; of unspaced scripts, the pairs."""
     if text.isascii():
         return _ASCII_WORDS.findall(text.lower())
     folded = unicodedata.normalize("NFKC", text).casefold()
@@ -46,7 +46,7 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=1 << 17)
 def stem(word: str) -> str:
-    """Cut a word to what its inflected forms share."""
+    """Return what the inflected forms of a word share, about."""
     if "\u0600" <= word[0] <= "\u06ff":
         bare = _ARABIC_MARKS.sub("", word).translate(_ARABIC_LETTERS)
         word = _ARABIC_PREFIX.sub("", bare, count=1) if _ARABIC_PREFIX.match(bare) else bare
@@ -54,5 +54,5 @@ def stem(word: str) -> str:
 
 
 def is_spaced(word: str) -> bool:
-    """Whether the word's script sets words apart by blanks."""
+    """Return whether the word's script separates words by blanks."""
     return not _IS_UNSPACED(word)

@@ -1,10 +1,9 @@
-"""The two endpoints: where they are, which bodies they take, how they answer.
+"""The two endpoints: their paths, the request bodies they accept, and the form of their answers.
 
 Shapes: alibabacloud.com/help/en/model-studio/, pages `text-rerank-api` and `rerank` (May and June
-2026). The native endpoint takes the nested body alone, the compatible one both, whatever the model
-(observed in AstrBotDevs/AstrBot issue 9360); the pages name no model but qwen3-rerank for the
-compatible endpoint, so `NATIVE_MODELS` are refused there. `instruct` is accepted, and no score
-depends on it.
+2026). The native endpoint accepts only the nested body, the compatible one both, for every model
+(observed in AstrBotDevs/AstrBot issue 9360). The pages name only qwen3-rerank for the compatible
+endpoint, so `NATIVE_MODELS` are refused there. `instruct` is accepted, and ignored.
 """
 
 from collections.abc import Callable
@@ -26,7 +25,7 @@ KINDS: tuple[Kind, ...] = ("text", "image", "video")
 
 
 class Item(NamedTuple):
-    """A query or a document; of an image or a video, `content` is its address."""
+    """A query or a document; the `content` of an image or a video is its URL."""
 
     kind: Kind
     content: str
@@ -43,7 +42,7 @@ class RerankRequest:
     return_documents: bool
 
     def fingerprint(self) -> int:
-        """Name the content: the same model, query and documents in the same order."""
+        """Return a hash of model, query and documents in their order."""
         digest = xxh3_64(self.model.encode())
         for kind, content in (self.query, *self.documents):
             digest.update(f"\0{kind}{len(content)}\0".encode())
@@ -52,7 +51,7 @@ class RerankRequest:
 
 
 class Answer(NamedTuple):
-    """What an answer tells, best result first."""
+    """The content of an answer, the best result first."""
 
     request_id: str
     model: str
@@ -62,7 +61,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address with its shapes."""
+    """One path, with the shapes of its requests and answers."""
 
     path: str
     parse: Callable[[bytes], RerankRequest]
@@ -71,19 +70,19 @@ class Endpoint:
 
 
 def parse_native(body: bytes) -> RerankRequest:
-    """Read a nested body.
+    """Parse a nested body.
 
     Raises:
-        Refusal: of any other body.
+        Refusal: for any other body.
     """
     return _parse_nested(_json_object(body))
 
 
 def parse_compatible(body: bytes) -> RerankRequest:
-    """Read a flat body, or a nested one.
+    """Parse a flat or a nested body.
 
     Raises:
-        Refusal: of any other body, and of a model that is served natively only.
+        Refusal: for any other body, and for a model that only the native endpoint serves.
     """
     fields = _json_object(body)
     request = _parse_nested(fields) if "input" in fields else _parse_fields(fields, "")
@@ -93,7 +92,7 @@ def parse_compatible(body: bytes) -> RerankRequest:
 
 
 def answer_native(answer: Answer) -> dict[str, Any]:
-    """Nest the results under `output`."""
+    """Return an answer with the results under `output`."""
     return {
         "output": {"results": answer.results},
         "usage": {"total_tokens": answer.total_tokens},
@@ -102,7 +101,7 @@ def answer_native(answer: Answer) -> dict[str, Any]:
 
 
 def answer_compatible(answer: Answer) -> dict[str, Any]:
-    """Put the results at the top; they carry no documents, and the id is called `id`."""
+    """Return an answer with the results at the top level, without documents, and the id as `id`."""
     return {
         "object": "list",
         "results": [

@@ -50,7 +50,7 @@ from jobs.emulator.distortions import to_scores  # noqa: E402
 from jobs.emulator.reader import Reader  # noqa: E402
 from jobs.emulator.scorer import (  # noqa: E402
     logit,
-    understand,
+    weigh_query,
 )
 from jobs.emulator.wire_formats import Item  # noqa: E402
 from pipeline.core.providers import EMULATOR_PATH  # noqa: E402
@@ -119,7 +119,7 @@ def ask_about(seed: int, num_documents: int) -> Question:
     reader = Reader()
     read_query = reader.read(Item("text", query), CAP)
     readings = [reader.read(Item("text", text), CAP) for text in texts]
-    understood = understand(read_query)
+    understood = weigh_query(read_query)
     logits = np.array([logit(understood, reading) for reading in readings])
     tokens = np.array([reading.tokens for reading in readings])
     relevance = ndtri((rankdata(logits) - 0.5) / num_documents)

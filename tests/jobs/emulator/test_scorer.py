@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.emulator import config
-from jobs.emulator import reader as reading
 from jobs.emulator.distortions import DISTORTIONS, to_scores
 from jobs.emulator.reader import Reader
-from jobs.emulator.scorer import information, logit, understand
+from jobs.emulator.scorer import information, logit, weigh_query
 from jobs.emulator.terms import stem, words
 from jobs.emulator.wire_formats import Item
 
@@ -25,7 +24,7 @@ CAP = 4_000
 
 
 def logits(query: str, documents: Sequence[str]) -> list[float]:
-    understood = understand(READER.read(Item("text", query), CAP))
+    understood = weigh_query(READER.read(Item("text", query), CAP))
     return [logit(understood, READER.read(Item("text", text), CAP)) for text in documents]
 
 
@@ -158,9 +157,8 @@ def test_a_text_of_a_million_marks_is_read_quickly() -> None:
     assert time.perf_counter() - start < 2
 
 
-def test_what_was_read_is_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_MAX_KEPT_TERMS", 100)
-    reader = Reader()
+def test_the_cache_of_readings_is_bounded() -> None:
+    reader = Reader(max_cached_terms=100)
     texts = [f"{n} " * 10 for n in range(30)]
 
     first = [reader.read(Item("text", text), CAP) for text in texts]
@@ -168,7 +166,7 @@ def test_what_was_read_is_kept_within_a_bound(monkeypatch: pytest.MonkeyPatch) -
 
     assert again == first
     assert again[-1] is reader.read(Item("text", texts[-1]), CAP)
-    assert sum(len(kept.terms) for kept in reader._kept.values()) == 90
+    assert sum(len(kept.terms) for kept in reader._cached.values()) == 90
 
 
 def test_the_sample_is_reranked_clearly_better_than_it_came() -> None:

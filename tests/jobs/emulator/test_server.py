@@ -11,7 +11,7 @@ import pytest
 
 from jobs.emulator.config import EmulatorConfig
 from jobs.emulator.lifecycle import running_emulator
-from jobs.emulator.quota import SlidingWindow
+from jobs.emulator.sliding_window import SlidingWindow
 from jobs.emulator.wire_formats import COMPATIBLE, NATIVE
 from pipeline.tokens.counter import TokenCounter
 
