@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from msgspec import Struct
 
-from pipeline.core.arrays import BoolArray, IntArray, KeyArray
+from pipeline.core.arrays import BoolArray, IntArray, KeyArray, RankArray
 
 FIRST_RANK = 1
 """The rank of the best candidate, in input and output."""
@@ -65,7 +63,7 @@ class GroupRows(Struct, frozen=True, eq=False):
     num_rows: int
     query_id: Id
     table: pa.Table
-    ranks: npt.NDArray[np.int32]
+    ranks: RankArray
     start: int
     stop: int
     passthrough_bytes: int = 0
@@ -81,7 +79,7 @@ class GroupRows(Struct, frozen=True, eq=False):
         return self.table.slice(self.start, self.num_candidates)
 
     @property
-    def first_stage_rank(self) -> npt.NDArray[np.int32]:
+    def first_stage_rank(self) -> RankArray:
         """int32, the first stage's order, from 1."""
         return self.ranks[self.start : self.stop]
 
@@ -112,7 +110,7 @@ class Group(Struct, frozen=True, eq=False):
         return self.output.num_candidates
 
     @property
-    def first_stage_rank(self) -> npt.NDArray[np.int32]:
+    def first_stage_rank(self) -> RankArray:
         """int32, the first stage's order, from 1."""
         return self.output.first_stage_rank
 
@@ -150,7 +148,7 @@ class GroupBatch(Struct, frozen=True, eq=False):
     query_ids: list[Id]
     queries: list[str | None]
     texts: pa.LargeStringArray
-    first_stage_rank: npt.NDArray[np.int32]
+    first_stage_rank: RankArray
     rows: pa.Table
     passthrough_bytes: IntArray
 

@@ -6,11 +6,10 @@ Everything here is a value: built once, never changed, and safe to hand between 
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
-from pipeline.core.arrays import FloatArray, IntArray, KeyArray
+from pipeline.core.arrays import FloatArray, IntArray, KeyArray, RankArray
 from pipeline.core.groups import GroupRows, Id
 
 MergeStatus: TypeAlias = Literal[
@@ -163,7 +162,7 @@ class Ranking(Struct, frozen=True, eq=False):
 
 
 def rows_by_score(
-    scores: FloatArray, ranks: npt.NDArray[np.int32], tie_break: IntArray | KeyArray | None
+    scores: FloatArray, ranks: RankArray, tie_break: IntArray | KeyArray | None
 ) -> IntArray:
     """Return the rows in the order of a `Ranking`: best first, NaN last.
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.core.arrays import IntArray
+from pipeline.core.arrays import IntArray, RankArray
 from pipeline.core.groups import FIRST_RANK, GroupRows
 from pipeline.core.records import Ranking
 
@@ -70,9 +70,7 @@ def candidates_table(
     return ranked.combine_chunks()
 
 
-def _joined_rows(
-    groups: Sequence[GroupRows], schema: pa.Schema
-) -> tuple[pa.Table, npt.NDArray[np.int32]]:
+def _joined_rows(groups: Sequence[GroupRows], schema: pa.Schema) -> tuple[pa.Table, RankArray]:
     """The rows and ranks of groups, one after the other; neighbours in a batch are one slice."""
     spans: list[list[int]] = []
     tables, ranks = [schema.empty_table()], [np.empty(0, np.int32)]

@@ -13,9 +13,8 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
+from pipeline.core.arrays import IntArray
 
 NO_HOME: Final = -1
 """Stands for the home of a document that has none."""

@@ -12,14 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.core.arrays import ByteArray, IntArray
 from pipeline.tokens.normal_form import INERT, to_nfc
 
-IntArray = npt.NDArray[np.int64]
-ByteArray = npt.NDArray[np.uint8]
 Texts: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
 
 TABLE_FILE = Path(__file__).with_name("qwen_bound.bin")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from pipeline.tokens.bounds import IntArray, Texts, upper_bound, upper_bounds
+from pipeline.core.arrays import IntArray
+from pipeline.tokens.bounds import Texts, upper_bound, upper_bounds
 from pipeline.tokens.pieces import CALL_CHARACTERS, first_cut, pieces
 from pipeline.tokens.settling import Settled, settle
 from pipeline.tokens.vocabulary import find_vocabulary, load_encoding

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import numpy as np
 from msgspec import Struct
 
-from pipeline.tokens.bounds import IntArray
+from pipeline.core.arrays import IntArray
 
 _SPECIALS = 2  # tokens round an item
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from msgspec import Struct
 
-from pipeline.tokens.bounds import IntArray, Texts
+from pipeline.core.arrays import IntArray
+from pipeline.tokens.bounds import Texts
 
 
 class Settled(Struct, frozen=True):

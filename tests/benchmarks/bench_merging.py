@@ -37,7 +37,7 @@ from support.merging_world import (  # noqa: E402
     trusting,
 )
 
-from pipeline.planning.packing import IntArray  # noqa: E402
+from pipeline.core.arrays import IntArray  # noqa: E402
 
 Figures = dict[str, float]
 

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import kendalltau, rankdata
 
-from pipeline.planning.packing import IntArray, Packing, RequestLimits, pack
+from pipeline.core.arrays import FloatArray, IntArray
+from pipeline.planning.packing import Packing, RequestLimits, pack
 from pipeline.ranking.merging.final_request import FinalRequest
-from pipeline.ranking.merging.first_round import FloatArray
 from pipeline.ranking.merging.merge import merge
 from pipeline.ranking.merging.merged import Merged
 

@@ -10,8 +10,7 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
-from pipeline.planning.packing import IntArray
-from pipeline.ranking.merging.first_round import FloatArray
+from pipeline.core.arrays import FloatArray, IntArray
 
 OFFSET_SD: Final = 5.0
 """Spread of offsets expected beforehand (the ridge), in logits."""

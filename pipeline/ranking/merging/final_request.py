@@ -10,9 +10,10 @@ from typing import Final, Literal
 import numpy as np
 from msgspec import Struct
 
-from pipeline.planning.packing import NO_HOME, IntArray, Packing
+from pipeline.core.arrays import FloatArray, IntArray
+from pipeline.planning.packing import NO_HOME, Packing
 from pipeline.ranking.merging.comparability import Comparability
-from pipeline.ranking.merging.first_round import FirstRound, FloatArray
+from pipeline.ranking.merging.first_round import FirstRound
 from pipeline.ranking.merging.linking import Link
 from pipeline.ranking.merging.merged import Merged, by_link
 

@@ -9,11 +9,9 @@ from itertools import pairwise
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
-from pipeline.planning.packing import NO_HOME, IntArray, Packing
-
-FloatArray = NDArray[np.float64]
+from pipeline.core.arrays import FloatArray, IntArray
+from pipeline.planning.packing import NO_HOME, Packing
 
 
 class FirstRound(Struct, frozen=True, eq=False):

@@ -10,10 +10,10 @@ from typing import Final, Literal
 import numpy as np
 from msgspec import Struct
 
-from pipeline.planning.packing import IntArray
+from pipeline.core.arrays import FloatArray, IntArray
 from pipeline.ranking.merging.affine_link import fit_affine
 from pipeline.ranking.merging.comparability import Comparability
-from pipeline.ranking.merging.first_round import FirstRound, FloatArray
+from pipeline.ranking.merging.first_round import FirstRound
 from pipeline.ranking.merging.logit_scale import LogitScale
 from pipeline.ranking.merging.rank_link import Splitters, split
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
-from pipeline.ranking.merging.first_round import FloatArray
+from pipeline.core.arrays import FloatArray
 
 NOISE: Final = 0.1
 """Standard deviation of a logit that is taken for granted, even between exact repeats."""

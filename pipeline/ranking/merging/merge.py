@@ -29,10 +29,11 @@ any document without an answer might belong to the head.
 
 from collections.abc import Sequence
 
+from pipeline.core.arrays import FloatArray
 from pipeline.planning.packing import Packing
 from pipeline.ranking.merging.comparability import Comparability, compare
 from pipeline.ranking.merging.final_request import FinalRequest, settle_head
-from pipeline.ranking.merging.first_round import FloatArray, gather
+from pipeline.ranking.merging.first_round import gather
 from pipeline.ranking.merging.linking import Link, link
 from pipeline.ranking.merging.logit_scale import LogitScale
 from pipeline.ranking.merging.merged import Merged, by_one_answer, by_score, is_whole

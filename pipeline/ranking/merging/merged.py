@@ -5,25 +5,17 @@ a score come last, in key order.
 """
 
 import math
-from typing import Literal, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 from msgspec import Struct
 
-from pipeline.planning.packing import NO_HOME, IntArray
+from pipeline.core.arrays import FloatArray, IntArray
+from pipeline.core.records import MergeStatus
+from pipeline.planning.packing import NO_HOME
 from pipeline.ranking.merging.comparability import Comparability
-from pipeline.ranking.merging.first_round import FirstRound, FloatArray
+from pipeline.ranking.merging.first_round import FirstRound
 from pipeline.ranking.merging.linking import Link
-
-Status = Literal[
-    "single_request",
-    "comparable",
-    "linked_affine",
-    "linked_rank",
-    "unstable",
-    "incomplete",
-    "empty",
-]
 
 
 class Merged(Struct, frozen=True, eq=False):
@@ -42,7 +34,7 @@ class Merged(Struct, frozen=True, eq=False):
 
     order: IntArray
     scores: FloatArray
-    status: Status
+    status: MergeStatus
     certified_depth: int
     comparability: Comparability | None = None
     link: Link | None = None
@@ -63,7 +55,7 @@ def by_score(first: FirstRound, comparability: Comparability | None = None) -> M
     """Rank by the service's own scores."""
     scored = first.scored
     ranked = scored[np.argsort(-first.score[scored], kind="stable")]
-    status: Status = "single_request" if first.num_requests <= 1 else "comparable"
+    status: MergeStatus = "single_request" if first.num_requests <= 1 else "comparable"
     if not len(first.home):
         status = "empty"
     return _merged(first, ranked, first.score[ranked], status, len(ranked), comparability)
@@ -90,7 +82,7 @@ def by_link(
     in_head[head] = True
     ranked = np.concatenate((head, link.order[~in_head[link.order]]))
     scores = _never_rising(link.score[ranked], ranked)
-    status: Status = "unstable"
+    status: MergeStatus = "unstable"
     if link.stable and head_is_settled:
         status = "linked_affine" if link.model == "affine" else "linked_rank"
     return _merged(first, ranked, scores, status, len(head), comparability, link)
@@ -100,7 +92,7 @@ def _merged(
     first: FirstRound,
     ranked: IntArray,
     scores: FloatArray,
-    status: Status,
+    status: MergeStatus,
     certified_depth: int,
     comparability: Comparability | None,
     link: Link | None = None,

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
-from pipeline.planning.packing import IntArray
-from pipeline.ranking.merging.first_round import FirstRound, FloatArray
+from pipeline.core.arrays import FloatArray, IntArray
+from pipeline.ranking.merging.first_round import FirstRound
 
 TIE_STEPS: Final = 20
 """Rounds of placing splitters among their equals."""
