@@ -1,6 +1,6 @@
 """A query and its candidates as they were read: alone, in a batch, and what the output needs.
 
-Everything here is a value: built once, never changed, and safe to hand between tasks and threads.
+Everything here is a value: built once, never changed, safe to share between tasks and threads.
 """
 
 from collections.abc import Iterator
@@ -19,43 +19,43 @@ Id: TypeAlias = str | int
 
 
 class TextMeasures(Struct, frozen=True, eq=False):
-    """What packing must know of texts, one element per text, in the texts' order.
+    """What packing needs to know of texts, one element per text, in the texts' order.
 
     Attributes:
-        token_bounds: Upper bound of the token count, never too small.
-        sizes: Bytes of the UTF-8 text.
-        keys: 64-bit hash of the text's bytes; equal texts have equal keys.
-        blank: Null, empty or white space alone: never sent.
+        token_bounds: Upper bounds of the token counts.
+        sizes: Bytes of the texts as UTF-8.
+        content_hashes: 64-bit hash of each text, see `pipeline.core.content.content_hash`.
+        blank: Whether the text is null, empty or white space alone, and so is never sent.
     """
 
     token_bounds: IntArray
     sizes: IntArray
-    keys: KeyArray
+    content_hashes: KeyArray
     blank: BoolArray
 
     def slice(self, start: int, stop: int) -> "TextMeasures":
-        """The measures of the texts `start` to `stop`, without a copy."""
+        """Return the measures of the texts from `start` to `stop`, without a copy."""
         return TextMeasures(
             self.token_bounds[start:stop],
             self.sizes[start:stop],
-            self.keys[start:stop],
+            self.content_hashes[start:stop],
             self.blank[start:stop],
         )
 
 
 class GroupRows(Struct, frozen=True, eq=False):
-    """What of a group goes to the output: adjacent rows of a table that its batch shares.
+    """The part of a group that goes to the output: adjacent rows of a table shared by its batch.
 
     Attributes:
-        index: Place of the group in the dataset, from 0.
-        first_row: The input row where it begins, counted over all files from 0.
-        num_rows: Input rows that it takes, those included whose candidates are dropped.
+        index: Index of the group in the dataset, from 0.
+        first_row: The first input row of the group, counted over all files from 0.
+        num_rows: The number of its input rows, including those whose candidates are dropped.
         query_id: The query's id, of the input's type.
         table: `query_id`, `doc_id` and passed-through columns of the whole batch.
-        ranks: int32, the first stage's order of the whole batch, from 1 in each group.
+        ranks: int32, the first-stage ranks of the whole batch.
         start: The group's first candidate in `table` and `ranks`.
         stop: The first candidate after it.
-        passthrough_bytes: Bytes in its passed-through strings.
+        passthrough_bytes: Bytes of its passed-through strings.
     """
 
     index: int
@@ -70,17 +70,17 @@ class GroupRows(Struct, frozen=True, eq=False):
 
     @property
     def num_candidates(self) -> int:
-        """How many candidates the group has, duplicates and blank ones included."""
+        """The number of candidates, duplicates and blank ones included."""
         return self.stop - self.start
 
     @property
     def rows(self) -> pa.Table:
-        """The group's rows alone, without a copy."""
+        """The group's own rows, without a copy."""
         return self.table.slice(self.start, self.num_candidates)
 
     @property
     def first_stage_rank(self) -> RankArray:
-        """int32, the first stage's order, from 1."""
+        """int32, one per candidate; 1 is the best."""
         return self.ranks[self.start : self.stop]
 
 
@@ -88,10 +88,10 @@ class Group(Struct, frozen=True, eq=False):
     """One query and all its candidates, in input order; the texts are those of its batch.
 
     Attributes:
-        output: What goes to the output; it lives on when the texts are no longer needed.
+        output: What goes to the output; it is kept when the texts are no longer needed.
         query: The query's text; null or blank is never sent.
-        batch_texts: The texts of the whole batch, null where there is none.
-        batch_measures: What packing must know of them.
+        batch_texts: The texts of the whole batch; null for a candidate without text.
+        batch_measures: Their measures.
     """
 
     output: GroupRows
@@ -106,40 +106,40 @@ class Group(Struct, frozen=True, eq=False):
 
     @property
     def num_candidates(self) -> int:
-        """How many candidates the group has, duplicates and blank ones included."""
+        """The number of candidates, duplicates and blank ones included."""
         return self.output.num_candidates
 
     @property
     def first_stage_rank(self) -> RankArray:
-        """int32, the first stage's order, from 1."""
+        """int32, one per candidate; 1 is the best."""
         return self.output.first_stage_rank
 
     @property
     def texts(self) -> pa.LargeStringArray:
-        """The candidates' texts, null where there is none."""
+        """The candidates' texts; null for a candidate without text."""
         return self.batch_texts.slice(self.output.start, self.num_candidates)
 
     @property
     def measures(self) -> TextMeasures:
-        """What packing must know of the texts."""
+        """The measures of the candidates' texts."""
         return self.batch_measures.slice(self.output.start, self.output.stop)
 
 
 class GroupBatch(Struct, frozen=True, eq=False):
-    """Whole groups that were read together, in input order; they share memory.
+    """Whole groups that were read together, in input order, and share memory.
 
     Attributes:
         first_group: Index of the first group in the dataset.
-        row_offsets: int64 [number of groups + 1]; group g takes the input rows row_offsets[g] to
+        row_offsets: int64 [number of groups + 1]; group g has the input rows row_offsets[g] to
             row_offsets[g + 1], counted over all files.
-        offsets: int64 [number of groups + 1]; group g holds the candidates offsets[g] to
+        offsets: int64 [number of groups + 1]; group g has the candidates offsets[g] to
             offsets[g + 1] of the batch.
         query_ids: One per group.
         queries: One per group.
         texts: One per candidate.
         first_stage_rank: int32, one per candidate.
         rows: One row per candidate, the columns that go to the output unchanged.
-        passthrough_bytes: int64, bytes in the passed-through strings of each group.
+        passthrough_bytes: int64, bytes of the passed-through strings of each group.
     """
 
     first_group: int
@@ -154,11 +154,11 @@ class GroupBatch(Struct, frozen=True, eq=False):
 
     @property
     def num_groups(self) -> int:
-        """How many groups the batch holds."""
+        """The number of groups."""
         return len(self.query_ids)
 
     def cut(self, max_groups: int) -> Iterator["GroupBatch"]:
-        """Yield the same groups in batches of like numbers, at most so many, which share memory."""
+        """Yield the groups in batches of about equal numbers, `max_groups` at most."""
         num_batches = -(-self.num_groups // max_groups)
         borders = [number * self.num_groups // num_batches for number in range(num_batches + 1)]
         for first, last in pairwise(borders):

@@ -1,8 +1,9 @@
-"""What is asked of the service, what it answers, and the ranking that comes of it.
+"""Requests, their scores, and the rankings made of them.
 
-Everything here is a value: built once, never changed, and safe to hand between tasks and threads.
+Everything here is a value: built once, never changed, safe to share between tasks and threads.
 """
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -10,6 +11,7 @@ from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
 from pipeline.core.arrays import FloatArray, IntArray, KeyArray, RankArray
+from pipeline.core.content import Content
 from pipeline.core.groups import GroupRows, Id
 
 MergeStatus: TypeAlias = Literal[
@@ -21,7 +23,7 @@ MergeStatus: TypeAlias = Literal[
     "incomplete",
     "empty",
 ]
-"""How a group's ranking came about; the README's table tells what each promises."""
+"""How the scores of a group's requests were joined; see `pipeline.ranking.merging.merge`."""
 
 Reason: TypeAlias = Literal[
     "no_text",
@@ -36,23 +38,24 @@ Reason: TypeAlias = Literal[
 """Why a candidate has no score."""
 
 SKIPPED_REASONS: frozenset[Reason] = frozenset({"no_text", "no_query"})
-"""Candidates that are never sent: there is nothing to score, so they are not failures."""
+"""Reasons of candidates that have nothing to score and are never sent: no failures."""
 
 
 class Request(Struct, frozen=True, eq=False):
-    """What is sent in one call: a query and documents, in the order in which they are scored.
+    """A query and documents that are scored together.
 
     Attributes:
-        query: The query's text, as it is sent.
-        documents: The documents' texts, as they are sent.
+        query: As it is sent.
+        documents: As they are sent, in this order.
         tokens: Upper bound of query_tokens x documents + sum(document_tokens), for pace and cost.
-        key: 16 bytes that name the content: what is asked, and of which service.
-        document_keys: One per document; with them a stored answer can serve single documents.
+        key: 16 bytes that name the query, the documents, and all else that the scores depend on.
+        document_keys: Content hash of each document before it was cut; with them a stored answer
+            can serve single documents.
         query_id: For the logs, which never show a text.
     """
 
-    query: str
-    documents: list[str]
+    query: Content
+    documents: Sequence[Content]
     tokens: int
     key: bytes
     document_keys: KeyArray
@@ -60,7 +63,7 @@ class Request(Struct, frozen=True, eq=False):
 
     @property
     def num_documents(self) -> int:
-        """How many documents are sent."""
+        """The number of documents."""
         return len(self.documents)
 
 
@@ -69,8 +72,8 @@ class Scores(Struct, frozen=True, eq=False):
 
     Attributes:
         scores: One finite number per document, in the request's order, unchanged.
-        total_tokens: What the service says it counted; None where it says nothing.
-        response_id: The service's name of the answer, for support cases.
+        total_tokens: What the service counted; None if it does not say.
+        response_id: The service's id of the answer, for support cases.
     """
 
     scores: FloatArray
@@ -88,7 +91,7 @@ class Reject(Struct, frozen=True):
 
     @property
     def skipped(self) -> bool:
-        """There was nothing to score, so this is not a failure."""
+        """Whether the candidate had nothing to score, which is no failure."""
         return self.reason in SKIPPED_REASONS
 
 
@@ -152,12 +155,12 @@ class Ranking(Struct, frozen=True, eq=False):
 
     @property
     def num_skipped(self) -> int:
-        """Candidates with nothing to score."""
+        """The number of candidates with nothing to score."""
         return sum(reject.skipped for reject in self.rejects)
 
     @property
     def num_rejected(self) -> int:
-        """Candidates that should have a score and have none."""
+        """The number of candidates that should have a score and have none."""
         return len(self.rejects) - self.num_skipped
 
 

@@ -1,9 +1,9 @@
 """Millions of numbers in a few sorted arrays, as in a log-structured merge tree.
 
-New numbers come as a small sorted array, a run. A run is merged with the one before it when they
-are of like size, so a look-up visits few runs and an addition moves few numbers. A merge holds both
-twice for a moment, so no run becomes a large share of all: of a million numbers there are about
-twenty runs.
+New numbers form a small sorted array, a run. A run is merged with the previous one if both have
+about the same size, so that a look-up searches few runs and an addition moves few numbers. A merge
+needs the memory of both runs twice for a moment, so the size of a run is limited to a share of all
+numbers: a million numbers form about twenty runs.
 """
 
 import mmap

@@ -71,7 +71,7 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
         for group in batch.iter_groups(measure_texts(batch.texts, planner.counter)):
             group_plan = planner.plan(group)
             times = _add(plan, estimate, group_plan)
-            estimate.add_query(planner.counter.count(group_plan.query), times)
+            estimate.add_query(planner.exact_query_tokens(group_plan), times)
     plan.tokens = estimate.total()
     plan.cost_usd = plan.tokens * settings.profile.usd_per_million_tokens / 1e6
     plan.requests_max = plan.requests

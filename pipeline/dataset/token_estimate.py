@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.core.arrays import IntArray
 from pipeline.planning.units import Units
-from pipeline.tokens.counter import TokenCounter
+from pipeline.tokens.counter import Counter
 
 SAMPLE_SIZE = 6_000
 """Texts that are counted; an input with fewer is counted whole."""
@@ -26,7 +26,7 @@ class TokenEstimate:
         cap: Tokens of a text or query that are counted at most: the service cuts the rest.
     """
 
-    def __init__(self, counter: TokenCounter, num_texts: int, *, cap: int) -> None:
+    def __init__(self, counter: Counter, num_texts: int, *, cap: int) -> None:
         self._counter = counter
         self._cap = cap
         self._every = max(1, num_texts // SAMPLE_SIZE)

@@ -1,11 +1,11 @@
 """Packing of one group into the fewest requests within the service's limits.
 
-Every document has exactly one *home* request. When a group needs several, a few short
-*anchors* go into every request, so that the answers can be compared afterwards, and the rest is
-dealt in serpentine order: 0 1 2 2 1 0 0 1 2 ... Dealt so, every request is an equivalent sample of
+Every document has exactly one *home* request. If a group needs several requests, a few short
+*anchors* go into each of them, so that the answers can be compared afterwards. The other documents
+are dealt in serpentine order: 0 1 2 2 1 0 0 1 2 ... Every request is then an equivalent sample of
 the group ("spiralled forms" in test equating), never a block of better or worse candidates.
 
-Invariant: no request exceeds its limits, anchors counted in.
+Invariant: no request exceeds its limits, anchors included.
 """
 
 from bisect import bisect_left, insort
@@ -17,16 +17,16 @@ from msgspec import Struct
 from pipeline.core.arrays import IntArray
 
 NO_HOME: Final = -1
-"""Stands for the home of a document that has none."""
+"""The home of a document that has none."""
 MAX_ANCHORS: Final = 8
-"""Enough to test the scale of every request and to link it; more gain nothing measurable."""
+"""Enough to test the scale of every request and to link it; more bring no measurable gain."""
 MIN_ANCHORS: Final = 3
-"""Fewer cannot show whether a straight line is the right link."""
+"""With fewer it cannot be tested whether a straight line is the right link."""
 ANCHOR_SHARE: Final = 1 / 21
-"""Share of a request that anchors may take: the rest of it, 20/21, holds a group in at most
-1.05 times the requests that it needs without anchors (and one for rounding up)."""
-SCARCE_ANCHOR_SHARE: Final = 1 / 4
-"""Share that the last `MIN_ANCHORS` may take where every document is dear."""
+"""Share of a request that anchors may use. The remaining 20/21 hold a group in at most 1.05 times
+the requests that it needs without anchors, plus one for rounding up."""
+MAX_ANCHOR_SHARE: Final = 1 / 4
+"""Share of a request that `MIN_ANCHORS` anchors may use when all documents are large."""
 
 
 class RequestLimits(Struct, frozen=True, kw_only=True):
@@ -45,21 +45,21 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
 
     @property
     def pair_tokens(self) -> int:
-        """Tokens that a document takes beside its own."""
+        """Tokens that a document takes besides its own."""
         return self.query_tokens + self.pair_overhead
 
     def load(self, tokens: IntArray, sizes: IntArray) -> IntArray:
-        """What documents take of a request, int64[3, n]: documents, tokens, bytes."""
+        """Return what documents take of a request, int64[3, n]: documents, tokens, bytes."""
         return np.stack((np.ones_like(tokens), tokens + self.pair_tokens, sizes))
 
     @property
     def capacity(self) -> IntArray:
-        """What a request offers to its documents, int64[3, 1]: documents, tokens, bytes."""
-        offered = (self.max_documents, self.max_tokens, self.max_bytes - self.query_bytes)
-        return np.array(offered, dtype=np.int64)[:, None]
+        """What the documents of a request may take, int64[3, 1]: documents, tokens, bytes."""
+        capacity = (self.max_documents, self.max_tokens, self.max_bytes - self.query_bytes)
+        return np.array(capacity, dtype=np.int64)[:, None]
 
     def fits(self, num_documents: int, document_tokens: int, document_bytes: int) -> bool:
-        """Say whether documents with these sums fit one request."""
+        """Return whether documents with these sums fit one request."""
         return (
             num_documents <= self.max_documents
             and num_documents * self.pair_tokens + document_tokens <= self.max_tokens
@@ -68,15 +68,15 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
 
 
 class Packing(Struct, frozen=True, eq=False):
-    """How one group goes into requests; documents are 0..n-1 in key order, best first.
+    """The requests of one group; documents are 0..n-1 in key order, best first.
 
     Attributes:
-        homes: one ascending index array per request; together every document once.
-        anchors: the documents that stand in every request, ascending; empty for one request,
-            without need of comparison, or where every document is too dear.
-        tokens: tokens of each document, int64[n].
-        sizes: bytes of each document, int64[n].
-        limits: what each request keeps to.
+        homes: One ascending index array per request; together they hold every document once.
+        anchors: The documents in every request, ascending. Empty for a single request, where scores
+            need not be compared, or where all documents are too large.
+        tokens: Tokens of each document, int64[n].
+        sizes: Bytes of each document, int64[n].
+        limits: The limits of each request.
     """
 
     homes: tuple[IntArray, ...]
@@ -86,7 +86,7 @@ class Packing(Struct, frozen=True, eq=False):
     limits: RequestLimits
 
     def requests(self) -> tuple[IntArray, ...]:
-        """The documents of each request: its home documents, then the anchors not among them."""
+        """Return the documents of each request: home documents, then the other anchors."""
         if not len(self.anchors):
             return self.homes
         return tuple(
@@ -95,7 +95,7 @@ class Packing(Struct, frozen=True, eq=False):
         )
 
     def fit_one_request(self, documents: IntArray) -> bool:
-        """Say whether these documents of the group fit one request."""
+        """Return whether these documents of the group fit one request."""
         return self.limits.fits(
             len(documents), int(self.tokens[documents].sum()), int(self.sizes[documents].sum())
         )
@@ -106,14 +106,15 @@ def pack(
 ) -> Packing:
     """Pack the documents of one group, in key order, into the fewest requests.
 
-    At most 1.05 x max(ceil(documents / max_documents), ceil(tokens / max_tokens), ...) + 1
-    requests, anchors included, unless documents are so large that few fit a request.
+    There are at most 1.05 x max(ceil(documents / max_documents), ceil(tokens / max_tokens),
+    ceil(bytes / max_bytes)) + 1 requests, anchors included, unless documents are so large that few
+    fit a request.
 
     Args:
-        tokens: tokens of each document, cut to the service's item limit, int64[n].
-        sizes: bytes of each document as sent, int64[n].
-        limits: what a request may hold.
-        anchors: whether several requests share anchors.
+        tokens: Tokens of each document, within the service's limit of an item, int64[n].
+        sizes: Bytes of each document as sent, int64[n].
+        limits: What a request may hold.
+        anchors: Whether several requests share anchors.
 
     Raises:
         ValueError: if a document does not fit a request alone.
@@ -140,21 +141,22 @@ def pack(
 
 
 def choose_anchors(load: IntArray, capacity: IntArray) -> IntArray:
-    """Choose the documents that every request will hold, as many as are cheap; ascending.
+    """Choose the documents that every request will hold, at most `MAX_ANCHORS`; ascending.
 
-    Anchors stand close together at the head, where the ranking matters, and thin out towards the
-    tail. Around each place the document of fewest tokens is taken. None, where even the fewest
-    that are useful would take too much of a request or leave no room for some document.
+    Anchors are dense at the head, where the ranking matters, and sparse towards the tail: anchor j
+    of k is the document of fewest tokens near the place (n - 1) (j / (k - 1))^2. There are fewer if
+    they would exceed their share of a request, and none if even `MIN_ANCHORS` would take more than
+    a quarter of a request or leave no space for some document.
 
     Args:
-        load: what each document takes, int64[3, n].
-        capacity: what a request offers, int64[3, 1].
+        load: What each document takes, int64[3, n].
+        capacity: What a request may hold, int64[3, 1].
     """
     num_documents = load.shape[1]
     for count, part, share in (
         *((count, 20, ANCHOR_SHARE) for count in range(MAX_ANCHORS, 4, -1)),
         *((count, 4, ANCHOR_SHARE) for count in range(MAX_ANCHORS, MIN_ANCHORS - 1, -1)),
-        (MIN_ANCHORS, 4, SCARCE_ANCHOR_SHARE),
+        (MIN_ANCHORS, 4, MAX_ANCHOR_SHARE),
     ):
         chosen = _cheapest_near(load[1], count, max(3, num_documents // (part * count)))
         taken = load[:, chosen].sum(axis=1, keepdims=True)
@@ -169,7 +171,7 @@ def choose_anchors(load: IntArray, capacity: IntArray) -> IntArray:
 
 
 def _cheapest_near(cost: IntArray, count: int, reach: int) -> IntArray:
-    """The cheapest document within reach of each of `count` places, which thin out downwards."""
+    """The document of least cost within reach of each of `count` places, see `choose_anchors`."""
     last = len(cost) - 1
     left = cost.copy()
     for j in range(count):
@@ -186,7 +188,7 @@ def _deal(load: IntArray, capacity: IntArray) -> tuple[IntArray, ...]:
     num_requests = _settle_overflow(home, load, capacity, bound)
     if num_requests > bound:
         home = np.full_like(home, NO_HOME)
-        num_requests = _settle_overflow(home, load, capacity, bound)  # the best fit alone
+        num_requests = _settle_overflow(home, load, capacity, bound)  # best fit, not serpentine
         for attempt in (bound + 1, num_requests):
             spiralled = _serpentine(load, capacity, attempt)
             needed = _settle_overflow(spiralled, load, capacity, attempt)
@@ -198,10 +200,10 @@ def _deal(load: IntArray, capacity: IntArray) -> tuple[IntArray, ...]:
 
 
 def _serpentine(load: IntArray, capacity: IntArray, num_requests: int) -> IntArray:
-    """Deal documents to and fro; `NO_HOME` from where a request overflows, int64[n]."""
+    """Deal documents in serpentine order, int64[n]; `NO_HOME` once a request would overflow."""
     num_documents = load.shape[1]
     rounds = -(-num_documents // num_requests)
-    dealt = np.arange(rounds * num_requests).reshape(rounds, num_requests)  # a column a request
+    dealt = np.arange(rounds * num_requests).reshape(rounds, num_requests)  # one column per request
     dealt[1::2] = dealt[1::2, ::-1]
     padded = np.zeros((3, dealt.size), dtype=np.int64)
     padded[:, :num_documents] = load
@@ -212,10 +214,10 @@ def _serpentine(load: IntArray, capacity: IntArray, num_requests: int) -> IntArr
 
 
 def _settle_overflow(home: IntArray, load: IntArray, capacity: IntArray, num_requests: int) -> int:
-    """Give each document without a home the request that it fills best, the largest first.
+    """Assign each document without a home to the fullest request that holds it, largest first.
 
     Returns:
-        The number of requests; more than before, where some document fitted none.
+        The number of requests; it grows if some document fits none of them.
     """
     room = np.repeat(capacity.T, num_requests, axis=0)
     np.subtract.at(room, home[home != NO_HOME], load.T[home != NO_HOME])

@@ -8,6 +8,7 @@ from msgspec.structs import force_setattr
 from xxhash import xxh3_128_digest
 
 from pipeline.core.arrays import FloatArray, IntArray, KeyArray
+from pipeline.core.content import TEXT_ONLY, Content, ContentKind, require_accepted
 from pipeline.core.groups import Group
 from pipeline.core.records import Reject, Request
 from pipeline.core.settings import RunSettings
@@ -72,6 +73,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         group: The candidates.
         settings: The settings that it was planned by.
         query: The query as it is sent.
+        query_tokens: Its Qwen tokens; an upper bound where that is enough to pack the group.
         scope: 16 bytes that name the query, the model and all else that a score depends on besides
             the documents.
         query_cut: Whether the query was over the per-item limit.
@@ -79,6 +81,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         rejects: Rows that are not sent, and why.
         divisor: 1 if packed within the limits as they are, 2 within half of them, and so on.
         base: The stored answer to the first request; None if every request is to be sent.
+        accepts: The kinds of content that the service scores.
         single_request: The only request, if the group fits it unchanged; else None.
         packed: Units and packing; None until they are computed by `pack`.
         pack: Computes them; None if `packed` is given.
@@ -86,13 +89,15 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
 
     group: Group
     settings: RunSettings
-    query: str
+    query: Content
+    query_tokens: int
     scope: bytes
     query_cut: bool = False
     num_truncated: int = 0
     rejects: Sequence[Reject] = ()
     divisor: int = 1
     base: Base | None = None
+    accepts: frozenset[ContentKind] = TEXT_ONLY
     single_request: SingleRequest | None = None
     packed: PackedUnits | None = None
     pack: Callable[[Group], PackedUnits] | None = None
@@ -113,48 +118,54 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         return self._packed().packing
 
     def to_ask(self) -> tuple[IntArray, ...]:
-        """The units of the first round's requests; they and the base together hold every unit."""
+        """Return the units of each first-round request to send; with the base's they are all."""
         return self.packing.requests()[0 if self.base is None else 1 :]
 
     def requests(self) -> list[Request]:
-        """The first round's requests."""
+        """Return the first-round requests to send."""
         if self.single_request is not None:
             return [self.single_request.request]
         return [self.request(units[self.sending_order(units)]) for units in self.to_ask()]
 
     def keys(self) -> list[bytes]:
-        """The keys of the answers that make up the first round, the base's among them."""
+        """Return the keys of the first round's answers, the base's among them."""
         if self.single_request is not None:
             return [self.single_request.request.key]
         asked = [self._key(units[self.sending_order(units)]) for units in self.to_ask()]
         return asked if self.base is None else [self.base.key, *asked]
 
     def sending_order(self, units: IntArray) -> IntArray:
-        """The order in which units are sent: by their content, so that no rank shows in a request.
+        """Return the order in which to send units: by content hash, so that it tells no rank.
 
-        A model that reads documents side by side could favour places. The same candidates in
+        A model that reads documents side by side could favour positions. The same candidates in
         another first-stage order make the same request, which may have been paid before.
         """
-        return sending_order(self.units.keys[units], self.scope)
+        return sending_order(self.units.content_hashes[units], self.scope)
 
     def request(self, units: IntArray) -> Request:
-        """The request for these units, in this order."""
+        """Return the request for these units, in this order.
+
+        Raises:
+            SettingsError: if the service does not accept this kind of content.
+        """
+        documents = self.units.contents(units)
+        require_accepted((self.query, *documents), self.accepts, model=self.settings.profile.name)
         return Request(
             query=self.query,
-            documents=self.units.texts(units),
+            documents=documents,
             tokens=self.num_tokens(units),
             key=self._key(units),
-            document_keys=self.units.keys[units],
+            document_keys=self.units.content_hashes[units],
             query_id=self.group.query_id,
         )
 
     def num_tokens(self, units: IntArray) -> int:
-        """Upper bound of the tokens of a request for these units."""
+        """Return an upper bound of the tokens of a request for these units."""
         packing = self.packing
         return len(units) * packing.limits.pair_tokens + int(packing.tokens[units].sum())
 
     def _key(self, units: IntArray) -> bytes:
-        return request_key(self.scope, self.units.keys[units])
+        return request_key(self.scope, self.units.content_hashes[units])
 
     def _packed(self) -> PackedUnits:
         if self.packed is None:
@@ -164,12 +175,12 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         return self.packed
 
 
-def sending_order(keys: KeyArray, scope: bytes) -> IntArray:
-    """The order in which documents of these content keys are sent; see `Plan.sending_order`."""
+def sending_order(content_hashes: KeyArray, scope: bytes) -> IntArray:
+    """Return the order in which to send documents; another query sends them in another order."""
     salt = np.frombuffer(scope, dtype=np.uint64, count=1)
-    return np.argsort(keys ^ salt, kind="stable")
+    return np.argsort(content_hashes ^ salt, kind="stable")
 
 
-def request_key(scope: bytes, keys: KeyArray) -> bytes:
-    """The key of a request: 16 bytes that name its scope and its documents, in their order."""
-    return xxh3_128_digest(scope + keys.tobytes())
+def request_key(scope: bytes, content_hashes: KeyArray) -> bytes:
+    """Return the key of a request: 16 bytes that name its scope and its documents in order."""
+    return xxh3_128_digest(scope + content_hashes.tobytes())

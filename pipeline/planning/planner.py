@@ -1,19 +1,18 @@
-"""Plans what is sent for a group: which rows, how much of each text, and in which requests.
+"""Plan what is sent for a group: which rows, how much of each text, and in which requests.
 
 A plan is a pure function of the group, the settings and the vocabulary.
 """
 
-from typing import Final
-
 import numpy as np
-import orjson
 from msgspec.structs import replace
 from xxhash import xxh3_128_digest
 
 from pipeline.core.arrays import IntArray
+from pipeline.core.content import TEXT_ONLY, Content, ContentKind, identity
 from pipeline.core.groups import Group
 from pipeline.core.records import Reject
 from pipeline.core.settings import MAX_REQUEST_BYTES, RunSettings
+from pipeline.planning.body_bytes import body_bytes, query_body_bytes
 from pipeline.planning.packing import RequestLimits, pack
 from pipeline.planning.plan import PackedUnits, Plan
 from pipeline.planning.units import (
@@ -25,68 +24,70 @@ from pipeline.planning.units import (
     split_long,
     whole_units,
 )
-from pipeline.tokens.count_cache import RememberingCounter
-from pipeline.tokens.counter import TokenCounter
+from pipeline.tokens.count_cache import CachedCounter
+from pipeline.tokens.counter import Counter
 from pipeline.tokens.policies import POLICIES
-
-BYTES_PER_DOCUMENT: Final = 32
-"""What stands round a text in a body: quotes, comma, perhaps a field's name."""
-BYTES_PER_REQUEST: Final = 4_096
-"""What stands in a body besides: the model, names of fields."""
-MAX_ESCAPE: Final = 6
-"""JSON writes a control character, one byte of UTF-8, as six (RFC 8259 section 7)."""
-MAX_UTF8: Final = 4
-"""Bytes of a character."""
+from pipeline.tokens.settling import settle
 
 
 class Planner:
-    """Plans groups by the settings of a run; may be shared by threads.
+    """Plans groups by the settings of a run; threads may share it.
 
     Args:
-        settings: Model, limits, and what becomes of long documents.
-        counter: Counts tokens; by default one that remembers counts.
+        settings: Model, limits, and what to do with long documents.
+        counter: Counts tokens; by default with a cache.
+        accepts: The kinds of content that the service scores.
     """
 
-    def __init__(self, settings: RunSettings, counter: TokenCounter | None = None) -> None:
+    def __init__(
+        self,
+        settings: RunSettings,
+        counter: Counter | None = None,
+        *,
+        accepts: frozenset[ContentKind] = TEXT_ONLY,
+    ) -> None:
         self.settings = settings
-        self.counter = counter or RememberingCounter()
+        self.counter = counter or CachedCounter()
+        self.accepts = accepts
         self._policy = POLICIES[settings.profile.tokenizer]
         self._cut_at = settings.profile.max_tokens_per_document * self._policy.cut_factor
         self._splits = settings.long_documents == "max-passage"
         self._needs_anchors = settings.merge == "auto"
         self._scope = settings.score_scope()
-        # Whether the service counts the instruction is not documented; with it is the safe side.
+        # Whether the service counts the instruction is not documented; counting it is safe.
         instruct = settings.instruct
         self._instruct_tokens = self.counter.count(instruct) if instruct else 0
 
     @property
     def longest_whole_text(self) -> int:
-        """Qwen tokens up to which a text is certainly sent whole, as one unit."""
+        """Qwen tokens of a text that is certainly sent whole, as one unit."""
         if self._splits:
             return int(self.settings.profile.max_tokens_per_document / self._policy.ratio)
         return self._cut_at
 
-    def scope(self, query: str) -> bytes:
-        """16 bytes that name the query, and all else that a score depends on but the documents."""
-        return xxh3_128_digest(self._scope + query.encode())
+    def scope(self, query: Content) -> bytes:
+        """Return 16 bytes that name the query and all else that scores depend on but documents."""
+        return xxh3_128_digest(self._scope + identity(query))
 
     def plan(self, group: Group) -> Plan:
-        """Decide what is sent for a group.
+        """Return the plan of a group.
 
-        Rows without a text, or of a group without a query, are not sent (`no_text`, `no_query`);
-        nor are those that with this query fit no request alone (`query_too_long`).
+        Rows without a text, or of a group without a query, are not sent (`no_text`, `no_query`).
+        Neither are rows that do not fit a request alone with this query (`query_too_long`).
         """
         rejects, document_of_row, rows = choose_documents(group)
         units = self._units(group, rows)
         query, query_tokens = self.sent_query(group.query or "")
         limits = self.request_limits(query, query_tokens)
-        # Sizes that were refused are held against exact counts, so where there are some, all are.
+        # With exact counts of its documents a request is compared with refused sizes, so the
+        # query's count must then be exact too.
         weights = self.weights(units.tokens, units.sizes)
         if units.exact.any() or (len(units) and not _suffice(weights, limits)):
             query_tokens = self.counter.count(query)
             limits = self.request_limits(query, query_tokens)
             units = self._settled(units, limits)
-        weights, sizes = self.weights(units.tokens, units.sizes), _body_sizes(units, limits)
+        weights = self.weights(units.tokens, units.sizes)
+        sizes = body_bytes(units, _bytes_alone(limits))
         too_large = (weights > _tokens_alone(limits)) | (sizes > _bytes_alone(limits))
         if too_large.any():
             lost = np.isin(units.documents, units.documents[too_large])
@@ -95,20 +96,22 @@ class Planner:
             rejects += [Reject(row, "query_too_long") for row in np.flatnonzero(lost_rows).tolist()]
             document_of_row[lost_rows] = NOT_SENT
             units, document_of_row = renumbered(units, document_of_row)
-        # The service cuts what is over the limit and has no safe place to be cut at before.
+        # The service itself cuts a text that is over the limit and has no safe place to cut it.
         cut = units.tokens > self._cut_at
-        if units.own_texts and not self._splits:
-            cut[list(units.own_texts)] = True
+        if units.own_contents and not self._splits:
+            cut[list(units.own_contents)] = True
         return Plan(
             group=group,
             settings=self.settings,
             query=query,
+            query_tokens=query_tokens,
             scope=self.scope(group.query or ""),
             query_cut=query != (group.query or ""),
             num_truncated=int(np.isin(document_of_row, units.documents[cut]).sum())
             if cut.any()
             else 0,
             rejects=rejects,
+            accepts=self.accepts,
             packed=PackedUnits(
                 units,
                 document_of_row,
@@ -117,23 +120,26 @@ class Planner:
         )
 
     def pack_group(self, group: Group) -> PackedUnits:
-        """The units of a group and their packing alone."""
+        """Return the units of a group and their packing, without the rest of the plan."""
         packed = self.plan(group).packed
         assert packed is not None
         return packed
 
     def repack(self, plan: Plan) -> Plan:
-        """The plan in more requests: within half of its limits, and half again if that is not less.
+        """Return the plan in more requests, within half of its limits or the first smaller part.
 
-        A document that is larger than that has a request to itself; only the service can tell
-        that it is too large. Some request of `plan` must hold several documents.
+        A document that is larger than the limits has a request of its own: only the service can
+        tell that it is too large. At least one request of `plan` must hold several documents.
         """
-        divisor, query_tokens = plan.divisor, self.counter.count(plan.query)
+        divisor, query_tokens = plan.divisor, self.exact_query_tokens(plan)
         while True:
             divisor *= 2
             limits = self.request_limits(plan.query, query_tokens, divisor=divisor)
             units = self._settled(plan.units, limits)
-            weights, sizes = self.weights(units.tokens, units.sizes), _body_sizes(units, limits)
+            weights, sizes = (
+                self.weights(units.tokens, units.sizes),
+                body_bytes(units, _bytes_alone(limits)),
+            )
             limits = replace(
                 limits,
                 max_tokens=limits.max_tokens + max(0, int(weights.max()) - _tokens_alone(limits)),
@@ -144,31 +150,44 @@ class Planner:
                 packed = PackedUnits(units, plan.document_of_row, packing)
                 return replace(plan, packed=packed, single_request=None, divisor=divisor)
 
+    def exact_query_tokens(self, plan: Plan) -> int:
+        """Return the tokens of a plan's query: counted, if it is a text."""
+        query = plan.query
+        return self.counter.count(query) if isinstance(query, str) else plan.query_tokens
+
     def sent_query(self, query: str) -> tuple[str, int]:
-        """The query as it is sent, and its Qwen tokens, at most: to count them is rarely needed."""
-        if len(query) <= self._cut_at // 4:  # no character has more tokens than that
+        """Return the query as it is sent, and an upper bound of its Qwen tokens."""
+        if len(query) <= self._cut_at // 4:  # a character has at most 4 tokens
             return query, len(query) if query.isascii() else self.counter.count(query)
         return self.counter.truncate(query, self._cut_at)
 
-    def request_limits(self, query: str, query_tokens: int, *, divisor: int = 1) -> RequestLimits:
-        """What one request of this query may hold, in the model's own tokens."""
-        profile, policy, instruct = self.settings.profile, self._policy, self.settings.instruct
+    def request_limits(
+        self, query: Content, query_tokens: int, *, divisor: int = 1
+    ) -> RequestLimits:
+        """Return what one request of this query may hold, in the model's own tokens."""
+        profile, policy = self.settings.profile, self._policy
+        num_characters = len(query) if isinstance(query, str) else query_tokens
         return RequestLimits(
             max_documents=max(1, profile.max_documents // divisor),
             max_tokens=max(1, int(policy.fill * profile.max_tokens_per_request) // divisor),
             max_bytes=MAX_REQUEST_BYTES // divisor,
-            query_tokens=policy.query_weight(query_tokens, len(query)),
+            query_tokens=policy.query_weight(query_tokens, num_characters),
             pair_overhead=policy.pair_overhead + self._instruct_tokens,
-            query_bytes=len(orjson.dumps((query, instruct))) + BYTES_PER_REQUEST,
+            query_bytes=query_body_bytes(query, self.settings.instruct),
         )
 
     def pair_tokens(self, query_tokens: IntArray, query_lengths: IntArray) -> IntArray:
-        """Tokens of a document beside its own, by its query's Qwen tokens and length."""
+        """Return the tokens of a pair besides those of the document.
+
+        Args:
+            query_tokens: int64, Qwen tokens of each query.
+            query_lengths: int64, characters of each query.
+        """
         weights = self._policy.document_weights(query_tokens, query_lengths)
         return weights + (self._policy.pair_overhead + self._instruct_tokens)
 
     def _units(self, group: Group, rows: IntArray) -> Units:
-        """The units of the documents at `rows`; texts over the per-item limit are cut or split."""
+        """The units of the documents at `rows`, with texts over the per-item limit cut or split."""
         units = whole_units(group, rows)
         if self._splits:
             max_tokens = self.settings.profile.max_tokens_per_document / self._policy.ratio
@@ -176,19 +195,20 @@ class Planner:
         return cut_long(units, self.counter, self._cut_at)
 
     def weights(self, tokens: IntArray, sizes: IntArray) -> IntArray:
-        """Tokens in the model's own count, at most, of texts of so many Qwen tokens and bytes."""
-        # Bytes are never fewer than code points, which is all that the policy asks of them.
+        """Return upper bounds of the model's own tokens, by Qwen tokens and bytes of texts."""
+        # The policy needs an upper bound of the code points, and bytes are never fewer.
         return self._policy.document_weights(tokens, sizes)
 
     def _settled(self, units: Units, limits: RequestLimits) -> Units:
-        """The units with their tokens counted, as far as the packing needs it."""
+        """The units with their tokens counted as far as packing needs it."""
         if _suffice(self.weights(units.tokens, units.sizes), limits):
             return units
         open_units = np.flatnonzero(~units.exact)
         budget = self._policy.documents_budget(limits.max_tokens, len(units), limits.pair_tokens)
-        settled = self.counter.settle(
+        settled = settle(
             units.texts(open_units),
             units.tokens[open_units],
+            self.counter,
             budget=budget - int(units.tokens[units.exact].sum()),
             cap=self._cut_at,
         )
@@ -200,7 +220,7 @@ class Planner:
 
 
 def _suffice(weights: IntArray, limits: RequestLimits) -> bool:
-    """Whether counts, which are lower, could not make fewer requests than these weights do."""
+    """Whether exact counts, which are lower, could not make fewer requests than these weights."""
     total = int(weights.sum()) + len(weights) * limits.pair_tokens
     by_tokens, by_documents = (
         -(-total // limits.max_tokens),
@@ -212,25 +232,10 @@ def _suffice(weights: IntArray, limits: RequestLimits) -> bool:
 
 
 def _tokens_alone(limits: RequestLimits) -> int:
-    """Tokens that a document may have which has a request to itself."""
+    """Tokens that a document alone in a request may have."""
     return limits.max_tokens - limits.pair_tokens
 
 
 def _bytes_alone(limits: RequestLimits) -> int:
-    """Bytes that a document may take which has a request to itself."""
+    """Bytes that a document alone in a request may take."""
     return limits.max_bytes - limits.query_bytes
-
-
-def most_body_bytes(sizes: IntArray) -> IntArray:
-    """Bytes that texts of these sizes take in a body, at most."""
-    return MAX_ESCAPE * sizes + BYTES_PER_DOCUMENT
-
-
-def _body_sizes(units: Units, limits: RequestLimits) -> IntArray:
-    """Bytes that the units take in a body, at most; exact where the limit is anywhere near."""
-    most = most_body_bytes(units.sizes)
-    if int(most.sum()) <= _bytes_alone(limits):
-        return most
-    texts = units.texts(np.arange(len(units)))
-    exact = [len(orjson.dumps(text)) + BYTES_PER_DOCUMENT for text in texts]
-    return np.array(exact, dtype=np.int64)

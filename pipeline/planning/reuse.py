@@ -1,11 +1,11 @@
-"""Partial reuse: a group's first round begins with an answer that was paid for before.
+"""Partial reuse: a stored answer stands for one request of a group's first round.
 
-When a group's query was scored before and only some of its documents are new, the stored answer
-stands for one of two requests; the other holds the new documents and a few of the old ones, the
-anchors, and is all that is asked. Merging joins the two like any requests of a group.
+If a group's query was scored before and only some of its documents are new, the stored answer
+stands for the first of two requests. The second holds the new documents and, as anchors, a few of
+the stored ones; it alone is sent. Merging joins the two like any requests of a group.
 
-Which answer is taken is a pure function of the plan and of what was stored when the output was
-begun, so a killed run that is repeated takes it again.
+The choice of the answer is a pure function of the plan and of what was stored before the output was
+created, so a killed run that is repeated makes the same choice.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from pipeline.core.arrays import IntArray
+from pipeline.core.content import Content
 from pipeline.planning.packing import Packing, choose_anchors
 from pipeline.planning.plan import Base, PackedUnits, Plan
 from pipeline.score_store.query_index import QueryAnswers
@@ -21,19 +22,19 @@ from pipeline.score_store.rows import Answer
 
 
 class PartialReuse:
-    """Finds what groups can begin with; used from one thread at a time, since it reads files.
+    """Finds the stored answers of groups. It reads files: use it in one thread at a time.
 
     Args:
         answers: Earlier answers by query.
-        query_key: The key of a query there.
+        query_key: Returns the key of a query there.
     """
 
-    def __init__(self, answers: QueryAnswers, query_key: Callable[[str], int]) -> None:
+    def __init__(self, answers: QueryAnswers, query_key: Callable[[Content], int]) -> None:
         self._answers = answers
         self._query_key = query_key
 
     def apply(self, plans: Sequence[Plan]) -> list[Plan]:
-        """The plans, each with a base where that is worthwhile.
+        """Return the plans, each with a stored answer where that saves enough.
 
         Raises:
             OutputFailed: if the store cannot be read.
@@ -44,22 +45,22 @@ class PartialReuse:
 
 
 def with_base(plan: Plan, answers: Sequence[Answer]) -> Plan:
-    """The plan, begun with the answer that covers most of its units; else as it is.
+    """Return the plan with the answer that covers most of its units, or unchanged.
 
-    It stays as it is where all of its requests are among the answers; and where less than half of
-    the units are covered or the one request takes more than half of the tokens: should the
-    requests turn out not to compare, the whole group may be asked after all, so the stake must
-    not exceed what can be won.
+    It is unchanged if all of its requests are among the answers, if less than half of the units are
+    covered, or if the remaining request takes more than half of the tokens. If the two requests
+    turn out not to be comparable, the whole group may have to be sent, so the remaining request
+    must not cost more than what reuse can save.
 
     Args:
-        plan: A plan without a base.
+        plan: A plan without a stored answer.
         answers: Earlier answers to its query.
     """
     if not answers or {answer.key for answer in answers}.issuperset(plan.keys()):
         return plan
     units = plan.units
     covered_by = [
-        (-int(np.isin(units.keys, answer.document_keys).sum()), answer.key, answer)
+        (-int(np.isin(units.content_hashes, answer.document_keys).sum()), answer.key, answer)
         for answer in answers
         if np.isfinite(answer.scores.scores).all()
     ]
@@ -68,7 +69,7 @@ def with_base(plan: Plan, answers: Sequence[Answer]) -> Plan:
     num_covered, _, best = min(covered_by, key=lambda found: found[:2])
     if 2 * -num_covered < len(units):
         return plan
-    is_covered = np.isin(units.keys, best.document_keys)
+    is_covered = np.isin(units.content_hashes, best.document_keys)
     packing = _packing(plan, np.flatnonzero(is_covered), np.flatnonzero(~is_covered))
     if packing is None:
         return plan
@@ -77,7 +78,7 @@ def with_base(plan: Plan, answers: Sequence[Answer]) -> Plan:
 
 
 def _packing(plan: Plan, covered: IntArray, new: IntArray) -> Packing | None:
-    """The covered units and the new ones as two requests with anchors; None if not worthwhile."""
+    """The covered and the new units as two requests with anchors; None if that saves too little."""
     whole, none = plan.packing, covered[:0]
     if not len(new):
         return replace(whole, homes=(covered,), anchors=none)
@@ -98,12 +99,12 @@ def _packing(plan: Plan, covered: IntArray, new: IntArray) -> Packing | None:
 def _base(plan: Plan, answer: Answer) -> Base:
     order = np.argsort(answer.document_keys, kind="stable")
     in_order = answer.document_keys[order]
-    covered = np.flatnonzero(np.isin(plan.units.keys, in_order))
-    places = order[np.searchsorted(in_order, plan.units.keys[covered])]
+    covered = np.flatnonzero(np.isin(plan.units.content_hashes, in_order))
+    places = order[np.searchsorted(in_order, plan.units.content_hashes[covered])]
     total_tokens = answer.scores.total_tokens
     if total_tokens is None:
         total_tokens = plan.num_tokens(covered)
-    # A document's share of the stored request is the average; what is new is like what is not.
+    # Every document counts as an average one of the stored request, new documents too.
     covered_tokens = total_tokens * len(covered) // len(order)
     units = np.arange(len(plan.units))
     whole_tokens = covered_tokens * plan.num_tokens(units) // max(plan.num_tokens(covered), 1)

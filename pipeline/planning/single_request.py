@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pipeline.core.arrays import BoolArray, IntArray
 from pipeline.core.groups import Group, GroupBatch, TextMeasures
 from pipeline.core.records import Request
+from pipeline.planning.body_bytes import MAX_UTF8, most_body_bytes
 from pipeline.planning.plan import Plan, SingleRequest, request_key
-from pipeline.planning.planner import MAX_UTF8, Planner, most_body_bytes
+from pipeline.planning.planner import Planner
 
 
 class BatchPlans(Struct, frozen=True, eq=False):
@@ -58,12 +59,12 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
     scopes = [planner.scope(query or "") for query in batch.queries]
     salts = np.frombuffer(b"".join(scopes), dtype=np.uint64)[::2]
     sizes = np.diff(batch.offsets)
-    mixed = measures.keys ^ np.repeat(salts, sizes)
+    mixed = measures.content_hashes ^ np.repeat(salts, sizes)
     order = order_within_groups(mixed, sizes)
     mixed = mixed[order]
     repeats = (np.diff(mixed, prepend=mixed[:1] + 1) == 0) & ~fitting.begins
     distinct = ~np.logical_or.reduceat(repeats, batch.offsets[:-1])
-    keys = measures.keys[order]
+    hashes = measures.content_hashes[order]
     rows = order - np.repeat(batch.offsets[:-1], sizes)
     bounds = pairwise(batch.offsets.tolist())
     groups = list(batch.iter_groups(measures))
@@ -76,8 +77,14 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
     if any(tokens is not None for tokens in all_tokens):
         texts = batch.texts.to_numpy(zero_copy_only=False)[order]
     plans = list[Plan | None]()
-    for group, (start, stop), scope, tokens, ranks_ascend in zip(
-        groups, bounds, scopes, all_tokens, fitting.ranks_ascend, strict=True
+    for group, (start, stop), scope, tokens, query_tokens, ranks_ascend in zip(
+        groups,
+        bounds,
+        scopes,
+        all_tokens,
+        fitting.query_tokens,
+        fitting.ranks_ascend,
+        strict=True,
     ):
         if tokens is None:
             plans.append(None)
@@ -87,15 +94,17 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
             query=query,
             documents=texts[start:stop].tolist(),
             tokens=tokens,
-            key=request_key(scope, keys[start:stop]),
-            document_keys=keys[start:stop],
+            key=request_key(scope, hashes[start:stop]),
+            document_keys=hashes[start:stop],
             query_id=group.query_id,
         )
         plan = Plan(
             group=group,
             settings=planner.settings,
             query=query,
+            query_tokens=query_tokens,
             scope=scope,
+            accepts=planner.accepts,
             single_request=SingleRequest(request, rows[start:stop], ranks_ascend),
             pack=planner.pack_group,
         )
@@ -104,64 +113,70 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
 
 
 class _Fitting:
-    """Which groups of a batch fit one request as they stand; one element per group.
+    """Which groups of a batch fit one request unchanged; one element per group.
 
     Attributes:
-        begins: Whether a row is the first of its group.
+        begins: Whether a row is the first of its group; one element per row.
         ranks_ascend: Whether the first stage's ranks ascend along the rows.
-        request_tokens: Tokens of the group as one request, at most; None where it is not one.
+        query_tokens: Upper bound of the query's Qwen tokens; 0 for a group that does not fit.
+        request_tokens: Upper bound of the group's tokens as one request; None if it does not fit.
     """
 
     def __init__(self, planner: Planner, batch: GroupBatch, measures: TextMeasures) -> None:
         first = batch.offsets[:-1]
-        self.begins: BoolArray = np.zeros(len(measures.keys), np.bool_)
+        self.begins: BoolArray = np.zeros(len(measures.content_hashes), np.bool_)
         self.begins[first] = True
         ascends = (np.diff(batch.first_stage_rank, prepend=0) > 0) | self.begins
         self.ranks_ascend: list[bool] = np.logical_and.reduceat(ascends, first).tolist()
-        odd = measures.blank | (measures.token_bounds > planner.longest_whole_text)
+        unfit = measures.blank | (measures.token_bounds > planner.longest_whole_text)
+        are_whole = (~np.logical_or.reduceat(unfit, first)).tolist()
+        queries = [query or "" for query in batch.queries]
+        sent = [
+            planner.sent_query(query) if is_whole and query.strip() else (None, 0)
+            for query, is_whole in zip(queries, are_whole, strict=True)
+        ]
+        self.query_tokens = [count for _, count in sent]
         weights = planner.weights(measures.token_bounds, measures.sizes)
-        self.request_tokens: list[int | None] = _request_tokens(
+        self.request_tokens = self._request_tokens(
             planner,
             batch,
-            are_whole=(~np.logical_or.reduceat(odd, first)).tolist(),
+            is_sent=np.array([query == cut for query, (cut, _) in zip(queries, sent, strict=True)]),
             tokens=np.add.reduceat(weights, first),
             body_bytes=np.add.reduceat(most_body_bytes(measures.sizes), first),
         )
 
-
-def _request_tokens(
-    planner: Planner,
-    batch: GroupBatch,
-    *,
-    are_whole: list[bool],
-    tokens: IntArray,
-    body_bytes: IntArray,
-) -> list[int | None]:
-    """Tokens of each group as one request; None where it is not whole, or over a limit."""
-    queries = [query or "" for query in batch.queries]
-    sent = [
-        planner.sent_query(query) if is_whole and query.strip() else (None, 0)
-        for query, is_whole in zip(queries, are_whole, strict=True)
-    ]
-    are_sent = [query == as_sent for query, (as_sent, _) in zip(queries, sent, strict=True)]
-    query_lengths = np.array([len(query) for query in queries])
-    pair_tokens = planner.pair_tokens(np.array([count for _, count in sent]), query_lengths)
-    sizes, limits = np.diff(batch.offsets), planner.request_limits("", 0)
-    request_tokens = sizes * pair_tokens + tokens
-    request_bytes = limits.query_bytes + most_body_bytes(MAX_UTF8 * query_lengths) + body_bytes
-    fits = (
-        np.array(are_sent)
-        & (sizes <= limits.max_documents)
-        & (request_tokens <= limits.max_tokens)
-        & (request_bytes <= limits.max_bytes)
-    )
-    both = zip(request_tokens.tolist(), fits.tolist(), strict=True)
-    return [tokens_of_one if is_one else None for tokens_of_one, is_one in both]
+    def _request_tokens(
+        self,
+        planner: Planner,
+        batch: GroupBatch,
+        *,
+        is_sent: BoolArray,
+        tokens: IntArray,
+        body_bytes: IntArray,
+    ) -> list[int | None]:
+        query_lengths = np.array([len(query or "") for query in batch.queries])
+        pair_tokens = planner.pair_tokens(np.array(self.query_tokens), query_lengths)
+        sizes, limits = np.diff(batch.offsets), planner.request_limits("", 0)
+        request_tokens = sizes * pair_tokens + tokens
+        request_bytes = limits.query_bytes + most_body_bytes(MAX_UTF8 * query_lengths) + body_bytes
+        fits = (
+            is_sent
+            & (sizes <= limits.max_documents)
+            & (request_tokens <= limits.max_tokens)
+            & (request_bytes <= limits.max_bytes)
+        )
+        both = zip(request_tokens.tolist(), fits.tolist(), strict=True)
+        return [tokens_of_one if fits_one else None for tokens_of_one, fits_one in both]
 
 
 def order_within_groups(values: NDArray[Any], sizes: IntArray) -> IntArray:
-    """Indices that sort values within each of some adjacent groups; equal ones keep their order."""
-    if (sizes == sizes[0]).all():  # as in many a dataset: the first stage's top 100
+    """Return the indices that sort values within adjacent groups; equal values keep their order.
+
+    Args:
+        values: One per row.
+        sizes: int64, the number of rows of each group; at least one group.
+    """
+    if (sizes == sizes[0]).all():  # common: the first stage's top 100 of every query
         by_group = np.argsort(values.reshape(len(sizes), -1), axis=1, kind="stable")
         firsts: IntArray = np.cumsum(sizes) - sizes
         return (by_group + firsts[:, np.newaxis]).ravel()

@@ -1,8 +1,8 @@
-"""The units of scoring of one group: which texts are sent, and cut where.
+"""The units of scoring of one group: which contents are sent, and what is cut.
 
-Rows of equal text share one *document*. A document is one *unit*, or several if it is scored by
-passages. Units are numbered 0..n-1 in key order: by first-stage rank, then by content, never by
-input order, so that equal candidates may stand in any order in the input.
+Rows of equal content share one *document*. A document is one *unit*, or several if it is scored by
+passages. Units are numbered from 0 in key order: by first-stage rank, then by content hash, never
+by input order, so that equal candidates may be in any order in the input.
 """
 
 from typing import Final, cast
@@ -13,35 +13,36 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.core.arrays import BoolArray, IntArray, KeyArray
+from pipeline.core.content import Content, content_hash
 from pipeline.core.groups import Group
 from pipeline.core.records import Reject
-from pipeline.tokens.counter import TokenCounter
-from pipeline.tokens.measures import text_key
+from pipeline.tokens.counter import Counter
 from pipeline.tokens.passages import split_passages
 
 NOT_SENT: Final = -1
-"""Stands for the document of a row that is not sent."""
+"""The document of a row that is not sent."""
 
 
 class Units(Struct, frozen=True, eq=False):
     """What is scored, in key order; one element per unit.
 
     Attributes:
-        source: The texts of the group's rows.
-        rows: The row whose text it is.
-        own_texts: What is sent instead of the row's whole text, by unit: cut texts and passages.
-        documents: The document that it belongs to, ascending from 0 without a gap.
-        keys: Content key, of the text before it is cut.
-        tokens: Qwen tokens of what is sent, at most.
-        exact: Whether `tokens` is a count and not a bound.
+        row_texts: The texts of the group's rows.
+        rows: The row of each unit.
+        own_contents: What is sent instead of the row's text, by unit: cut texts, passages, images
+            and videos.
+        documents: The document of each unit, ascending from 0 without a gap.
+        content_hashes: Hash of each content before it is cut.
+        tokens: Upper bound of the Qwen tokens of what is sent; exact where it is no text.
+        exact: Whether `tokens` is exact.
         sizes: Bytes of what is sent, as UTF-8.
     """
 
-    source: pa.LargeStringArray
+    row_texts: pa.LargeStringArray
     rows: IntArray
-    own_texts: dict[int, str]
+    own_contents: dict[int, Content]
     documents: IntArray
-    keys: KeyArray
+    content_hashes: KeyArray
     tokens: IntArray
     exact: BoolArray
     sizes: IntArray
@@ -49,31 +50,37 @@ class Units(Struct, frozen=True, eq=False):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def texts(self, units: IntArray) -> list[str]:
-        """What is sent for these units, in this order."""
+    def contents(self, units: IntArray) -> list[Content]:
+        """Return what is sent for these units, in this order."""
         rows = self.rows[units]
-        if 2 * len(rows) > len(self.source):  # to read all in a row is quicker
-            every_text = cast("list[str]", self.source.to_pylist())
-            texts = [every_text[row] for row in rows.tolist()]
+        if 2 * len(rows) > len(self.row_texts):  # reading all texts at once is faster
+            every_text = cast("list[str]", self.row_texts.to_pylist())
+            contents = cast("list[Content]", [every_text[row] for row in rows.tolist()])
         else:
-            texts = cast("list[str]", self.source.take(rows).to_pylist())
-        if self.own_texts:
-            for place, unit in enumerate(units.tolist()):
-                texts[place] = self.own_texts.get(unit, texts[place])
-        return texts
+            contents = cast("list[Content]", self.row_texts.take(rows).to_pylist())
+        if self.own_contents:
+            for index, unit in enumerate(units.tolist()):
+                contents[index] = self.own_contents.get(unit, contents[index])
+        return contents
+
+    def texts(self, units: IntArray) -> list[str]:
+        """Return the same for units that are texts, which alone are counted and cut."""
+        contents = self.contents(units)
+        assert not self.own_contents or all(isinstance(content, str) for content in contents)
+        return cast("list[str]", contents)
 
     def take(self, units: IntArray) -> "Units":
-        """These units, numbered anew; documents keep their numbers, see `renumbered`."""
+        """Return these units, renumbered; documents keep their numbers, see `renumbered`."""
         return Units(
-            self.source,
+            self.row_texts,
             self.rows[units],
             {
-                new: self.own_texts[old]
-                for new, old in enumerate(units.tolist() if self.own_texts else ())
-                if old in self.own_texts
+                new: self.own_contents[old]
+                for new, old in enumerate(units.tolist() if self.own_contents else ())
+                if old in self.own_contents
             },
             self.documents[units],
-            self.keys[units],
+            self.content_hashes[units],
             self.tokens[units],
             self.exact[units],
             self.sizes[units],
@@ -81,22 +88,22 @@ class Units(Struct, frozen=True, eq=False):
 
 
 def choose_documents(group: Group) -> tuple[list[Reject], IntArray, IntArray]:
-    """The rows that are not sent, the document of each row, and a row for each document."""
+    """Return the rows that are not sent, the document of each row, and a row of each document."""
     measures = group.measures
     document_of_row = np.full(group.num_candidates, NOT_SENT)
     if group.query is None or not group.query.strip():
         rejects = [Reject(row, "no_query") for row in range(group.num_candidates)]
         return rejects, document_of_row, document_of_row[:0]
-    rows, rejects = np.lexsort((measures.keys, group.first_stage_rank)), []
+    rows, rejects = np.lexsort((measures.content_hashes, group.first_stage_rank)), []
     if measures.blank.any():
         rows = rows[~measures.blank[rows]]
         rejects = [Reject(row, "no_text") for row in np.flatnonzero(measures.blank).tolist()]
-    keys = measures.keys[rows]
-    if len(set(keys.tolist())) == len(keys):
+    hashes = measures.content_hashes[rows]
+    if len(set(hashes.tolist())) == len(hashes):
         document_of_row[rows] = np.arange(len(rows))
         return rejects, document_of_row, rows
     # The first row of a text in key order stands for all rows of that text.
-    _, first, text_of_row = np.unique(keys, return_index=True, return_inverse=True)
+    _, first, text_of_row = np.unique(hashes, return_index=True, return_inverse=True)
     document_of_text = np.empty_like(first)
     document_of_text[np.argsort(first)] = np.arange(len(first))
     document_of_row[rows] = document_of_text[text_of_row]
@@ -104,14 +111,14 @@ def choose_documents(group: Group) -> tuple[list[Reject], IntArray, IntArray]:
 
 
 def whole_units(group: Group, rows: IntArray) -> Units:
-    """One unit for each row, its whole text."""
+    """Return one unit for each row: its whole text."""
     measures = group.measures
     return Units(
-        source=group.texts,
+        row_texts=group.texts,
         rows=rows,
-        own_texts={},
+        own_contents={},
         documents=np.arange(len(rows)),
-        keys=measures.keys[rows],
+        content_hashes=measures.content_hashes[rows],
         tokens=measures.token_bounds[rows],
         exact=np.zeros(len(rows), dtype=np.bool_),
         sizes=measures.sizes[rows],
@@ -119,27 +126,27 @@ def whole_units(group: Group, rows: IntArray) -> Units:
 
 
 def renumbered(units: Units, document_of_row: IntArray) -> tuple[Units, IntArray]:
-    """The same with documents numbered without a gap; they are those of `units` alone."""
+    """Return the units, and the document of each row, with documents numbered without a gap."""
     kept, documents = np.unique(units.documents, return_inverse=True)
     of_row = np.where(document_of_row == NOT_SENT, NOT_SENT, np.searchsorted(kept, document_of_row))
     return replace(units, documents=documents), of_row
 
 
-def cut_long(whole: Units, counter: TokenCounter, max_tokens: int) -> Units:
-    """`whole`, with texts of more than `max_tokens` cut there or at the next safe place."""
+def cut_long(whole: Units, counter: Counter, max_tokens: int) -> Units:
+    """Return `whole`, with longer texts cut at `max_tokens` or the next safe place after it."""
     for unit, text in _long_texts(whole, max_tokens):
         sent, whole.tokens[unit] = counter.truncate(text, max_tokens)
         whole.exact[unit] = counter.exact_available
         if sent != text:
-            whole.own_texts[unit] = sent
+            whole.own_contents[unit] = sent
             whole.sizes[unit] = len(sent.encode())
     return whole
 
 
-def split_long(whole: Units, counter: TokenCounter, max_tokens: int) -> Units:
-    """`whole`, with each document of more than `max_tokens` replaced by passages, in their order.
+def split_long(whole: Units, counter: Counter, max_tokens: int) -> Units:
+    """Return `whole`, with each longer document replaced by its passages, in their order.
 
-    Passages without a word are left out, as such documents are.
+    Blank passages are left out, as blank documents are.
     """
     counts = np.ones(len(whole), dtype=np.int64)
     passages: dict[int, list[str]] = {}
@@ -148,7 +155,7 @@ def split_long(whole: Units, counter: TokenCounter, max_tokens: int) -> Units:
         whole.exact[unit] = counter.exact_available
         if whole.tokens[unit] > max_tokens:
             parts = split_passages(text, counter, max_tokens)
-            # A passage that comes again scores the same again.
+            # A repeated passage has the same score, so it is sent once.
             passages[unit] = [part for part in dict.fromkeys(parts) if part.strip()]
             counts[unit] = len(passages[unit])
     if not passages:
@@ -157,14 +164,14 @@ def split_long(whole: Units, counter: TokenCounter, max_tokens: int) -> Units:
     starts = np.cumsum(counts) - counts
     for document, texts in passages.items():
         for unit, text in enumerate(texts, start=int(starts[document])):
-            units.own_texts[unit] = text
-            units.keys[unit] = text_key(text)
+            units.own_contents[unit] = text
+            units.content_hashes[unit] = content_hash(text)
             units.tokens[unit] = counter.count(text)
             units.sizes[unit] = len(text.encode())
     return units
 
 
 def _long_texts(whole: Units, max_tokens: int) -> list[tuple[int, str]]:
-    """The units that may have more than `max_tokens`, and their texts."""
+    """The texts that may have more than `max_tokens`, with their units."""
     long = np.flatnonzero(whole.tokens > max_tokens)
     return list(zip(long.tolist(), whole.texts(long), strict=True)) if len(long) else []

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
-import orjson
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from pipeline.core.arrays import FloatArray, IntArray
+from pipeline.core.content import json_bytes, text_or_url
 from pipeline.core.errors import RequestError, RerankError, TooLarge
 from pipeline.core.records import Ranking, Request, Scores
 from pipeline.planning.plan import Plan
@@ -189,16 +189,17 @@ class _Asked(Struct, eq=False):
     def _note_too_large(self, request: Request) -> None:
         self.refused_sizes.num_refused += 1
         if request.num_documents > 1:
-            body = orjson.dumps((request.query, request.documents))
-            size = RequestSize(request.num_documents, request.tokens, len(body))
-            self.refused.append(size)
+            contents = (request.query, *request.documents)
+            # As the JSON array of the query and the array of documents.
+            num_bytes = sum(map(json_bytes, contents)) + request.num_documents + 4
+            self.refused.append(RequestSize(request.num_documents, request.tokens, num_bytes))
 
     def _least_size(self, sent: IntArray) -> RequestSize:
         """What is sure of a request's size: its tokens only where all of them are counted."""
         units, tokens = self.plan.units, 0
         if units.exact[sent].all() and self.plan.settings.profile.tokenizer == "qwen":
             tokens = self.plan.num_tokens(sent)
-        num_bytes = len(self.plan.query.encode()) + int(units.sizes[sent].sum())
+        num_bytes = len(text_or_url(self.plan.query).encode()) + int(units.sizes[sent].sum())
         return RequestSize(len(sent), tokens, num_bytes)
 
     def _scores(self, sent: IntArray, order: IntArray, answer: DocumentScores) -> FloatArray | None:

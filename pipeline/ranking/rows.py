@@ -22,7 +22,7 @@ def rank_single_request(group: Group, single: SingleRequest, answer: Scores) -> 
         group=group.output,
         row_scores=scores,
         merge_status="single_request",
-        tie_break=None if single.ranks_ascend else group.measures.keys,
+        tie_break=None if single.ranks_ascend else group.measures.content_hashes,
         certified_depth=len(scores),
         num_requests=1,
         total_tokens=single.request.tokens if total_tokens is None else total_tokens,

@@ -17,6 +17,7 @@ from typing import Self
 import numpy as np
 import xxhash
 
+from pipeline.core.content import Content, identity
 from pipeline.core.records import Request, Scores
 from pipeline.score_store import compaction
 from pipeline.score_store.group_commit import GroupCommit
@@ -129,9 +130,9 @@ class ScoreStore:
             self._used.frombytes(prefixes(b"".join(found)).tobytes())
         return found
 
-    def query_key(self, query: str) -> int:
+    def query_key(self, query: Content) -> int:
         """What names a query, as it is sent, among all that is asked of this and other models."""
-        return xxhash.xxh3_64_intdigest(query.encode(), self._scope)
+        return xxhash.xxh3_64_intdigest(identity(query), self._scope)
 
     def earlier_answers(self) -> QueryAnswers:
         """Answers that were there when the output was begun, found by their query."""

@@ -1,39 +1,72 @@
-"""Counts Qwen tokens and cuts texts to a number of them, exactly where the vocabulary is installed.
+"""Count Qwen tokens and cut texts to a number of them.
 
-`T(text)`, here and in the modules around, is the number of tokens of a text's NFC form.
+Counts are exact where the vocabulary is installed, else upper bounds. `T(text)`, here and in the
+other modules of this room, is the number of tokens of a text's NFC form.
 """
 
 import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from pipeline.core.arrays import IntArray
 from pipeline.tokens.bounds import Texts, upper_bound, upper_bounds
-from pipeline.tokens.pieces import CALL_CHARACTERS, first_cut, pieces
-from pipeline.tokens.settling import Settled, settle
+from pipeline.tokens.pieces import PIECE_SIZES, PieceSizes, first_cut, pieces
 from pipeline.tokens.vocabulary import find_vocabulary, load_encoding
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
 
 
-class TokenCounter:
-    """Token counts of texts, from cheap bounds to exact counts.
+class Counter(Protocol):
+    """What counts and cuts texts: a `TokenCounter`, or a wrapper around one."""
 
-    It may be shared by threads. The vocabulary is loaded at the first exact count (.2 s, 55 MB).
+    @property
+    def exact_available(self) -> bool:
+        """Whether counts are exact; else they are upper bounds."""
+        ...
+
+    def upper_bounds(self, texts: Texts) -> IntArray:
+        """Return an upper bound of T of each text, in order; 0 for null."""
+        ...
+
+    def count(self, text: str, cap: int | None = None) -> int:
+        """Return min(T(text), cap)."""
+        ...
+
+    def counts(self, texts: Sequence[str], cap: int | None = None) -> IntArray:
+        """Return min(T(text), cap) of each text, in order."""
+        ...
+
+    def truncate(self, text: str, cap: int) -> tuple[str, int]:
+        """Cut a text of more than `cap` tokens; return it and its tokens."""
+        ...
+
+
+class TokenCounter:
+    """Counts tokens: cheap upper bounds, exact counts, and cuts at exact counts.
+
+    Threads may share a counter. The vocabulary is loaded at the first exact count (.2 s, 55 MB).
 
     Args:
         vocabulary: The file `qwen.tiktoken`; by default that of an installed package.
         exact: Whether to count exactly; otherwise every count is a bound.
+        sizes: Lengths of the pieces in which texts are encoded.
     """
 
-    def __init__(self, vocabulary: Path | None = None, *, exact: bool = True) -> None:
+    def __init__(
+        self,
+        vocabulary: Path | None = None,
+        *,
+        exact: bool = True,
+        sizes: PieceSizes = PIECE_SIZES,
+    ) -> None:
         self._path = vocabulary
         self._exact = exact
+        self._sizes = sizes
         self._lock = threading.Lock()
         self._loaded: Encoding | None = None
 
@@ -43,16 +76,19 @@ class TokenCounter:
         return self._vocabulary is not None
 
     def upper_bounds(self, texts: Texts) -> IntArray:
-        """Bound T of each text from above, at hundreds of MB/s; null is 0."""
+        """Return an upper bound of T of each text, at hundreds of MB/s; 0 for null."""
         return upper_bounds(texts)
 
     def count(self, text: str, cap: int | None = None) -> int:
-        """Return min(T(text), cap); a stretch of 65,536 characters without safe cut is bounded."""
+        """Return min(T(text), cap).
+
+        A stretch of more than 65,536 characters without a safe cut is bounded, not counted.
+        """
         if not self.exact_available:
             total = upper_bound(text)
             return total if cap is None else min(total, cap)
         total = 0
-        for piece in pieces(text):
+        for piece in pieces(text, self._sizes):
             if piece.is_whole:
                 total += len(self._encode(piece.text))
             else:
@@ -65,31 +101,25 @@ class TokenCounter:
         """Return min(T(text), cap) of each text, in order."""
         return np.fromiter((self.count(text, cap) for text in texts), np.int64, len(texts))
 
-    def settle(
-        self, texts: "Sequence[str] | Texts", bounds: IntArray, *, budget: int, cap: int
-    ) -> Settled:
-        """Replace bounds by counts, largest first, until the sum fits the budget; see `settle`."""
-        count = self.count if self.exact_available else None
-        return settle(texts, bounds, count, budget=budget, cap=cap)
-
     def truncate(self, text: str, cap: int, margin: int = 64) -> tuple[str, int]:
-        """Cut a text of more than `cap` tokens so that its first `cap` tokens stay what they are.
+        """Cut a text of more than `cap` tokens so that its first `cap` tokens stay the same.
 
-        A service that cuts at `cap` tokens itself then keeps the same ones. The cut is at the first
-        safe place at or after `cap` tokens; if that is more than `margin` tokens away, between two
-        characters within the margin; and at most 65,536 characters after the last safe place.
+        A service that itself cuts at `cap` tokens then keeps the same ones. The cut is at the first
+        safe place at or after `cap` tokens. If that is more than `margin` tokens away, the cut is
+        between two characters within the margin. It is at most 65,536 characters after the last
+        safe place.
 
         Returns:
-            The NFC form up to the cut and its exact tokens. Where they are at most `cap`, the text
-            as it came and its tokens. Without the vocabulary, which leaves the cut to the service,
-            the text as it came and min(bound, cap).
+            The NFC form up to the cut, and its exact tokens. A text of at most `cap` tokens is
+            returned unchanged with its tokens. Without the vocabulary the text is returned
+            unchanged with min(bound, cap), and the service cuts it.
         """
         if not self.exact_available:
             return text, self.count(text, cap)
         kept, num_kept = "", 0
-        rest = pieces(text)
+        rest = pieces(text, self._sizes)
         for piece in rest:
-            text_of_call = piece.text[:CALL_CHARACTERS]
+            text_of_call = piece.text[: self._sizes.max_characters]
             tokens = self._encode(text_of_call)
             if piece.is_whole and num_kept + len(tokens) <= cap:
                 kept += piece.text
@@ -105,14 +135,14 @@ class TokenCounter:
         """Cut a text that begins at a safe cut, at `cap` tokens or a little later."""
 
         def length(num_tokens: int, partial: Literal["replace", "ignore"]) -> int:
-            """Return the characters of the first tokens, with or without one begun by the last."""
+            """Return the characters of the first tokens, with or without an incomplete last one."""
             return len(self._encoding.decode(tokens[:num_tokens], errors=partial))
 
         if cap == 0:
             return "", 0
         end = first_cut(text, length(cap, "replace"))
         if end > length(cap + margin, "ignore"):
-            # Halfway, since a cut that is not safe may change the tokens before it.
+            # Halfway into the margin: a cut that is not safe may change the tokens before it.
             end = length(cap + margin // 2, "replace")
         return text[:end], len(self._encode(text[:end]))
 

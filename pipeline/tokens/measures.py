@@ -1,7 +1,7 @@
-"""What packing must know of texts, measured for many texts at once.
+"""Measure many texts at once: what packing needs to know of them.
 
-Measures are taken of many texts at once: one pass over Arrow's buffers instead of one call for each
-text, and no Python string is built for a text that is not sent.
+Each measure is one pass over Arrow's buffers instead of one call per text, and no Python string is
+built for a text that is not sent.
 """
 
 from itertools import pairwise
@@ -9,43 +9,38 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-from xxhash import xxh3_64_digest, xxh3_64_intdigest
+from xxhash import xxh3_64_digest
 
 from pipeline.core.arrays import BoolArray, IntArray
 from pipeline.core.groups import TextMeasures
 
 
 class BoundsTokens(Protocol):
-    """Whatever can say how many tokens texts have at most."""
+    """Bounds the token counts of texts."""
 
     def upper_bounds(self, texts: pa.LargeStringArray) -> IntArray:
-        """int64 per text, never too small; 0 for null."""
+        """Return an upper bound for each text, in order; 0 for null."""
         ...
 
 
 def measure_texts(texts: pa.LargeStringArray, counter: BoundsTokens) -> TextMeasures:
-    """Measure texts; every array of the result has one element per text, in their order."""
+    """Return the measures of texts: arrays of one element per text, in their order."""
     offsets = _offsets(texts)
     data = texts.buffers()[2]
     octets = memoryview(data) if data is not None else memoryview(b"")
-    places = offsets.tolist()
-    # Joined bytes become an array sooner than as many Python integers would.
-    digests = b"".join([xxh3_64_digest(octets[start:stop]) for start, stop in pairwise(places)])
+    borders = offsets.tolist()
+    # Joined digests become an array faster than a list of Python integers.
+    digests = b"".join([xxh3_64_digest(octets[start:stop]) for start, stop in pairwise(borders)])
     return TextMeasures(
         token_bounds=counter.upper_bounds(texts),
         sizes=np.diff(offsets),
-        keys=np.frombuffer(digests, dtype=">u8").astype(np.uint64),
+        content_hashes=np.frombuffer(digests, dtype=">u8").astype(np.uint64),
         blank=_blank(texts, offsets, octets),
     )
 
 
-def text_key(text: str) -> int:
-    """The 64-bit key of one text, the same that `measure_texts` gives it."""
-    return xxh3_64_intdigest(text.encode())
-
-
 def _offsets(texts: pa.LargeStringArray) -> IntArray:
-    """Where each text begins in the data buffer, and where the last one ends."""
+    """Return where each text begins in the data buffer, and where the last one ends."""
     buffer = texts.buffers()[1]
     if buffer is None:
         return np.zeros(1, dtype=np.int64)
@@ -53,9 +48,10 @@ def _offsets(texts: pa.LargeStringArray) -> IntArray:
     return offsets[texts.offset : texts.offset + len(texts) + 1]
 
 
-_MAY_START_WHITE_SPACE = np.zeros(256, dtype=np.bool_)
-_MAY_START_WHITE_SPACE[[*range(0x21), 0xC2, 0xE1, 0xE2, 0xE3]] = True
-"""First UTF-8 bytes of ASCII white space, U+0085, U+00A0, U+1680, U+2000..U+3000."""
+_STARTS_LIKE_WHITE_SPACE = np.zeros(256, dtype=np.bool_)
+_STARTS_LIKE_WHITE_SPACE[[*range(0x21), 0xC2, 0xE1, 0xE2, 0xE3]] = True
+"""By byte: whether UTF-8 of white space begins with it (ASCII, U+0085, U+00A0, U+1680 and from
+U+2000 to U+3000)."""
 
 
 def _blank(texts: pa.LargeStringArray, offsets: IntArray, octets: memoryview) -> BoolArray:
@@ -63,9 +59,9 @@ def _blank(texts: pa.LargeStringArray, offsets: IntArray, octets: memoryview) ->
     filled = np.flatnonzero(~blank)
     if len(filled):
         first = np.frombuffer(octets, dtype=np.uint8)[offsets[:-1][filled]]
-        # Only texts that begin like white space can be nothing else; few do.
-        for place in filled[_MAY_START_WHITE_SPACE[first]]:
-            blank[place] = not str(octets[offsets[place] : offsets[place + 1]], "utf-8").strip()
+        # Only a text that begins like white space can be blank; few do.
+        for index in filled[_STARTS_LIKE_WHITE_SPACE[first]]:
+            blank[index] = not str(octets[offsets[index] : offsets[index + 1]], "utf-8").strip()
     if texts.null_count:
         blank |= texts.is_null().to_numpy(zero_copy_only=False)
     return blank

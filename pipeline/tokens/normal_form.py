@@ -1,7 +1,7 @@
-"""Text as the tokenizer sees it: Unicode normal form C, and no lone surrogates.
+"""Text as the tokenizer sees it: in Unicode normal form C, without lone surrogates.
 
-Linear in the text's length whatever the text: CPython sorts combining marks by insertion, so that a
-run of a million of them would take hours.
+Time is linear in the text's length for any text. CPython sorts combining marks by insertion, so a
+run of a million marks would take hours; long runs are sorted here first.
 """
 
 import re
@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
-_LONG_TEXT = 1_000  # characters; below it the insertion sort is quick enough
+_LONG_TEXT = 1_000  # characters; in a shorter text the insertion sort is fast enough
 _LONG_RUN = 32  # combining marks in a row; Unicode's stream-safe format allows 30
 _LAST_MARK = 0x1FFFF  # no combining mark lies above it
 
@@ -18,7 +18,8 @@ INERT = (
     "\u2190-\u2328\u232b-\u2adb\u3000-\u3029\u3041-\u3096\u30a0-\u30ff\u4e00-\u9fff\uac00-\ud7a3"
     "\uff01-\uff65"
 )
-"""Common characters, `first-last`, that NFC leaves alone and never joins to what stands before."""
+"""Ranges `first-last` of common characters that NFC neither changes nor joins to the character
+before."""
 
 
 def to_nfc(text: str) -> str:
@@ -26,7 +27,7 @@ def to_nfc(text: str) -> str:
     if text.isascii():
         return text
     try:
-        text.encode("utf-16-le")  # the quickest test for surrogates
+        text.encode("utf-16-le")  # the fastest test for surrogates
     except UnicodeEncodeError:
         text = re.sub("[\ud800-\udfff]", "\ufffd", text)
     if unicodedata.is_normalized("NFC", text):
@@ -37,7 +38,10 @@ def to_nfc(text: str) -> str:
 
 
 def iter_nfc(text: str, size: int) -> Iterator[str]:
-    """Yield the NFC form of `text` in parts of about `size` characters, rarely of more."""
+    """Yield the NFC form of `text` in parts of about `size` characters.
+
+    A part ends before an inert character, so it is longer where there is none.
+    """
     start = 0
     while start < len(text):
         border = _inert().search(text, start + size)
@@ -48,7 +52,7 @@ def iter_nfc(text: str, size: int) -> Iterator[str]:
 
 @cache
 def _inert() -> re.Pattern[str]:
-    return re.compile(f"[{INERT}]")  # takes milliseconds, and few runs need it
+    return re.compile(f"[{INERT}]")  # compiled when needed: it takes milliseconds
 
 
 def _in_canonical_order(run: re.Match[str]) -> str:
@@ -61,7 +65,7 @@ def _long_run_of_marks() -> re.Pattern[str]:
     marks = "".join(
         chr(code)
         for code in range(0x300, _LAST_MARK)
-        # of the decomposed form, since three Tibetan vowels hide two marks in one starter
+        # of the decomposed form: three Tibetan vowels are one starter that holds two marks
         if unicodedata.combining(unicodedata.normalize("NFD", chr(code))[0])
     )
     return re.compile(f"[{marks}]{{{_LONG_RUN},}}")

@@ -1,7 +1,7 @@
-"""Splits a long document into passages, so that a service reads all of it instead of its beginning.
+"""Split a long document into passages, so that a service reads all of it, not only its beginning.
 
 MaxP of Dai and Callan (2019), doi:10.1145/3331184.3331303: a document is as relevant as its best
-passage. Passages are about equally long, since a short rest would be scored on too little text.
+passage. Passages are about equally long, since a short last one would be scored on too little text.
 """
 
 import re
@@ -11,9 +11,10 @@ from math import ceil
 from typing import Protocol
 
 LEAST_MAX_TOKENS = 16
-"""Below it a passage might not hold one character: NFC makes three of U+1D160, of 4 bytes each."""
+"""A character can have so many tokens that a lower limit might not hold it: NFC makes three
+characters of 4 bytes each of U+1D160."""
 
-_BORDERS = (  # from the most natural; a passage ends where the match ends
+_BORDERS = (  # in order of preference; a passage ends where the match ends
     r"\n\s*\n",
     r"[.!?…][\"'”’)\]]*\s+|[。！？]+[”’」』）]*\s*",
     r"\n",
@@ -21,11 +22,11 @@ _BORDERS = (  # from the most natural; a passage ends where the match ends
     r"\s+",
     r"\w(?=\W)",
 )
-_FILL = 0.9  # of max_tokens on average, which leaves room to move the borders
+_FILL = 0.9  # average share of max_tokens, which leaves room to move the borders
 
 
 class Counter(Protocol):
-    """Counts the tokens of a text, up to a cap."""
+    """Counts the tokens of texts."""
 
     def count(self, text: str, cap: int | None = None) -> int:
         """Return the tokens of `text`, at most `cap`."""
@@ -33,10 +34,19 @@ class Counter(Protocol):
 
 
 def split_passages(text: str, counter: Counter, max_tokens: int) -> list[str]:
-    """Cut `text` into passages of at most `max_tokens` (from 16) tokens; joined they are the text.
+    """Cut `text` into passages of at most `max_tokens` tokens each; joined they are the text.
 
-    Borders are those of paragraphs, else of sentences, lines, clauses or words, whichever is found
-    near the place where equal passages would end; else they are there.
+    A passage ends near the place where passages of equal length would end: at the end of a
+    paragraph if there is one nearby, else of a sentence, a line, a clause or a word, else exactly
+    there.
+
+    Args:
+        text: The document.
+        counter: Counts its tokens.
+        max_tokens: 16 or more.
+
+    Raises:
+        ValueError: if `max_tokens` is less than 16.
     """
     if max_tokens < LEAST_MAX_TOKENS:
         raise ValueError(f"max_tokens is {max_tokens}, expected {LEAST_MAX_TOKENS} or more")
@@ -51,7 +61,7 @@ def split_passages(text: str, counter: Counter, max_tokens: int) -> list[str]:
             if counter.count(text, max_tokens + 1) <= max_tokens:
                 yield text
                 return
-            num_passages = 2  # it has more tokens a character than the document on the whole
+            num_passages = 2  # it has more tokens per character than the document on average
         left = num_passages // 2
         size = len(text) / num_passages
         reach = min(max((max_characters - size) / 2, size / 16), size / 4)

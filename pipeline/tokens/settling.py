@@ -1,26 +1,27 @@
-"""Finds out with as few exact counts as it can whether documents fit a budget of tokens.
+"""Decide with few exact counts whether documents fit a budget of tokens.
 
-Bounds are two to four times the counts, yet most groups fit by their bounds alone; in most others a
-few exact counts of the largest documents show that the group fits.
+Bounds are two to four times the counts, yet most groups fit by their bounds alone. Of most others
+a few exact counts, of the largest documents, show that the group fits.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec import Struct
 
 from pipeline.core.arrays import IntArray
 from pipeline.tokens.bounds import Texts
+from pipeline.tokens.counter import Counter
 
 
 class Settled(Struct, frozen=True):
-    """What is known of the documents' tokens when their fit is decided.
+    """The tokens of documents, as far as they were counted.
 
     Attributes:
-        weights: For each document, in order, its count or its bound, at most the cap.
-        fits: Whether the sum of the weights is within the budget; if not, they are all exact
-            (all bounds, where counting is not possible).
-        num_counted: How many of them were counted.
+        weights: The count or the bound of each document, in order, at most the cap.
+        fits: Whether the sum of the weights is within the budget. If not, all weights are exact,
+            or all are bounds where counting is not possible.
+        num_counted: How many documents were counted.
     """
 
     weights: IntArray
@@ -29,27 +30,22 @@ class Settled(Struct, frozen=True):
 
 
 def settle(
-    texts: "Sequence[str] | Texts",
-    bounds: IntArray,
-    count: Callable[[str, int], int] | None,
-    *,
-    budget: int,
-    cap: int,
+    texts: "Sequence[str] | Texts", bounds: IntArray, counter: Counter, *, budget: int, cap: int
 ) -> Settled:
-    """Count texts, those of the largest bounds first, until the sum is within the budget.
+    """Count texts in descending order of their bounds until the sum is within the budget.
 
     Args:
-        texts: The documents; null is counted as empty.
-        bounds: Their upper bounds, in the same order.
-        count: Counts a text exactly, up to a cap; None if that is not possible.
+        texts: The documents; null counts as empty.
+        bounds: int64, their upper bounds, in the same order.
+        counter: Counts a text; not used if it cannot count exactly.
         budget: Tokens that the documents may have together.
         cap: Tokens that one document may have; the service cuts the rest.
     """
     weights = np.minimum(bounds, cap)
     total, num_counted = int(weights.sum()), 0
-    if count is not None and total > budget:
+    if total > budget and counter.exact_available:
         for index in np.argsort(-weights, kind="stable").tolist():
-            exact = count(_text(texts, index), cap)
+            exact = counter.count(_text(texts, index), cap)
             total += exact - int(weights[index])
             weights[index] = exact
             num_counted += 1

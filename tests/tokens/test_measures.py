@@ -1,11 +1,14 @@
+"""Measures of many texts at once are those of each text."""
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.group_world import COUNTER
 
+from pipeline.core.content import content_hash
 from pipeline.core.groups import TextMeasures
-from pipeline.tokens.measures import measure_texts, text_key
+from pipeline.tokens.measures import measure_texts
 
 WHITE_SPACE = "".join(chr(code) for code in range(0x110000) if chr(code).isspace())
 unhurried = settings(deadline=None)
@@ -37,19 +40,19 @@ def test_a_text_is_blank_if_stripping_leaves_nothing(values):
 
 @unhurried
 @given(texts)
-def test_sizes_are_bytes_and_keys_those_of_single_texts(values):
+def test_sizes_are_bytes_and_hashes_those_of_single_texts(values):
     measures = measure(values)
 
     assert measures.sizes.tolist() == [len((value or "").encode()) for value in values]
-    assert measures.keys.tolist() == [text_key(value or "") for value in values]
+    assert measures.content_hashes.tolist() == [content_hash(value or "") for value in values]
 
 
 @unhurried
 @given(texts)
-def test_equal_texts_alone_have_equal_keys(values):
+def test_only_equal_texts_have_equal_hashes(values):
     present = [value for value in values if value is not None]
 
-    assert len(set(measure(present).keys.tolist())) == len(set(present))
+    assert len(set(measure(present).content_hashes.tolist())) == len(set(present))
 
 
 @unhurried

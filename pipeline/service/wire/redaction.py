@@ -6,6 +6,7 @@ An error body may echo its request, and messages end in logs and in `_rejects`.
 from collections.abc import Iterator
 from typing import Final
 
+from pipeline.core.content import text_or_url
 from pipeline.core.errors import shorten
 from pipeline.core.records import Request
 
@@ -32,6 +33,6 @@ def redact(message: str, request: Request, api_key: str | None) -> str:
 
 def _texts(request: Request) -> Iterator[str]:
     """The texts that tell something; two or three letters may stand in any message."""
-    for text in (request.query, *request.documents):
+    for text in map(text_or_url, (request.query, *request.documents)):
         if len(text.strip()) > 3:
             yield text

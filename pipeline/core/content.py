@@ -1,0 +1,113 @@
+"""What is scored: a text, an image or a video.
+
+A text is a plain `str`: nearly everything is text, and a wrapper would cost as much as the rest of
+its planning. An image is given by its URL or by its bytes, a video by its URL. Contents are values:
+they compare by what they hold, and `content_hash` names each by the same 64 bits in every run.
+"""
+
+from collections.abc import Iterable
+from typing import Final, Literal, TypeAlias
+
+import orjson
+from msgspec import Struct
+from xxhash import xxh3_64_intdigest
+
+from pipeline.core.errors import SettingsError
+
+
+class Image(Struct, frozen=True, kw_only=True):
+    """An image: either its URL, or its bytes and their media type.
+
+    Attributes:
+        url: Where the service fetches it.
+        data: The file's bytes, as encoded by its format.
+        media_type: The format of `data`, such as `image/png`.
+
+    Raises:
+        ValueError: if it has both a URL and bytes, or neither, or bytes of no media type.
+    """
+
+    url: str | None = None
+    data: bytes | None = None
+    media_type: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check that exactly one source is given."""
+        if (self.url is None) == (self.data is None):
+            raise ValueError("an image has either a URL or bytes")
+        if (self.data is None) != (self.media_type is None):
+            raise ValueError("an image has a media type if it is given as bytes, else none")
+
+
+class Video(Struct, frozen=True):
+    """A video, which the service fetches from its URL."""
+
+    url: str
+
+
+Content: TypeAlias = str | Image | Video
+
+ContentKind: TypeAlias = Literal["text", "image", "video"]
+
+TEXT_ONLY: Final[frozenset[ContentKind]] = frozenset({"text"})
+"""What a service accepts that scores texts alone."""
+
+_NOT_TEXT: Final = b"\xff"
+"""Occurs in no UTF-8 text, so no text has the identity of another content."""
+
+
+def kind_of(content: Content) -> ContentKind:
+    """Return the kind of a content."""
+    if isinstance(content, str):
+        return "text"
+    return "image" if isinstance(content, Image) else "video"
+
+
+def identity(content: Content) -> bytes:
+    """Return bytes that differ for different contents: of a text its UTF-8."""
+    if isinstance(content, str):
+        return content.encode()
+    if isinstance(content, Video):
+        return b"%bvideo-url\0%b" % (_NOT_TEXT, content.url.encode())
+    if content.data is None:
+        return b"%bimage-url\0%b" % (_NOT_TEXT, (content.url or "").encode())
+    media_type = (content.media_type or "").encode()
+    return b"%bimage-data\0%b\0%b" % (_NOT_TEXT, media_type, content.data)
+
+
+def content_hash(content: Content) -> int:
+    """Return the 64-bit hash of a content: XXH3 of its `identity`."""
+    return xxh3_64_intdigest(identity(content))
+
+
+def text_or_url(content: Content) -> str:
+    """Return the string of a content that a service may repeat in a message; "" for bytes."""
+    return content if isinstance(content, str) else content.url or ""
+
+
+def json_bytes(content: Content) -> int:
+    """Return the bytes that a content takes in a JSON body; an image's data as a data URL."""
+    if isinstance(content, Image) and content.data is not None:
+        base64_bytes = -(-len(content.data) // 3) * 4
+        return len(f'"data:{content.media_type};base64,"') + base64_bytes
+    return len(orjson.dumps(text_or_url(content)))
+
+
+def require_accepted(
+    contents: Iterable[Content], accepted: frozenset[ContentKind], *, model: str
+) -> None:
+    """Check that a model accepts the kinds of all contents.
+
+    Raises:
+        SettingsError: for the first content of another kind.
+    """
+    for content in contents:
+        kind = kind_of(content)
+        if kind not in accepted:
+            raise SettingsError(
+                "the model does not accept this kind of content",
+                which=f"--model {model}",
+                found=kind,
+                expected=" or ".join(sorted(accepted)),
+                cure="choose a multimodal --model, or leave out the columns of images and videos",
+            )
