@@ -217,6 +217,7 @@ class DatasetJob:
                 sink,
                 numbers.answers,
                 on_ranked=numbers.count_ranked,
+                on_size_refusal=numbers.count_size_refusal,
                 target_concurrency=client.target_concurrency,
                 on_stop=client.stop,
             )

@@ -68,6 +68,10 @@ class RunStats:
         self._summary.add_ranked(ranking, self._settings.profile.usd_per_million_tokens)
         self._summary.truncated_queries += plan.query_cut
 
+    def count_size_refusal(self) -> None:
+        """Count a request that the service refused for its size."""
+        self.metrics.size_refusals += 1
+
     def parts(self) -> dict[int, PartInfo]:
         """All parts that are written."""
         return self.finished | (self.work.parts if self.work else {})
@@ -84,7 +88,7 @@ class RunStats:
         summary.take_metrics(self.metrics, time.process_time() - self._started_cpu_s)
         summary.candidates_finished = sum(p.num_candidates for p in self.finished.values())
         summary.requests_reused = self.answers.reused if self.answers else 0
-        summary.size_refusals = self.work.refused_sizes.num_refused if self.work else 0
+        summary.size_refusals = self.metrics.size_refusals
         return summary
 
     def facts(self) -> dict[str, Any]:

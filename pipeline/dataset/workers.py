@@ -44,12 +44,12 @@ class GroupScheduler:
         sink: Takes the parts.
         answers: Where scores come from.
         on_ranked: Is told each plan and what became of it.
+        on_size_refusal: Called for each request that the service refused for its size.
         target_concurrency: How many groups should be ranked at once, at this moment.
         on_stop: Is told, once, that no further request shall be sent, and why.
 
     Attributes:
         parts: The parts written, by index.
-        refused_sizes: The sizes of requests that the service refused.
     """
 
     def __init__(
@@ -60,11 +60,12 @@ class GroupScheduler:
         answers: CachedScorer,
         *,
         on_ranked: Callable[[Plan, Ranking], None],
+        on_size_refusal: Callable[[], None],
         target_concurrency: Callable[[], int],
         on_stop: Callable[[RerankError], None],
     ) -> None:
         self.parts: dict[int, PartInfo] = {}
-        self.refused_sizes = RefusedSizes()
+        self._refused_sizes = RefusedSizes(on_size_refusal)
         self._reader = reader
         self._planner = planner
         self._sink = sink
@@ -180,7 +181,7 @@ class GroupScheduler:
     async def _rank(self, step: PlannedGroup, part: OpenPart, ask: Ask) -> None:
         try:
             try:
-                ranking = await rerank_group(step.plan, ask, self._planner, self.refused_sizes)
+                ranking = await rerank_group(step.plan, ask, self._planner, self._refused_sizes)
             finally:
                 self._room.release(step.size_bytes)
             self._on_ranked(step.plan, ranking)

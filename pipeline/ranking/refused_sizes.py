@@ -1,10 +1,11 @@
-"""The sizes of requests that the service refused, so that such requests are not sent again.
+"""The sizes of requests that the service refused, so that no such request is sent again.
 
-What a run remembers must not change its outcome, which a resumed run repeats without it. So only
-the certain is foretold: whatever the service limits, documents, tokens or bytes of a request, one
-that is in no respect smaller than a refused one is refused too.
+What a run remembers must not change its outcome, since a resumed run repeats it without the memory.
+So only certain refusals are predicted: whatever the service limits, documents, tokens or bytes of a
+request, it also refuses a request that is at least as large as a refused one in every respect.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from msgspec import Struct, field
@@ -13,36 +14,48 @@ MAX_REMEMBERED: Final = 64
 
 
 class RequestSize(NamedTuple):
-    """How large a request is, at least or at most."""
+    """How large a request is; a lower or an upper bound."""
 
     documents: int
     tokens: int
     bytes: int
 
     def reaches(self, other: "RequestSize") -> bool:
-        """Whether this is in no respect smaller than the other."""
+        """Return whether this is at least as large as the other in every respect."""
         return all(mine >= others for mine, others in zip(self, other, strict=True))
 
 
+def _ignore() -> None:
+    """Count nothing."""
+
+
 class RefusedSizes(Struct, eq=False):
-    """What a run learned about the size of requests; at most 64 sizes are kept.
+    """The refused sizes of a run, at most 64 of them.
 
     Attributes:
-        num_refused: Requests that were refused for their size.
+        on_refusal: Called for each request that the service refused for its size.
     """
 
-    num_refused: int = 0
+    on_refusal: Callable[[], None] = _ignore
     _sizes: list[RequestSize] = field(default_factory=list)
 
-    def __bool__(self) -> bool:
-        return bool(self._sizes)
+    def __len__(self) -> int:
+        return len(self._sizes)
 
     def learn(self, at_most: RequestSize) -> None:
-        """Remember a refused request, of which it is known that no single document was to blame."""
+        """Remember a refused request; no single document of it may have been the cause.
+
+        Args:
+            at_most: Upper bound of its size.
+        """
         if not self.cover(at_most):
             smallest = [size for size in self._sizes if not size.reaches(at_most)]
             self._sizes = [at_most, *smallest][:MAX_REMEMBERED]
 
     def cover(self, at_least: RequestSize) -> bool:
-        """Whether a request of at least this size would be refused too."""
+        """Return whether a request would be refused too.
+
+        Args:
+            at_least: Lower bound of its size.
+        """
         return any(at_least.reaches(size) for size in self._sizes)

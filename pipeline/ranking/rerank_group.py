@@ -187,7 +187,7 @@ class _Asked(Struct, eq=False):
         return scores
 
     def _note_too_large(self, request: Request) -> None:
-        self.refused_sizes.num_refused += 1
+        self.refused_sizes.on_refusal()
         if request.num_documents > 1:
             contents = (request.query, *request.documents)
             # As the JSON array of the query and the array of documents.

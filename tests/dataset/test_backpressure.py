@@ -118,6 +118,7 @@ class Run:
                 sink,
                 CachedScorer(store, self),  # type: ignore[arg-type]  # it scores, as a client does
                 on_ranked=lambda plan, ranked: None,
+                on_size_refusal=lambda: None,
                 target_concurrency=lambda: IN_FLIGHT,
                 on_stop=_raise,
             )

@@ -1,3 +1,5 @@
+"""Only what is certain to be refused again is predicted, and little is remembered."""
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,7 +9,7 @@ sizes = st.builds(RequestSize, *[st.integers(0, 9)] * 3)
 
 
 @given(st.lists(sizes, max_size=30), sizes)
-def test_what_is_foretold_is_not_smaller_than_some_refused_size(refused, asked):
+def test_what_is_predicted_is_not_smaller_than_some_refused_size(refused, asked):
     memory = RefusedSizes()
     for size in refused:
         memory.learn(size)
@@ -22,9 +24,9 @@ def test_memory_is_bounded():
     for number in range(10 * MAX_REMEMBERED):
         memory.learn(RequestSize(number, 10_000 - number, 0))
 
-    assert len(memory._sizes) == MAX_REMEMBERED
+    assert len(memory) == MAX_REMEMBERED
 
 
-def test_nothing_is_foretold_before_the_first_refusal():
+def test_nothing_is_predicted_before_the_first_refusal():
     assert not RefusedSizes()
     assert not RefusedSizes().cover(RequestSize(500, 120_000, 10**7))
