@@ -9,7 +9,7 @@ from pipeline.core.errors import OutputMismatch, shorten
 from pipeline.core.groups import GroupBatch, Id
 from pipeline.source.adjacency import SeenIds, find_starts, not_adjacent, take_ids
 from pipeline.source.decoded_rows import DecodedRows
-from pipeline.source.group_batch import make_group_batch
+from pipeline.source.group_batch import LocateRow, make_group_batch
 from pipeline.source.pieces import Piece
 
 
@@ -17,6 +17,7 @@ class GroupAssembler:
     """Joins the rows of a query, which pieces may cut apart, and counts the groups.
 
     Args:
+        locate_row: Returns the file of an input row and the row's number in it, for messages.
         drop_repeats: Whether a doc_id that occurs again in a group is dropped.
         all_adjacent: Returns whether the rows of every query are known to be adjacent; then no ids
             are kept.
@@ -26,9 +27,14 @@ class GroupAssembler:
     """
 
     def __init__(
-        self, *, drop_repeats: bool, all_adjacent: Callable[[], bool] = lambda: False
+        self,
+        locate_row: LocateRow,
+        *,
+        drop_repeats: bool,
+        all_adjacent: Callable[[], bool] = lambda: False,
     ) -> None:
         self.num_groups = 0
+        self._locate_row = locate_row
         self._drop_repeats = drop_repeats
         self._all_adjacent = all_adjacent
         self._seen = SeenIds()
@@ -96,6 +102,7 @@ class GroupAssembler:
             first_group=first_group,
             first_row=first_row,
             drop_repeats=self._drop_repeats,
+            locate_row=self._locate_row,
         )
 
     def _find_starts(self, piece: Piece) -> IntArray:
@@ -104,7 +111,7 @@ class GroupAssembler:
         goes_on = not len(starts) or starts[0] > 0
         if goes_on and piece.finished is not self._last_finished:
             raise OutputMismatch(
-                "a part of the output ends within a query",
+                "a part of the output ends in the middle of a query",
                 which=f"query_id {shorten(repr(self._last_id), 100)}",
                 cure="the input has changed: use --restart or another OUTPUT",
             )

@@ -1,6 +1,7 @@
 """One GroupBatch from the rows of whole groups; computed by column, never row by row."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -9,10 +10,13 @@ import pyarrow.compute as pc
 
 from pipeline.core.arrays import BoolArray, IntArray
 from pipeline.core.errors import InputError, shorten
-from pipeline.core.groups import FIRST_RANK, GroupBatch, Id
+from pipeline.core.groups import FIRST_RANK, GroupBatch
 from pipeline.source.adjacency import take_ids
 from pipeline.source.arrow import Array, one_chunk
 from pipeline.source.decoded_rows import DecodedRows, join_rows
+from pipeline.source.listing import InputFile
+
+LocateRow: TypeAlias = Callable[[int], tuple[InputFile, int]]
 
 
 def make_group_batch(
@@ -22,6 +26,7 @@ def make_group_batch(
     first_group: int,
     first_row: int,
     drop_repeats: bool,
+    locate_row: LocateRow,
 ) -> GroupBatch:
     """Join pieces that begin and end with a group.
 
@@ -34,6 +39,7 @@ def make_group_batch(
         first_group: Index of the first group in the dataset.
         first_row: The first input row, counted over all files from 0.
         drop_repeats: Keep only the first candidate of each doc_id in a group.
+        locate_row: Returns the file of an input row and the row's number in it, for messages.
 
     Raises:
         InputError: for a group with two query texts.
@@ -42,7 +48,16 @@ def make_group_batch(
     row_offsets = np.append(starts, rows.num_rows)
     offsets = rows.offsets[row_offsets]
     query_ids = take_ids(rows.query_ids, starts)
-    queries = _one_query_each(rows.queries, row_offsets, query_ids)
+    queries, conflict = _one_query_each(rows.queries, row_offsets)
+    if conflict is not None:
+        file, row = locate_row(first_row + conflict)
+        query_id = query_ids[int(np.searchsorted(row_offsets, conflict, side="right")) - 1]
+        raise InputError(
+            "two different query texts under one query_id",
+            which=file.location.name,
+            found=f"row {row}, query_id {shorten(repr(query_id), 100)}",
+            cure="give each query text a query_id of its own",
+        )
     candidates, texts, ranks = rows.candidates, rows.texts, _ranks(rows.ranks, offsets)
     if drop_repeats:
         keep = _first_occurrences(one_chunk(candidates.column("doc_id")), offsets)
@@ -85,27 +100,24 @@ def _is_string(kind: pa.DataType) -> bool:
     )
 
 
-def _one_query_each(queries: Array, row_offsets: IntArray, query_ids: list[Id]) -> list[str | None]:
-    """Return the query text of each group: the one that its rows have, where it is not null."""
+def _one_query_each(queries: Array, row_offsets: IntArray) -> tuple[list[str | None], int | None]:
+    """Return the query text of each group, from the rows where it is not null.
+
+    Returns also the first row with another text than an earlier row of its group; None if all
+    agree.
+    """
     present, texts = np.arange(len(queries)), queries
     if queries.null_count:
         present = np.flatnonzero(queries.is_valid())
         texts = queries.take(present)
-    differs = pc.not_equal(texts.slice(1), texts.slice(0, max(len(texts) - 1, 0)))
-    before = np.flatnonzero(differs)
-    group = np.searchsorted(row_offsets, present[before], side="right") - 1
-    conflicts = group[present[before + 1] < row_offsets[group + 1]]
-    if len(conflicts):
-        query_id = query_ids[conflicts[0]]
-        raise InputError(
-            "two different query texts under one query_id",
-            which=f"query_id {shorten(repr(query_id), 100)}",
-            cure="give each query text a query_id of its own",
-        )
     first = np.searchsorted(present, row_offsets[:-1])
     has_text = np.diff(np.append(first, len(present))) > 0
-    found = iter(texts.take(first[has_text]).to_pylist())
-    return [next(found) if has else None for has in has_text]
+    first = first[has_text]
+    differs = pc.not_equal(texts.slice(1), texts.slice(0, max(len(texts) - 1, 0)))
+    conflicts = np.setdiff1d(np.flatnonzero(differs) + 1, first, assume_unique=True)
+    found = iter(texts.take(first).to_pylist())
+    by_group = [next(found) if has else None for has in has_text]
+    return by_group, int(present[conflicts[0]]) if len(conflicts) else None
 
 
 def _ranks(ranks: Array, offsets: IntArray) -> npt.NDArray[np.int32]:

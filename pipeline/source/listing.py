@@ -7,9 +7,10 @@ the part without wildcards ends.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+from itertools import accumulate, repeat
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -18,8 +19,9 @@ from pyarrow import fs
 
 from pipeline.core.errors import InputError
 from pipeline.source.arrow import Scalar
-from pipeline.source.parquet_file import open_parquet, readable
-from pipeline.storage.location import Location, locate
+from pipeline.source.parquet_file import open_parquet, translate_errors
+from pipeline.source.patterns import path_matcher, split_pattern
+from pipeline.storage.location import Location
 
 _SUFFIXES = (".parquet", ".parq", ".pq")
 _HIDDEN = ("_", ".")
@@ -66,6 +68,13 @@ class InputListing(Struct, frozen=True):
         """Rows of all files, from their footers."""
         return sum(file.num_rows for file in self.files)
 
+    def locate_row(self, row: int) -> tuple[InputFile, int]:
+        """Return the file that holds a row of the input, and the row's number in the file."""
+        stops = list(accumulate(file.num_rows for file in self.files))
+        number = bisect_right(stops, row)
+        file = self.files[number]
+        return file, row - (stops[number] - file.num_rows)
+
     def facts(self) -> list[dict[str, str | int]]:
         """Return what the manifest keeps of the input: path, size and rows of each file."""
         return [
@@ -80,8 +89,8 @@ def list_input(name: str) -> InputListing:
     Raises:
         InputError: if there are none, or if one is not a readable Parquet file.
     """
-    base, pattern = _locate_base(name)
-    with readable(base):
+    base, pattern = split_pattern(name)
+    with translate_errors(base):
         found = _find(base, pattern)
     if found is None:
         what = "no such file or folder" if base.is_local else "no such object, prefix or bucket"
@@ -110,50 +119,15 @@ def _find(base: Location, pattern: str) -> dict[str, int] | None:
     sizes = {
         file.path.removeprefix(base.path).lstrip("/"): file.size for file in below if file.is_file
     }
-    return {path: sizes[path] for path in sorted(_candidates(sizes, pattern))}
+    matches = path_matcher(pattern)
+    return {path: sizes[path] for path in sorted(sizes) if _is_input(path) and matches(path)}
 
 
-def _locate_base(name: str) -> tuple[Location, str]:
-    """Cut a glob before the folder of its first wildcard; without one the pattern is empty."""
-    scheme, mark, rest = name.rpartition("://")
-    rest, question, options = rest.partition("?") if mark else (rest, "", "")
-    folders = rest.split("/")
-    wild = next((at for at, part in enumerate(folders) if re.search(r"[*?[]", part)), None)
-    if wild is None or (not mark and locate(name).exists()):
-        return locate(name), ""
-    base = "/".join(folders[:wild])
-    if not base and mark:
-        raise InputError("the bucket must be named", which=name, found=folders[0])
-    if not base:
-        base = "/" if rest.startswith("/") else "."
-    return locate(f"{scheme}{mark}{base}{question}{options}"), "/".join(folders[wild:])
-
-
-def _candidates(paths: Iterable[str], pattern: str) -> list[str]:
-    """Return the paths that bear the name of a Parquet file and match a glob."""
-    matches = re.compile(_translate(pattern) if pattern else ".*", re.DOTALL).fullmatch
-    return [
-        path
-        for path in paths
-        if path.lower().endswith(_SUFFIXES)
-        and not any(part.startswith(_HIDDEN) for part in path.split("/"))
-        and matches(path)
-    ]
-
-
-def _translate(pattern: str) -> str:
-    """Return a glob as a regular expression; if it matches a folder, all files below match too."""
-    pieces = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern.rstrip("/"), re.DOTALL)
-    regex = ""
-    for token in tokens:
-        if len(token) > 1 and token[0] == "[":
-            negated = token[1] == "!"
-            members = token[1 + negated : -1].replace("\\", "\\\\").replace("[", "\\[")
-            regex += f"[{'^/' if negated else ''}{members}]"
-        else:
-            regex += pieces.get(token) or re.escape(token)
-    return regex + "(?:/.*)?"
+def _is_input(path: str) -> bool:
+    """Return whether a path bears the name of a Parquet file, and no part of it is hidden."""
+    return path.lower().endswith(_SUFFIXES) and not any(
+        part.startswith(_HIDDEN) for part in path.split("/")
+    )
 
 
 def _hive_constants(paths: list[str]) -> list[dict[str, Scalar]]:

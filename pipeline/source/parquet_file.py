@@ -27,7 +27,7 @@ def open_parquet(location: Location, *, for_rows: bool) -> Iterator[pq.ParquetFi
         InputError: if it cannot be opened, is not a Parquet file, or breaks while it is read.
     """
     with (
-        readable(location),
+        translate_errors(location),
         location.filesystem.open_input_file(location.path) as stream,
         pq.ParquetFile(
             _fetch_if_small(stream) if for_rows and not location.is_local else stream,
@@ -45,12 +45,16 @@ def _fetch_if_small(stream: pa.NativeFile) -> pa.NativeFile:
 
 
 @contextmanager
-def readable(location: Location) -> Iterator[None]:
+def translate_errors(location: Location) -> Iterator[None]:
     """Translate the errors of file systems and of the Parquet reader into InputError."""
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError("no such file", which=location.name) from error
+        raise InputError(
+            "no such file",
+            which=location.name,
+            cure="let nothing remove or replace input files while the job runs",
+        ) from error
     except OSError as error:
         # The Parquet reader raises OSError for damage too, then without an error number.
         if error.errno is None and location.is_local:

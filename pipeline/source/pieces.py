@@ -103,7 +103,7 @@ def _iter_file(
         batches = _BatchReader(parquet, limits)
         for run, ids_only in _runs(parquet.metadata, first_row, finished, limits.max_run_rows):
             for batch in batches.iter_run(run, decoder.id_columns if ids_only else None):
-                for start, stop, is_finished in finished.cut(row, row + batch.num_rows):
+                for start, stop, is_finished in finished.split(row, row + batch.num_rows):
                     part, row_in_file = batch.slice(start - row, stop - start), start - first_row
                     if is_finished:
                         yield Piece(file, start, decoder.query_ids(part, row_in_file), None)
@@ -121,7 +121,7 @@ def _runs(
     run_rows, run_finished = 0, False
     for index in range(metadata.num_row_groups):
         num_rows = metadata.row_group(index).num_rows
-        is_finished = finished.cover(row, row + num_rows)
+        is_finished = finished.covers(row, row + num_rows)
         if run and (is_finished is not run_finished or run_rows + num_rows > max_run_rows):
             yield run, run_finished
             run, run_rows = [], 0

@@ -153,7 +153,11 @@ class _Columns:
             ranks = column.cast(pa.int32())
         except pa.ArrowInvalid as error:
             raise InputError(
-                f"column {source!r} holds a rank over 32 bits", which=self._file.location.name
+                f"column {source!r} holds a number that is no rank",
+                which=self._file.location.name,
+                found=self.describe(_first_over_32_bits(column)),
+                expected="a 32-bit integer",
+                cure="number the candidates of each query from 1, or leave the column out",
             ) from error
         if ranks.null_count:
             raise InputError(
@@ -203,6 +207,14 @@ def _repeater(offsets: IntArray) -> Callable[[Array], Array]:
 def _first_null(column: Array) -> int:
     place: int = column.is_null().index(True).as_py()
     return place
+
+
+def _first_over_32_bits(column: Array) -> int:
+    return next(
+        place
+        for place, rank in enumerate(column.to_pylist())
+        if rank is not None and not -(2**31) <= rank < 2**31
+    )
 
 
 def _first_not_utf8(column: Array) -> int:

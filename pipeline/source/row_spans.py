@@ -19,7 +19,7 @@ class RowSpans:
                 self._starts.append(start)
                 self._stops.append(stop)
 
-    def cut(self, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
+    def split(self, start: int, stop: int) -> Iterator[tuple[int, int, bool]]:
         """Yield the pieces of a range in order: start, stop, and whether its rows are in the set.
 
         No piece is empty.
@@ -36,9 +36,9 @@ class RowSpans:
             else:
                 start = stop
 
-    def cover(self, start: int, stop: int) -> bool:
+    def covers(self, start: int, stop: int) -> bool:
         """Return whether every row of a range is in the set."""
-        return all(inside for _, _, inside in self.cut(start, stop))
+        return all(inside for _, _, inside in self.split(start, stop))
 
     def end_of_work(self, num_rows: int) -> int:
         """Return the row from which on all of an input's `num_rows` rows are in the set."""

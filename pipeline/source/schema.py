@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import pyarrow as pa
 from msgspec import Struct
 
-from pipeline.core.errors import InputError, SettingsError
+from pipeline.core.errors import InputError, SettingsError, shorten
 from pipeline.source.arrow import Field
 from pipeline.source.column_types import (
     ID_TYPES,
@@ -31,6 +31,9 @@ _TYPE_RULES = {
     "text": (text_type, TEXT_TYPES),
     "first_stage_rank": (rank_type, RANK_TYPES),
 }
+_SHOWN_NAMES = 200
+"""Characters of a file's column names in a message."""
+
 _RANKED = (
     pa.field("rank", pa.int32()),
     pa.field("relevance_score", pa.float64()),
@@ -81,7 +84,9 @@ def resolve_schema(
     roles = layout.required + layout.optional
     for name in columns:
         if name not in roles:
-            raise SettingsError("unknown column name", which="--column", found=name, expected=roles)
+            raise SettingsError(
+                "unknown column", which="--column", found=name, expected=", ".join(roles)
+            )
     union = _Union(layout, columns)
     for file in files:
         union.add(file)
@@ -112,10 +117,14 @@ class _Union:
         sources = self._find_roles(fields, file)
         ranked = "first_stage_rank" in sources
         if self._sources and ranked is not ("first_stage_rank" in self._sources):
+            column = self._layout.column_of("first_stage_rank")
+            first_file = next(iter(self._seen_in.values())).path
             raise InputError(
-                "only some files have ranks",
+                f"column {column!r} is in some files only",
                 which=file.location.name,
-                found=f"{'a' if ranked else 'no'} column 'first_stage_rank'",
+                found=f"it here, not in {first_file}"
+                if ranked
+                else f"it in {first_file}, not here",
                 cure="write it into every file or into none",
             )
         self._sources |= sources
@@ -154,12 +163,13 @@ class _Union:
         needed = [role for role in sources if role in layout.required or role in self._columns]
         missing = [role for role in needed if sources[role] not in fields.names]
         if missing:
-            cures = [f"--column {role}=NAME" for role in missing]
+            options = " ".join(f"--column {role}=NAME" for role in missing)
             raise InputError(
                 f"missing columns {[sources[role] for role in missing]}",
                 which=file.location.name,
-                found=file.schema.names,
-                cure="use " + " ".join(cures),
+                found=shorten(str(file.schema.names), _SHOWN_NAMES),
+                expected=layout.description,
+                cure=f"if the input has other names for them, use {options}",
             )
         return {role: source for role, source in sources.items() if source in fields.names}
 

@@ -98,7 +98,9 @@ class Source:
         """
         spans = RowSpans([(0, start_row), *finished])
         groups = GroupAssembler(
-            drop_repeats=self._drop_repeats, all_adjacent=lambda: self._all_adjacent
+            self.listing.locate_row,
+            drop_repeats=self._drop_repeats,
+            all_adjacent=lambda: self._all_adjacent,
         )
         return Reading(self._iter_pieces(spans, spans.end_of_work(self.listing.num_rows)), groups)
 

@@ -63,6 +63,7 @@ class Case(Struct):
     layout: str
     queries: list[list[list[dict[str, str | None]]]]
     duplicates: str
+    with_text: bool
     cuts: list[int]
     row_group_size: int
     limits: BatchLimits
@@ -103,6 +104,7 @@ class Case(Struct):
             list_input(str(folder)),
             layout={"long": "long", "hits": HitsLayout}[self.layout],
             duplicates=self.duplicates,
+            with_text=self.with_text,
             limits=self.limits,
         )
 
@@ -119,6 +121,7 @@ def cases(draw: st.DrawFn) -> Case:
         layout=layout,
         queries=draw(st.lists(st.lists(rows, min_size=1, max_size=5), max_size=9)),
         duplicates=draw(st.sampled_from(["keep", "first"])),
+        with_text=draw(st.booleans()),
         cuts=draw(st.lists(st.integers(0, 30), max_size=4)),
         row_group_size=draw(st.integers(1, 12)),
         limits=BatchLimits(
@@ -138,13 +141,14 @@ def expected_groups(case: Case) -> list[tuple[object, ...]]:
             found = list({hit["doc_id"]: (rank, hit) for rank, hit in reversed(found)}.values())
             found.sort(key=lambda ranked: ranked[0])
         outputs = [
-            {"query_id": f"q{number}", "doc_id": hit["doc_id"], "lang": f"l{number}"}
-            | {"title": hit["title"]}
+            {"doc_id": hit["doc_id"], "lang": f"l{number}", "title": hit["title"]}
+            | ({"query": f"query {number}", "text": hit["text"]} if case.with_text else {})
             for _, hit in found
         ]
+        strings = [row[name] or "" for row in outputs for name in row if name != "doc_id"]
         texts, ranks = [hit["text"] for _, hit in found], [rank for rank, _ in found]
-        string_bytes = sum(len(row["lang"]) + len(row["title"] or "") for row in outputs)
-        groups.append((number, f"query {number}", texts, ranks, outputs, string_bytes))
+        outputs = [row | {"query_id": f"q{number}"} for row in outputs]
+        groups.append((number, f"query {number}", texts, ranks, outputs, len("".join(strings))))
     return groups
 
 
@@ -156,7 +160,7 @@ def contents(groups: Sequence[Group]) -> list[tuple[object, ...]]:
             group.query,
             group.texts.to_pylist(),
             group.first_stage_rank.tolist(),
-            group.output.rows.select(["query_id", "doc_id", "lang", "title"]).to_pylist(),
+            group.output.rows.to_pylist(),
             group.output.passthrough_bytes,
         )
         for group in groups
@@ -224,20 +228,28 @@ def test_written_parts_tell_which_rows_are_finished_in_any_layout(case, groups_p
         ]
 
 
-def open_hits(folder: Path, rows: list[dict[str, Any]], hit: dict[str, pa.DataType]) -> Source:
+def open_hits(
+    folder: Path, rows: list[dict[str, Any]], hit: dict[str, pa.DataType], **how: Any
+) -> Source:
     kinds = {"query_id": pa.string(), "query": pa.string(), "hits": pa.list_(pa.struct(hit))}
     table = pa.Table.from_pylist(rows, pa.schema(kinds))
-    return Source(list_input(str(write(table, folder / "in.parquet"))), layout=HitsLayout)
+    return Source(list_input(str(write(table, folder / "in.parquet"))), layout=HitsLayout, **how)
 
 
-def test_a_message_names_the_row_that_holds_the_candidate(tmp_path):
-    good, bad = {"doc_id": "a", "text": b"good"}, {"doc_id": "b", "text": b"\xff"}
+@pytest.mark.parametrize("held", [["bad"], ["bad", "good"], ["good", "bad"]])
+@pytest.mark.parametrize("max_rows", [1, 2, 9])
+def test_a_message_names_the_row_that_holds_the_candidate(tmp_path, held, max_rows):
+    hits = {
+        "good": {"doc_id": "a", "text": b"good"},
+        "bad": {"doc_id": "b", "text": b"\xff"},
+    }
     rows = [
-        {"query_id": "q0", "query": "x", "hits": [good] * 3},
+        {"query_id": "q0", "query": "x", "hits": [hits["good"]] * 3},
         {"query_id": "q1", "query": "x", "hits": []},
-        {"query_id": "q2", "query": "x", "hits": [good, bad]},
+        {"query_id": "q2", "query": "x", "hits": [hits[name] for name in held]},
     ]
-    source = open_hits(tmp_path, rows, {"doc_id": pa.string(), "text": pa.binary()})
+    kinds = {"doc_id": pa.string(), "text": pa.binary()}
+    source = open_hits(tmp_path, rows, kinds, limits=BatchLimits(max_rows=max_rows))
 
     with pytest.raises(InputError, match=r"'text' is not UTF-8 \(found row 2, query_id 'q2'\)"):
         read_groups(source)

@@ -77,6 +77,11 @@ def test_an_input_without_parquet_files_is_refused(tree, name):
     assert "\n" not in str(refusal.value)
 
 
+def test_a_wildcard_for_a_bucket_is_refused_with_the_cure():
+    with pytest.raises(InputError, match=r"found lake-\*\); name the bucket: s3://BUCKET/"):
+        list_input("s3://lake-*/in")
+
+
 def test_the_manifest_gets_path_size_and_rows(tree):
     facts = list_input(str(tree / "a")).facts()
 

@@ -100,9 +100,18 @@ def test_missing_columns_are_told_with_what_was_found_and_the_cure(tmp_path):
     table = candidates().drop_columns(["text", "query"])
 
     assert refusal_of(tmp_path, table) == (
-        "0.parquet: missing columns ['query', 'text'] (found ['query_id', 'doc_id']); "
-        "use --column query=NAME --column text=NAME"
+        "0.parquet: missing columns ['query', 'text'] (found ['query_id', 'doc_id'], "
+        "expected a row per candidate: query_id, query, doc_id, text); "
+        "if the input has other names for them, use --column query=NAME --column text=NAME"
     )
+
+
+def test_the_cure_for_a_missing_column_is_told_however_many_others_there_are(tmp_path):
+    table = candidates(**{f"feature_{number}": pa.nulls(5) for number in range(500)})
+
+    message = refusal_of(tmp_path, table.drop_columns(["text"]))
+
+    assert message.endswith("use --column text=NAME")
 
 
 def test_a_renamed_column_that_is_not_there_is_missing(tmp_path):
@@ -165,7 +174,13 @@ def test_files_whose_types_differ_are_both_named(tmp_path, one, other):
 def test_ranks_in_some_files_only_are_refused(tmp_path):
     ranked = candidates([1], first_stage_rank=[1])
 
-    assert "only some files have ranks" in refusal_of(tmp_path, ranked, candidates([1]))
+    unranked = candidates([1])
+
+    assert refusal_of(tmp_path, ranked, unranked) == (
+        "1.parquet: column 'first_stage_rank' is in some files only "
+        "(found it in 0.parquet, not here); write it into every file or into none"
+    )
+    assert "(found it here, not in 0.parquet)" in refusal_of(tmp_path, unranked, ranked)
 
 
 @pytest.mark.parametrize(

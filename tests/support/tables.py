@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.groups import Group, GroupBatch, TextMeasures
 from pipeline.core.records import Ranking, Reject
+from pipeline.source.listing import list_input
 from pipeline.source.source import Source
 
 HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "hostile"
@@ -57,6 +58,11 @@ def groups_of(batches: Iterable[GroupBatch]) -> list[Group]:
     return [
         group for batch in batches for group in batch.iter_groups(no_measures(len(batch.texts)))
     ]
+
+
+def open_source(path: Path, **how: Any) -> Source:
+    """The candidates below a path."""
+    return Source(list_input(str(path)), **how)
 
 
 def read_groups(source: Source, **how: Any) -> list[Group]:

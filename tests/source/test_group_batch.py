@@ -1,0 +1,62 @@
+"""What a group is made of: one query text, ranks, and candidates with or without repeats."""
+
+import pyarrow as pa
+import pytest
+from support.tables import candidates, groups_of, open_source, read_groups, write, write_cut
+
+from pipeline.core.errors import InputError
+
+
+def test_a_null_query_takes_the_text_of_its_group(tmp_path):
+    queries = pa.array([None, "one", None, None, None, "", " "])
+    ids = pa.array(["a", "a", "a", "b", "b", "c", "d"])
+    table = candidates([7], query=queries, query_id=ids)
+    source = open_source(write_cut(table, tmp_path, [1, 4], 2))
+
+    assert [group.query for group in read_groups(source)] == ["one", None, "", " "]
+
+
+@pytest.mark.parametrize("row_group_size", [1, 9])
+@pytest.mark.parametrize(
+    ("cuts", "place"), [([], r"f000\.parquet: .*row 4"), ([1, 3], r"f002\.parquet: .*row 1")]
+)
+def test_two_query_texts_under_one_id_are_refused_with_file_and_row(
+    tmp_path, row_group_size, cuts, place
+):
+    table = candidates([1, 5], query=pa.array(["x", None, "one", None, "two", "one"]))
+    source = open_source(write_cut(table, tmp_path, cuts, row_group_size))
+
+    with pytest.raises(InputError, match=rf"{place}, query_id 'q1'\); give each query text"):
+        read_groups(source)
+
+
+def test_a_missing_rank_is_the_place_in_the_input(tmp_path):
+    source = open_source(write(candidates([2, 3]), tmp_path / "in.parquet", row_group_size=3))
+
+    ranks = [group.first_stage_rank.tolist() for group in read_groups(source)]
+
+    assert ranks == [[1, 2], [1, 2, 3]]
+
+
+def test_repeats_are_dropped_within_a_query_only_and_ranks_keep_their_places(tmp_path):
+    table = candidates([4, 2], doc_id=pa.array(["a", "b", "a", "c", "a", "a"]))
+    source = open_source(write(table, tmp_path / "in.parquet"), duplicates="first")
+
+    one, two = read_groups(source)
+
+    assert one.output.rows["doc_id"].to_pylist() == ["a", "b", "c"]
+    assert one.first_stage_rank.tolist() == [1, 2, 4]
+    assert one.texts.to_pylist() == ["text 0 0", "text 0 1", "text 0 3"]
+    assert two.output.rows["doc_id"].to_pylist() == ["a"]
+    assert (two.output.first_row, two.output.num_rows, two.num_candidates) == (4, 2, 1)
+
+
+def test_groups_of_one_piece_share_the_memory_of_the_file(tmp_path):
+    source = open_source(write(candidates([2, 2, 2]), tmp_path / "in.parquet"))
+
+    first, *_ = source.iter_batches()
+    groups = groups_of([first])
+
+    assert {group.texts.buffers()[2].address for group in groups} == {
+        first.texts.buffers()[2].address
+    }

@@ -1,0 +1,120 @@
+"""Values of the input arrive as they are, and nothing unfit passes."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from support.tables import candidates, open_source, read_groups, write
+
+from pipeline.core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.int8(), pa.uint8(), pa.int16(), pa.int32(), pa.uint32(), pa.int64(), pa.uint64()]
+)
+def test_integer_ids_keep_type_and_value(tmp_path, kind):
+    width = kind.bit_width
+    top = 2 ** (width - pa.types.is_signed_integer(kind)) - 1
+    ids = pa.array([top, top - 1, 0], kind)
+    source = open_source(
+        write(candidates([1, 1, 1], query_id=ids, doc_id=ids), tmp_path / "in.parquet")
+    )
+
+    groups = read_groups(source)
+
+    assert [group.query_id for group in groups] == [top, top - 1, 0]
+    assert [group.output.rows["doc_id"][0].as_py() for group in groups] == [top, top - 1, 0]
+    assert source.output_schema.field("query_id").type == kind
+    assert source.output_schema.field("doc_id").type == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "becomes"),
+    [
+        (pa.string(), pa.string()),
+        (pa.large_string(), pa.large_string()),
+        (pa.string_view(), pa.string()),
+        (pa.dictionary(pa.int8(), pa.string()), pa.string()),
+        # The reader itself makes the small type of a large dictionary.
+        (pa.dictionary(pa.int32(), pa.large_string()), pa.string()),
+        (pa.binary(), pa.string()),
+    ],
+)
+def test_odd_strings_survive_in_every_string_type(tmp_path, kind, becomes):
+    odd = pa.array(["007", "7", " 7", "", "a\0b", "é\n\u202e", "NaN"])
+    column = odd.cast(pa.binary()) if kind == pa.binary() else odd.cast(kind)
+    if pa.types.is_dictionary(kind):
+        column = odd.cast(kind.value_type).dictionary_encode().cast(kind)
+    names = dict.fromkeys(("query_id", "query", "doc_id", "text"), column)
+    source = open_source(
+        write(candidates([1] * 7, **names), tmp_path / "in.parquet"), with_text=True
+    )
+
+    groups = read_groups(source)
+
+    assert [group.query_id for group in groups] == odd.to_pylist()
+    assert [group.query for group in groups] == odd.to_pylist()
+    assert [group.texts[0].as_py() for group in groups] == odd.to_pylist()
+    assert all(group.texts.type == pa.large_string() for group in groups)
+    assert {source.candidate_schema.field(name).type for name in names} == {becomes}
+    assert {group.output.rows.schema for group in groups} == {source.candidate_schema}
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.string(), pa.string_view()])
+@pytest.mark.parametrize("column", ["query_id", "query", "doc_id", "text"])
+def test_bytes_that_are_not_utf8_are_refused_with_column_and_row(tmp_path, column, kind):
+    raw = pa.array([b"good", b"bad \xff"])
+    if kind != pa.binary():
+        raw = pa.Array.from_buffers(pa.string(), 2, raw.buffers()).cast(pa.string())
+    source = open_source(
+        write(candidates([1, 1], **{column: raw}), tmp_path / "in.parquet"), with_text=True
+    )
+
+    with pytest.raises(InputError, match=rf"column '{column}' is not UTF-8 \(found row 1"):
+        read_groups(source)
+
+
+@pytest.mark.parametrize("column", ["query_id", "doc_id"])
+def test_a_null_id_is_refused_with_its_row(tmp_path, column):
+    table = candidates([2, 2], **{column: pa.array(["a", "b", None, "c"])})
+    source = open_source(write(table, tmp_path / "in.parquet"))
+
+    with pytest.raises(InputError, match=rf"in\.parquet: null {column} \(found row 2, query_id"):
+        read_groups(source)
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.int64()])
+def test_ranks_of_the_input_are_kept(tmp_path, kind):
+    table = candidates([3], first_stage_rank=pa.array([7, 0, 7], kind))
+    (group,) = read_groups(open_source(write(table, tmp_path / "in.parquet")))
+
+    assert group.first_stage_rank.tolist() == [7, 0, 7]
+    assert group.first_stage_rank.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("ranks", "message"),
+    [([1, None], r"null in column .*row 1"), ([1, 2**40], r"no rank \(found row 1, .*32-bit")],
+)
+def test_ranks_that_are_none_are_refused(tmp_path, ranks, message):
+    table = candidates([2], first_stage_rank=pa.array(ranks, pa.int64()))
+    source = open_source(write(table, tmp_path / "in.parquet"))
+
+    with pytest.raises(InputError, match=message):
+        read_groups(source)
+
+
+def test_a_table_that_pandas_left_without_types_is_an_empty_input(tmp_path):
+    nothing = pa.table({name: pa.nulls(0) for name in ("query_id", "query", "doc_id", "text")})
+    source = open_source(write(nothing, tmp_path / "in.parquet"))
+
+    assert read_groups(source) == []
+    assert source.count_groups() == 0
+    assert source.output_schema.field("query_id").type == pa.string()
+
+
+def test_a_null_column_of_texts_means_that_there_are_none(tmp_path):
+    (group,) = read_groups(
+        open_source(write(candidates([2], text=pa.nulls(2)), tmp_path / "in.parquet"))
+    )
+
+    assert group.texts.to_pylist() == [None, None]
