@@ -31,7 +31,7 @@ from pipeline.service.circuit_breaker import PROBE_BACKOFF, CircuitBreaker
 from pipeline.service.cost_budget import CostBudget
 from pipeline.service.failures import may_be_billed
 from pipeline.service.metrics import Metrics
-from pipeline.service.throttle.throttle import Throttle
+from pipeline.service.throttle.interface import Admission
 from pipeline.service.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class RerankClient:
         self,
         transport: Transport,
         *,
-        throttle: Throttle,
+        throttle: Admission,
         metrics: Metrics,
         budget: CostBudget,
         policy: RetryPolicy | None = None,
@@ -94,7 +94,7 @@ class RerankClient:
 
     def target_concurrency(self) -> int:
         """Return how many requests to ask for at once, so that none in flight is missing."""
-        return self._throttle.max_in_flight + self._num_resting
+        return self._throttle.target_concurrency + self._num_resting
 
     def stop(self, error: RerankError) -> None:
         """Send nothing more: calls that wait, and all later ones, raise `error`.

@@ -8,7 +8,7 @@ from pipeline.core.settings import RunSettings
 from pipeline.service.client import RerankClient, RetryPolicy
 from pipeline.service.cost_budget import CostBudget
 from pipeline.service.metrics import Metrics
-from pipeline.service.throttle.throttle import Throttle
+from pipeline.service.throttle.interface import Admission
 from pipeline.service.transport import HttpTransport, Timeouts
 from pipeline.service.wire.formats import WIRE_FORMATS
 
@@ -17,7 +17,7 @@ from pipeline.service.wire.formats import WIRE_FORMATS
 async def open_client(
     settings: RunSettings,
     api_key: str | None,
-    throttle: Throttle,
+    throttle: Admission,
     metrics: Metrics,
     budget: CostBudget,
     *,

@@ -1,1 +1,1 @@
-"""The pace of requests: the whole quota, never more, first come, first served."""
+"""The pace of requests: use the whole quota, never exceed it, serve in order of arrival."""

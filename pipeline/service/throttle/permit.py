@@ -1,8 +1,8 @@
-"""The right to have one request in flight, and what its outcome tells the throttle."""
+"""The permit of a `Throttle`, with what its outcome says about the limits."""
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from msgspec import Struct
 
@@ -10,39 +10,40 @@ from pipeline.core.errors import Throttled
 from pipeline.service.throttle.sliding_window import Entry
 
 
-class Grants(Protocol):
-    """Whoever hands out leases, and learns from them."""
+class PermitOwner(Protocol):
+    """Whoever grants permits, and learns from their outcomes."""
 
-    def released(self, permit: "Permit") -> None:
-        """The request is no longer in flight."""
+    def released(self, permit: "ThrottlePermit") -> None:
+        """Learn that the request is no longer in flight."""
 
-    def answered(self, permit: "Permit", total_tokens: int | None) -> None:
-        """The service served it, and counted so many tokens."""
+    def answered(self, permit: "ThrottlePermit", total_tokens: int | None) -> None:
+        """Learn that the service served it, and the tokens that it counted."""
 
-    def throttled(self, permit: "Permit", error: Throttled) -> None:
-        """The service asked for a slower pace."""
+    def throttled(self, permit: "ThrottlePermit", error: Throttled) -> None:
+        """Learn that the service asked for a slower pace."""
 
 
-class Permit(Struct, eq=False):
-    """The right to have one request in flight; a context manager that gives the slot back.
+class ThrottlePermit(Struct, eq=False):
+    """The right to have one request in flight; a context manager that gives its place back.
 
     Attributes:
-        limits: Who granted it.
+        owner: Who granted it.
         documents: Documents in the request.
         tokens: Upper bound of its tokens.
-        estimate: What its tokens are expected to be.
-        entries: Where it stands in the windows of tokens.
-        versions: Of the rates of requests and tokens, and of the slots, that it was admitted under.
+        estimate: The tokens that the service is expected to count.
+        entries: Its entries in the sliding windows of tokens.
+        versions: Of the rate of requests, the rate of tokens and the concurrency window that it was
+            admitted under.
     """
 
-    limits: Grants
+    owner: PermitOwner
     documents: int
     tokens: int
     estimate: float
     entries: Sequence[Entry]
     versions: tuple[int, int, int]
 
-    def __enter__(self) -> "Permit":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -51,12 +52,12 @@ class Permit(Struct, eq=False):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.limits.released(self)
+        self.owner.released(self)
 
     def answered(self, total_tokens: int | None) -> None:
-        """Tell that the service served the request, and what it counted."""
-        self.limits.answered(self, total_tokens)
+        """Report that the service served the request, and the tokens that it counted."""
+        self.owner.answered(self, total_tokens)
 
     def throttled(self, error: Throttled) -> None:
-        """Tell that the service asked for a slower pace."""
-        self.limits.throttled(self, error)
+        """Report that the service asked for a slower pace."""
+        self.owner.throttled(self, error)

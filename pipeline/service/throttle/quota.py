@@ -1,4 +1,4 @@
-"""One kind of quota, requests or tokens a minute: its told rate, what is learned, and its pace."""
+"""One quota, of requests or of tokens: the configured rate, the learned rate, and its pace."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,115 +9,125 @@ from pipeline.service.throttle.sliding_window import Entry, SlidingWindow
 
 _MINUTE_S: Final = 60.0
 _BINDING_S: Final = 1.0
-"""A rate binds while a request had to wait for it within so many seconds."""
+"""A rate binds if a request had to wait for it within so many seconds."""
 
 _HEADROOM: Final = 4.0
-"""Of a pace built for a learned rate, so that it need not be built anew while the rate grows."""
+"""A pacer is built for so many times a learned rate, so that it is kept while the rate grows."""
 
 _OVER_IN_A_SECOND: Final = 1.05
 
 
 class Quota:
-    """Admits amounts at the learned rate; for one waiter at a time.
+    """Admit amounts at the current rate; for one waiter at a time.
 
     Args:
-        per_minute: The told quota; None if nothing is known.
+        per_minute: The configured quota; None if nothing is known.
         grain_s: How many seconds of the rate pass at once; None for single units.
 
     Attributes:
-        told: The told quota, in units a second.
-        learned: The rate that is used.
-        windows: The last second and the last minute; empty where none is kept.
+        configured: The configured quota, in units a second; None if nothing is known.
+        rate: The rate in use.
+        windows: The last second and the last minute; empty if none is kept.
     """
 
     def __init__(self, per_minute: float | None, *, grain_s: float | None = None) -> None:
         self._grain_s = grain_s
-        self._bound_at = -_BINDING_S
-        self._pace: Pacer | None = None
-        self._owed = 0.0
-        self.told: float | None = None
-        self.learned = AdaptiveRate(None)
+        self._waited_at = -_BINDING_S
+        self._pacer: Pacer | None = None
+        self._debt = 0.0
+        self.configured: float | None = None
+        self.rate = AdaptiveRate(None)
         self.windows: tuple[()] | tuple[SlidingWindow, SlidingWindow] = ()
         self.set(per_minute)
 
+    def __repr__(self) -> str:
+        return (
+            f"<Quota per_s={_rounded(self.rate.current)}"
+            f" configured_per_s={_rounded(self.configured)}>"
+        )
+
     def set(self, per_minute: float | None) -> None:
-        """Change the told quota; what was learned before no longer counts."""
-        told = None if per_minute is None else per_minute / _MINUTE_S
-        if told == self.told:
+        """Change the configured quota, and forget what was learned under the one before."""
+        configured = None if per_minute is None else per_minute / _MINUTE_S
+        if configured == self.configured:
             return
-        self.told = told
-        self.learned = AdaptiveRate(told, self.learned.version + 1)
-        self._pace = None
-        if self._grain_s is None or told is None:
+        self.configured = configured
+        self.rate = AdaptiveRate(configured, self.rate.version + 1)
+        self._pacer = None
+        if self._grain_s is None or configured is None:
             self.windows = ()
             return
         self.windows = self.windows or (SlidingWindow(1.0, 0), SlidingWindow(_MINUTE_S, 0))
         second, minute = self.windows
-        second.limit, minute.limit = told * _OVER_IN_A_SECOND, told * _MINUTE_S
+        second.limit, minute.limit = configured * _OVER_IN_A_SECOND, configured * _MINUTE_S
 
     def has_room(self, now: float, amount: float) -> bool:
-        """Whether `amount` fits both windows now."""
+        """Return whether `amount` fits both windows now."""
         if not self.windows:
             return True
         second, minute = self.windows
         return second.has_room(now, amount) and minute.has_room(now, amount)
 
     def enter(self, now: float, amount: float) -> tuple[Entry, ...]:
-        """Count `amount` in both windows; its entries take the correction."""
+        """Count `amount` in both windows; return its entries, for `correct`."""
         if not self.windows:
             return ()
         second, minute = self.windows
         return second.add(now, amount), minute.add(now, amount)
 
     def try_acquire(self, amount: float) -> bool:
-        """Take `amount` if that takes no waiting and no look at the pace; else False."""
-        rate = self.learned.rate
+        """Take `amount` if that needs no waiting and no call of the limiter; return whether."""
+        rate = self.rate.current
         if rate is None:
             return True
-        pace = self._pace
-        if pace is None or pace.rate < rate:
+        pacer = self._pacer
+        if pacer is None or pacer.rate < rate:
             return False
-        due = max(amount + self._owed, 0.0)
-        if not pace.try_acquire(due * pace.rate / rate):
+        due = max(amount + self._debt, 0.0)
+        if not pacer.try_acquire(due * pacer.rate / rate):
             return False
-        self._owed += amount - due
+        self._debt += amount - due
         return True
 
     def release(self, amount: float) -> None:
-        """Undo a `try_acquire` of which no use was made."""
-        if self._pace is not None:
-            self._owed -= amount
+        """Undo a `try_acquire` that was not used."""
+        if self._pacer is not None:
+            self._debt -= amount
 
-    async def take(self, amount: float) -> None:
-        """Wait until `amount` may pass at the present rate."""
-        rate = self.learned.rate
+    async def acquire(self, amount: float) -> None:
+        """Wait until `amount` may pass at the current rate."""
+        rate = self.rate.current
         if rate is None:
             return
-        if self._pace is None or self._pace.rate < rate:
-            base = self.told or _HEADROOM * rate
+        if self._pacer is None or self._pacer.rate < rate:
+            base = self.configured or _HEADROOM * rate
             grain = 1.0 if self._grain_s is None else base * self._grain_s
-            self._pace = Pacer(base, grain=grain)
-        due = max(amount + self._owed, 0.0)
-        self._owed += amount - due
+            self._pacer = Pacer(base, grain=grain)
+        due = max(amount + self._debt, 0.0)
+        self._debt += amount - due
         try:
-            # A slower rate than the pace was built for: each unit takes the time of several.
-            await self._pace.take(due * self._pace.rate / rate)
-        except BaseException:  # cancelled: nothing passed, so nothing is owed for it
-            self._owed -= amount - due
+            # At a lower rate than the pacer was built for, each unit takes the time of several.
+            await self._pacer.acquire(due * self._pacer.rate / rate)
+        except BaseException:  # cancelled: nothing passed, so there is no debt for it
+            self._debt -= amount - due
             raise
 
-    def bound(self, now: float) -> None:
-        """Note that a request had to wait for this quota."""
-        self._bound_at = now
+    def record_wait(self, now: float) -> None:
+        """Record that a request had to wait for this quota."""
+        self._waited_at = now
 
-    def granted(self, now: float, amount: float, version: int) -> None:
-        """Learn from a success."""
-        binding = now - self._bound_at < _BINDING_S
-        self.learned.granted(now, amount, version, binding=binding)
+    def record_success(self, now: float, amount: float, version: int) -> None:
+        """Learn from an answer that `amount` was admitted for, under `version` of the rate."""
+        binding = now - self._waited_at < _BINDING_S
+        self.rate.record_success(now, amount, version, binding=binding)
 
     def correct(self, entries: Sequence[Entry], difference: float) -> None:
-        """Follow what the service counted, `difference` more than estimated; the pace makes up."""
-        if self._pace is not None:
-            self._owed += difference
+        """Adjust to the service's count, `difference` above the estimate; the pace makes up."""
+        if self._pacer is not None:
+            self._debt += difference
         for window, entry in zip(self.windows, entries, strict=False):
             window.correct(entry, difference)
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 1)

@@ -1,8 +1,9 @@
-"""Admission: requests go out one after the other, in the order they came, within every limit.
+"""Admission in order of arrival, within every limit.
 
-The first in line waits for a slot, then for the pace of requests, of tokens, and for the end of a
-pause; the others wait for it. So nothing overtakes, nothing starves, and each second of waiting has
-one cause. Whoever gives a slot back hands it to the first in line at once.
+The first request in line waits for room in flight, then for the pace of requests, of tokens, and
+for the end of a pause; the others wait behind it. So nothing overtakes, nothing starves, and each
+second of waiting has one cause. A place in flight that becomes free goes to the first in line at
+once.
 """
 
 import asyncio
@@ -12,53 +13,67 @@ from pipeline.core.errors import RerankError
 from pipeline.core.settings import Pace
 from pipeline.service.metrics import Metrics
 from pipeline.service.throttle.admission import AdmissionControl
-from pipeline.service.throttle.permit import Permit
+from pipeline.service.throttle.permit import ThrottlePermit
 
 
 class Throttle:
-    """Admits requests within a pace; one per service and account, used on one event loop.
+    """Admit requests within a pace; one per service and account, used on one event loop.
 
     Args:
-        pace: The limits; `set_pace` changes them while running.
+        pace: The limits; `set_pace` changes them during the run.
         metrics: Where waits and the use of the quota are counted.
     """
 
     def __init__(self, pace: Pace, metrics: Metrics | None = None) -> None:
-        self.metrics = metrics or Metrics()
-        self._limits = AdmissionControl(pace, self.metrics, self._advance)
+        self._metrics = metrics or Metrics()
+        self._control = AdmissionControl(pace, self._metrics, self._advance)
         self._line: deque[_Waiter] = deque()
         self._no_room_since: float | None = None
-        self._patience: asyncio.Timeout | None = None
+        self._pace_wait: asyncio.Timeout | None = None
         self._stopped_by: RerankError | None = None
+
+    def __repr__(self) -> str:
+        control, concurrency = self._control, self._control.concurrency
+        return (
+            f"<Throttle in_flight={concurrency.in_flight}/{concurrency.max_in_flight}"
+            f" documents={concurrency.documents} waiting={len(self._line)}"
+            f" requests={control.requests!r} tokens={control.tokens!r}"
+            f"{' stopped' if self._stopped_by else ''}>"
+        )
 
     @property
     def in_flight(self) -> int:
         """Requests that wait for an answer."""
-        return self._limits.slots.in_flight
+        return self._control.concurrency.in_flight
 
     @property
-    def max_in_flight(self) -> int:
-        """How many may, at most."""
-        return self._limits.slots.max_in_flight
+    def documents_in_flight(self) -> int:
+        """Documents in those requests."""
+        return self._control.concurrency.documents
+
+    @property
+    def target_concurrency(self) -> int:
+        """How many requests may be in flight at most."""
+        return self._control.concurrency.max_in_flight
 
     def set_pace(self, pace: Pace) -> None:
         """Change the limits from now on; the first in line finishes its wait under the old ones."""
-        self._limits.set(pace)
+        self._control.set(pace)
         self._advance()
 
     def stop(self, error: RerankError) -> None:
-        """Admit nothing any more: those who wait, and all who come, get `error`."""
+        """Admit nothing more: those that wait, and all later ones, raise `error`."""
         if self._stopped_by is not None:
             return
         self._stopped_by = error
-        if self._patience is not None:
-            self._patience.reschedule(self._limits.now())
+        if self._pace_wait is not None:
+            self._pace_wait.reschedule(self._control.now())
         for waiter in self._line:
             if not waiter.turn.done():
                 waiter.turn.set_result(None)
         self._line.clear()
 
-    async def admit(self, documents: int, tokens: int) -> Permit:
+    async def admit(self, documents: int, tokens: int) -> ThrottlePermit:
         """Wait for this request's turn and for room within every limit.
 
         Args:
@@ -68,9 +83,9 @@ class Throttle:
         Raises:
             RerankError: the one given to `stop`, once it was called.
         """
-        self._refuse_if_stopped()
+        self._raise_if_stopped()
         if not self._line:
-            permit = self._limits.grant_at_once(documents, tokens)
+            permit = self._control.try_grant(documents, tokens)
             if permit is not None:
                 return permit
         waiter = _Waiter(documents, tokens)
@@ -78,25 +93,35 @@ class Throttle:
         self._advance()
         try:
             permit = await waiter.turn
-            self._refuse_if_stopped()
+            self._raise_if_stopped()
             return permit or await self._wait_for_pace(waiter)
         except BaseException:  # cancelled or stopped: undo, so that the next one may go
             self._leave(waiter)
             raise
 
     def _advance(self) -> None:
-        """Let those in line go as long as there is room.
+        """Admit those in line as long as there is room.
 
-        To whom more than room is missing, that waits for the pace by itself, and stays the first.
+        A waiter that has room but must wait for the pace does so itself, at the head of the queue.
         """
         while self._line and not (first := self._line[0]).turn.done():
-            if not self._count_wait_for_room(first.documents):
+            if not self._has_room(first.documents):
                 return
-            permit = self._limits.grant_at_once(first.documents, first.tokens)
+            permit = self._control.try_grant(first.documents, first.tokens)
             first.turn.set_result(permit)
             if permit is not None:
                 self._line.popleft()
         self._no_room_since = None
+
+    def _has_room(self, documents: int) -> bool:
+        """Return whether the first in line has room; count how long its documents had none."""
+        now, concurrency = self._control.now(), self._control.concurrency
+        if self._no_room_since is not None:
+            self._metrics.waits.documents_in_flight_s += now - self._no_room_since
+        has_place = concurrency.has_room()
+        has_room = has_place and concurrency.has_room_for_documents(documents)
+        self._no_room_since = now if has_place and not has_room else None
+        return has_room
 
     def _leave(self, waiter: "_Waiter") -> None:
         if waiter in self._line:
@@ -104,36 +129,26 @@ class Throttle:
         elif waiter.turn.done() and not waiter.turn.cancelled():
             permit = waiter.turn.result()
             if permit is not None:
-                self._limits.take_back(permit)
+                self._control.take_back(permit)
         self._advance()
 
-    def _refuse_if_stopped(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self._stopped_by is not None:
             raise self._stopped_by.with_traceback(None)
 
-    def _count_wait_for_room(self, documents: int) -> bool:
-        """Whether there is room for the first in line; counts how long its documents had none."""
-        now, slots = self._limits.now(), self._limits.slots
-        if self._no_room_since is not None:
-            self.metrics.waits.documents_in_flight_s += now - self._no_room_since
-        has_slot = slots.has_room()
-        has_room = has_slot and slots.has_room_for_documents(documents)
-        self._no_room_since = now if has_slot and not has_room else None
-        return has_room
-
-    async def _wait_for_pace(self, first: "_Waiter") -> Permit:
-        """Wait, as the first in line, for all but room, and hand over the turn."""
+    async def _wait_for_pace(self, first: "_Waiter") -> ThrottlePermit:
+        """Wait, as the first in line, for all but room; then leave the line."""
         permit = None
         try:
-            async with asyncio.timeout(None) as self._patience:
-                permit = await self._limits.grant(first.documents, first.tokens)
+            async with asyncio.timeout(None) as self._pace_wait:
+                permit = await self._control.grant(first.documents, first.tokens)
         except TimeoutError:
-            assert self._stopped_by is not None, "nothing else ends the patience"
+            assert self._stopped_by is not None, "only `stop` ends this wait"
         finally:
-            self._patience = None
+            self._pace_wait = None
         if self._stopped_by is not None and permit is not None:
-            self._limits.take_back(permit)
-        self._refuse_if_stopped()
+            self._control.take_back(permit)
+        self._raise_if_stopped()
         assert permit is not None
         self._line.popleft()
         self._advance()
@@ -144,7 +159,7 @@ class _Waiter:
     """A request in line.
 
     Attributes:
-        turn: Becomes its permit; None for the first in line who has room, but must wait for more.
+        turn: Becomes its permit; None for the first in line that has room, but must wait for more.
     """
 
     __slots__ = ("documents", "tokens", "turn")
@@ -152,4 +167,6 @@ class _Waiter:
     def __init__(self, documents: int, tokens: int) -> None:
         self.documents = documents
         self.tokens = tokens
-        self.turn: asyncio.Future[Permit | None] = asyncio.get_running_loop().create_future()
+        self.turn: asyncio.Future[ThrottlePermit | None] = (
+            asyncio.get_running_loop().create_future()
+        )

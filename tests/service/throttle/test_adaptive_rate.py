@@ -11,12 +11,12 @@ from support.virtual_clock import run
 from pipeline.core.errors import Throttled
 from pipeline.core.settings import Pace
 from pipeline.service.throttle.adaptive_rate import AdaptiveRate
-from pipeline.service.throttle.permit import Permit
+from pipeline.service.throttle.permit import ThrottlePermit
 from pipeline.service.throttle.throttle import Throttle
 
 
 class TrueLimit:
-    """A service that grants `per_period` amounts in any `period_s` seconds, whatever it told."""
+    """A service that grants `per_period` in any `period_s` seconds, whatever is configured."""
 
     def __init__(self, per_period: float, period_s: float = 1.0) -> None:
         self.per_period = per_period
@@ -64,7 +64,7 @@ def refusal(limit: str = "requests", retry_after_s: float | None = None) -> Thro
 
 
 @pytest.mark.parametrize("retry_after_s", [None, 1.0])
-def test_a_quota_told_twice_too_high_still_uses_the_true_one(retry_after_s) -> None:
+def test_a_quota_configured_twice_too_high_still_uses_the_true_one(retry_after_s) -> None:
     throttle = Throttle(Pace(requests_per_minute=12_000))
 
     granted, refused = run(
@@ -75,7 +75,7 @@ def test_a_quota_told_twice_too_high_still_uses_the_true_one(retry_after_s) -> N
     assert refused <= 0.03 * granted
 
 
-def test_tokens_told_twice_too_high_still_use_the_true_quota() -> None:
+def test_tokens_configured_twice_too_high_still_use_the_true_quota() -> None:
     throttle = Throttle(Pace(tokens_per_minute=12_000_000))
 
     granted, refused = run(
@@ -110,7 +110,7 @@ def test_what_was_counted_before_a_limit_was_known_is_not_held_against_it() -> N
     assert run(main()) < 1
 
 
-def test_a_told_quota_that_is_true_is_never_refused() -> None:
+def test_a_quota_configured_exactly_is_never_refused() -> None:
     throttle = Throttle(Pace(requests_per_minute=6_000))
 
     granted, refused = run(load(throttle, TrueLimit(105), 20, refusal=refusal()))
@@ -132,7 +132,7 @@ def test_one_refusal_among_many_successes_costs_little() -> None:
     assert run(main()) >= 0.93 * 100 * 20
 
 
-async def leases(throttle: Throttle, count: int) -> list[Permit]:
+async def permits(throttle: Throttle, count: int) -> list[ThrottlePermit]:
     return [await throttle.admit(1, 1) for _ in range(count)]
 
 
@@ -145,7 +145,7 @@ def test_requests_that_were_admitted_together_cut_once(limit, caplog) -> None:
     throttle = Throttle(Pace(requests_per_minute=6_000, tokens_per_minute=6_000))
 
     async def main() -> None:
-        for permit in await leases(throttle, 10):
+        for permit in await permits(throttle, 10):
             with permit:
                 permit.throttled(refusal(limit))
 
@@ -153,26 +153,6 @@ def test_requests_that_were_admitted_together_cut_once(limit, caplog) -> None:
         run(main())
 
     assert cuts(caplog) == 1
-
-
-def test_the_sub_code_decides_what_is_cut() -> None:
-    def rates_after(limit: str) -> tuple[bool, bool, bool]:
-        throttle = Throttle(Pace(requests_per_minute=6_000, tokens_per_minute=6_000))
-
-        async def main() -> None:
-            with await throttle.admit(1, 1) as permit:
-                permit.throttled(refusal(limit))
-
-        run(main())
-        requests, tokens = throttle._limits.requests.learned, throttle._limits.tokens.learned
-        assert requests.rate is not None
-        assert tokens.rate is not None
-        return requests.rate < 100, tokens.rate < 100, throttle._limits.slots.version > 0
-
-    assert rates_after("requests") == (True, False, False)
-    assert rates_after("growth") == (True, False, False)
-    assert rates_after("tokens") == (False, True, False)
-    assert rates_after("capacity") == (False, False, True)
 
 
 @pytest.mark.parametrize("limit", ["requests", "tokens", "growth", "capacity"])
@@ -192,7 +172,7 @@ def test_a_pause_is_prolonged_but_never_shortened() -> None:
     throttle = Throttle(Pace(requests_per_minute=6_000))
 
     async def main() -> float:
-        first, second, third = await leases(throttle, 3)
+        first, second, third = await permits(throttle, 3)
         first.throttled(refusal(retry_after_s=5))
         second.throttled(refusal(retry_after_s=9))
         third.throttled(refusal(retry_after_s=2))
@@ -219,42 +199,42 @@ def test_without_retry_after_pauses_double_until_something_is_granted() -> None:
     assert gaps == pytest.approx([0.25, 0.5, 1, 2], abs=0.02)
 
 
-def learned(told: float | None = 100.0) -> AdaptiveRate:
+def refused_once() -> AdaptiveRate:
     """A rate that was granted for a second, then refused."""
-    rate = AdaptiveRate(told)
+    rate = AdaptiveRate(100.0)
     for tick in range(100):
-        rate.granted(tick / 100, 1, 0, binding=True)
-    assert rate.refused(1, 1, 0, pause_s=0.25)
+        rate.record_success(tick / 100, 1, 0, binding=True)
+    assert rate.record_refusal(1, 1, 0, pause_s=0.25)
     return rate
 
 
 def test_a_refusal_at_an_old_rate_does_not_cut_the_new_one() -> None:
-    rate = learned()
-    cut = rate.rate
+    rate = refused_once()
+    cut = rate.current
 
-    assert not rate.refused(1.1, 1, 0, pause_s=0.25)
-    assert rate.rate == cut
+    assert not rate.record_refusal(1.1, 1, 0, pause_s=0.25)
+    assert rate.current == cut
 
 
 def test_a_rate_without_a_success_is_not_cut_again() -> None:
-    rate = learned()
-    cut = rate.rate
+    rate = refused_once()
+    cut = rate.current
 
-    assert rate.refused(1.3, 1, rate.version, pause_s=0.25)
-    assert rate.rate == cut
+    assert rate.record_refusal(1.3, 1, rate.version, pause_s=0.25)
+    assert rate.current == cut
 
 
 def test_the_rate_grows_only_while_it_binds() -> None:
-    rate = learned()
-    assert rate.rate is not None
-    cut = rate.rate
+    rate = refused_once()
+    assert rate.current is not None
+    cut = rate.current
 
     for second in range(2, 100):
-        rate.granted(second, 1, rate.version, binding=False)
-    assert rate.rate == cut
+        rate.record_success(second, 1, rate.version, binding=False)
+    assert rate.current == cut
     for second in range(100, 200):
-        rate.granted(second, 1, rate.version, binding=True)
-    assert rate.rate == 100
+        rate.record_success(second, 1, rate.version, binding=True)
+    assert rate.current == 100
 
 
 def test_growth_after_a_burst_refusal_is_gentler_each_time() -> None:
@@ -262,13 +242,13 @@ def test_growth_after_a_burst_refusal_is_gentler_each_time() -> None:
         rate = AdaptiveRate(100.0)
         now = 0.0
         for _ in range(refusals):
-            rate.granted(now, 1, rate.version, binding=True)
-            rate.refused(now, 1, rate.version, pause_s=0.25, for_growth=True)
-        assert rate.rate is not None
-        before = rate.rate
+            rate.record_success(now, 1, rate.version, binding=True)
+            rate.record_refusal(now, 1, rate.version, pause_s=0.25, for_growth=True)
+        assert rate.current is not None
+        before = rate.current
         for _ in range(10):
             now += 0.1
-            rate.granted(now, 1, rate.version, binding=True)
-        return rate.rate / before
+            rate.record_success(now, 1, rate.version, binding=True)
+        return rate.current / before
 
     assert 1 < grown(3) < grown(2) < grown(1) < 2

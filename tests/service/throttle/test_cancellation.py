@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.virtual_clock import run
 
+from pipeline.core.errors import CostLimitReached
 from pipeline.core.settings import Pace
 from pipeline.service.throttle.throttle import Throttle
 
@@ -32,14 +33,12 @@ def test_cancelling_anywhere_leaves_nothing_in_flight_and_the_throttle_usable(re
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        tasks = []
-        for documents, tokens, cancel_at in requests:
-            task = asyncio.create_task(hold(throttle, documents, tokens))
-            loop.call_later(cancel_at, task.cancel)
-            tasks.append(task)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        async with asyncio.TaskGroup() as tasks:
+            for documents, tokens, cancel_at in requests:
+                task = tasks.create_task(hold(throttle, documents, tokens))
+                loop.call_later(cancel_at, task.cancel)
         assert throttle.in_flight == 0
-        assert throttle._limits.slots.documents == 0
+        assert throttle.documents_in_flight == 0
         before = loop.time()
         await hold(throttle, 6, 500)
         assert loop.time() - before < 1
@@ -60,11 +59,11 @@ def test_cancelling_the_first_in_line_lets_the_next_one_go(pace, tokens) -> None
     throttle = Throttle(pace)
 
     async def main() -> None:
-        holder = asyncio.create_task(hold(throttle, 1, tokens))
-        first, second = (asyncio.create_task(hold(throttle, 1, tokens)) for _ in range(2))
-        await asyncio.sleep(0.1)
-        first.cancel()
-        await asyncio.wait([holder, first, second])
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(hold(throttle, 1, tokens))
+            first, second = (tasks.create_task(hold(throttle, 1, tokens)) for _ in range(2))
+            await asyncio.sleep(0.1)
+            first.cancel()
         assert first.cancelled()
         assert second.exception() is None
 
@@ -76,17 +75,17 @@ def test_a_cancelled_task_stays_cancelled_when_the_throttle_is_stopped_too() -> 
 
     async def main() -> None:
         await throttle.admit(1, 1)
-        task = asyncio.create_task(hold(throttle, 1, 1))
-        await asyncio.sleep(1)
-        task.cancel()
-        throttle.stop(RuntimeError("stopped"))  # type: ignore[arg-type]
-        await asyncio.wait([task])
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(hold(throttle, 1, 1))
+            await asyncio.sleep(1)
+            task.cancel()
+            throttle.stop(CostLimitReached("enough"))
         assert task.cancelled()
 
     run(main())
 
 
-def test_a_failing_request_gives_its_slot_back() -> None:
+def test_a_failing_request_gives_its_place_back() -> None:
     throttle = Throttle(Pace(max_in_flight=1))
 
     async def main() -> None:

@@ -163,7 +163,7 @@ def test_requests_and_documents_in_flight_are_bounded() -> None:
         async def one(documents: int) -> None:
             with await throttle.admit(documents, 0) as permit:
                 most[0] = max(most[0], throttle.in_flight)
-                most[1] = max(most[1], throttle._limits.slots.documents)
+                most[1] = max(most[1], throttle.documents_in_flight)
                 await asyncio.sleep(0.1)
                 permit.answered(None)
 
@@ -279,3 +279,27 @@ def test_the_metrics_tell_the_share_of_the_quota() -> None:
     run(admit_all(Throttle(Pace(requests_per_minute=600), metrics), backlog(100)))
 
     assert metrics.quota_used == pytest.approx(0.995, abs=0.005)
+
+
+def test_the_repr_shows_what_is_in_flight_and_the_rates() -> None:
+    throttle = Throttle(Pace(requests_per_minute=5_400, max_in_flight=2))
+
+    async def main() -> None:
+        await throttle.admit(30, 1)
+        second = await throttle.admit(12, 1)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(throttle.admit(1, 1))
+            await asyncio.sleep(1)
+            assert repr(throttle) == (
+                "<Throttle in_flight=2/2 documents=42 waiting=1"
+                " requests=<Quota per_s=90.0 configured_per_s=90.0>"
+                " tokens=<Quota per_s=None configured_per_s=None>>"
+            )
+            with second:
+                pass
+        throttle.stop(CostLimitReached("enough"))
+
+    run(main())
+
+    assert repr(throttle).startswith("<Throttle in_flight=2/2 documents=31 waiting=0 requests=<")
+    assert repr(throttle).endswith(" stopped>")

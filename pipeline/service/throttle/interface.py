@@ -1,0 +1,52 @@
+"""What the client needs of a throttle, wherever the quota comes from."""
+
+from types import TracebackType
+from typing import Protocol, Self
+
+from pipeline.core.errors import RerankError, Throttled
+from pipeline.core.settings import Pace
+
+
+class Permit(Protocol):
+    """The right to have one request in flight; a context manager that ends it."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def answered(self, total_tokens: int | None) -> None:
+        """Report that the service served the request, and the tokens that it counted."""
+
+    def throttled(self, error: Throttled) -> None:
+        """Report that the service asked for a slower pace."""
+
+
+class Admission(Protocol):
+    """Admits requests, in order of arrival, within the limits of one service and account."""
+
+    @property
+    def target_concurrency(self) -> int:
+        """How many requests may be in flight at most."""
+
+    async def admit(self, documents: int, tokens: int) -> Permit:
+        """Wait until a request may be sent, and return its permit.
+
+        Args:
+            documents: Documents in the request.
+            tokens: Upper bound of its tokens.
+
+        Raises:
+            RerankError: the one given to `stop`, once it was called.
+        """
+        ...
+
+    def set_pace(self, pace: Pace) -> None:
+        """Change the limits from now on."""
+
+    def stop(self, error: RerankError) -> None:
+        """Admit nothing more: those that wait, and all later ones, raise `error`."""

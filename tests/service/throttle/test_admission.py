@@ -1,0 +1,68 @@
+"""All limits together: which of them a refusal cuts."""
+
+import asyncio
+import logging
+
+import pytest
+from support.virtual_clock import on_virtual_clock
+
+from pipeline.core.errors import Throttled
+from pipeline.core.settings import Pace
+from pipeline.service.metrics import Metrics
+from pipeline.service.throttle.admission import AdmissionControl
+
+
+def control() -> AdmissionControl:
+    pace = Pace(requests_per_minute=6_000, tokens_per_minute=6_000)
+    return AdmissionControl(pace, Metrics(), lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("limit", "cut"),
+    [
+        ("requests", (True, False, False)),
+        ("growth", (True, False, False)),
+        ("tokens", (False, True, False)),
+        ("capacity", (False, False, True)),
+    ],
+)
+@on_virtual_clock
+async def test_the_limit_that_the_refusal_names_is_cut(limit, cut) -> None:
+    limits = control()
+    permit = await limits.grant(1, 1)
+
+    permit.throttled(Throttled("Throttling", limit=limit))
+
+    requests, tokens = limits.requests.rate.current, limits.tokens.rate.current
+    assert requests is not None
+    assert tokens is not None
+    assert (requests < 100, tokens < 100, limits.concurrency.version > 0) == cut
+
+
+@on_virtual_clock
+async def test_a_cut_is_logged_with_the_new_rates(caplog) -> None:
+    permit = await control().grant(1, 1)
+
+    with caplog.at_level(logging.WARNING):
+        permit.throttled(Throttled("Throttling.RateQuota", limit="requests", retry_after_s=7))
+
+    (record,) = caplog.records
+    assert record.event == "pace.cut"
+    assert record.fields == {
+        "limit": "requests",
+        "code": "Throttling.RateQuota",
+        "requests_per_s": 85.0,
+        "tokens_per_s": 100.0,
+        "pause_s": 7,
+    }
+
+
+@on_virtual_clock
+async def test_a_retry_after_beyond_reason_is_waited_for_ten_minutes() -> None:
+    limits = control()
+    permit = await limits.grant(1, 1)
+    permit.throttled(Throttled("Throttling", retry_after_s=1e9))
+
+    await limits.grant(1, 1)
+
+    assert asyncio.get_running_loop().time() == pytest.approx(600, abs=1)
