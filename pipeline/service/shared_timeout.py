@@ -1,7 +1,8 @@
-"""One time limit for many waits at once, with one timer between them.
+"""One time limit for many concurrent waits, with one timer between them.
 
-All may take equally long, so whoever began first runs out first, and one timer for that one will
-do. A timer for each wait, as `asyncio.timeout` and aiohttp set it, is a twentieth of the job's CPU.
+All waits may take equally long, so the first to begin is the first to expire, and one timer for it
+is enough. A timer for each wait, as `asyncio.timeout` and aiohttp set it, costs a twentieth of the
+job's CPU.
 """
 
 import asyncio
@@ -10,9 +11,9 @@ from typing import Self
 
 
 class SharedTimeout:
-    """Ends with a TimeoutError what takes longer than `limit_s` seconds; for one event loop.
+    """Raise TimeoutError in blocks that take longer than `limit_s` seconds; for one event loop.
 
-    Use: `with time_limit.begin(): await something()`.
+    Use: `with shared_timeout.begin(): await something()`.
     """
 
     def __init__(self, limit_s: float) -> None:
@@ -21,30 +22,30 @@ class SharedTimeout:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> "_Wait":
-        """A context manager for the running task, to be entered at once and only once."""
+        """Return a context manager for the running task, to be entered at once and only once."""
         return _Wait(self)
 
     def add(self, wait: "_Wait") -> float:
-        """Let the time of a wait begin; returns its end by the loop's clock."""
+        """Start the time of a wait; return when it expires, by the event loop's clock."""
         loop = asyncio.get_running_loop()
-        ends_at = loop.time() + self.limit_s
+        expires_at = loop.time() + self.limit_s
         self._running[wait] = None
         if self._timer is None:
-            self._timer = loop.call_at(ends_at, self._look)
-        return ends_at
+            self._timer = loop.call_at(expires_at, self._expire_due)
+        return expires_at
 
     def remove(self, wait: "_Wait") -> None:
-        """Take out a wait that is over."""
+        """Remove a wait that ended in time."""
         self._running.pop(wait, None)
 
-    def _look(self) -> None:
-        """End those whose time is over, and wait for the next one."""
+    def _expire_due(self) -> None:
+        """Expire the waits whose time is over, and set the timer for the next one."""
         loop = asyncio.get_running_loop()
         self._timer = None
         while self._running:
             first = next(iter(self._running))
-            if first.ends_at > loop.time():
-                self._timer = loop.call_at(first.ends_at, self._look)
+            if first.expires_at > loop.time():
+                self._timer = loop.call_at(first.expires_at, self._expire_due)
                 return
             del self._running[first]
             first.expire()
@@ -54,20 +55,20 @@ class _Wait:
     """The time that one task has.
 
     Attributes:
-        ends_at: When it is over, by the loop's clock.
+        expires_at: When it is over, by the event loop's clock.
     """
 
-    __slots__ = ("_cancelled_before", "_expired", "_limit", "_task", "ends_at")
+    __slots__ = ("_cancelled_before", "_expired", "_shared", "_task", "expires_at")
 
-    def __init__(self, limit: SharedTimeout) -> None:
-        self._limit = limit
+    def __init__(self, shared: SharedTimeout) -> None:
+        self._shared = shared
         self._expired = False
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancelled_before = task, task.cancelling()
-        self.ends_at = self._limit.add(self)
+        self.expires_at = self._shared.add(self)
         return self
 
     def expire(self) -> None:
@@ -82,6 +83,6 @@ class _Wait:
         traceback: TracebackType | None,
     ) -> None:
         if not self._expired:
-            self._limit.remove(self)
+            self._shared.remove(self)
         elif self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
             raise TimeoutError from error  # nobody else cancelled the task
