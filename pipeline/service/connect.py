@@ -36,7 +36,8 @@ async def open_client(
         timeouts: How long an attempt may take.
 
     Raises:
-        SettingsError: if the address cannot be parsed, or no header can hold the key.
+        SettingsError: if the address cannot be parsed, no header can hold the key, or the endpoint
+            takes no instruction and there is one.
     """
     if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
         raise SettingsError(

@@ -20,9 +20,8 @@ from pipeline.core.events import log_event
 from pipeline.core.records import Request, Scores
 from pipeline.service.failures import CONNECTION_LOST, TIMEOUT, UNREACHABLE
 from pipeline.service.shared_timeout import SharedTimeout
-from pipeline.service.wire.codec import WireFormat
 from pipeline.service.wire.redaction import redact
-from pipeline.service.wire.refusals import classify
+from pipeline.service.wire.wire_format import WireFormat
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ class HttpTransport:
         timeouts: How long an attempt may take.
 
     Raises:
-        SettingsError: if the address cannot be parsed.
+        SettingsError: if the address cannot be parsed, or the endpoint takes no instruction.
     """
 
     def __init__(
@@ -82,6 +81,12 @@ class HttpTransport:
         api_key: str | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
+        if instruct is not None and wire.takes.instruct is None:
+            raise SettingsError(
+                f"the wire format {wire.name} takes no instruction",
+                which="--instruct",
+                cure="leave it out or choose another --provider",
+            )
         self._url = _parse(url)
         self._wire = wire
         self._model = model
@@ -92,8 +97,7 @@ class HttpTransport:
 
     async def __aenter__(self) -> Self:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        if self._api_key is not None:
-            headers["Authorization"] = f"Bearer {self._api_key}"
+        headers |= self._wire.auth_headers(self._api_key)
         self._session = aiohttp.ClientSession(
             # The throttle bounds what is in flight, and its bound may change during the run.
             connector=aiohttp.TCPConnector(limit=0),
@@ -136,7 +140,7 @@ class HttpTransport:
             )
         clean = partial(redact, request=request, api_key=self._api_key)
         if not is_success:
-            raise classify(status, content, response.headers, clean=clean)
+            raise self._wire.classify(status, content, response.headers, clean=clean)
         return self._wire.decode(content, request.num_documents, clean=clean)
 
 

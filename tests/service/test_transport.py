@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from msgspec import structs
 from support.client_bench import KEY, a_request, outcomes
 from support.fake_reranker import FakeReranker, Reply, Step, served
 
@@ -25,6 +26,7 @@ from pipeline.core.errors import (
 from pipeline.service.failures import CONNECTION_LOST, TIMEOUT, UNREACHABLE
 from pipeline.service.transport import HttpTransport, Timeouts, safe_cause, translate_error
 from pipeline.service.wire.formats import WIRE_FORMATS
+from pipeline.service.wire.wire_format import Capabilities
 
 
 def transport_to(url: str, *, total_s: float = 5.0, **more: Any) -> HttpTransport:
@@ -240,3 +242,10 @@ def an_instance(kind: type[Exception]) -> Exception:
     if not isinstance(error, OSError):
         error.args = (KEY,)
     return error
+
+
+def test_an_instruction_that_the_endpoint_would_ignore_is_refused() -> None:
+    deaf = structs.replace(WIRE_FORMATS["dashscope"], takes=Capabilities())
+
+    with pytest.raises(SettingsError, match="--instruct: .* takes no instruction"):
+        HttpTransport("http://127.0.0.1:1/", deaf, model="m", instruct="rank well")

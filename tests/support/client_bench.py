@@ -31,15 +31,22 @@ EXACT = RetryPolicy(backoff=Backoff(1.0, 20.0))
 """The default waits, without jitter."""
 
 
-def a_request(number: int = 0, *, documents: int = 3, text: str = "some text") -> Request:
+def request_of(*documents: str, query: str = "a query", number: int = 0) -> Request:
+    """A request for these documents."""
     return Request(
-        query=f"query {number}",
-        documents=[f"{text} {index}" for index in range(documents)],
-        tokens=30 * documents,
+        query=query,
+        documents=list(documents),
+        tokens=30 * len(documents),
         key=number.to_bytes(16),
-        document_keys=np.zeros(documents, np.uint64),
+        document_keys=np.zeros(len(documents), np.uint64),
         query_id=f"q{number}",
     )
+
+
+def a_request(number: int = 0, *, documents: int = 3, text: str = "some text") -> Request:
+    """The request of that number, different from the others."""
+    texts = (f"{text} {index}" for index in range(documents))
+    return request_of(*texts, query=f"query {number}", number=number)
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""Bodies of requests and answers, and the meaning of refusals; pure functions of bytes."""
+"""What goes over the wire: request bodies, answers, refusals, and what of them may be shown."""

@@ -1,16 +1,16 @@
-"""What a wire format is, and the checks that every answer passes.
+"""Read the scores of an answer, with the checks that every answer must pass.
 
-Scores are matched by `index`, never by place, and an answer is taken whole or not at all: one
-finite number for each document. Nothing that is missing is made up.
+Scores are matched by index, never by place, and an answer is taken whole or not at all: one finite
+number for each document. Nothing that is missing is made up.
 
-An answer that is just what it should be, as nearly all are, is read by its types, in a third of the
-time; whatever that finds odd is read again with care, to say what is the matter.
+A valid answer, as nearly all are, is decoded by its types in a third of the time. Any other is
+decoded again field by field, to say what is wrong with it.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -18,27 +18,35 @@ import orjson
 from msgspec import Struct
 
 from pipeline.core.arrays import FloatArray
-from pipeline.core.errors import BadAnswer, shorten
-from pipeline.core.records import Request, Scores
-from pipeline.service.wire.refusals import Clean, classify, is_error
-
-Encode = Callable[[Request, str, str | None], bytes]
-"""Request, model, instruct -> body."""
-
-FindResults = Callable[[dict[str, Any]], Any]
-"""The answer's object -> its list of `{index, relevance_score}`."""
-
-_INDEX_AND_SCORE = itemgetter("index", "relevance_score")
+from pipeline.core.errors import BadAnswer
+from pipeline.core.records import Scores
+from pipeline.service.wire.refusals import Clean, RefusalCodes, classify, is_error
 
 
-class Result(msgspec.Struct, gc=False):
+class Result(Struct, gc=False):
     """One document's score."""
 
     index: Annotated[int, msgspec.Meta(ge=0)]
-    relevance_score: float
+    score: float = msgspec.field(name="relevance_score")
 
 
-class Answer(msgspec.Struct):
+class ResponseBody(Protocol):
+    """A valid answer, decoded by its types."""
+
+    @property
+    def results(self) -> list[Result]:
+        """The documents' scores, in any order."""
+
+    @property
+    def usage(self) -> Any:
+        """What the service counted, as it says it."""
+
+    @property
+    def response_id(self) -> Any:
+        """The service's name of the answer."""
+
+
+class FlatBody(Struct):
     """An answer with its results at the top: `{results: [...], usage, id}`."""
 
     results: list[Result]
@@ -46,14 +54,19 @@ class Answer(msgspec.Struct):
     request_id: Any = None
     id: Any = None
 
+    @property
+    def response_id(self) -> Any:
+        """The first name of the answer that is there."""
+        return self.request_id or self.id
 
-class Output(msgspec.Struct):
+
+class Output(Struct):
     """The results of a nested answer."""
 
     results: list[Result]
 
 
-class NestedAnswer(msgspec.Struct):
+class NestedBody(Struct):
     """An answer with its results one level down: `{output: {results: [...]}, usage, ...}`."""
 
     output: Output
@@ -66,88 +79,125 @@ class NestedAnswer(msgspec.Struct):
         """As in a flat answer."""
         return self.output.results
 
+    @property
+    def response_id(self) -> Any:
+        """The first name of the answer that is there."""
+        return self.request_id or self.id
 
-FLAT = msgspec.json.Decoder(Answer)
-NESTED = msgspec.json.Decoder(NestedAnswer)
 
-
-class WireFormat(Struct, frozen=True):
-    """One way to ask and to answer.
+class AnswerShape(Struct, frozen=True, kw_only=True):
+    """Where an answer holds what is read from it.
 
     Attributes:
-        name: As a provider names it.
-        encode: Writes a request's body; always asks for the score of every document.
-        find_results: Where an answer holds its results.
-        decoder: Reads an answer that is as it should be.
+        decode_valid: Decodes a valid answer by its types, or raises; it finds what the names below
+            find.
+        results: The keys that lead to the list of results; empty if the answer is that list.
+        index: A result's field with the place of the document in the request, from 0.
+        score: A result's field with the score.
+        usage: The key of the object that holds the token counts.
+        total_tokens: The field in it with the tokens of the whole request.
+        partial_tokens: The fields in it that add up to them where there is no total.
+        response_id: The keys that may hold the service's name of the answer; the first one counts.
     """
 
-    name: str
-    encode: Encode
-    find_results: FindResults
-    decoder: "msgspec.json.Decoder[Answer] | msgspec.json.Decoder[NestedAnswer]"
-
-    def decode(self, body: bytes, num_documents: int, *, clean: Clean = shorten) -> Scores:
-        """The scores of an answer that came with status 200, in the request's order.
-
-        Args:
-            body: The whole answer.
-            num_documents: How many documents were sent.
-            clean: Makes a foreign message fit to be shown; used if the body tells an error.
-
-        Raises:
-            BadAnswer: if there is not exactly one finite score for each document.
-            RequestError: of another class, if the body is an error after all.
-            ServiceRefused: if that error is for good.
-        """
-        scores = None
-        try:
-            answer = self.decoder.decode(body)
-            scores = _placed(answer.results, num_documents)
-        except (msgspec.MsgspecError, ValueError, IndexError, TypeError, RecursionError):
-            pass  # it is read again
-        if scores is None:
-            return self.decode_with_care(body, num_documents, clean=clean)
-        return Scores(
-            scores,
-            total_tokens=_total_tokens(answer.usage),
-            response_id=str(answer.request_id or answer.id or ""),
-        )
-
-    def decode_with_care(self, body: bytes, num_documents: int, *, clean: Clean) -> Scores:
-        """What `decode` does, for any body: the same scores, or the error."""
-        try:
-            answer = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise BadAnswer("not_json", f"{error.msg} at byte {error.pos}", status=200) from None
-        if is_error(answer):
-            raise classify(200, body, clean=clean)
-        results = self.find_results(answer) if isinstance(answer, dict) else None
-        if not isinstance(results, list):
-            raise BadAnswer("no_results", "the answer holds no list of results", status=200)
-        return Scores(
-            _one_score_per_document(results, num_documents),
-            total_tokens=_total_tokens(answer.get("usage")),
-            response_id=str(answer.get("request_id") or answer.get("id") or ""),
-        )
+    decode_valid: Callable[[bytes], ResponseBody]
+    results: tuple[str, ...]
+    index: str = "index"
+    score: str = "relevance_score"
+    usage: str = "usage"
+    total_tokens: str = "total_tokens"
+    partial_tokens: tuple[str, ...] = ("input_tokens", "prompt_tokens", "output_tokens")
+    response_id: tuple[str, ...] = ("request_id", "id")
 
 
-def _placed(results: list[Result], num_documents: int) -> FloatArray | None:
-    """The scores by their documents' places; None or a TypeError if there is not one for each."""
+FLAT = AnswerShape(decode_valid=msgspec.json.Decoder(FlatBody).decode, results=("results",))
+NESTED = AnswerShape(
+    decode_valid=msgspec.json.Decoder(NestedBody).decode, results=("output", "results")
+)
+
+
+def decode(
+    body: bytes, num_documents: int, *, shape: AnswerShape, codes: RefusalCodes, clean: Clean
+) -> Scores:
+    """Return the scores of an answer that came with status 200, in the request's order.
+
+    Args:
+        body: The whole answer.
+        num_documents: How many documents were sent.
+        shape: Where the answer holds its scores.
+        codes: The service's error codes, for a body that is an error after all.
+        clean: Makes the service's message in such a body fit to be shown.
+
+    Raises:
+        BadAnswer: if there is not exactly one finite score for each document.
+        RequestError: of another class, if the body is an error.
+        ServiceRefused: if that error is for good.
+    """
+    scores = None
+    try:
+        answer = shape.decode_valid(body)
+        scores = _place(answer.results, num_documents)
+    except (msgspec.MsgspecError, ValueError, IndexError, TypeError, RecursionError):
+        pass  # `decode_carefully` says what is wrong
+    if scores is None:
+        return decode_carefully(body, num_documents, shape=shape, codes=codes, clean=clean)
+    return Scores(
+        scores,
+        total_tokens=_total_tokens(answer.usage, shape),
+        response_id=str(answer.response_id or ""),
+    )
+
+
+def decode_carefully(
+    body: bytes, num_documents: int, *, shape: AnswerShape, codes: RefusalCodes, clean: Clean
+) -> Scores:
+    """Do what `decode` does, field by field: the same scores, or the error."""
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadAnswer("not_json", f"{error.msg} at byte {error.pos}", status=200) from None
+    if is_error(answer, results_keys=shape.results[:1]):
+        raise classify(200, body, codes=codes, clean=clean)
+    results = answer
+    for key in shape.results:
+        results = results.get(key) if isinstance(results, dict) else None
+    if not isinstance(results, list):
+        raise BadAnswer("no_results", "the answer holds no list of results", status=200)
+    scores = _one_score_per_document(results, num_documents, shape)
+    facts = answer if isinstance(answer, dict) else {}
+    names = (facts.get(key) for key in shape.response_id)
+    return Scores(
+        scores,
+        total_tokens=_total_tokens(facts.get(shape.usage), shape),
+        response_id=str(next(filter(None, names), "")),
+    )
+
+
+def _place(results: Sequence[Result], num_documents: int) -> FloatArray | None:
+    """Return the scores by their documents' places, if there is one finite score for each.
+
+    Raises:
+        IndexError: for a document that was not sent.
+        TypeError: for a document without a score.
+    """
     placed: list[Any] = [None] * num_documents
     for result in results:
-        placed[result.index] = result.relevance_score
+        placed[result.index] = result.score
     is_whole = len(results) == num_documents and math.isfinite(sum(placed))
     return np.array(placed, dtype=np.float64) if is_whole else None
 
 
-def _one_score_per_document(results: list[Any], num_documents: int) -> FloatArray:
-    """The scores by their documents' places, or what is the matter with them."""
+def _one_score_per_document(
+    results: list[Any], num_documents: int, shape: AnswerShape
+) -> FloatArray:
+    """Return the scores by their documents' places, or say what is wrong with them."""
     if len(results) != num_documents:
         raise _incomplete(f"{len(results)} results for {num_documents} documents")
     try:
-        indices, numbers = zip(*map(_INDEX_AND_SCORE, results), strict=True)
+        read = itemgetter(shape.index, shape.score)
+        indices, numbers = zip(*map(read, results), strict=True)
     except (TypeError, KeyError):
-        raise _incomplete("a result without index or relevance_score") from None
+        raise _incomplete(f"a result without {shape.index} or {shape.score}") from None
     # bool is an int, and 1.0 equals 1, but neither is an index
     if set(map(type, indices)) != {int} or sorted(indices) != list(range(num_documents)):
         raise _incomplete(f"indices that are not 0 to {num_documents - 1}, each once")
@@ -164,13 +214,13 @@ def _incomplete(what: str) -> BadAnswer:
     return BadAnswer("incomplete_answer", what, status=200)
 
 
-def _total_tokens(usage: Any) -> int | None:
-    """What the service counted; `total_tokens`, `input_tokens` and `prompt_tokens` are all seen."""
+def _total_tokens(usage: Any, shape: AnswerShape) -> int | None:
+    """Return what the service counted: the total, else the sum of its parts, else None."""
     if not isinstance(usage, dict):
         return None
-    total = usage.get("total_tokens")
+    total = usage.get(shape.total_tokens)
     if total is None:
-        parts = [usage.get(name) for name in ("input_tokens", "prompt_tokens", "output_tokens")]
+        parts = [usage.get(name) for name in shape.partial_tokens]
         known = [part for part in parts if type(part) is int]
         total = sum(known) if known else None
     return total if type(total) is int and total >= 0 else None

@@ -1,6 +1,6 @@
-"""Keeps candidates' texts and keys out of messages that a service sends back.
+"""Keep candidates' texts and keys out of messages that a service sends back.
 
-An error body may echo its request, and messages end in logs and in `_rejects`.
+An error body may repeat its request, and messages end in logs and in `_rejects`.
 """
 
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from pipeline.core.records import Request
 _WITHHELD: Final = "(message withheld: it repeats the request)"
 _PIECE: Final = 16
 _STEP: Final = 8
-"""A run of 24 characters that message and text share is always found."""
+"""Any 24 characters in a row that message and text share are found."""
 
 
 def redact(message: str, request: Request, api_key: str | None) -> str:
-    """The message, shortened; not shown at all if it holds the key or a piece of the request."""
+    """Return the message, shortened; a notice if it holds the key or a piece of the request."""
     message = shorten(message)
     if not message:
         return message
@@ -32,7 +32,7 @@ def redact(message: str, request: Request, api_key: str | None) -> str:
 
 
 def _texts(request: Request) -> Iterator[str]:
-    """The texts that tell something; two or three letters may stand in any message."""
+    """Yield the texts that reveal something; two or three letters occur in any message."""
     for text in map(text_or_url, (request.query, *request.documents)):
         if len(text.strip()) > 3:
             yield text

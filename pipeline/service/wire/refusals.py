@@ -1,19 +1,19 @@
-"""What a refusal means for the request and for the job: decided by status and code.
+"""What a refusal means for the request and for the job, decided by status and code.
 
-The table follows Model Studio's page `error-messages` (2026-11). The text decides in three places
-only, each under its code: whether a quota that is used up is the free one (for good) or the one per
-minute (for a moment), whether the whole system is short of capacity, and whether an invalid
-parameter is invalid for its size.
+The codes are the vendor's (`RefusalCodes`); the rules by status and their order hold for every
+vendor. The text decides in a few places only, each under its code: whether a quota that is used up
+is the free one (for good) or the one per minute (for a moment), whether the whole system is short
+of capacity, and whether an invalid request is invalid for its size.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import orjson
-from msgspec import Struct
+from msgspec import Struct, field
 
 from pipeline.core.errors import (
     BadAnswer,
@@ -28,64 +28,15 @@ from pipeline.core.errors import (
 )
 
 Clean: TypeAlias = Callable[[str], str]
-"""Makes a foreign message fit to be shown: short, and without what must stay private."""
+"""Makes a service's message fit to be shown: short, and without what must stay private."""
 
-MAX_FOREIGN_MESSAGE = 200
+MAX_SERVICE_MESSAGE: Final = 200
 
-_THROTTLES = {
-    "throttling": "requests",
-    "throttling.ratequota": "requests",
-    "limitrequests": "requests",
-    "limit_requests": "requests",
-    "throttling.burstrate": "growth",
-    "limit_burst_rate": "growth",
-    "throttling.allocationquota": "tokens",
-    "insufficient_quota": "tokens",
-}
-_REFUSED_FOR_GOOD = {
-    "commoditynotpurchased",
-    "prepaidbilloverdue",
-    "postpaidbilloverdue",
-    "arrearage",
-    "invalidapikey",
-    "invalid_api_key",
-    "not authorized",
-    "accessdenied",
-    "access_denied",
-    "accessdenied.unpurchased",
-    "model.accessdenied",
-    "workspace.accessdenied",
-    "allocationquota.freetieronly",
-    "modelnotfound",
-    "model_not_found",
-    "model_not_supported",
-    "workspacenotfound",
-}
-_CONTENT = {"datainspectionfailed", "data_inspection_failed"}
-_INVALID = {
-    "invalidparameter",
-    "internalerror.algo.invalidparameter",
-    "invalid_parameter_error",
-    "invalid_request_error",
-    "validation",
-}
-_TRANSIENT = {
-    "apiconnectionerror",
-    "clientdisconnect",
-    "internalerror",
-    "internal_error",
-    "internalerror.algo",
-    "systemerror",
-    "modelservicefailed",
-    "requesttimeout",
-    "modelservingerror",
-    "modelunavailable",
-    "serviceunavailable",
-}
-_ONE_DOCUMENT = "document index"
-_SIZE_WORDS = (
+_INVALID: Final = frozenset({"invalid_request_error", "validation"})
+"""Codes that several servers give to requests that cannot be served as they are."""
+
+_SIZE_TEXTS: Final = (
     "batch size",
-    "input length",
     "number of tokens",
     "token limit",
     "too many tokens",
@@ -93,21 +44,45 @@ _SIZE_WORDS = (
     "too long",
     "too large",
 )
-_SHAPE_WORDS = ("required body invalid", "url error")
-_FREE_QUOTA = "free allocated quota exceeded"
-_NO_CAPACITY = "system capacity limits"
 
-_CODE = re.compile(rb'"code"\s*:\s*"([^"\\]{1,80})"')
-_MESSAGE = re.compile(rb'"message"\s*:\s*"((?:[^"\\]|\\.){1,400})')
+_CODE: Final = re.compile(rb'"code"\s*:\s*"([^"\\]{1,80})"')
+_MESSAGE: Final = re.compile(rb'"message"\s*:\s*"((?:[^"\\]|\\.){1,400})')
 
-_KEY_CURE = "check the key, its region and its workspace"
-_CURES = {
-    401: _KEY_CURE,
+_CURES: Final = {
+    401: "check the key, its region and its workspace",
     402: "check the account's balance",
     403: "check what the key and its workspace may use",
     404: "check --model and --url",
     405: "check --url",
 }
+
+
+class RefusalCodes(Struct, frozen=True, kw_only=True):
+    """A vendor's error codes, and phrases of its messages; all in lower case.
+
+    Attributes:
+        throttled: Codes that ask for a slower pace, each with the limit that it protects.
+        refused: Codes that refuse every request for good: key, balance, permission, model.
+        content: Codes that refuse something in the request.
+        invalid: Codes of a request that cannot be served as it is.
+        transient: Codes of failures that may pass.
+        free_quota_text: Under a code of `throttled`: the free quota is used up, for good.
+        capacity_text: In a refusal for pace: the service itself is short of capacity.
+        one_document_text: In an invalid request: one document is to blame.
+        size_texts: In an invalid request: its size is to blame; beside phrases of many servers.
+        shape_texts: In an invalid request: the body's shape is to blame, whatever the documents.
+    """
+
+    throttled: Mapping[str, Literal["requests", "tokens", "growth"]] = field(default_factory=dict)
+    refused: frozenset[str] = frozenset()
+    content: frozenset[str] = frozenset()
+    invalid: frozenset[str] = frozenset()
+    transient: frozenset[str] = frozenset()
+    free_quota_text: str | None = None
+    capacity_text: str | None = None
+    one_document_text: str | None = None
+    size_texts: tuple[str, ...] = ()
+    shape_texts: tuple[str, ...] = ()
 
 
 class _Refusal(Struct, frozen=True):
@@ -117,9 +92,16 @@ class _Refusal(Struct, frozen=True):
     message: str = ""
 
 
-def is_error(answer: Any) -> bool:
-    """Whether a JSON body is an error envelope, whatever its status."""
-    if not isinstance(answer, dict) or answer.get("output") or answer.get("results"):
+def is_error(answer: Any, *, results_keys: tuple[str, ...] = ()) -> bool:
+    """Return whether a JSON body is an error envelope, whatever its status.
+
+    Args:
+        answer: The body.
+        results_keys: Keys of results beside the usual ones; a body with results is no error.
+    """
+    if not isinstance(answer, dict):
+        return False
+    if any(answer.get(key) for key in ("output", "results", *results_keys)):
         return False
     return bool(answer.get("error") or answer.get("code"))
 
@@ -129,52 +111,60 @@ def classify(
     body: bytes,
     headers: Mapping[str, str] | None = None,
     *,
+    codes: RefusalCodes,
     clean: Clean = shorten,
 ) -> RequestError | ServiceRefused:
-    """The error that an answer without scores amounts to; nothing is raised.
+    """Return the error that an answer without scores amounts to; raise nothing.
 
     Args:
         status: The HTTP status; 200 is possible.
         body: The body or its beginning: JSON of either envelope, HTML, or nothing.
         headers: For `Retry-After`.
+        codes: The service's error codes.
         clean: Makes the service's message fit to be shown.
     """
     refusal = _read(body)
     code = refusal.code or f"http_{status}"
-    message = clean(refusal.message[:MAX_FOREIGN_MESSAGE])
+    message = clean(refusal.message[:MAX_SERVICE_MESSAGE])
     known, text = refusal.code.lower(), refusal.message.lower()
 
-    if known in _REFUSED_FOR_GOOD or (known in _THROTTLES and _FREE_QUOTA in text):
+    is_free_quota = known in codes.throttled and _mentions(text, codes.free_quota_text)
+    if known in codes.refused or is_free_quota:
         return _refused(code, message, status)
-    if known in _CONTENT:
+    if known in codes.content:
         return ContentRefused(code, message, status=status)
-    if status == 429 or (known in _THROTTLES and status != 400):
-        limit = "capacity" if _NO_CAPACITY in text else _THROTTLES.get(known, "requests")
+    if status == 429 or (known in codes.throttled and status != 400):
+        has_capacity = not _mentions(text, codes.capacity_text)
+        limit = codes.throttled.get(known, "requests") if has_capacity else "capacity"
         wait = _retry_after_s(headers or {})
         return Throttled(code, message, status=status, limit=limit, retry_after_s=wait)
     if status in _CURES or 300 <= status < 400:
         return _refused(code, message, status)
-    if known in _INVALID or status in (400, 413, 422):
-        return _invalid(status, known, text)(code, message, status=status)
-    if known in _TRANSIENT or status >= 500 or status in (408, 425):
+    if known in codes.invalid or known in _INVALID or status in (400, 413, 422):
+        return _invalid(status, known, text, codes)(code, message, status=status)
+    if known in codes.transient or status >= 500 or status in (408, 425):
         return Transient(code, message, status=status)
     if status == 200:
         return BadAnswer(code, message, status=status)
     return Rejected(code, message, status=status)
 
 
-def _invalid(status: int, code: str, text: str) -> type[RequestError]:
-    """A request that cannot be served as it is: for its size, one document, or its shape."""
-    if code in _TRANSIENT:
+def _invalid(status: int, code: str, text: str, codes: RefusalCodes) -> type[RequestError]:
+    """Return the class of a request that cannot be served as it is."""
+    if code in codes.transient:
         return Transient
-    if _ONE_DOCUMENT in text:
+    if _mentions(text, codes.one_document_text):
         return ContentRefused
-    if status == 413 or any(words in text for words in _SIZE_WORDS):
+    if status == 413 or _mentions(text, *_SIZE_TEXTS, *codes.size_texts):
         return TooLarge
-    if code in _THROTTLES or any(words in text for words in _SHAPE_WORDS):
+    if code in codes.throttled or _mentions(text, *codes.shape_texts):
         return Rejected
-    # A document's own fault cannot be told from the request's; bisection finds out.
+    # A document's own fault looks like the request's; bisection tells them apart.
     return ContentRefused if code and status != 422 else Rejected
+
+
+def _mentions(text: str, *phrases: str | None) -> bool:
+    return any(phrase is not None and phrase in text for phrase in phrases)
 
 
 def _refused(code: str, message: str, status: int) -> ServiceRefused:
@@ -187,7 +177,7 @@ def _refused(code: str, message: str, status: int) -> ServiceRefused:
 
 
 def _read(body: bytes) -> _Refusal:
-    """The facts of an error body, or of the JSON that its message holds."""
+    """Return the facts of an error body, or of the JSON that its message holds."""
     outer = _envelope(body)
     if not outer.message.lstrip().startswith("{"):
         return outer
@@ -196,27 +186,27 @@ def _read(body: bytes) -> _Refusal:
 
 
 def _envelope(body: bytes) -> _Refusal:
-    """`{code, message}` or `{error: {code, type, message}}`; `error` may be the message itself."""
+    """Read `{code, message}` or `{error: {code, type, message}}`; `error` may be the message."""
     try:
         answer = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _beginning(body)
+        return _truncated_envelope(body)
     if not isinstance(answer, dict):
         return _Refusal()
     error = answer.get("error")
     facts = error if isinstance(error, dict) else answer
     names = [facts.get("code"), facts.get("type"), facts.get("error_type")]
     code = next((name for name in names if isinstance(name, str) and name), "")
-    said = [facts.get("message"), error, answer.get("detail")]
-    message = next((text for text in said if isinstance(text, str)), "")
+    messages = [facts.get("message"), error, answer.get("detail")]
+    message = next((text for text in messages if isinstance(text, str)), "")
     return _Refusal(shorten(code, 80), message)
 
 
-def _beginning(body: bytes) -> _Refusal:
-    """What can be found in JSON whose end was not read; nothing in HTML."""
+def _truncated_envelope(body: bytes) -> _Refusal:
+    """Read what JSON without its end still holds; nothing from HTML."""
     if not body.lstrip().startswith(b"{"):
         return _Refusal()
-    code, message = (found.search(body) for found in (_CODE, _MESSAGE))
+    code, message = (pattern.search(body) for pattern in (_CODE, _MESSAGE))
     return _Refusal(
         code[1].decode(errors="replace") if code else "",
         message[1].decode(errors="replace") if message else "",
@@ -224,7 +214,7 @@ def _beginning(body: bytes) -> _Refusal:
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a `Retry-After` header, which may also be a date; None without a usable one."""
+    """Return the seconds of a `Retry-After` header, which may be a date; None without one."""
     value = headers.get("Retry-After")
     if value is None:
         return None

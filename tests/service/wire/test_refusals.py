@@ -1,4 +1,4 @@
-"""What each refusal means: every code of the service's own table, in both envelopes."""
+"""The rules that hold for every vendor: status, envelope, order of the decisions."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -10,155 +10,151 @@ from pipeline.core.errors import (
     BadAnswer,
     ContentRefused,
     Rejected,
+    RequestError,
     ServiceRefused,
     Throttled,
     TooLarge,
     Transient,
 )
-from pipeline.service.wire.refusals import classify
+from pipeline.service.wire.refusals import RefusalCodes, classify, is_error
 
-TOKENS_EXCEEDED = "Allocated quota exceeded, please increase your quota limit."
-FREE_EXCEEDED = "Free allocated quota exceeded."
-NO_CAPACITY = "Batch requests are being throttled due to system capacity limits"
-BATCH_SIZE = (
-    "<400> InternalError.Algo.InvalidParameter: Value error, batch size of documents is invalid, "
-    "it should not be empty or larger than 500.: input.documents"
+CODES = RefusalCodes(
+    throttled={"slow_down": "requests", "too_steep": "growth", "too_many_tokens": "tokens"},
+    refused=frozenset({"no_money"}),
+    content=frozenset({"unsafe"}),
+    invalid=frozenset({"odd"}),
+    transient=frozenset({"hiccup"}),
+    free_quota_text="trial is over",
+    capacity_text="everybody waits",
+    one_document_text="this document",
+    size_texts=("obese",),
+    shape_texts=("no such field",),
 )
-ONE_DOCUMENT = (
-    "<400> InternalError.Algo.InvalidParameter: Value error, document index:0 is invalid, it "
-    "should not be larger than 300000: input.documents"
+
+
+def refusal_of(
+    status: int, body: bytes, headers: dict[str, str] | None = None, codes: RefusalCodes = CODES
+) -> RequestError | ServiceRefused:
+    return classify(status, body, headers, codes=codes)
+
+
+def error(code: str, message: str = "") -> bytes:
+    return orjson.dumps({"code": code, "message": message})
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "expected"),
+    [
+        (429, "slow_down", "", Throttled),
+        (503, "slow_down", "", Throttled),
+        (200, "slow_down", "", Throttled),
+        (400, "slow_down", "", Rejected),
+        (429, "slow_down", "Your TRIAL is over.", ServiceRefused),
+        (429, "unheard_of", "Your trial is over.", Throttled),
+        (429, "No_Money", "", ServiceRefused),
+        (500, "no_money", "", ServiceRefused),
+        (500, "unsafe", "", ContentRefused),
+        (500, "odd", "", ContentRefused),
+        (500, "odd", "This document is odd.", ContentRefused),
+        (500, "odd", "obese", TooLarge),
+        (500, "odd", "the text is too long", TooLarge),
+        (500, "odd", "this document is too long", ContentRefused),
+        (500, "odd", "no such field", Rejected),
+        (422, "odd", "", Rejected),
+        (400, "hiccup", "", Transient),
+        (418, "hiccup", "", Transient),
+        (401, "odd", "", ServiceRefused),
+        (404, "hiccup", "", ServiceRefused),
+        (200, "validation", "batch size 33 > maximum allowed batch size 32", TooLarge),
+        (422, "Validation", "top_n must be positive", Rejected),
+        (302, "", "", ServiceRefused),
+        (408, "", "", Transient),
+        (418, "", "", Rejected),
+        (200, "unheard_of", "", BadAnswer),
+    ],
 )
-
-TABLE = [
-    (429, "Throttling", "Too many requests in route", Throttled),
-    (429, "Throttling.RateQuota", "", Throttled),
-    (429, "LimitRequests", "", Throttled),
-    (429, "limit_requests", "", Throttled),
-    (429, "Throttling.BurstRate", "", Throttled),
-    (429, "limit_burst_rate", "", Throttled),
-    (429, "Throttling.AllocationQuota", TOKENS_EXCEEDED, Throttled),
-    (429, "insufficient_quota", "You exceeded your current quota, check billing.", Throttled),
-    (429, "insufficient_quota", NO_CAPACITY, Throttled),
-    (429, "Throttling.AllocationQuota", FREE_EXCEEDED, ServiceRefused),
-    (429, "insufficient_quota", FREE_EXCEEDED, ServiceRefused),
-    (429, "CommodityNotPurchased", "", ServiceRefused),
-    (429, "PrepaidBillOverdue", "", ServiceRefused),
-    (429, "PostpaidBillOverdue", "", ServiceRefused),
-    (429, "SomethingNew", "", Throttled),
-    (400, "Throttling.AllocationQuota", "too many custom voices", Rejected),
-    (400, "InvalidParameter", "what is this?", ContentRefused),
-    (400, "InvalidParameter", BATCH_SIZE, TooLarge),
-    (400, "InvalidParameter", ONE_DOCUMENT, ContentRefused),
-    (400, "InvalidParameter", "Range of input length should be [1, 30000]", TooLarge),
-    (400, "InvalidParameter", "Required body invalid, please check the body", Rejected),
-    (400, "Arrearage", "", ServiceRefused),
-    (400, "DataInspectionFailed", "", ContentRefused),
-    (400, "data_inspection_failed", "", ContentRefused),
-    (400, "APIConnectionError", "", Transient),
-    (400, "ClientDisconnect", "", Transient),
-    (401, "InvalidApiKey", "", ServiceRefused),
-    (401, "invalid_api_key", "", ServiceRefused),
-    (401, "NOT AUTHORIZED", "", ServiceRefused),
-    (401, "invalid_request_error", "", ServiceRefused),
-    (403, "AccessDenied", "", ServiceRefused),
-    (403, "AccessDenied.Unpurchased", "", ServiceRefused),
-    (403, "Model.AccessDenied", "", ServiceRefused),
-    (403, "Workspace.AccessDenied", "", ServiceRefused),
-    (403, "AllocationQuota.FreeTierOnly", "", ServiceRefused),
-    (404, "ModelNotFound", "", ServiceRefused),
-    (404, "model_not_found", "", ServiceRefused),
-    (404, "model_not_supported", "", ServiceRefused),
-    (404, "WorkSpaceNotFound", "", ServiceRefused),
-    (404, "NotFound", "", ServiceRefused),
-    (413, "", "", TooLarge),
-    (422, "Validation", "batch size 33 > maximum allowed batch size 32", TooLarge),
-    (422, "Validation", "top_n must be positive", Rejected),
-    (500, "InternalError", "", Transient),
-    (500, "internal_error", "", Transient),
-    (500, "InternalError.Algo", "", Transient),
-    (500, "SystemError", "", Transient),
-    (500, "ModelServiceFailed", "", Transient),
-    (500, "RequestTimeOut", "", Transient),
-    (500, "ModelServingError", "", Transient),
-    (503, "ModelServingError", "", Transient),
-    (503, "ModelUnavailable", "", Transient),
-    (302, "", "", ServiceRefused),
-    (418, "", "", Rejected),
-]
-
-
-def native(code: str, message: str) -> bytes:
-    return orjson.dumps({"code": code, "message": message, "request_id": "r"})
-
-
-def compatible(code: str, message: str) -> bytes:
-    return orjson.dumps({"error": {"code": code, "message": message, "type": "", "param": None}})
-
-
-@pytest.mark.parametrize("envelope", [native, compatible])
-@pytest.mark.parametrize(("status", "code", "message", "expected"), TABLE)
-def test_every_documented_code_has_its_class(status, code, message, expected, envelope) -> None:
-    error = classify(status, envelope(code, message))
-
-    assert type(error) is expected
+def test_status_code_and_text_decide_in_this_order(status, code, message, expected) -> None:
+    assert type(refusal_of(status, error(code, message))) is expected
 
 
 @pytest.mark.parametrize(
     ("code", "message", "limit"),
     [
-        ("Throttling", "", "requests"),
-        ("Throttling.RateQuota", "", "requests"),
-        ("limit_requests", "", "requests"),
-        ("Throttling.BurstRate", "", "growth"),
-        ("limit_burst_rate", "", "growth"),
-        ("Throttling.AllocationQuota", TOKENS_EXCEEDED, "tokens"),
-        ("insufficient_quota", "", "tokens"),
-        ("Throttling.AllocationQuota", NO_CAPACITY, "capacity"),
+        ("slow_down", "", "requests"),
+        ("too_steep", "", "growth"),
+        ("too_many_tokens", "", "tokens"),
+        ("too_many_tokens", "Everybody waits today", "capacity"),
+        ("unheard_of", "", "requests"),
     ],
 )
-def test_the_sub_code_tells_which_limit_a_429_protects(code, message, limit) -> None:
-    error = classify(429, native(code, message))
+def test_the_code_of_a_429_says_which_limit_it_protects(code, message, limit) -> None:
+    refusal = refusal_of(429, error(code, message))
 
-    assert isinstance(error, Throttled)
-    assert error.limit == limit
+    assert isinstance(refusal, Throttled)
+    assert refusal.limit == limit
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><h1>Bad Gateway</h1></html>", b"[1]", b'"no"'])
 @pytest.mark.parametrize(
     ("status", "expected"),
-    [(400, Rejected), (401, ServiceRefused), (429, Throttled), (502, Transient), (504, Transient)],
+    [
+        (400, Rejected),
+        (401, ServiceRefused),
+        (413, TooLarge),
+        (429, Throttled),
+        (502, Transient),
+        (504, Transient),
+    ],
 )
 def test_without_a_code_the_status_decides(status, expected, body) -> None:
-    error = classify(status, body)
+    for codes in (CODES, RefusalCodes()):
+        refusal = refusal_of(status, body, codes=codes)
 
-    assert type(error) is expected
-    assert "html" not in str(error)
+        assert type(refusal) is expected
+        assert "html" not in str(refusal)
 
 
 def test_the_same_words_under_another_code_decide_nothing() -> None:
-    error = classify(500, native("InternalError", FREE_EXCEEDED + BATCH_SIZE))
+    refusal = refusal_of(500, error("hiccup", "trial is over, everybody waits, obese"))
 
-    assert type(error) is Transient
+    assert type(refusal) is Transient
 
 
-def test_a_message_that_holds_json_is_read() -> None:
-    inner = {"error": {"message": "The engine is overloaded", "code": "EngineOverloadedError"}}
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "no_money", "message": "pay"},
+        {"error": {"code": "no_money", "message": "pay"}},
+        {"error": {"type": "no_money", "code": 402, "message": "pay"}},
+        {"error": "pay", "error_type": "no_money"},
+        {"detail": "pay", "code": "no_money"},
+        {"code": "no_money", "message": '{"error": {"message": "pay", "code": "inner"}}'},
+        {"message": '{"error": {"message": "pay", "code": "no_money"}}'},
+    ],
+)
+def test_code_and_message_are_read_from_every_envelope(body) -> None:
+    refusal = refusal_of(500, orjson.dumps(body))
 
-    error = classify(429, native("Throttling.RateQuota", orjson.dumps(inner).decode()))
-
-    assert isinstance(error, Throttled)
-    assert error.code == "Throttling.RateQuota"
-    assert error.message == "The engine is overloaded"
+    assert type(refusal) is ServiceRefused
+    assert refusal.which == "no_money"
+    assert refusal.what.endswith(": pay")
 
 
 def test_a_body_that_was_not_read_to_its_end_still_has_its_code() -> None:
-    body = native("DataInspectionFailed", "x" * 1_000_000)[: 64 * 1024]
+    body = error("unsafe", "x" * 1_000_000)[: 64 * 1024]
 
-    error = classify(400, body)
+    refusal = refusal_of(400, body)
 
-    assert isinstance(error, ContentRefused)
-    assert error.code == "DataInspectionFailed"
-    assert len(error.message) <= 300
+    assert isinstance(refusal, ContentRefused)
+    assert refusal.code == "unsafe"
+    assert len(refusal.message) <= 300
+
+
+def test_the_message_is_cleaned_before_it_is_kept() -> None:
+    refusal = classify(400, error("odd", "secret"), codes=CODES, clean=lambda _: "withheld")
+
+    assert isinstance(refusal, ContentRefused)
+    assert refusal.message == "withheld"
 
 
 @pytest.mark.parametrize(
@@ -166,20 +162,35 @@ def test_a_body_that_was_not_read_to_its_end_still_has_its_code() -> None:
     [("2", 2.0), ("0.25", 0.25), ("0", 0.0), ("soon", None), ("-1", None), ("nan", None)],
 )
 def test_retry_after_is_read_in_seconds(value, expected) -> None:
-    error = classify(429, b"", {"Retry-After": value})
+    refusal = refusal_of(429, b"", {"Retry-After": value})
 
-    assert isinstance(error, Throttled)
-    assert error.retry_after_s == expected
+    assert isinstance(refusal, Throttled)
+    assert refusal.retry_after_s == expected
 
 
 def test_retry_after_may_be_a_date() -> None:
     at = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
 
-    error = classify(429, b"", {"Retry-After": at})
+    refusal = refusal_of(429, b"", {"Retry-After": at})
 
-    assert isinstance(error, Throttled)
-    assert error.retry_after_s == pytest.approx(30, abs=2)
+    assert isinstance(refusal, Throttled)
+    assert refusal.retry_after_s == pytest.approx(30, abs=2)
 
 
-def test_an_unknown_error_with_status_200_is_a_bad_answer() -> None:
-    assert type(classify(200, native("Whatever", ""))) is BadAnswer
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"code": "x"}, True),
+        ({"error": {"code": "x"}}, True),
+        ({"error": "x"}, True),
+        ({"code": "", "message": ""}, False),
+        ({"code": "x", "results": [1]}, False),
+        ({"code": "x", "output": {"results": [1]}}, False),
+        ({"code": "x", "data": [1]}, False),
+        ({"code": "x", "data": []}, True),
+        ([{"code": "x"}], False),
+        (None, False),
+    ],
+)
+def test_a_body_is_an_error_if_it_has_a_code_and_no_results(answer, expected) -> None:
+    assert is_error(answer, results_keys=("data",)) is expected

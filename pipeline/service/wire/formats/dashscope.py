@@ -1,34 +1,97 @@
 """DashScope's native endpoint: nested request, nested answer; serves every model.
 
-Shapes: Model Studio, page `text-rerank-api` (May 2026).
+Shapes: Model Studio, page `text-rerank-api` (May 2026). Error codes: page `error-messages`
+(November 2026), native and OpenAI-style names.
 """
-
-from typing import Any
 
 import orjson
 
 from pipeline.core.records import Request
-from pipeline.service.wire.codec import NESTED, WireFormat
+from pipeline.service.wire.codec import NESTED
+from pipeline.service.wire.refusals import RefusalCodes
+from pipeline.service.wire.wire_format import Capabilities, WireFormat
+
+_TAKES = Capabilities(top_n="top_n", instruct="instruct", return_documents="return_documents")
+
+DASHSCOPE_REFUSALS = RefusalCodes(
+    throttled={
+        "throttling": "requests",
+        "throttling.ratequota": "requests",
+        "limitrequests": "requests",
+        "limit_requests": "requests",
+        "throttling.burstrate": "growth",
+        "limit_burst_rate": "growth",
+        "throttling.allocationquota": "tokens",
+        "insufficient_quota": "tokens",
+    },
+    refused=frozenset(
+        {
+            "commoditynotpurchased",
+            "prepaidbilloverdue",
+            "postpaidbilloverdue",
+            "arrearage",
+            "invalidapikey",
+            "invalid_api_key",
+            "not authorized",
+            "accessdenied",
+            "access_denied",
+            "accessdenied.unpurchased",
+            "model.accessdenied",
+            "workspace.accessdenied",
+            "allocationquota.freetieronly",
+            "modelnotfound",
+            "model_not_found",
+            "model_not_supported",
+            "workspacenotfound",
+        }
+    ),
+    content=frozenset({"datainspectionfailed", "data_inspection_failed"}),
+    invalid=frozenset(
+        {
+            "invalidparameter",
+            "internalerror.algo.invalidparameter",
+            "invalid_parameter_error",
+        }
+    ),
+    transient=frozenset(
+        {
+            "apiconnectionerror",
+            "clientdisconnect",
+            "internalerror",
+            "internal_error",
+            "internalerror.algo",
+            "systemerror",
+            "modelservicefailed",
+            "requesttimeout",
+            "modelservingerror",
+            "modelunavailable",
+            "serviceunavailable",
+        }
+    ),
+    free_quota_text="free allocated quota exceeded",
+    capacity_text="system capacity limits",
+    one_document_text="document index",
+    size_texts=("input length",),
+    shape_texts=("required body invalid", "url error"),
+)
+"""The codes of Model Studio; those who resell its models pass them on."""
 
 
-def encode_nested(request: Request, model: str, instruct: str | None) -> bytes:
-    """`{model, input: {query, documents}, parameters: {top_n, return_documents, instruct?}}`."""
-    parameters: dict[str, Any] = {"top_n": request.num_documents, "return_documents": False}
-    if instruct is not None:
-        parameters["instruct"] = instruct
+def _encode(request: Request, model: str, instruct: str | None) -> bytes:
+    """Return `{model, input: {query, documents}, parameters: {top_n, ...}}`."""
     return orjson.dumps(
         {
             "model": model,
             "input": {"query": request.query, "documents": request.documents},
-            "parameters": parameters,
+            "parameters": _TAKES.options(request.num_documents, instruct),
         }
     )
 
 
-def results_in_output(answer: dict[str, Any]) -> Any:
-    """`{output: {results: [...]}}`."""
-    output = answer.get("output")
-    return output.get("results") if isinstance(output, dict) else None
-
-
-DASHSCOPE = WireFormat("dashscope", encode_nested, results_in_output, NESTED)
+DASHSCOPE = WireFormat(
+    name="dashscope",
+    takes=_TAKES,
+    encode=_encode,
+    answer=NESTED,
+    refusals=DASHSCOPE_REFUSALS,
+)

@@ -3,34 +3,32 @@
 Shapes: Model Studio, page `rerank` (June 2026), which lists no `return_documents` for this model.
 """
 
-from typing import Any
-
 import orjson
 
 from pipeline.core.records import Request
-from pipeline.service.wire.codec import FLAT, WireFormat
+from pipeline.service.wire.codec import FLAT
+from pipeline.service.wire.formats.dashscope import DASHSCOPE_REFUSALS
+from pipeline.service.wire.wire_format import Capabilities, WireFormat
+
+_TAKES = Capabilities(top_n="top_n", instruct="instruct")
 
 
-def flat_request(request: Request, model: str, instruct: str | None) -> dict[str, Any]:
-    """`{model, query, documents, top_n, instruct?}`."""
-    body: dict[str, Any] = {
-        "model": model,
-        "query": request.query,
-        "documents": request.documents,
-        "top_n": request.num_documents,
-    }
-    if instruct is not None:
-        body["instruct"] = instruct
-    return body
+def _encode(request: Request, model: str, instruct: str | None) -> bytes:
+    """Return `{model, query, documents, top_n, instruct?}`."""
+    return orjson.dumps(
+        {
+            "model": model,
+            "query": request.query,
+            "documents": request.documents,
+            **_TAKES.options(request.num_documents, instruct),
+        }
+    )
 
 
-def _encode_flat(request: Request, model: str, instruct: str | None) -> bytes:
-    return orjson.dumps(flat_request(request, model, instruct))
-
-
-def _results_at_top(answer: dict[str, Any]) -> Any:
-    """`{results: [...]}`."""
-    return answer.get("results")
-
-
-DASHSCOPE_COMPATIBLE = WireFormat("dashscope-compatible", _encode_flat, _results_at_top, FLAT)
+DASHSCOPE_COMPATIBLE = WireFormat(
+    name="dashscope-compatible",
+    takes=_TAKES,
+    encode=_encode,
+    answer=FLAT,
+    refusals=DASHSCOPE_REFUSALS,
+)
