@@ -2,8 +2,8 @@
 
 Figures are those of Alibaba Cloud Model Studio as of 2026-11-21: pages `text-rerank-api`,
 `qwen3-rerank` and `gte-rerank-v2` (alibabacloud.com/help/en/model-studio/), `qwen3-vl-rerank`
-(help.aliyun.com/zh/model-studio/). Published pages disagree on some (qwen3-rerank: 120,000 or
-30,000 tokens a request), so each can be set for a run, and a refusal for size packs smaller.
+(help.aliyun.com/zh/model-studio/). Published pages disagree on some of them (qwen3-rerank: 120,000
+or 30,000 tokens a request), so a run can override each, and packs smaller after a refusal for size.
 """
 
 from typing import Literal
@@ -19,13 +19,14 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_documents: Documents in one request.
-        max_tokens_per_document: Tokens of one document or query; the rest is cut silently.
+        max_tokens_per_document: Tokens of one document or query; the service cuts the rest without
+            saying so.
         max_tokens_per_request: query_tokens x documents + sum(document_tokens).
         usd_per_million_tokens: Price of text tokens.
         requests_per_minute: The account's quota for the model.
         tokens_per_minute: The account's quota for the model.
-        tokenizer: `qwen` counts exactly; `xlm-r` is estimated from above.
-        takes_instruct: Whether an instruction changes its scores.
+        tokenizer: `qwen` is counted exactly, `xlm-r` by an upper bound.
+        takes_instruct: Whether an instruction changes the scores.
     """
 
     name: str
@@ -39,7 +40,7 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
     takes_instruct: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse limits under which nothing can be sent."""
+        """Raise SettingsError for limits under which nothing can be sent."""
         for name in ("max_documents", "max_tokens_per_document", "max_tokens_per_request"):
             value = getattr(self, name)
             if value < 1:
@@ -53,7 +54,7 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
         return self.usd_per_million_tokens / 1e6
 
     def with_limits(self, **limits: int) -> "ModelProfile":
-        """The same model with other limits; the names are those of the attributes."""
+        """Return a profile with other limits, given by the names of the attributes."""
         return replace(self, **limits)
 
 
@@ -87,4 +88,4 @@ PROFILES = {
         ),
     )
 }
-"""The models whose figures are known, by name."""
+"""Profiles of the models whose figures are known, by name."""

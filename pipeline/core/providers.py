@@ -1,7 +1,7 @@
-"""Where a rerank service is and how it speaks: presets of address, wire format, key and model.
+"""Presets of rerank services: address, wire format, key and default model.
 
 Addresses and shapes: Alibaba Cloud Model Studio, pages `text-rerank-api` and `rerank` (May and June
-2026). The shape of a body follows the endpoint, not the model: the native endpoint refuses flat
+2026). The endpoint decides the shape of a body, not the model: the native endpoint refuses flat
 bodies with 400, whatever the model (observed in AstrBotDevs/AstrBot issue 9360). Vtrix resells the
 model with flat requests and nested answers (doc.vtrix.ai, page qwen3-rerank); its path is unknown.
 """
@@ -17,14 +17,14 @@ _COMPATIBLE_PATH = "/compatible-api/v1/reranks"
 
 
 class Provider(Struct, frozen=True, kw_only=True):
-    """A preset; every value can be set for a run.
+    """A preset; a run can override every value.
 
     Attributes:
         wire_format: Name in `pipeline.service.wire.formats.WIRE_FORMATS`.
-        url: The full address of the endpoint; None where the user must tell it.
-        api_key_env: The environment variable with the key; None where no key is needed.
-        default_model: The model that is asked if none is named.
-        limits: AdmissionControl of a model that has no profile of its own.
+        url: The full address of the endpoint; None if the user must give it.
+        api_key_env: The environment variable that holds the key; None if no key is needed.
+        default_model: The model to ask if none is named.
+        limits: The limits of a model that has no profile of its own.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     limits: ModelProfile = PROFILES["qwen3-rerank"]
 
     def profile(self, model: str) -> ModelProfile:
-        """The model's profile, or for a model without one the provider's limits under its name."""
+        """Return the model's profile, or the provider's limits for a model without one."""
         if model in PROFILES:
             return PROFILES[model]
         return replace(self.limits, name=model, takes_instruct=True)
@@ -89,7 +89,7 @@ EMULATOR_PATH = _NATIVE_PATH
 
 
 def find_provider(name: str) -> Provider:
-    """The preset of that name.
+    """Return the preset of that name.
 
     Raises:
         SettingsError: if there is none.

@@ -247,5 +247,5 @@ def an_instance(kind: type[Exception]) -> Exception:
 def test_an_instruction_that_the_endpoint_would_ignore_is_refused() -> None:
     deaf = structs.replace(WIRE_FORMATS["dashscope"], takes=Capabilities())
 
-    with pytest.raises(SettingsError, match="--instruct: .* takes no instruction"):
+    with pytest.raises(SettingsError, match=r"--instruct: .* takes no instruction"):
         HttpTransport("http://127.0.0.1:1/", deaf, model="m", instruct="rank well")
