@@ -18,7 +18,7 @@ help:  ## Show this help
 	$(PIP) -e '.[dev]'
 	@touch $@
 
-run: .venv/run  ## Rerank sample_data/ into out/sample with the offline service, and judge it
+run: .venv/run  ## Rerank sample_data/ into out/sample with the offline service, and evaluate it
 	$(BIN)/rerank run sample_data/candidates.parquet out/sample --provider emulator
 	$(BIN)/rerank evaluate out/sample --qrels sample_data/qrels.parquet
 
@@ -28,19 +28,19 @@ test: .venv/dev  ## Run the tests
 test-azure: .venv/dev  ## Run the tests against azurite (npm install azurite --prefix /tmp/azurite)
 	$(BIN)/python -m pytest tests/on_demand/test_azure.py
 
-check: .venv/dev  ## Check format, lint, types and layers; changes nothing
+check: .venv/dev  ## Check format, lint, types and layers, without changes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-fmt: .venv/dev  ## Format the code and mend what can be mended
+fmt: .venv/dev  ## Format the code and apply automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 BENCHES := throughput memory tokens pace score_store resume
 
-bench: .venv/dev  ## Measure the bars that the README quotes (minutes)
+bench: .venv/dev  ## Measure the figures that the README quotes (minutes)
 	@status=0; for name in $(BENCHES); do \
 	  echo "== $$name"; $(BIN)/python tests/benchmarks/bench_$$name.py || status=1; \
 	done; exit $$status
@@ -49,15 +49,15 @@ bench-merging: .venv/dev  ## Measure the quality of merging, simulated and throu
 	$(BIN)/python tests/benchmarks/bench_merging.py
 	$(BIN)/python tests/benchmarks/bench_merging_cli.py
 
-bench-peers: .venv/dev  ## Measure the job beside other programs, each in an environment of its own (minutes)
+bench-peers: .venv/dev  ## Compare with other programs, each in an environment of its own (minutes)
 	$(BIN)/python tests/benchmarks/bench_peers.py
 
-bench-soak: .venv/dev  ## An hour's groups in ten minutes, through faults and kills (a quarter of an hour)
+bench-soak: .venv/dev  ## Run an hour's groups in ten minutes, through faults and kills (15 minutes)
 	$(BIN)/python tests/benchmarks/bench_soak.py
 
 profile: .venv/dev  ## Show where a run spends its time
 	$(PIP) py-spy
 	$(BIN)/python tests/benchmarks/profile_run.py
 
-clean:  ## Remove what was made: environment, outputs, caches
+clean:  ## Remove environment, outputs and caches
 	rm -rf .venv out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

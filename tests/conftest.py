@@ -1,4 +1,4 @@
-"""What tests of several files share: services that live as long as the whole session."""
+"""Fixtures that tests of several folders share."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +9,12 @@ from support.real_runs import Service, service
 
 @pytest.fixture(scope="session")
 def quick_service() -> Iterator[Service]:
-    """An emulator that answers at once."""
+    """Run an emulator that answers at once, for the whole session."""
     with service() as running:
         yield running
 
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """A folder for an output, which does not exist yet."""
+    """Return the path of an output folder that does not exist yet."""
     return tmp_path / "out"

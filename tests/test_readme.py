@@ -1,4 +1,4 @@
-"""The README tells the truth: its commands run, and nothing that can be said is left out."""
+"""The README is true and complete: its commands run, and every command and option is there."""
 
 import re
 import shlex
@@ -55,7 +55,7 @@ def test_every_option_has_help(name: str, command: click.Command) -> None:
 
 
 def sample_commands() -> list[str]:
-    """The commands on sample_data: of the README's blocks, and of `make run`."""
+    """Return the commands on sample_data in the README and in `make run`."""
     recipe = [line.strip().removeprefix("$(BIN)/") for line in MAKEFILE.splitlines()]
     return [
         line
@@ -75,7 +75,7 @@ def test_the_commands_on_the_sample_run_as_they_stand(tmp_path: Path) -> None:
         assert ended.code == 0, command
 
 
-def test_every_module_stands_on_the_map() -> None:
+def test_every_room_is_on_the_map() -> None:
     map_of_house = README.split("## The house")[1].split("## Decisions")[0]
     modules = [
         path.name + "/" * path.is_dir()

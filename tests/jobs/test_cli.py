@@ -1,4 +1,4 @@
-"""The command line: what it refuses, how it tells, and where values of options come from."""
+"""The command line: refusals, failures, and the sources of option values."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ OFFLINE = ("--provider", "emulator", "--url", "http://127.0.0.1:9/")
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Leave the handlers of this process as they were."""
+    """Restore the logging of this process."""
     root, before = logging.getLogger(), logging.getLogger().handlers[:]
     level = root.level
     yield
@@ -35,7 +35,7 @@ def _own_logging() -> Iterator[None]:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
-    """The exit code and the one line on stderr; nothing is on stdout."""
+    """Return the exit code and the one line on stderr; stdout must be empty."""
     code = main(list(arguments))
     out, err = capsys.readouterr()
     assert out == ""
@@ -44,7 +44,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 
 
 def settings_from(*arguments: str) -> RunSettings:
-    """The settings of a `run` with these options, with no run."""
+    """Return the settings of a `run` with these options, without running it."""
     made: list[RunSettings] = []
 
     @click.group(cls=cli.LazyCommands)
@@ -142,7 +142,7 @@ def test_no_input_is_exit_3(arguments: list[str], capsys: pytest.CaptureFixture[
         (["status", "foo://x"], "foo://x: unknown kind of address"),
     ],
 )
-def test_what_is_not_there_is_exit_3(
+def test_missing_files_are_exit_3(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, line = refused(capsys, *arguments)
@@ -216,7 +216,7 @@ def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
     assert settings.max_rejects == 4
 
 
-def test_options_that_repeat_come_from_a_list_or_from_words(
+def test_repeatable_options_come_from_a_list_or_from_separate_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "c.toml"
@@ -247,7 +247,7 @@ def test_options_that_repeat_come_from_a_list_or_from_words(
         ("restart = 'perhaps'", "Invalid value for '--restart': 'perhaps'"),
     ],
 )
-def test_a_config_that_is_not_understood_is_refused(
+def test_an_invalid_config_file_is_refused(
     content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "c.toml"
@@ -260,14 +260,14 @@ def test_a_config_that_is_not_understood_is_refused(
     assert "--config" in line
 
 
-def test_a_config_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_config_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(capsys, "plan", "a", "--config", "none.toml") == (
         2,
         "rerank: error: --config none.toml: cannot be read: No such file or directory",
     )
 
 
-def test_a_bad_variable_is_named(
+def test_an_invalid_value_from_the_environment_names_its_variable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RERANK_PLAN_MAX_COST", "much")
@@ -296,7 +296,7 @@ def test_every_option_has_a_variable_and_help(name: str) -> None:
                 assert option.help, option.name
 
 
-def test_help_costs_next_to_nothing() -> None:
+def test_help_imports_no_heavy_module() -> None:
     code = "import sys; from jobs.cli import main; main(['--help']); print(*sys.modules)"
 
     shown = subprocess.run(
@@ -308,7 +308,7 @@ def test_help_costs_next_to_nothing() -> None:
     assert not {"numpy", "pyarrow", "polars", "aiohttp", "rich", "jobs.commands.run"} & set(modules)
 
 
-def test_help_is_there_at_once() -> None:
+def test_help_starts_quickly() -> None:
     times = []
     for _ in range(5):
         began = time.perf_counter()
@@ -324,7 +324,7 @@ def test_no_command_shows_the_help_and_is_exit_2(capsys: pytest.CaptureFixture[s
     assert "emulate" in capsys.readouterr().err
 
 
-def test_a_reader_that_leaves_is_no_failure() -> None:
+def test_a_closed_pipe_is_not_a_failure() -> None:
     plan = f"{sys.executable} -m jobs plan sample_data/candidates.parquet"
     shell = f"{plan} | true; echo ${{PIPESTATUS[0]}}"
 
@@ -341,7 +341,7 @@ def test_a_closed_stderr_does_not_change_the_exit_code() -> None:
     assert subprocess.run(["bash", "-c", shell], cwd=ROOT, env=environment()).returncode == 3
 
 
-def test_a_missing_key_is_named_before_anything_is_done(tmp_path: Path) -> None:
+def test_a_missing_key_is_reported_before_anything_is_written(tmp_path: Path) -> None:
     ended = rerank("run", "no-such-file", tmp_path / "out")
 
     assert ended.code == 2

@@ -65,8 +65,8 @@ def coarse(query: str, text: str) -> float:
 
 
 @unhurried
-@given(case=cases() | roomy_cases(), tells_usage=st.booleans())
-def test_a_group_is_asked_for_and_ranked_the_same_either_way(case, tells_usage):
+@given(case=cases() | roomy_cases(), reports_usage=st.booleans())
+def test_a_group_is_asked_for_and_ranked_the_same_either_way(case, reports_usage):
     group, planner = case.group(before=["another group's", None]), case.planner()
     plan = plan_like_a_run(planner, group)
 
@@ -78,7 +78,7 @@ def test_a_group_is_asked_for_and_ranked_the_same_either_way(case, tells_usage):
         assert contents([plan.request(in_full.sending_order(np.arange(len(in_full.units))))]) == (
             contents(in_full.requests())
         )
-    services = [FakeService(score=coarse, tells_usage=tells_usage) for _ in range(2)]
+    services = [FakeService(score=coarse, reports_usage=reports_usage) for _ in range(2)]
     plainly, at_length = (
         rank(planner, group, service, plainly=service is services[0]) for service in services
     )

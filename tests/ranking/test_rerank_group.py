@@ -80,7 +80,7 @@ async def test_candidates_are_ranked_by_score():
 
 
 async def test_without_usage_the_tokens_are_those_that_were_planned():
-    group, service = make_group(documents(5)), FakeService(tells_usage=False)
+    group, service = make_group(documents(5)), FakeService(reports_usage=False)
 
     ranking = await rank(group, service)
 

@@ -1,4 +1,4 @@
-"""A client for tests: on a fake transport, or on HTTP against a fake service."""
+"""Clients for tests: on a fake transport, or over HTTP against a fake service."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable
@@ -51,7 +51,7 @@ def a_request(number: int = 0, *, documents: int = 3, text: str = "some text") -
 
 @dataclass
 class Bench:
-    """A client and what it is made of."""
+    """A client with its throttle and metrics."""
 
     client: RerankClient
     throttle: Throttle
@@ -65,7 +65,7 @@ def client_on(
     limit_usd: float | None = None,
     policy: RetryPolicy = EXACT,
 ) -> Bench:
-    """A client on a fake transport; use it on the virtual clock, where waits take no time."""
+    """Return a client on a fake transport, for the virtual clock, where waits take no time."""
     metrics = Metrics()
     throttle = Throttle(pace or Pace(), metrics)
     budget = CostBudget(limit_usd, USD_PER_TOKEN)
@@ -77,7 +77,7 @@ def client_on(
 
 @dataclass
 class HttpBench(Bench):
-    """A client and the service that it asks."""
+    """A client with the fake service that it calls."""
 
     fake: FakeReranker
 
@@ -95,7 +95,7 @@ async def http_bench(
     url: str | None = None,
     **more: Any,
 ) -> AsyncIterator[HttpBench]:
-    """A client that asks a fake service over HTTP, and does not wait before it tries again."""
+    """Yield a client that calls a fake service over HTTP and retries without waiting."""
     async with FakeReranker(*script, latency_s=latency_s) as fake:
         metrics = Metrics()
         settings = RunSettings(
@@ -124,7 +124,7 @@ async def http_bench(
 
 
 async def outcomes(calls: Iterable[Awaitable[Scores]]) -> list[Scores | RerankError]:
-    """Await all at once; the scores or the error of each, in the order of the calls."""
+    """Await all calls at once; return the scores or the error of each, in their order."""
 
     async def outcome(call: Awaitable[Scores]) -> Scores | RerankError:
         try:
@@ -140,7 +140,7 @@ async def outcomes(calls: Iterable[Awaitable[Scores]]) -> list[Scores | RerankEr
 async def score_all(
     client: RerankClient, count: int, *, documents: int = 3
 ) -> list[Scores | RerankError]:
-    """Score so many requests at once."""
+    """Score `count` requests at once; return the scores or the error of each."""
     return await outcomes(
         client.score(a_request(number, documents=documents)) for number in range(count)
     )

@@ -1,4 +1,4 @@
-"""Derives the table of the upper bound: `python tests/support/derive_bound.py` writes it.
+"""Derivation of the table of the upper bound; `python tests/support/derive_bound.py` writes it.
 
 For every code point c the table holds W(c), and EX(c) to add where a blank stands before c, such
 that a text x in NFC has at most
@@ -49,7 +49,7 @@ _ASTRAL_WEIGHT = 4  # bytes
 
 
 class CrossTokens(NamedTuple):
-    """What cross tokens take of a character that they cut into."""
+    """The parts of characters that cross tokens cut off."""
 
     tails: dict[bytes, set[str]]  # first bytes: the whole characters before them
     leads: set[bytes]  # last bytes, with a whole character after them

@@ -1,6 +1,6 @@
 """A rerank service on loopback that plays a script, for tests of the client.
 
-Each call takes the next step of the script; after the last step every call is served.
+Each call plays the next step of the script; after the last step every call is served.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ PATH = "/api/v1/services/rerank/text-rerank/text-rerank"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer in full: status, body (JSON unless it is bytes) and headers."""
+    """A whole answer: status, body (JSON unless it is bytes) and headers."""
 
     status: int = 200
     body: Any = None
@@ -30,7 +30,7 @@ Step: TypeAlias = int | str | Reply | Callable[[dict[str, Any]], Reply]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request as it came."""
+    """One request as it was received."""
 
     at: float
     body: dict[str, Any]
@@ -54,7 +54,7 @@ class FakeReranker:
         return str(self._server.make_url(PATH))
 
     def release(self) -> None:
-        """Let every call that hangs go on."""
+        """Serve every call that hangs."""
         self._release.set()
 
     async def __aenter__(self) -> "FakeReranker":
@@ -132,7 +132,7 @@ def error_body(status: int) -> dict[str, str]:
 
 
 def served(body: dict[str, Any]) -> dict[str, Any]:
-    """A whole answer: best document first, as the service sorts them."""
+    """Return a complete answer: the best document first, as the service sorts them."""
     documents = body["input"]["documents"]
     results = [
         {"index": index, "relevance_score": 1 / (1 + index)} for index in range(len(documents))

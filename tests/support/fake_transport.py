@@ -1,4 +1,4 @@
-"""A transport without HTTP that plays a script, for tests of what stands above it."""
+"""A transport without HTTP that plays a script, for tests of the layers above it."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,14 +20,14 @@ TOKENS_PER_DOCUMENT = 10
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One request as it came, and when."""
+    """One request as it was received; `at` is the loop's time."""
 
     at: float
     request: Request
 
 
 class FakeTransport:
-    """Plays the next step of its script for each request, and serves all after the last step.
+    """Plays the next step of its script for each request; after the last it serves every request.
 
     Every answer takes `latency_s` seconds of the event loop's clock.
     """
@@ -41,7 +41,7 @@ class FakeTransport:
 
     @property
     def queries(self) -> list[str]:
-        """The queries, in the order in which they were sent."""
+        """The queries, in the order of their requests."""
         return [sent.request.query for sent in self.sent]
 
     @property
@@ -51,7 +51,7 @@ class FakeTransport:
         return [after - before for before, after in pairwise(times)]
 
     def release(self) -> None:
-        """Let every request that hangs be served."""
+        """Serve every request that hangs."""
         self._released.set()
 
     async def send(self, request: Request) -> Scores:
@@ -73,12 +73,12 @@ class FakeTransport:
 
 
 def served(request: Request) -> Scores:
-    """A whole answer: a document's score is 1 / (1 + its index)."""
+    """Return a complete answer: a document's score is 1 / (1 + its index)."""
     return billed(TOKENS_PER_DOCUMENT * request.num_documents)(request)
 
 
 def billed(total_tokens: int | None) -> Callable[[Request], Scores]:
-    """A step that answers, and says that it counted so many tokens."""
+    """Return a step whose answer reports `total_tokens`."""
 
     def answer(request: Request) -> Scores:
         return Scores(1 / (1 + np.arange(request.num_documents)), total_tokens, "r")

@@ -1,4 +1,4 @@
-"""Random groups and the limits that they meet, for property tests."""
+"""Random groups and limits, for property tests."""
 
 from dataclasses import dataclass, fields
 
@@ -21,7 +21,7 @@ texts = st.lists(words, max_size=25).map("".join) | st.none() | st.sampled_from(
 
 @dataclass(frozen=True)
 class Case:
-    """A group to be planned, and the limits it meets."""
+    """A group to plan, and the limits to plan it under."""
 
     texts: list[str | None]
     ranks: list[int]

@@ -32,7 +32,7 @@ def tokens(text: str) -> int:
 
 
 def make_settings(model: str = "qwen3-rerank", **how: Any) -> RunSettings:
-    """Settings; those of a model profile may stand among them."""
+    """Return settings; keywords may also be fields of the model's profile."""
     profile = PROFILES[model]
     limits = {name: how.pop(name) for name in tuple(how) if name in ModelProfile.__slots__}
     return RunSettings(
@@ -44,7 +44,7 @@ def make_settings(model: str = "qwen3-rerank", **how: Any) -> RunSettings:
 
 
 def make_planner(**how: Any) -> Planner:
-    """A planner whose counter all tests share."""
+    """Return a planner with the counter that all tests share."""
     return Planner(make_settings(**how), COUNTER)
 
 
@@ -55,7 +55,7 @@ def make_group(
     ranks: Sequence[int] | None = None,
     before: Sequence[str | None] = (),
 ) -> Group:
-    """A group; `before` are texts of an earlier group in the same memory."""
+    """Return a group; `before` are the texts of an earlier group in the same memory."""
     shared = pa.array([*before, *texts], pa.large_string())
     measures = measure_texts(shared, COUNTER)
     rank = np.array(range(1, 1 + len(texts)) if ranks is None else ranks, np.int32)
@@ -73,7 +73,7 @@ def make_group(
 
 
 def plan_like_a_run(planner: Planner, group: Group) -> Plan:
-    """The group's plan as a run makes it: as a batch of one."""
+    """Plan the group as a run does, as a batch of one."""
     if not group.num_candidates:  # no batch holds such a group
         return planner.plan(group)
     batch = GroupBatch(
@@ -92,22 +92,22 @@ def plan_like_a_run(planner: Planner, group: Group) -> Plan:
 
 
 def relevance(query: str, text: str) -> float:
-    """A number in (0, 1) that is a function of the two texts."""
+    """Return a number in (0, 1) that depends on the two texts alone."""
     return (xxh3_64_intdigest(f"{query}\n{text}".encode()) % 999_983 + 1) / 999_985
 
 
 @dataclass
 class FakeService:
-    """Scores each text by itself, within limits that it does not tell.
+    """Scores each text by itself, within limits that it does not announce.
 
     Attributes:
-        score: Query and text to their score.
-        distort: What becomes of the scores of one request.
-        refuses: Texts that it refuses.
-        failure: The error that a request gets instead of an answer.
-        max_tokens: Of a request, by the formula.
-        max_pair_tokens: Of the query with one document.
-        tells_usage: Whether it says what it counted.
+        score: Maps query and text to their score.
+        distort: Maps the scores of one request to those it answers.
+        refuses: Whether it refuses a text.
+        failure: The error that a request gets instead of an answer, or None.
+        max_tokens: Most tokens of a request, by the formula.
+        max_pair_tokens: Most tokens of the query with one document.
+        reports_usage: Whether its answers report the tokens counted.
         calls: The documents of each request, in order.
         refused: How many of them were refused.
     """
@@ -120,7 +120,7 @@ class FakeService:
     max_tokens: float = math.inf
     max_pair_tokens: float = math.inf
     max_bytes: float = math.inf
-    tells_usage: bool = True
+    reports_usage: bool = True
     calls: list[list[str]] = field(default_factory=list)
     refused: int = 0
 
@@ -131,7 +131,7 @@ class FakeService:
             self.refused += 1
             raise error
         scores = np.array([self.score(request.query, text) for text in request.documents])
-        usage = self.usage(request) if self.tells_usage else None
+        usage = self.usage(request) if self.reports_usage else None
         return Scores(self.distort(scores), usage)
 
     def usage(self, request: Request) -> int:
@@ -161,5 +161,5 @@ class FakeService:
 
 
 def failing(error: RequestError, *, holding: str) -> Callable[[Request], Exception | None]:
-    """Requests that hold a document fail."""
+    """Return a `failure` for requests that hold a document."""
     return lambda request: error if holding in request.documents else None

@@ -1,8 +1,8 @@
-"""A simulated world for merging: documents, a service that distorts its scores, and measures.
+"""A simulation of merging: documents, a service that distorts its scores, and measures.
 
 Every document has a latent logit of relevance. The service adds noise to it, applies one draw of a
-distortion to the whole request, and rounds the score. The same seed gives the same documents and,
-to every strategy, a service of the same kind.
+distortion to the whole request, and rounds the score. Equal seeds give equal documents, and every
+strategy the same service.
 """
 
 from collections.abc import Callable
@@ -76,7 +76,7 @@ def affine(
 
 
 def monotone(rng: np.random.Generator, logit: FloatArray) -> FloatArray:
-    """A smooth increasing map whose slope is the exponential of a Gaussian process."""
+    """Apply a smooth increasing map whose log slope is a Gaussian process."""
     grid = np.arange(-40, 40.01, 0.25)
     log_slope = sum(
         np.cos(frequency * grid + phase)
@@ -115,10 +115,10 @@ DISTORTIONS: dict[str, Distortion] = {
 
 @dataclass
 class Service:
-    """A rerank service: scores depend on the request. It asserts its limits and counts its cost.
+    """A rerank service whose scores depend on the request; it asserts limits and counts tokens.
 
-    A document's first score has the same noise for every service of one seed, so that strategies
-    are compared on equal terms; each repeat has its own. `draw` varies the distortions alone.
+    A document's first score has the same noise in every service of one seed, so that strategies
+    are compared on equal terms; each repeated score has its own. `draw` varies only the distortion.
     """
 
     documents: Documents
@@ -155,7 +155,7 @@ def pack_documents(
 
 
 def finish(outcome: Merged | FinalRequest, service: Callable[[IntArray], FloatArray]) -> Merged:
-    """Answer final requests until the ranking is there."""
+    """Answer final requests until the ranking is complete."""
     while isinstance(outcome, FinalRequest):
         outcome = outcome.settle(service(outcome.documents))
     return outcome
@@ -168,26 +168,26 @@ def rerank(
     depth: int = 100,
     limits: RequestLimits = LIMITS,
 ) -> Merged:
-    """The whole procedure against a service."""
+    """Run the whole procedure against a service."""
     packing = pack_documents(documents, limits)
     answers = [service(request) for request in packing.requests()]
     return finish(merge(packing, answers, depth=depth), service)
 
 
 def ceiling(documents: Documents, service: Service) -> IntArray:
-    """The ranking of one request without limits."""
+    """Return the ranking of one request without limits."""
     everything = np.arange(len(documents.logit))
     return everything[np.argsort(-service(everything), kind="stable")]
 
 
 def trusting(documents: Documents, service: Service) -> IntArray:
-    """Negative control: raw scores of all requests sorted together."""
+    """Sort the raw scores of all requests together: a negative control."""
     packing = pack_documents(documents, anchors=False)
     return merge(packing, [service(r) for r in packing.requests()], trust=True).order
 
 
 def reciprocal_ranks(documents: Documents, service: Service) -> IntArray:
-    """Negative control: reciprocal rank fusion, which interleaves disjoint requests."""
+    """Apply reciprocal rank fusion, which interleaves disjoint requests: a negative control."""
     fused = np.zeros(len(documents.logit))
     for request in pack_documents(documents, anchors=False).requests():
         fused[request[np.argsort(-service(request), kind="stable")]] = 1 / (
@@ -197,12 +197,12 @@ def reciprocal_ranks(documents: Documents, service: Service) -> IntArray:
 
 
 def tau(order: IntArray, documents: Documents) -> float:
-    """Kendall's tau of a ranking with the true one."""
+    """Return Kendall's tau between a ranking and the true one."""
     return float(kendalltau(np.arange(len(order)), -documents.logit[order]).statistic)
 
 
 def ndcg(order: IntArray, documents: Documents, depth: int) -> float:
-    """NDCG of the first places, gain max(0, depth + 1 - r) / depth for the true rank r from 1."""
+    """Return NDCG at `depth`, with gain max(0, depth + 1 - r) / depth for true rank r, from 1."""
     true_rank = np.empty(len(order), dtype=np.int64)
     true_rank[documents.true_order] = np.arange(1, len(order) + 1)
     discount = 1 / np.log2(np.arange(2, depth + 2))[: len(order)]

@@ -1,4 +1,4 @@
-"""An S3 server on loopback, and what tests need to look into it."""
+"""An S3 server on loopback, and access to its contents."""
 
 import subprocess
 import sys
@@ -33,21 +33,21 @@ class Store:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment of a run that uses it."""
+        """The environment for a run that uses it."""
         return environment(AWS_ENDPOINT_URL=self.endpoint, **KEYS)
 
     def at(self, path: str) -> Location:
-        """A place in the bucket; the test's own environment must be this store's."""
+        """Return a location in the bucket; the test's own environment must be this store's."""
         return locate(f"s3://{BUCKET}/{path}")
 
     def put(self, file: Path, path: str) -> str:
-        """Copy a file there; returns its URI."""
+        """Copy a file to `path` in the bucket, and return its URI."""
         location = self.at(path)
         location.publish(file.read_bytes())
         return location.name
 
     def results(self, path: str) -> dict[str, bytes]:
-        """The bytes of all that a run leaves as its result, as `real_runs.results` gives them."""
+        """Return the bytes of an output's result files by path, as `real_runs.results` does."""
         found = {}
         for folder in ("", "_groups/", "_rejects/"):
             where = self.at(f"{path}/{folder}".rstrip("/"))
@@ -61,7 +61,7 @@ class Store:
 
 @contextmanager
 def moto_store(*, guarded: bool = False) -> Iterator[Store]:
-    """A moto server in a process of its own; a guarded one refuses every key after the start."""
+    """Run a moto server in a process of its own; a guarded one refuses every key once it is up."""
     code = (
         "from moto.server import ThreadedMotoServer as S;"
         "s=S('127.0.0.1',0,verbose=False);s.start();print(s.get_host_and_port()[1],flush=True);"

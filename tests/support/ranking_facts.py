@@ -1,4 +1,4 @@
-"""What two equal rankings have in common."""
+"""Rankings as plain values, for comparisons."""
 
 from pipeline.core.records import Ranking
 

@@ -1,4 +1,4 @@
-"""Real processes: runs of the command line against an offline service on loopback."""
+"""Runs of the command line, in processes of their own or in this one, against the emulator."""
 
 import contextlib
 import io
@@ -37,7 +37,7 @@ RESULTS = ("part-*.parquet", "_groups/*.parquet", "_rejects/*.parquet")
 
 @dataclass(frozen=True)
 class Ended:
-    """What a process left: its exit code and what it wrote."""
+    """The exit code of a command, and what it wrote."""
 
     code: int
     out: str
@@ -51,16 +51,16 @@ class Ended:
 
     @property
     def failure(self) -> str:
-        """The one line that tells why it failed: the last, and no log line."""
+        """The failure line on stderr: the last line, and the only one of its kind."""
         lines = self.err.splitlines()
-        assert lines, "a failure is told"
+        assert lines, "a failure is reported"
         assert "Traceback" not in self.err
         assert sum(line.startswith("rerank: error: ") for line in lines) == 1, self.err
         return lines[-1]
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """This process's, without anything that is meant for the command, and with these."""
+    """Return this process's environment without the command's variables, and with these."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("RERANK_")}
     mine.pop("DASHSCOPE_API_KEY", None)
     return mine | variables
@@ -81,10 +81,10 @@ def start(
 
 
 def end(process: "subprocess.Popen[str]", timeout_s: float = TIMEOUT_S) -> Ended:
-    """Wait for the end of a process; one that does not end fails the test."""
+    """Wait for a process to exit; kill it and fail if it does not."""
     try:
         out, err = process.communicate(timeout=timeout_s)
-    except BaseException:  # too late or interrupted: leave no process behind
+    except BaseException:  # too late or interrupted: leave no process running
         process.kill()
         process.communicate()
         raise
@@ -92,12 +92,12 @@ def end(process: "subprocess.Popen[str]", timeout_s: float = TIMEOUT_S) -> Ended
 
 
 def rerank(*arguments: object, env: Mapping[str, str] | None = None) -> Ended:
-    """Run `rerank` to its end."""
+    """Run `rerank` in a process to its end."""
     return end(start(*arguments, env=env))
 
 
 def rerank_here(*arguments: object) -> Ended:
-    """Run `rerank` in this process, which is quicker; what it changes of it is put back."""
+    """Run `rerank` in this process, which is faster, and restore the logging afterwards."""
     root, out, err = logging.getLogger(), io.StringIO(), io.StringIO()
     handlers, level = root.handlers[:], root.level
     try:
@@ -112,8 +112,8 @@ def rerank_here(*arguments: object) -> Ended:
 
 
 def killed(process: "subprocess.Popen[str]") -> Ended:
-    """Kill a process that is still running; nothing in it has a say."""
-    assert process.poll() is None, "it ended before it could be killed"
+    """Kill a running process with SIGKILL."""
+    assert process.poll() is None, "the process exited before it could be killed"
     process.kill()
     ended = end(process)
     assert ended.code == -signal.SIGKILL
@@ -123,10 +123,10 @@ def killed(process: "subprocess.Popen[str]") -> Ended:
 def wait_until(
     condition: Callable[[], Any], *, poll_s: float = 0.005, timeout_s: float = TIMEOUT_S
 ) -> Any:
-    """Poll until the condition holds, and return what it gave."""
+    """Poll until the condition returns something true, and return that."""
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         if poll_s:
             time.sleep(poll_s)
     return found
@@ -134,33 +134,33 @@ def wait_until(
 
 @dataclass(frozen=True)
 class Service:
-    """An emulator in a process of its own."""
+    """A running emulator."""
 
     address: str
 
     @property
     def options(self) -> tuple[str, ...]:
-        """What a run needs to use it."""
+        """The options of a run that uses it."""
         return ("--provider", "emulator", "--url", self.address + EMULATOR_PATH)
 
     def stats(self) -> dict[str, Any]:
-        """What it saw so far."""
+        """Return its counts so far."""
         with urllib.request.urlopen(f"{self.address}/emulator/stats", timeout=10) as response:
             facts: dict[str, Any] = json.load(response)
         return facts
 
     def requests(self) -> int:
-        """Requests that it saw so far, whatever came of them."""
+        """Return the number of requests received so far."""
         return int(self.stats()["requests"])
 
     def answers(self) -> int:
-        """Requests that it answered with scores."""
+        """Return the number of requests answered with scores."""
         return int(self.stats()["by_status"].get("200", 0))
 
 
 @contextmanager
 def service(*options: object) -> Iterator[Service]:
-    """An emulator that lives as long as the body."""
+    """Run an emulator, with these command line options, while the body runs."""
     with emulator_process(*map(str, options)) as address:
         yield Service(address)
 
@@ -168,7 +168,7 @@ def service(*options: object) -> Iterator[Service]:
 def groups(
     sizes: Sequence[int], path: Path, *, texts: Mapping[tuple[int, int], str | None] | None = None
 ) -> Path:
-    """Write candidates: one group for each size; `texts` replaces some, by group and place."""
+    """Write candidates, a group for each size; `texts` replaces texts by group and place."""
     places = [(group, place) for group, size in enumerate(sizes) for place in range(size)]
     words = ["river", "bank", "tent", "stove", "camp", "trail", "map", "rope", "boot", "lake"]
     default = {
@@ -192,7 +192,7 @@ def groups(
 
 
 def results(output: Path) -> dict[str, bytes]:
-    """The bytes of all that a run leaves as its result, by path."""
+    """Return the bytes of all result files of an output, by path."""
     return {
         str(file.relative_to(output)): file.read_bytes()
         for pattern in RESULTS
@@ -201,20 +201,20 @@ def results(output: Path) -> dict[str, bytes]:
 
 
 def ranked(output: Path) -> list[dict[str, Any]]:
-    """The rows of all parts, in order."""
+    """Return the rows of all parts, in order."""
     tables = [pq.read_table(file, partitioning=None) for file in sorted(output.glob("part-*"))]
     rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist()
     return rows
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
-    """The rows of `_groups` or `_rejects`."""
+    """Return the rows of `_groups` or `_rejects`."""
     tables = [pq.read_table(file, partitioning=None) for file in sorted(folder.glob("part-*"))]
     return pa.concat_tables(tables).to_pylist() if tables else []
 
 
 def last_record(output: Path) -> dict[str, Any]:
-    """The record of the last run on an output."""
+    """Return the record of the last run on an output."""
     newest = max((output / "_runs").glob("*.json"))
     record: dict[str, Any] = json.loads(newest.read_text())
     return record

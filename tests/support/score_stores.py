@@ -1,4 +1,4 @@
-"""Requests, answers and stores for the tests of the score store."""
+"""Requests, answers and stores, for tests of the score store."""
 
 import time
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def answer(number: int, documents: int = 3) -> Scores:
 
 
 def same(one: Scores, other: Scores) -> bool:
-    """Bit for bit, so that a NaN is itself and 0.0 is not -0.0."""
+    """Compare bit for bit, so that NaN equals itself and 0.0 differs from -0.0."""
     bits = one.scores.tobytes() == other.scores.tobytes()
     return bits and (one.total_tokens, one.response_id) == (other.total_tokens, other.response_id)
 
@@ -52,7 +52,7 @@ def store(folder: Path | Location | str, now: float = NOW) -> ScoreStore:
 
 
 async def save(folder: Path | Location, numbers: Sequence[int], now: float = NOW) -> None:
-    """A run that saves these answers, a batch each, and ends."""
+    """Open the store, save these answers in a batch each, and close it."""
     async with store(folder, now) as opened:
         for number in numbers:
             await opened.save(request(number), answer(number))

@@ -18,7 +18,7 @@ HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "data" / "hostile"
 
 
 def candidates(sizes: Sequence[int] = (2, 3), **columns: Any) -> pa.Table:
-    """Groups of the given sizes; keywords replace columns, or add new ones."""
+    """Return a table of groups of the given sizes; keywords replace or add columns."""
     numbers = [number for number, size in enumerate(sizes) for _ in range(size)]
     places = [place for size in sizes for place in range(size)]
     pairs = list(zip(numbers, places, strict=True))
@@ -32,14 +32,14 @@ def candidates(sizes: Sequence[int] = (2, 3), **columns: Any) -> pa.Table:
 
 
 def write(table: pa.Table, path: Path, **options: Any) -> Path:
-    """Write one file; makes its folder."""
+    """Write one file, and its folder if it is missing; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, **options)
     return path
 
 
 def write_cut(table: pa.Table, folder: Path, cuts: Iterable[int], row_group_size: int) -> Path:
-    """Write a folder of files that ends a file at each of `cuts`."""
+    """Write a folder of files, with a new file from each row in `cuts` on; return the folder."""
     borders = sorted({0, table.num_rows, *(min(cut, table.num_rows) for cut in cuts)})
     for number, (start, stop) in enumerate(pairwise(borders)):
         part = table.slice(start, stop - start)
@@ -48,13 +48,13 @@ def write_cut(table: pa.Table, folder: Path, cuts: Iterable[int], row_group_size
 
 
 def no_measures(num_texts: int) -> TextMeasures:
-    """Measures for tests that do not look at them."""
+    """Return measures for tests that do not use them."""
     zeros = np.zeros(num_texts, np.int64)
     return TextMeasures(zeros, zeros, zeros.astype(np.uint64), zeros.astype(np.bool_))
 
 
 def groups_of(batches: Iterable[GroupBatch]) -> list[Group]:
-    """All groups of the batches."""
+    """Return all groups of the batches."""
     return [
         group for batch in batches for group in batch.iter_groups(no_measures(len(batch.texts)))
     ]
@@ -66,12 +66,12 @@ def open_source(path: Path, **how: Any) -> Source:
 
 
 def read_groups(source: Source, **how: Any) -> list[Group]:
-    """All groups of a source."""
+    """Return all groups of a source."""
     return groups_of(source.iter_batches(**how))
 
 
 def facts(group: Group) -> tuple[object, ...]:
-    """What a group is, as plain values that compare."""
+    """Return a group as plain values, for comparisons."""
     return (
         group.output.index,
         group.output.first_row,
@@ -85,7 +85,7 @@ def facts(group: Group) -> tuple[object, ...]:
 
 
 def rank_by(group: Group, scores: Sequence[float | None], **how: Any) -> Ranking:
-    """Rank a group by scores along its rows; None is a candidate that was rejected."""
+    """Rank a group by scores in row order; None rejects the candidate."""
     values = np.array([np.nan if score is None else score for score in scores], np.float64)
     missing = np.flatnonzero(np.isnan(values))
     default = tuple(Reject(int(row), "bad_answer", "nan", "not a number") for row in missing)

@@ -1,4 +1,4 @@
-"""An event loop whose time is ours: it jumps to the next timer as soon as nothing is left to do."""
+"""An event loop on a virtual clock, which jumps to the next timer when nothing else is ready."""
 
 import asyncio
 import functools
@@ -10,11 +10,11 @@ T = TypeVar("T")
 
 _TICK_S = 1e-6
 _INSTANT_S = 1e-9
-"""Wake-ups are never early, and time never stands still: no waiter asks the same instant twice."""
+"""Wake-ups are never early, and every poll moves the clock: no two happen at the same instant."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Reports no input, ever; instead of waiting it moves the clock."""
+    """Never reports input; moves the clock instead of waiting."""
 
     def __init__(self, lateness_s: Callable[[], float]) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
-    """For code that waits for timers and futures only, not for sockets."""
+    """An event loop for code that waits for timers and futures, not for sockets."""
 
     def __init__(self, lateness_s: Callable[[], float]) -> None:
         self._jumping = _JumpingSelector(lateness_s)
@@ -39,11 +39,11 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T], *, lateness_s: Callable[[], float] = lambda: 0.0) -> T:
-    """Run `main` to its end in no time.
+    """Run `main` to its end without waiting.
 
     Args:
-        main: What to run.
-        lateness_s: How late each wake-up is, in seconds, as those of a real loop are.
+        main: The coroutine.
+        lateness_s: Seconds by which the next wake-up is late, as on a real loop.
     """
     with asyncio.Runner(loop_factory=lambda: VirtualClockLoop(lateness_s)) as runner:
         return runner.run(main)

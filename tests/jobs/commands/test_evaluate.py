@@ -1,4 +1,4 @@
-"""`rerank evaluate`: both orders by rank, whatever the scores."""
+"""`rerank evaluate`: both orders are evaluated by rank, not by score."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ ORDERS = {
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """Two queries; all scores are equal, which trec_eval would order by doc_id."""
+    """Write an output of two queries with equal scores, which trec_eval would sort by doc_id."""
     rows = [(q, d, after, before) for q, docs in ORDERS.items() for d, after, before in docs]
     table = pa.table(
         {
@@ -57,7 +57,7 @@ def test_both_orders_are_measured_by_rank(output: Path) -> None:
     assert ended.facts["worst"] == []
 
 
-def test_a_judged_query_that_is_not_in_the_output_counts_nothing(output: Path) -> None:
+def test_a_judged_query_missing_from_the_output_counts_as_zero(output: Path) -> None:
     qrels = judge(output.parent, ("q1", "a"), ("q3", "a"))
 
     ended = rerank_here("evaluate", output, "--qrels", qrels, "--measure", "RR@10", "--json")
@@ -66,7 +66,7 @@ def test_a_judged_query_that_is_not_in_the_output_counts_nothing(output: Path) -
     assert ended.facts["measures"]["RR@10"]["after"] == 0.5
 
 
-def test_people_are_shown_a_table(output: Path) -> None:
+def test_measures_are_printed_as_a_table(output: Path) -> None:
     qrels = judge(output.parent, ("q1", "a"), ("q2", "a"))
 
     lines = rerank_here("evaluate", output, "--qrels", qrels).out.splitlines()
@@ -86,7 +86,7 @@ def test_people_are_shown_a_table(output: Path) -> None:
         (["--qrels", "none.parquet"], 3, "none.parquet: no such file or folder"),
     ],
 )
-def test_what_cannot_be_measured_is_one_line(
+def test_an_unknown_measure_is_one_line(
     arguments: list[str], code: int, message: str, output: Path
 ) -> None:
     qrels = judge(output.parent, ("q1", "a"))
@@ -106,7 +106,7 @@ def test_judgements_of_other_queries_are_refused(output: Path) -> None:
     assert "has judgements for none of the output's queries" in ended.failure
 
 
-def test_a_file_that_is_no_parquet_is_refused(output: Path, tmp_path: Path) -> None:
+def test_qrels_that_are_not_parquet_are_refused(output: Path, tmp_path: Path) -> None:
     bad = tmp_path / "qrels.parquet"
     bad.write_text("q1 0 a 1")
 

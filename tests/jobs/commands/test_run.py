@@ -1,4 +1,4 @@
-"""Whole runs by the real command against the offline service: the sample, options, bad input."""
+"""Whole runs of the command against the emulator: the sample, options, bad input."""
 
 import json
 import re
@@ -44,7 +44,7 @@ PLAN_KEYS = {
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory, quick_service: Service) -> Path:
-    """The sample, reranked."""
+    """Rerank the sample, and return the output."""
     output = tmp_path_factory.mktemp("sample") / "out"
     ended = rerank("run", CANDIDATES, output, *quick_service.options)
     assert (ended.code, ended.err.count("warning")) == (0, 0), ended.err
@@ -328,7 +328,9 @@ def test_bad_input_is_one_line_and_exit_3(
         *("01b_weird_text_short", "06_long_query"),
     ],
 )
-def test_odd_input_is_ranked_whole(name: str, output: Path, quick_service: Service) -> None:
+def test_unusual_input_is_ranked_completely(
+    name: str, output: Path, quick_service: Service
+) -> None:
     given = HOSTILE / f"{name}.parquet"
 
     ended = rerank_here("run", given, output, *quick_service.options, "--json")
@@ -341,7 +343,7 @@ def test_odd_input_is_ranked_whole(name: str, output: Path, quick_service: Servi
     )
 
 
-def test_a_wrong_key_ends_the_run_and_is_told_nowhere(output: Path) -> None:
+def test_a_wrong_key_ends_the_run_and_is_never_shown(output: Path) -> None:
     given = groups([2] * 3, output.parent / "in.parquet")
     with service("--api-key", "another-key") as strict:
         ended = rerank(
@@ -377,7 +379,7 @@ def test_an_unreachable_service_is_waited_for_and_then_given_up(output: Path) ->
 
 
 @pytest.mark.parametrize("where", ["the input", "below the input", "a file", "another's folder"])
-def test_an_output_that_is_in_the_way_is_refused_and_left_alone(
+def test_an_output_of_something_else_is_refused_and_left_unchanged(
     where: str, tmp_path: Path, quick_service: Service
 ) -> None:
     given = groups([2], tmp_path / "in" / "a.parquet").parent
@@ -411,7 +413,7 @@ def test_an_output_that_cannot_be_written_is_exit_1(tmp_path: Path, quick_servic
 def test_a_full_disk_is_one_line_and_nothing_is_lost(
     tmp_path: Path, quick_service: Service
 ) -> None:
-    """A limit on the size of files stands for the full disk: both refuse a write."""
+    """A limit on the size of files acts as a full disk: both refuse a write."""
     given = groups([40] * 20, tmp_path / "in.parquet")
     output = tmp_path / "out"
     code = (
@@ -463,7 +465,7 @@ def test_the_pace_can_be_changed_while_a_run_goes_on(
     assert log.read_text().count(" pace.") == 3
 
 
-def test_a_fault_far_down_the_input_is_told_before_anything_is_paid(
+def test_an_error_far_down_the_input_is_reported_before_anything_is_paid(
     tmp_path: Path, quick_service: Service
 ) -> None:
     ids = [*range(2_000), 0]
@@ -478,7 +480,7 @@ def test_a_fault_far_down_the_input_is_told_before_anything_is_paid(
     assert quick_service.requests() == before
 
 
-def test_starting_and_ending_costs_little(tmp_path: Path, quick_service: Service) -> None:
+def test_a_small_run_takes_little_cpu(tmp_path: Path, quick_service: Service) -> None:
     given = groups([3] * 10, tmp_path / "in.parquet")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
 
@@ -492,7 +494,7 @@ def test_starting_and_ending_costs_little(tmp_path: Path, quick_service: Service
 def test_a_shared_store_pays_for_one_changed_document_only(
     tmp_path: Path, quick_service: Service
 ) -> None:
-    """In one of 100 groups; the store is kept across outputs."""
+    """In one of 100 groups, with a store that is kept across outputs."""
     given = groups([3] * 100, tmp_path / "a.parquet")
     changed = groups([3] * 100, tmp_path / "b.parquet", texts={(57, 1): "another text"})
     options = (*quick_service.options, "--score-store", tmp_path / "store", "--json")
@@ -524,7 +526,9 @@ def test_the_cost_limit_is_never_exceeded_and_a_higher_one_continues(
     assert stopped.facts["requests"] + ended.facts["requests"] == 40
 
 
-def test_a_column_whose_name_the_output_has_is_kept(tmp_path: Path, quick_service: Service) -> None:
+def test_a_column_with_the_name_of_an_output_column_is_kept(
+    tmp_path: Path, quick_service: Service
+) -> None:
     given = write(
         pa.table(
             {

@@ -1,4 +1,4 @@
-"""`rerank status`: while a run goes on, and however it ended."""
+"""`rerank status`: during a run, and after every kind of end."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_a_run_is_running_until_it_is_killed_and_then_interrupted(output: Path) 
     assert status(output)["state"] == "interrupted"
 
 
-def test_it_counts_what_is_written(output: Path, quick_service: Service) -> None:
+def test_written_groups_and_parts_are_counted(output: Path, quick_service: Service) -> None:
     given = groups([2] * 10, output.parent / "in.parquet", texts={(3, 1): None})
     rerank_here("run", given, output, *quick_service.options, "--groups-per-part", 4)
 
@@ -53,7 +53,7 @@ def test_requests_of_all_runs_are_added_up(output: Path, quick_service: Service)
     assert (facts["runs"], facts["requests"], facts["requests_reused"]) == (3, 10, 20)
 
 
-def test_a_failed_run_tells_its_last_error(output: Path) -> None:
+def test_a_failed_run_shows_its_last_error(output: Path) -> None:
     given = groups([2] * 3, output.parent / "in.parquet")
     with service("--fault", "arrearage") as broke:
         ended = rerank_here("run", given, output, *broke.options)
@@ -66,7 +66,7 @@ def test_a_failed_run_tells_its_last_error(output: Path) -> None:
     assert "last error" in rerank_here("status", output).out
 
 
-def test_too_many_rejects_are_a_partial_state(output: Path) -> None:
+def test_too_many_rejects_give_the_state_partial(output: Path) -> None:
     given = groups([2] * 3, output.parent / "in.parquet", texts={(1, 1): "a poison-pill"})
     with service("--fault", "poison") as poisoned:
         assert rerank_here("run", given, output, *poisoned.options).code == 7
@@ -74,9 +74,7 @@ def test_too_many_rejects_are_a_partial_state(output: Path) -> None:
     assert status(output)["state"] == "partial"
 
 
-def test_a_result_whose_mark_was_removed_is_not_called_done(
-    output: Path, quick_service: Service
-) -> None:
+def test_an_output_without_success_is_not_done(output: Path, quick_service: Service) -> None:
     given = groups([2], output.parent / "in.parquet")
     rerank_here("run", given, output, *quick_service.options)
     (output / "_SUCCESS").unlink()
@@ -85,7 +83,7 @@ def test_a_result_whose_mark_was_removed_is_not_called_done(
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{"])
-def test_a_damaged_record_is_no_failure(content: str, output: Path, quick_service: Service) -> None:
+def test_a_damaged_record_is_ignored(content: str, output: Path, quick_service: Service) -> None:
     given = groups([2], output.parent / "in.parquet")
     rerank_here("run", given, output, *quick_service.options)
     (output / "_runs" / "99999999T000000.000000Z-000000.json").write_text(content)
@@ -93,7 +91,7 @@ def test_a_damaged_record_is_no_failure(content: str, output: Path, quick_servic
     assert status(output)["state"] == "done"
 
 
-def test_people_are_told_in_lines(output: Path, quick_service: Service) -> None:
+def test_the_status_is_printed_as_aligned_lines(output: Path, quick_service: Service) -> None:
     given = groups([2], output.parent / "in.parquet")
     rerank_here("run", given, output, *quick_service.options)
 

@@ -20,7 +20,7 @@ log = logging.getLogger("pipeline.room.module")
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Leave the handlers and levels of this process as they were."""
+    """Restore the logging of this process."""
     loggers = [logging.getLogger(name) for name in (None, "pipeline", "jobs")]
     handlers, levels = loggers[0].handlers[:], [logger.level for logger in loggers]
     yield
@@ -31,7 +31,7 @@ def _own_logging() -> Iterator[None]:
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """The one JSON line on stderr."""
+    """Return the one JSON line on stderr."""
     (line,) = capsys.readouterr().err.splitlines()
     facts: dict[str, Any] = json.loads(line)
     return facts

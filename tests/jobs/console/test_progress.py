@@ -19,7 +19,7 @@ NOW = RunSummary(
 
 
 def logged(summary: RunSummary, caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
-    """The fields of the progress events of a run of 35 seconds, one each 10 seconds."""
+    """Return the fields of the events of a run of 35 seconds that logs every 10 seconds."""
 
     async def run() -> None:
         with log_progress(lambda: summary, every_s=10):
@@ -65,7 +65,7 @@ def test_a_display_that_fails_does_not_stop_the_run(caplog: pytest.LogCaptureFix
 
 def test_progress_can_be_switched_off() -> None:
     with progress_display(RunSummary, wanted=False, may_be_bar=True):
-        pass  # outside of any event loop, which a display would need
+        pass  # there is no event loop, which a display would need
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])

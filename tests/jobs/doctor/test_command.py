@@ -1,4 +1,4 @@
-"""`rerank doctor` against services that are well, ill or not there."""
+"""`rerank doctor` against services that are healthy, faulty or missing."""
 
 import json
 import logging
@@ -36,28 +36,28 @@ def _own_logging() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def well() -> Iterator[str]:
+def healthy() -> Iterator[str]:
     with emulator_process("--api-key", KEY) as address:
         yield address + EMULATOR_PATH
 
 
 @contextmanager
-def ill(*options: str) -> Iterator[str]:
+def faulty(*options: str) -> Iterator[str]:
     with emulator_process(*options) as address:
         yield address + EMULATOR_PATH
 
 
 @pytest.fixture
 def doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the command in this process: its exit code, its JSON object, and all that it said."""
+    """Return a function that runs the command; it returns exit code, JSON object and all output."""
 
     def run(*arguments: str, key: str | None = KEY) -> tuple[int, dict[str, Any], str]:
         monkeypatch.delenv("DASHSCOPE_API_KEY", raising=False)
         if key is not None:
             monkeypatch.setenv("DASHSCOPE_API_KEY", key)
         code = main(["doctor", "--json", *arguments])
-        said = capsys.readouterr()
-        return code, json.loads(said.out), said.out + said.err
+        out, err = capsys.readouterr()
+        return code, json.loads(out), out + err
 
     return run
 
@@ -71,8 +71,8 @@ def found(facts: dict[str, Any], name: str) -> str:
     return f"{check['finding']}; {check['cure']}"
 
 
-def test_a_service_that_is_well_passes_every_check(doctor: Any, well: str) -> None:
-    code, facts, _ = doctor("--url", well)
+def test_a_healthy_service_passes_every_check(doctor: Any, healthy: str) -> None:
+    code, facts, _ = doctor("--url", healthy)
 
     assert code == 0
     assert statuses(facts) == dict.fromkeys(ALL, "ok")
@@ -82,18 +82,18 @@ def test_a_service_that_is_well_passes_every_check(doctor: Any, well: str) -> No
     assert facts["schema_version"] == 1
 
 
-def test_its_cost_is_told_and_under_a_cent(doctor: Any, well: str) -> None:
-    _, plain, _ = doctor("--url", well)
-    _, probed, _ = doctor("--url", well, "--comparability")
+def test_the_cost_is_reported_and_below_a_cent(doctor: Any, healthy: str) -> None:
+    _, plain, _ = doctor("--url", healthy)
+    _, probed, _ = doctor("--url", healthy, "--comparability")
 
     assert 0 < plain["cost_usd"] < probed["cost_usd"] < 0.01
     assert probed["cost_usd"] == pytest.approx(probed["total_tokens"] * 1e-7)
     assert probed["requests"] == plain["requests"] + 3
 
 
-def test_the_report_is_one_line_a_check_and_one_for_the_cost(well: str) -> None:
+def test_the_report_is_one_line_a_check_and_one_for_the_cost(healthy: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "jobs", "doctor", "--url", well, "--comparability"],
+        [sys.executable, "-m", "jobs", "doctor", "--url", healthy, "--comparability"],
         env=os.environ | {"DASHSCOPE_API_KEY": KEY},
         capture_output=True,
         text=True,
@@ -108,8 +108,8 @@ def test_the_report_is_one_line_a_check_and_one_for_the_cost(well: str) -> None:
     assert cost.startswith("cost: 8 requests, ")
 
 
-def test_the_compatible_endpoint_is_checked_too(doctor: Any, well: str) -> None:
-    url = well.replace(EMULATOR_PATH, "/compatible-api/v1/reranks")
+def test_the_compatible_endpoint_is_checked_too(doctor: Any, healthy: str) -> None:
+    url = healthy.replace(EMULATOR_PATH, "/compatible-api/v1/reranks")
 
     code, facts, _ = doctor("--provider", "dashscope-compatible", "--url", url)
 
@@ -125,12 +125,12 @@ def test_the_emulator_needs_neither_key_nor_address(doctor: Any) -> None:
 
 
 def test_a_missing_key_is_exit_2_and_nothing_is_sent(doctor: Any) -> None:
-    code, facts, said = doctor(key=None)
+    code, facts, output = doctor(key=None)
 
     assert code == 2
     assert statuses(facts) == {"settings": "fail"}
     assert "export DASHSCOPE_API_KEY=" in found(facts, "settings")
-    assert "rerank: error: DASHSCOPE_API_KEY: no API key" in said
+    assert "rerank: error: DASHSCOPE_API_KEY: no API key" in output
 
 
 def test_contradictory_settings_are_exit_2(doctor: Any) -> None:
@@ -140,19 +140,19 @@ def test_contradictory_settings_are_exit_2(doctor: Any) -> None:
     assert "ignores an instruction" in found(facts, "settings")
 
 
-def test_a_wrong_key_is_exit_4_and_never_shown(doctor: Any, well: str) -> None:
-    code, facts, said = doctor("--url", well, key="sk-another-9876543210")
+def test_a_wrong_key_is_exit_4_and_never_shown(doctor: Any, healthy: str) -> None:
+    code, facts, output = doctor("--url", healthy, key="sk-another-9876543210")
 
     assert code == 4
     assert statuses(facts) == {"settings": "ok", "address": "ok", "answer": "fail"}
     assert "check the key, its region and its workspace" in found(facts, "answer")
-    assert "sk-another" not in said
+    assert "sk-another" not in output
 
 
-def test_the_key_is_not_shown_when_all_is_well(doctor: Any, well: str) -> None:
-    _, _, said = doctor("--url", well)
+def test_the_key_is_never_shown(doctor: Any, healthy: str) -> None:
+    _, _, output = doctor("--url", healthy)
 
-    assert KEY not in said
+    assert KEY not in output
 
 
 @pytest.mark.parametrize(
@@ -162,38 +162,38 @@ def test_the_key_is_not_shown_when_all_is_well(doctor: Any, well: str) -> None:
         ("https://no-such-host.invalid/x", "the host name cannot be resolved"),
     ],
 )
-def test_an_address_where_nobody_listens_is_exit_4(doctor: Any, url: str, why: str) -> None:
-    code, facts, said = doctor("--url", url)
+def test_an_unreachable_address_is_exit_4(doctor: Any, url: str, why: str) -> None:
+    code, facts, output = doctor("--url", url)
 
     assert code == 4
     assert statuses(facts) == {"settings": "ok", "address": "fail"}
     assert why in found(facts, "address")
-    assert said.count("rerank: error:") == 1
+    assert output.count("rerank: error:") == 1
 
 
-def test_a_port_that_speaks_no_tls_is_told(doctor: Any, well: str) -> None:
-    code, facts, _ = doctor("--url", well.replace("http://", "https://"))
+def test_a_port_without_tls_is_reported(doctor: Any, healthy: str) -> None:
+    code, facts, _ = doctor("--url", healthy.replace("http://", "https://"))
 
     assert code == 4
     assert "no TLS with 127.0.0.1" in found(facts, "address")
 
 
-def test_a_path_that_is_no_endpoint_is_told(doctor: Any, well: str) -> None:
-    code, facts, _ = doctor("--url", well + "/typo")
+def test_a_wrong_path_is_reported(doctor: Any, healthy: str) -> None:
+    code, facts, _ = doctor("--url", healthy + "/typo")
 
     assert code == 4
     assert "check --model and --url" in found(facts, "answer")
 
 
-def test_an_unknown_model_is_told(doctor: Any, well: str) -> None:
-    code, facts, _ = doctor("--url", well, "--model", "qwen9-rerank")
+def test_an_unknown_model_is_reported(doctor: Any, healthy: str) -> None:
+    code, facts, _ = doctor("--url", healthy, "--model", "qwen9-rerank")
 
     assert code == 4
     assert "does not exist" in found(facts, "answer")
 
 
-def test_a_page_instead_of_an_answer_is_exit_1(doctor: Any) -> None:
-    with ill("--fault", "html-in-200") as url:
+def test_an_html_page_instead_of_an_answer_is_exit_1(doctor: Any) -> None:
+    with faulty("--fault", "html-in-200") as url:
         code, facts, _ = doctor("--url", url)
 
     assert code == 1
@@ -210,10 +210,10 @@ def test_a_page_instead_of_an_answer_is_exit_1(doctor: Any) -> None:
         *((("--score-distortion", name), False) for name in DISTORTIONS if name != "none"),
     ],
 )
-def test_comparability_is_told_whatever_the_service_does(
+def test_comparability_is_recognised_under_every_distortion(
     doctor: Any, options: tuple[str, ...], comparable: bool
 ) -> None:
-    with ill(*options) as url:
+    with faulty(*options) as url:
         code, facts, _ = doctor("--url", url, "--comparability")
 
     assert code == 0
@@ -246,15 +246,15 @@ def test_the_sets_of_the_probe_share_their_first_documents() -> None:
 
 
 @pytest.mark.parametrize(("most", "shared"), [(100, 40), (60, 30), (32, 16), (2, 1)])
-def test_the_probe_keeps_to_a_small_limit_of_documents(most: int, shared: int) -> None:
+def test_the_probe_respects_a_small_limit_of_documents(most: int, shared: int) -> None:
     first, second, num_common = probe_sets(most)
 
     assert (len(first), len(second), num_common) == (most, most, shared)
     assert set(first) & set(second) == set(first[:shared]) == set(second[:shared])
 
 
-def test_a_model_of_fewer_documents_is_probed_too(doctor: Any, well: str) -> None:
-    code, facts, _ = doctor("--url", well, "--model", "qwen3-vl-rerank", "--comparability")
+def test_a_model_of_fewer_documents_is_probed_too(doctor: Any, healthy: str) -> None:
+    code, facts, _ = doctor("--url", healthy, "--model", "qwen3-vl-rerank", "--comparability")
 
     assert code == 0
     assert set(statuses(facts).values()) == {"ok"}
@@ -292,7 +292,7 @@ def test_a_shift_between_the_sets_is_measured() -> None:
     assert "other documents shift them by -0.5 logits" in describe_probe("c", result).finding
 
 
-def test_noise_alone_is_told_apart_from_an_effect_of_the_set() -> None:
+def test_noise_is_distinguished_from_an_effect_of_the_set() -> None:
     first, second = logits()
     rng = np.random.default_rng(0)
     noisy = [sigmoid(x + 0.6 * rng.standard_normal(140)) for x in (first, second, first)]
@@ -304,7 +304,7 @@ def test_noise_alone_is_told_apart_from_an_effect_of_the_set() -> None:
     assert "too noisy" in describe_probe("c", result).finding
 
 
-def test_raw_logits_ties_and_saturation_are_seen() -> None:
+def test_raw_logits_ties_and_saturation_are_recognised() -> None:
     first, second = logits()
 
     raw = evaluate_probe(first, second, first, num_common=40)
@@ -318,7 +318,7 @@ def test_raw_logits_ties_and_saturation_are_seen() -> None:
     assert coarse.saturated > 0.3
 
 
-def test_a_service_of_constant_scores_is_not_called_comparable() -> None:
+def test_constant_scores_are_not_comparable() -> None:
     ones = np.ones(140)
 
     result = evaluate_probe(ones, ones, ones, num_common=40)
@@ -329,7 +329,7 @@ def test_a_service_of_constant_scores_is_not_called_comparable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("usages", "planned", "status", "told"),
+    ("usages", "planned", "status", "text"),
     [
         ([(2, 40, 40), (500, 1_500, 1_500)], 0, "ok", "exactly"),
         ([(2, 40, 180), (500, 1_500, 36_500)], 0, "warn", "+ 70 per document"),
@@ -338,18 +338,18 @@ def test_a_service_of_constant_scores_is_not_called_comparable() -> None:
         ([(2, 40, 50), (500, 1_500, 1_900)], 0, "warn", "1.27 times"),
     ],
 )
-def test_usage_is_held_against_the_formula(
-    usages: list[tuple[int, int, int]], planned: int, status: str, told: str
+def test_usage_is_compared_with_the_formula(
+    usages: list[tuple[int, int, int]], planned: int, status: str, text: str
 ) -> None:
     finding = describe_usage(
         "tokens", [Usage(*usage) for usage in usages], planned_overhead=planned, profile=QWEN
     )
 
     assert finding.status == status
-    assert told in finding.finding
+    assert text in finding.finding
 
 
-def test_every_provider_can_be_asked_for() -> None:
+def test_every_provider_can_be_checked() -> None:
     from jobs.doctor.command import doctor
 
     (provider,) = [option for option in doctor.params if option.name == "provider"]

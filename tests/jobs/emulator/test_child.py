@@ -1,4 +1,4 @@
-"""The emulator as a process: its command line, its end, and the child of a job."""
+"""The emulator as a process: its command line, its exit, and as the child of a job."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def ask_until_nobody_answers(url: str) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly(signal_number: signal.Signals) -> None:
+def test_a_signal_ends_the_service_cleanly(signal_number: signal.Signals) -> None:
     with start() as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
@@ -66,7 +66,7 @@ def test_a_child_ends_when_its_standard_input_does() -> None:
         assert process.wait(10) == 0
 
 
-def test_a_killed_parent_leaves_no_orphan() -> None:
+def test_the_child_of_a_killed_parent_exits() -> None:
     parent_code = (
         "from jobs.emulator.child import emulator_process\n"
         "with emulator_process() as url:\n"
@@ -89,7 +89,7 @@ def test_a_killed_parent_leaves_no_orphan() -> None:
         ask_until_nobody_answers(url)
 
 
-def test_a_child_answers_with_the_options_it_was_given() -> None:
+def test_a_child_uses_the_options_it_was_given() -> None:
     with emulator_process("--score-digits", "2", "--seed", "7") as url:
         first = ask(url)
     with emulator_process("--score-digits", "2", "--seed", "7") as url:
@@ -100,7 +100,7 @@ def test_a_child_answers_with_the_options_it_was_given() -> None:
     assert first == again
 
 
-def test_an_address_in_use_is_told_in_one_line() -> None:
+def test_an_address_in_use_is_one_line() -> None:
     with emulator_process() as url:
         second = subprocess.run(
             [*COMMAND, "--port", url.rpartition(":")[2]], capture_output=True, text=True, timeout=20
@@ -119,7 +119,7 @@ def test_an_unknown_fault_is_a_usage_error(fault: str) -> None:
     assert "reset-before" in result.output
 
 
-def test_the_help_tells_every_option() -> None:
+def test_the_help_shows_every_option() -> None:
     told = CliRunner().invoke(emulate, ["--help"]).output
 
     for option in emulate.params:

@@ -1,4 +1,4 @@
-"""The emulator's faults: each by its name, and which request meets which."""
+"""The emulator's faults: each by its name, and which request gets which."""
 
 import asyncio
 from collections import Counter
@@ -19,7 +19,7 @@ DOCUMENTS = ["a cold battery", "a warm stove", "a wet tent"]
 
 
 async def post(url: str, documents: list[str] = DOCUMENTS, query: str = "battery") -> Any:
-    """The status and body; a broken connection is an exception."""
+    """Return status and body; a broken connection raises an exception."""
     body = {"model": "qwen3-rerank", "input": {"query": query, "documents": documents}}
     async with (
         aiohttp.ClientSession(headers={"Authorization": "Bearer any"}) as session,
@@ -34,7 +34,7 @@ async def meet(fault: str, documents: list[str] = DOCUMENTS) -> Any:
 
 
 async def settled(is_so: Callable[[], bool]) -> None:
-    """Let the loop go on until it is so."""
+    """Let the event loop run until the condition holds."""
     while not is_so():  # noqa: ASYNC110
         await asyncio.sleep(0)
 
@@ -82,7 +82,7 @@ async def test_a_gateways_page_is_html(fault: str, status: int) -> None:
         ("null-score", [1, 0, 2]),
     ],
 )
-async def test_an_answer_is_spoiled_as_named(fault: str, indices: list[int]) -> None:
+async def test_a_fault_of_the_answer_makes_it_invalid(fault: str, indices: list[int]) -> None:
     documents = ["a cold battery with much else to tell", "a cold battery", "a wet tent"]
 
     status, raw = await meet(fault, documents)
@@ -94,7 +94,7 @@ async def test_an_answer_is_spoiled_as_named(fault: str, indices: list[int]) -> 
 
 
 @pytest.mark.parametrize(("fault", "count"), [("missing-index", 0), ("repeated-index", 2)])
-async def test_the_answer_to_one_document_can_be_spoiled_too(fault: str, count: int) -> None:
+async def test_the_answer_to_one_document_can_be_made_invalid(fault: str, count: int) -> None:
     _, raw = await meet(fault, ["a tent"])
 
     assert [r["index"] for r in orjson.loads(raw)["output"]["results"]] == [0] * count
@@ -106,7 +106,7 @@ async def test_a_score_can_be_nan() -> None:
     assert b'"relevance_score": NaN' in raw
 
 
-async def test_json_can_be_cut_short() -> None:
+async def test_json_can_be_truncated() -> None:
     status, raw = await meet("truncated-json")
 
     assert status == 200
@@ -133,7 +133,7 @@ async def test_a_request_can_hang_until_its_client_gives_up() -> None:
     assert service.stats.by_status == {"abandoned": 1}
 
 
-async def test_a_service_ends_at_once_though_a_request_hangs() -> None:
+async def test_the_service_ends_at_once_while_a_request_hangs() -> None:
     async with running_emulator(EmulatorConfig(faults=(Fault("hang"),))) as service:
         hanging = asyncio.create_task(post(service.url))
         await settled(lambda: bool(service.stats.in_flight))
@@ -143,7 +143,7 @@ async def test_a_service_ends_at_once_though_a_request_hangs() -> None:
     assert service.stats.by_status == {"reset": 1}
 
 
-async def test_poison_harms_only_requests_that_hold_it() -> None:
+async def test_poison_affects_only_requests_that_contain_it() -> None:
     async with running_emulator(EmulatorConfig(faults=(Fault("poison"),))) as service:
         clean, _ = await post(service.url)
         poisoned, raw = await post(service.url, [*DOCUMENTS, "has a poison-pill in it"])
@@ -152,14 +152,14 @@ async def test_poison_harms_only_requests_that_hold_it() -> None:
     assert orjson.loads(raw)["code"] == "DataInspectionFailed"
 
 
-async def test_without_the_fault_the_marker_is_a_word_as_others() -> None:
+async def test_without_the_fault_the_marker_is_an_ordinary_word() -> None:
     async with running_emulator() as service:
         status, _ = await post(service.url, ["poison-pill"])
 
     assert status == 200
 
 
-async def test_a_fault_can_strike_one_request_alone() -> None:
+async def test_a_fault_can_affect_one_request_alone() -> None:
     async with running_emulator(EmulatorConfig(faults=(Fault.parse("503@2"),))) as service:
         statuses = [(await post(service.url))[0] for _ in range(4)]
 
@@ -167,7 +167,7 @@ async def test_a_fault_can_strike_one_request_alone() -> None:
 
 
 async def fates(seed: int, in_flight: int) -> dict[str, list[str]]:
-    """What each of 60 queries met, attempt by attempt, until it was answered."""
+    """Return the outcome of each attempt at each of 60 queries, until it was answered."""
     met: dict[str, list[str]] = {}
     slots = asyncio.Semaphore(in_flight)
 
@@ -187,7 +187,7 @@ async def fates(seed: int, in_flight: int) -> dict[str, list[str]]:
     return met
 
 
-async def test_the_same_seed_brings_the_same_faults_whatever_the_concurrency() -> None:
+async def test_equal_seeds_give_equal_faults_at_any_concurrency() -> None:
     one_by_one, together, other = await fates(1, 1), await fates(1, 20), await fates(2, 20)
 
     assert one_by_one == together
@@ -198,7 +198,7 @@ async def test_the_same_seed_brings_the_same_faults_whatever_the_concurrency() -
     assert any(len(met) > 2 for met in together.values())
 
 
-def test_a_content_that_succeeded_meets_the_same_faults_again() -> None:
+def test_a_content_that_succeeded_gets_the_same_faults_again() -> None:
     plan = FaultPlan([Fault("500", 0.5)], 0.0, seed=3)
 
     def until_answered() -> list[str | None]:
@@ -211,7 +211,7 @@ def test_a_content_that_succeeded_meets_the_same_faults_again() -> None:
     assert until_answered() == until_answered()
 
 
-def test_a_share_of_requests_is_that_share() -> None:
+def test_a_rate_is_the_share_of_requests_that_fail() -> None:
     plan = FaultPlan([Fault("500", 0.1), Fault("503", 0.2)], 0.0, seed=0)
 
     met = Counter(plan.draw(content, is_poisoned=False) for content in range(5_000))
@@ -221,13 +221,13 @@ def test_a_share_of_requests_is_that_share() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_name_can_be_given(name: str) -> None:
+def test_every_fault_can_be_chosen_by_name(name: str) -> None:
     assert Fault.parse(name) == Fault(name)
     assert Fault.parse(f"{name}=0.25") == Fault(name, rate=0.25)
     assert Fault.parse(f"{name}@7") == Fault(name, at=7)
 
 
 @pytest.mark.parametrize("text", ["", "501", "500=2", "500=x", "500@0", "500@-1", "500@x", "=0.1"])
-def test_an_unknown_fault_is_refused_with_the_names(text: str) -> None:
+def test_an_unknown_fault_is_refused_with_the_known_names(text: str) -> None:
     with pytest.raises(SettingsError, match="reset-before"):
         Fault.parse(text)

@@ -1,4 +1,4 @@
-"""The emulator's scores: pointwise, in any language, and distorted as told."""
+"""The emulator's scores: pointwise, in any language, distorted as configured."""
 
 import re
 import time
@@ -107,14 +107,14 @@ def test_a_score_depends_on_its_query_and_document_alone(query: str, documents: 
     assert np.isfinite(together).all()
 
 
-def test_documents_that_share_nothing_hardly_tie() -> None:
+def test_documents_that_share_nothing_rarely_tie() -> None:
     scores = logits("battery", [f"stove number {n}" for n in range(1_000)])
 
     assert len(set(scores)) == 1_000
     assert max(scores) < -4
 
 
-def test_rare_words_tell_more_than_common_ones() -> None:
+def test_rare_words_weigh_more_than_common_ones() -> None:
     assert information("the") < information("water") < information("battery")
     assert information("battery") < information("pyrolysis") < information("phosphofructokinase")
 
@@ -134,7 +134,7 @@ def test_a_word_counts_less_in_a_longer_document() -> None:
         ["مكتبة", "المكتبه"],
     ],
 )
-def test_forms_of_a_word_meet(forms: list[str]) -> None:
+def test_inflected_forms_of_a_word_match(forms: list[str]) -> None:
     assert len({stem(words(form)[0]) for form in forms}) == 1
 
 

@@ -116,7 +116,7 @@ async def test_usage_counts_the_query_once_per_document() -> None:
     assert body["usage"] == {"total_tokens": expected}
 
 
-async def test_an_over_long_text_is_cut_in_silence() -> None:
+async def test_a_text_over_the_limit_is_truncated_silently() -> None:
     long = "battery " * 5_000
     count = TokenCounter().count
 
@@ -268,7 +268,7 @@ async def test_a_wrong_key_is_refused_in_the_envelope_of_each_endpoint(key: str 
     }
 
 
-async def test_without_a_set_key_any_but_an_empty_one_will_do() -> None:
+async def test_without_a_configured_key_any_nonempty_key_is_accepted() -> None:
     async with running_emulator() as service:
         statuses = [(await ask(service.url, nested(), key=key)).status for key in ("x", "", None)]
 
@@ -341,7 +341,7 @@ async def test_one_request_larger_than_a_seconds_share_is_admitted_alone() -> No
     assert statuses == [200, 429, 200]
 
 
-async def test_jitter_of_the_clock_is_forgiven_when_asked() -> None:
+async def test_the_quota_tolerates_the_configured_jitter() -> None:
     clock = Clock()
     config = EmulatorConfig(requests_per_minute=60, clock_jitter_s=0.05)
 
@@ -354,7 +354,7 @@ async def test_jitter_of_the_clock_is_forgiven_when_asked() -> None:
     assert statuses == [200, 200, 200, 429]
 
 
-def test_a_window_forgets_what_is_as_old_as_itself() -> None:
+def test_a_window_drops_amounts_as_old_as_itself() -> None:
     window = SlidingWindow(10)
     window.add(0, 3)
     window.add(4, 2)
@@ -363,7 +363,7 @@ def test_a_window_forgets_what_is_as_old_as_itself() -> None:
     assert window.peak == 5
 
 
-async def test_the_latency_is_a_least_time() -> None:
+async def test_the_latency_is_a_minimum() -> None:
     loop = asyncio.get_running_loop()
 
     async with running_emulator(EmulatorConfig(latency_ms=80)) as service:
@@ -373,7 +373,7 @@ async def test_the_latency_is_a_least_time() -> None:
     assert loop.time() - start >= 0.08
 
 
-async def test_the_stats_tell_what_was_seen() -> None:
+async def test_the_stats_count_requests_by_outcome() -> None:
     clock = Clock()
 
     async with running_emulator(clock=clock) as service:

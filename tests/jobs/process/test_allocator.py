@@ -7,7 +7,7 @@ CHEAP_IN_A_LOOK = int(CHEAP_FAULTS_PER_S * LOOK_S)
 
 
 def looks(counts: list[int]) -> list[bool]:
-    """What is said at each look, of the faults between it and the one before."""
+    """Return the verdict at each look, for the faults since the one before."""
     faults, so_far, said = Faults(1_000_000), 1_000_000, []
     for count in counts:
         so_far += count
