@@ -1,7 +1,6 @@
 """The command line: refusals, failures, and the sources of option values."""
 
 import json
-import logging
 import subprocess
 import sys
 import time
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import click
 import pytest
+from support.logging_state import restored_logging
 from support.real_runs import ROOT, SAMPLE, environment, rerank
 
 from jobs import cli
 from jobs.cli import main
-from jobs.console.log_format import choose_format
 from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings
 from pipeline.core.settings import RunSettings
@@ -24,14 +23,8 @@ OFFLINE = ("--provider", "emulator", "--url", "http://127.0.0.1:9/")
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Restore the logging of this process."""
-    root, before = logging.getLogger(), logging.getLogger().handlers[:]
-    level = root.level
-    yield
-    root.handlers[:] = before
-    root.setLevel(level)
-    logging.captureWarnings(False)
-    choose_format("text")
+    with restored_logging():
+        yield
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

@@ -1,9 +1,7 @@
 """Runs of the command line, in processes of their own or in this one, against the emulator."""
 
-import contextlib
 import io
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -11,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.logging_state import restored_logging
 from support.tables import write
 
 from jobs.cli import main
-from jobs.console.log_format import choose_format
 from jobs.emulator.child import emulator_process
 from pipeline.core.providers import EMULATOR_PATH
 
@@ -98,16 +96,9 @@ def rerank(*arguments: object, env: Mapping[str, str] | None = None) -> Ended:
 
 def rerank_here(*arguments: object) -> Ended:
     """Run `rerank` in this process, which is faster, and restore the logging afterwards."""
-    root, out, err = logging.getLogger(), io.StringIO(), io.StringIO()
-    handlers, level = root.handlers[:], root.level
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = main([str(argument) for argument in arguments])
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
-        logging.captureWarnings(False)
-        choose_format("text")
+    out, err = io.StringIO(), io.StringIO()
+    with restored_logging(), redirect_stdout(out), redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
     return Ended(code, out.getvalue(), err.getvalue())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.logging_state import restored_logging
 
 from jobs.console.logs import JsonFormatter, configure
 from pipeline.core.events import log_event
@@ -20,14 +21,8 @@ log = logging.getLogger("pipeline.room.module")
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """Restore the logging of this process."""
-    loggers = [logging.getLogger(name) for name in (None, "pipeline", "jobs")]
-    handlers, levels = loggers[0].handlers[:], [logger.level for logger in loggers]
-    yield
-    loggers[0].handlers[:] = handlers
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
-    logging.captureWarnings(False)
+    with restored_logging():
+        yield
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:

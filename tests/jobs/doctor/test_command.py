@@ -1,7 +1,6 @@
 """`rerank doctor` against services that are healthy, faulty or missing."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.logging_state import restored_logging
 
 from jobs.cli import main
 from jobs.doctor.comparability import evaluate_probe, probe_sets, sending_order
@@ -28,11 +28,8 @@ ALL = ["settings", "address", "answer", "repeat", "documents", "long document", 
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with restored_logging():
+        yield
 
 
 @pytest.fixture(scope="module")
