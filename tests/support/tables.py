@@ -61,7 +61,7 @@ def groups_of(batches: Iterable[GroupBatch]) -> list[Group]:
 
 
 def open_source(path: Path, **how: Any) -> Source:
-    """The candidates below a path."""
+    """Open the candidates below a path."""
     return Source(list_input(str(path)), **how)
 
 
