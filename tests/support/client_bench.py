@@ -32,7 +32,7 @@ EXACT = RetryPolicy(backoff=Backoff(1.0, 20.0))
 
 
 def request_of(*documents: str, query: str = "a query", number: int = 0) -> Request:
-    """A request for these documents."""
+    """Return a request for these documents."""
     return Request(
         query=query,
         documents=list(documents),
@@ -44,7 +44,7 @@ def request_of(*documents: str, query: str = "a query", number: int = 0) -> Requ
 
 
 def a_request(number: int = 0, *, documents: int = 3, text: str = "some text") -> Request:
-    """The request of that number, different from the others."""
+    """Return a request that differs from those of other numbers."""
     texts = (f"{text} {index}" for index in range(documents))
     return request_of(*texts, query=f"query {number}", number=number)
 

@@ -1,4 +1,4 @@
-"""The documented refusals of Model Studio (page `error-messages`), and what each amounts to."""
+"""The documented refusals of Model Studio (page `error-messages`), and the error of each."""
 
 import orjson
 
@@ -92,10 +92,10 @@ LIMITS = [
 
 
 def native_error(code: str, message: str) -> bytes:
-    """The envelope of the native endpoint."""
+    """Return a refusal in the envelope of the native endpoint."""
     return orjson.dumps({"code": code, "message": message, "request_id": "r"})
 
 
 def compatible_error(code: str, message: str) -> bytes:
-    """The envelope of the compatible endpoint, as its OpenAPI file has it."""
+    """Return a refusal in the envelope of the compatible endpoint, as in its OpenAPI file."""
     return orjson.dumps({"error": {"code": code, "message": message, "type": "", "param": None}})
