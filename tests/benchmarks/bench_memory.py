@@ -51,10 +51,10 @@ SLOW = ("million",)
 
 
 def peak_mb(case: Case) -> float:
-    """The peak of one run, in MB.
+    """Return the peak memory of one run, in MB.
 
     Raises:
-        NoEchoModule: if the service is to be slow and nginx cannot be.
+        NoEchoModule: if the case needs a slow service and nginx cannot delay an answer.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

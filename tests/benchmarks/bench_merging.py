@@ -85,7 +85,7 @@ class Case:
         return Service(documents, seed, self.distort, self.noise, self.digits)
 
     def ceiling(self, documents: Documents, seed: int) -> Figures:
-        """What one request without limits would reach, on average over the service's draws."""
+        """Return the quality of one request without limits, averaged over the service's draws."""
         draws = []
         for draw in range(1 if self.distort is none else CEILING_DRAWS):
             service = replace(self.service(documents, seed), limits=None, draw=draw)
@@ -222,7 +222,7 @@ def simulate(case: Case, queries: int) -> dict[str, Figures]:
 
 
 def missed(case: Case, figures: Figures) -> list[str]:
-    """The bars that these figures do not reach; bars without a figure do not count."""
+    """Return the bars that these figures miss; bars without a figure do not count."""
     return [
         figure
         for figure, (least, most) in (case.bars | {"cpu_ms": (0, 100)}).items()
@@ -231,7 +231,7 @@ def missed(case: Case, figures: Figures) -> list[str]:
 
 
 def verdict(case: Case, means: dict[str, Figures]) -> list[str]:
-    """What is wrong with a case: bars that merging misses, and controls that miss none."""
+    """Return what is wrong with a case: bars that merging misses, and controls that miss none."""
     return missed(case, means["merge"]) + [
         f"{control} should fail"
         for control in case.controls_fail

@@ -86,7 +86,7 @@ LONG_WORD = 4
 
 
 def write_text(rng: np.random.Generator, query: list[str]) -> str:
-    """A document: other words, and each word of the query with a probability of its own."""
+    """Return a document: other words, and each query word with a probability of its own."""
     shares, a, b = np.array(MIXTURE).T
     kind = rng.choice(len(shares), p=shares)
     held = rng.beta(a[kind], b[kind])
@@ -175,13 +175,13 @@ class Case:
         return options if self.digits is None else [*options, "--score-digits", str(self.digits)]
 
     def scores(self, question: Question, draw: int) -> np.ndarray:
-        """What one request without limits would answer; another one at each draw."""
+        """Return the scores of one request without limits; each draw gives others."""
         logits = question.documents.logit
         scores = to_scores(logits, self.distortion, noise=self.noise, content=draw, seed=1)
         return scores if self.digits is None else scores.round(self.digits)
 
     def ceiling(self, question: Question) -> Figures:
-        """What one request without limits would reach, on average over the service's draws."""
+        """Return the quality of one request without limits, averaged over the service's draws."""
         orders = (
             np.argsort(-self.scores(question, draw), kind="stable") for draw in range(CEILING_DRAWS)
         )
@@ -252,7 +252,7 @@ CASES = [
 
 
 def read_output(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of the parts, and those of `_groups`, in their order."""
+    """Return the rows of the parts, and those of `_groups`, in their order."""
     parts, groups = (
         pa.concat_tables(
             [pq.read_table(file) for file in sorted(place.glob("part-*.parquet"))]
@@ -263,7 +263,7 @@ def read_output(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]
 
 
 def judge(question: Question, rows: list[dict[str, Any]], facts: dict[str, Any]) -> Figures:
-    """The figures of one query; the output must be a ranking, or there is nothing to judge."""
+    """Return the figures of one query; the output must be a complete ranking."""
     order = np.array([row["doc_id"] for row in rows])
     scores = np.array([row["relevance_score"] for row in rows], dtype=np.float64)
     assert np.array_equal(np.sort(order), np.arange(len(question.texts))), "not every one once"

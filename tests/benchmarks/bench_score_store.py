@@ -114,7 +114,7 @@ async def look_up(folder: Path, total: int) -> dict[str, float]:
 
 
 def in_a_process(step: str, folder: Path, total: int) -> dict[str, float]:
-    """A fresh process, so that one step's memory is not the next one's."""
+    """Run a step in a fresh process, so that no step sees another's memory; return its figures."""
     command = [sys.executable, __file__, "--step", step, "--folder", str(folder)]
     output = subprocess.run(
         [*command, "--requests", str(total)], check=True, stdout=subprocess.PIPE

@@ -130,7 +130,7 @@ class Soak:
 
 
 def answers(stats: dict[str, Any]) -> int:
-    """Requests that were answered with scores, bad ones included."""
+    """Return the number of requests answered with scores, invalid ones included."""
     return int(stats["by_status"].get("200", 0))
 
 
@@ -205,7 +205,7 @@ def rows_of_output(source: Path, output: Path, whole: Path) -> list[Row]:
 
 
 def rows_of_cost(soak: Soak, served: int, groups: int, minutes: float) -> list[Row]:
-    """What the kills cost, and whether the soak was what it is called."""
+    """Return what the kills cost, and whether the soak was a valid one."""
     again, allowed, after = served - groups, int(soak.allowed), soak.requests_after
     failed, took = 1 - served / soak.stats["requests"], soak.seconds / 60
     return [

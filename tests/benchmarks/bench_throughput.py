@@ -109,7 +109,7 @@ class Row:
     throughput_ratio: float
 
     def bars(self) -> list[Bar]:
-        """What is judged: nothing but `short`."""
+        """Return the bars, which only `short` has."""
         if self.shape != JUDGED:
             return []
         return [
@@ -161,7 +161,7 @@ def compare(name: str, groups: int, rounds: int) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows under each other, each figure as floor, job and their ratio."""
+    """Return the rows as a table: of each figure the floor, the job and their ratio."""
     lines = [
         f"{'':8}{'':>8}{'':>10}{'CPU ms a request':>24}{'requests/s':>26}{'peak MB':>14}",
         f"{'shape':8}{'groups':>8}{'requests':>10}"

@@ -73,7 +73,7 @@ def read_corpora() -> dict[str, str]:
 
 
 def make_groups(corpus: str) -> list[pa.Array]:
-    """Groups of documents of 200 to 2,000 characters."""
+    """Return groups of documents of 200 to 2,000 characters."""
     rng = random.Random(2)
     return [
         pa.array(

@@ -59,7 +59,7 @@ def _write(writer: pq.ParquetWriter, held: list[pa.Table], rows_per_row_group: i
 
 
 def _tables(groups: int, shape: Shape) -> Iterator[pa.Table]:
-    """The groups, as tables of whole ones."""
+    """Yield the groups, in tables of whole groups."""
     words, between = _words(shape)
     length = sum(map(len, words)) // len(words) + len(between)
     vocabulary, dice = pa.array(words), np.random.default_rng(7)
@@ -87,7 +87,7 @@ def _tables(groups: int, shape: Shape) -> Iterator[pa.Table]:
 
 
 def _words(shape: Shape) -> tuple[list[str], str]:
-    """The vocabulary, and what stands between two words."""
+    """Return the vocabulary, and the separator of two words."""
     dice = random.Random(7)
     if shape.script == "chinese":
         return [

@@ -1,4 +1,4 @@
-"""Runs the job, or another program, against a stub, and tells what the process took."""
+"""Runs of the job or of another program against a stub, with CPU, time and memory measured."""
 
 import compileall
 import json
@@ -20,7 +20,7 @@ IN_FLIGHT = 64
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """One run of the job: what the process took, and what the job itself tells (`--json`)."""
+    """One run of the job: what the process took, and what the job reports with `--json`."""
 
     took: Took
     facts: dict[str, Any]
@@ -54,7 +54,7 @@ class Bar:
 
 
 def job_command(source: Path, output: Path, url: str, in_flight: int = IN_FLIGHT) -> list[str]:
-    """The job without a quota that binds; scores of several requests are trusted to compare."""
+    """Return the command of a run without a limiting quota and with `--merge trust`."""
     quota = ("--requests-per-minute", "10000000", "--tokens-per-minute", "1e12")
     return [
         *(sys.executable, "-m", "jobs", "run", str(source), str(output), "--url", url),

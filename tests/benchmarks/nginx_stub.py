@@ -23,7 +23,7 @@ class NoEchoModule(Exception):
 
 @contextmanager
 def nginx_stub(folder: Path, documents: int, delay_s: float = 0.0) -> Iterator[str]:
-    """The address of an nginx that answers with scores for so many documents, after a delay.
+    """Run an nginx that answers with scores for so many documents after a delay; yield its address.
 
     Raises:
         NoEchoModule: if there is to be a delay.
@@ -81,7 +81,7 @@ http {{
 
 
 def _echo_module() -> Path:
-    """The module's file, in the folder that this nginx was built to look into."""
+    """Return the module's file, in the modules folder of this nginx."""
     built = subprocess.run(["nginx", "-V"], capture_output=True, text=True, check=True).stderr
     folder = re.search(r"--modules-path=(\S+)", built)
     if folder is None or not (module := Path(folder[1]) / ECHO).exists():

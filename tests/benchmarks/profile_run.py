@@ -64,7 +64,7 @@ def show_samples(raw: str, top: int) -> None:
 
 
 def _module(frame: str) -> str:
-    """The module, or the package of somebody else's, of `function (path:line)`."""
+    """Return the module of ours, or the package of others, in `function (path:line)`."""
     path = frame.rpartition(" (")[2].partition(":")[0]
     return path if path.startswith(("pipeline/", "jobs/")) else path.partition("/")[0]
 

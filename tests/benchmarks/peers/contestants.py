@@ -72,7 +72,7 @@ def _our_job(job: Job) -> list[str]:
 
 
 def _adapter(name: str, *options: str) -> Callable[[Job], list[str]]:
-    """The command of `run_NAME.py`."""
+    """Return the command of `run_NAME.py`."""
 
     def command(job: Job) -> list[str]:
         script = str(HERE / f"run_{name}.py")
@@ -193,7 +193,7 @@ class Unavailable(Exception):
 
 
 def python_of(contestant: Contestant, environments: Path) -> str:
-    """The Python of the contestant's environment, which is made on first use and kept.
+    """Return the Python of the contestant's environment, which is created on first use and kept.
 
     Raises:
         Unavailable: if its packages cannot be installed or are not the ones that are meant.

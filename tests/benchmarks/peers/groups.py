@@ -44,12 +44,12 @@ class Group:
     documents: list[str] = field(default_factory=list)
 
     def question(self) -> dict[str, object]:
-        """The body of a request in the flat format."""
+        """Return the body of a request in the flat format."""
         return {"model": MODEL, "query": self.query, "documents": self.documents}
 
 
 def iter_groups(source: Path) -> Iterator[Group]:
-    """The groups in order of the input, whose rows of a query are adjacent."""
+    """Return the groups in input order; the rows of a query must be adjacent."""
     group: Group | None = None
     for batch in pq.ParquetFile(source).iter_batches(1_000, columns=COLUMNS):
         rows = batch.to_pydict()
@@ -66,7 +66,7 @@ def iter_groups(source: Path) -> Iterator[Group]:
 
 
 def scores_in_order(results: list[dict[str, float]]) -> list[float]:
-    """The scores of an answer in the order of the documents."""
+    """Return the scores of an answer in the order of the documents."""
     return [r["relevance_score"] for r in sorted(results, key=lambda r: r["index"])]
 
 

@@ -1,4 +1,4 @@
-"""Runs the service and the contestants' processes, within a time limit, and measures them."""
+"""The processes of the service and the contestants, run within a time limit and measured."""
 
 import json
 import os
@@ -45,7 +45,7 @@ class Service:
         self._get("_reset", f"per_s={per_s or ''}")
 
     def counts(self) -> Counts:
-        """The counts, once nothing is in flight."""
+        """Return the counts, once nothing is in flight."""
         return self._get("_settled")
 
     def wait_answered(self, count: int) -> bool:
@@ -59,7 +59,7 @@ class Service:
 
 @contextmanager
 def running_service() -> Iterator[Service]:
-    """The service in a process of its own, which ends with this one."""
+    """Run the service in a process of its own, which exits with this one."""
     with subprocess.Popen(
         [sys.executable, HERE / "service.py"],
         stdin=subprocess.PIPE,

@@ -93,7 +93,7 @@ def _results(output: Path) -> Iterator[Path]:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The rows as a table, `-` where there is no figure, and the notes under it."""
+    """Return the rows as a table, `-` where there is no figure, and the notes below it."""
     notes: dict[str, int] = {}
     lines = [
         _line(["", "built for", *(heading for _, heading, _ in COLUMNS.values())]),
@@ -118,5 +118,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def document(settings: Mapping[str, object], rows: Sequence[Row]) -> str:
-    """The same as one JSON object."""
+    """Return the rows as one JSON object."""
     return json.dumps({"schema_version": 1, **settings, "rows": [row.as_json() for row in rows]})

@@ -39,7 +39,7 @@ class Service:
         self._first_s = self._last_s = 0.0
 
     def counts(self) -> dict[str, float]:
-        """Requests answered and refused, and seconds from the first request to the last answer."""
+        """Return requests answered and refused, and seconds from first request to last answer."""
         return {
             "answered": self._answered,
             "groups": len(self._groups),
@@ -119,7 +119,7 @@ class Service:
 
 
 def _question(kind: str, body: dict[str, Any]) -> tuple[str, int] | None:
-    """The query and how many documents it comes with."""
+    """Return the query and its number of documents."""
     if kind == "completion":
         if not body.get("messages"):
             return None
