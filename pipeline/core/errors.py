@@ -203,3 +203,10 @@ class ContentRefused(RequestError):
 
 class Rejected(RequestError):
     """The request is refused, and a smaller one would be too."""
+
+
+def first_leaf(error: BaseException) -> BaseException:
+    """Return the first error of a group, at any depth; an error that is no group is its own."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

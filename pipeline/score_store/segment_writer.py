@@ -18,7 +18,9 @@ from pipeline.core.errors import OutputFailed
 from pipeline.score_store.key_index import Place
 from pipeline.score_store.segment_index import BatchFacts
 from pipeline.score_store.segments import FULL_BYTES, Message, SegmentBuilder, new_name
-from pipeline.storage.location import Location, sync_folder, told
+from pipeline.storage.errors import translate_errors
+from pipeline.storage.local_files import sync_folder
+from pipeline.storage.location import Location
 
 REMOTE_FULL_BYTES = 4 * 1024 * 1024
 """Full size of a segment that is put anew with each batch: bounds what is sent again."""
@@ -122,7 +124,7 @@ class _AppendedFile:
     def __init__(self, location: Location) -> None:
         self._location = location
         path = Path(location.path)
-        with told(location, OutputFailed, "cannot be created"):
+        with translate_errors(location, OutputFailed, "cannot be created"):
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             self._file: int | None = os.open(path, flags, 0o644)
@@ -132,7 +134,7 @@ class _AppendedFile:
     def append(self, content: bytes) -> None:
         assert self._file is not None
         rest = memoryview(content)
-        with told(self._location, OutputFailed, "cannot be written"):
+        with translate_errors(self._location, OutputFailed, "cannot be written"):
             while rest:
                 rest = rest[os.write(self._file, rest) :]
 
@@ -143,7 +145,7 @@ class _AppendedFile:
     def close(self) -> None:
         if self._file is None:
             return
-        with told(self._location, OutputFailed, "cannot be written"):
+        with translate_errors(self._location, OutputFailed, "cannot be written"):
             is_gone, file, self._file = self.is_gone(), self._file, None
             try:
                 os.fsync(file)

@@ -18,12 +18,12 @@ import pyarrow as pa
 import xxhash
 from msgspec import Struct, field
 from msgspec.structs import replace
-from pyarrow import fs
 
 from pipeline.score_store.key_index import Place
 from pipeline.score_store.messages import MARK, read_batch, walk
 from pipeline.score_store.rows import SCHEMA, Rows
 from pipeline.score_store.segment_index import BatchFacts, Contents
+from pipeline.storage.files import FileInfo
 from pipeline.storage.location import Location
 
 FULL_BYTES = 8 * 1024 * 1024
@@ -111,7 +111,7 @@ def new_name(now: float) -> str:
     return f"segment-{moment:%Y%m%dT%H%M%S}-{moment.microsecond:06}-{uuid.uuid4().hex[:8]}{SUFFIX}"
 
 
-def list_segments(folder: Location) -> list[fs.FileInfo]:
+def list_segments(folder: Location) -> list[FileInfo]:
     """The store's segments, oldest first; empty where there is no folder."""
     return [info for info in folder.children() if is_segment(info.base_name)]
 
@@ -132,15 +132,16 @@ def is_segment(name: str) -> bool:
     return name.startswith("segment-") and name.endswith(SUFFIX)
 
 
-def open_segment(folder: Location, info: fs.FileInfo) -> Segment | None:
+def open_segment(folder: Location, info: FileInfo) -> Segment | None:
     """The segment and its contents; None if it is gone.
 
     Raises:
         OutputFailed: if it is there and cannot be read.
     """
     location = folder.child(info.base_name)
-    facts = (location, info.base_name, info.size, info.mtime)
-    batches = _read_contents(location, info.size)
+    size_bytes = info.size_bytes or 0
+    facts = (location, info.base_name, size_bytes, info.modified)
+    batches = _read_contents(location, size_bytes)
     if batches is not None:
         return Segment(*facts, closed=True, batches=batches)
     content = location.read()

@@ -15,7 +15,6 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from msgspec import Struct
-from pyarrow import fs
 
 from pipeline.core.errors import InputError
 from pipeline.source.arrow import Scalar
@@ -109,15 +108,17 @@ def list_input(name: str) -> InputListing:
 
 def _find(base: Location, pattern: str) -> dict[str, int] | None:
     """Return the sizes of the files to read, by path below the base; None if there is no base."""
-    info = base.filesystem.get_file_info(base.path)
-    if info.type is fs.FileType.File and not pattern:
-        return {"": info.size}
-    if info.type is not fs.FileType.Directory:
+    info = base.files.info(base.path)
+    if info is not None and info.size_bytes is not None and not pattern:
+        return {"": info.size_bytes}
+    if info is None or not info.is_folder:
         return None
     deep = "/" in pattern or not pattern.endswith(_SUFFIXES)
-    below = base.filesystem.get_file_info(fs.FileSelector(base.path, recursive=deep))
+    below = base.files.children(base.path, recursive=deep)
     sizes = {
-        file.path.removeprefix(base.path).lstrip("/"): file.size for file in below if file.is_file
+        file.path.removeprefix(base.path).lstrip("/"): file.size_bytes
+        for file in below
+        if file.size_bytes is not None
     }
     matches = path_matcher(pattern)
     return {path: sizes[path] for path in sorted(sizes) if _is_input(path) and matches(path)}

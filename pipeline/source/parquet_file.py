@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import InputError, shorten
+from pipeline.storage.errors import StoreError, explain
 from pipeline.storage.location import Location
-from pipeline.storage.object_stores import explain
 
 _LOCAL_BUFFER_BYTES = 1 << 20
 _REMOTE_BUFFER_BYTES = 8 << 20  # one request to the object store fills a buffer
@@ -28,7 +28,7 @@ def open_parquet(location: Location, *, for_rows: bool) -> Iterator[pq.ParquetFi
     """
     with (
         translate_errors(location),
-        location.filesystem.open_input_file(location.path) as stream,
+        location.open() as stream,
         pq.ParquetFile(
             _fetch_if_small(stream) if for_rows and not location.is_local else stream,
             pre_buffer=False,
@@ -57,11 +57,9 @@ def translate_errors(location: Location) -> Iterator[None]:
         ) from error
     except OSError as error:
         # The Parquet reader raises OSError for damage too, then without an error number.
-        if error.errno is None and location.is_local:
+        if error.errno is None and not isinstance(error, StoreError):
             raise _damaged(location, error) from error
-        cause, cure = error.strerror, None
-        if cause is None or not location.is_local:
-            cause, cure = explain(str(error))
+        cause, cure = explain(error)
         raise InputError(
             "cannot be read",
             which=location.name,

@@ -1,249 +1,192 @@
-"""Where bytes lie: a folder of this machine or of an object store, behind one small face.
+"""A file or folder by its address, on this machine or on an object store.
 
-A file becomes visible whole or not at all: locally it is written beside its place, flushed to the
-disk and renamed; on an object store it is one upload of bytes that are complete before it begins.
-(A Parquet writer that streams to an object store publishes a valid but truncated file when it is
-interrupted, so nothing here ever streams out.)
+A file becomes visible whole or not at all, wherever it is; see `local_files` and `object_files`.
 """
 
-import errno
-import os
 import uuid
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import pyarrow as pa
 from msgspec import Struct
-from pyarrow import fs
 
-from pipeline.core.errors import InputError, OutputFailed, RerankError
-from pipeline.storage.object_stores import connect, explain
-from pipeline.storage.ranges import coalesce_ranges
+from pipeline.core.errors import InputError, OutputFailed, SettingsError
+from pipeline.storage.errors import translate_errors
+from pipeline.storage.files import FileInfo, Files
+from pipeline.storage.local_files import LocalFiles, is_unfinished
 
-_UNFINISHED = ".unfinished"
-_PARALLEL_READS = 8
-_SCHEMES = ("s3://", "gs://", "gcs://", "abfs://", "abfss://", "file://")
+_REMOTE = ("s3", "gs", "gcs", "abfs", "abfss")
 
 
 class Location(Struct, frozen=True):
-    """A file or folder: a file system and a path in it.
+    """A file or folder: where files are kept, and a path there. All methods block.
 
     Attributes:
+        files: The disk or the bucket.
+        path: The path in it.
         name: What the user called it, for messages.
     """
 
-    filesystem: fs.FileSystem
+    files: Files
     path: str
     name: str
 
     @property
     def is_local(self) -> bool:
-        """It is on this machine, so renames are atomic and locks are the system's."""
-        return isinstance(self.filesystem, fs.LocalFileSystem)
+        """Whether it is on this machine, so that renames are atomic and locks are the system's."""
+        return self.files.is_local
 
     def child(self, *names: str) -> "Location":
-        """A file or folder below this folder."""
+        """Return a file or folder below this folder."""
         tail = "/".join(names)
-        return Location(self.filesystem, f"{self.path}/{tail}", f"{self.name.rstrip('/')}/{tail}")
+        return Location(self.files, f"{self.path}/{tail}", f"{self.name.rstrip('/')}/{tail}")
 
     def beside(self, name: str) -> "Location":
-        """A file or folder in the same folder as this one."""
+        """Return a file or folder in the same folder as this one."""
         folder, _, _ = self.path.rpartition("/")
         called, _, _ = self.name.rpartition("/")
-        return Location(self.filesystem, f"{folder}/{name}", f"{called}/{name}")
+        return Location(self.files, f"{folder}/{name}", f"{called}/{name}")
 
-    def exists(self) -> bool:
-        """Whether there is a file or a folder."""
-        return self._info().type is not fs.FileType.NotFound
-
-    def is_folder(self) -> bool:
-        """Whether it is a folder, or on an object store a prefix with something below it."""
-        return self._info().type is fs.FileType.Directory
-
-    def size_bytes(self) -> int | None:
-        """The file's size; None where there is no file."""
-        info = self._info()
-        return info.size if info.type is fs.FileType.File else None
-
-    def modified(self) -> datetime | None:
-        """When the file was last written, by the file system's clock; None where there is none."""
-        info = self._info()
-        return info.mtime if info.type is fs.FileType.File else None
-
-    def children(self, *, recursive: bool = False) -> list[fs.FileInfo]:
-        """What lies below this folder, by path; empty if the folder does not exist."""
-        selector = fs.FileSelector(self.path, recursive=recursive, allow_not_found=True)
-        with told(self, OutputFailed, "cannot be listed"):
-            return sorted(self.filesystem.get_file_info(selector), key=lambda info: info.path)
-
-    def read(self) -> bytes | None:
-        """The whole file; None where there is none.
+    def info(self) -> FileInfo | None:
+        """Return what is there; None if nothing is.
 
         Raises:
-            OutputFailed: if it is there and cannot be read.
+            OutputFailed: if the place cannot be reached or refuses; so do the methods below.
         """
-        if self.size_bytes() is None:
-            return None
-        with (
-            told(self, OutputFailed, "cannot be read"),
-            self.filesystem.open_input_file(self.path) as stream,
-        ):
-            return bytes(stream.read())
+        with translate_errors(self, OutputFailed, "cannot be accessed"):
+            return self.files.info(self.path)
+
+    def exists(self) -> bool:
+        """Return whether there is a file or a folder."""
+        return self.info() is not None
+
+    def is_folder(self) -> bool:
+        """Return whether it is a folder; on an object store, a prefix with something below it."""
+        info = self.info()
+        return info is not None and info.is_folder
+
+    def size_bytes(self) -> int | None:
+        """Return the file's size; None if there is no file."""
+        info = self.info()
+        return None if info is None else info.size_bytes
+
+    def modified(self) -> datetime | None:
+        """Return when the file was last written, by the clock of the place; None if it is gone."""
+        info = self.info()
+        return None if info is None else info.modified
+
+    def children(self, *, recursive: bool = False) -> list[FileInfo]:
+        """Return what is below this folder, by path; nothing if the folder does not exist."""
+        with translate_errors(self, OutputFailed, "cannot be listed"):
+            return sorted(
+                self.files.children(self.path, recursive=recursive), key=lambda info: info.path
+            )
+
+    def open(self) -> pa.NativeFile:
+        """Open the file for reading at any position; raises OSError, as reading from it does."""
+        return self.files.open(self.path)
+
+    def read(self) -> bytes | None:
+        """Return the whole file; None if there is no file."""
+        with translate_errors(self, OutputFailed, "cannot be read"):
+            try:
+                return self.files.read(self.path)
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                return None
 
     def read_ranges(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Pieces of the file, each given by offset and size, in the order of their offsets.
-
-        Pieces that lie close together are read at once. A piece ends where the file ends.
+        """Return ranges of the file, each given by offset and size; a range ends with the file.
 
         Raises:
             FileNotFoundError: if the file is gone.
             OutputFailed: if it is there and cannot be read.
         """
-        with (
-            told(self, OutputFailed, "cannot be read", passing=FileNotFoundError),
-            self.filesystem.open_input_file(self.path) as stream,
-        ):
-            read_at: Any = stream.read_at  # the stubs forget its offset
-            spans = list(coalesce_ranges(ranges))
-            if self.is_local or len(spans) == 1:
-                blocks = [read_at(size, start) for start, size, _ in spans]
-            else:
-                with ThreadPoolExecutor(_PARALLEL_READS) as pool:
-                    blocks = list(pool.map(lambda span: read_at(span[1], span[0]), spans))
-            return [
-                block[offset - start : offset - start + size]
-                for (start, _, wanted), block in zip(spans, blocks, strict=True)
-                for offset, size in wanted
-            ]
+        with translate_errors(self, OutputFailed, "cannot be read", passing=FileNotFoundError):
+            return self.files.read_ranges(self.path, ranges)
 
     def publish(self, content: bytes | memoryview) -> None:
         """Make the file visible with this content, in one step; replaces an older one.
 
         Raises:
-            OutputFailed: disk full, permission denied, store unreachable; the old file stays.
+            OutputFailed: disk full, permission denied, store out of reach; the old file stays.
         """
-        with told(self, OutputFailed, "cannot be written"):
-            if self.is_local:
-                _publish_locally(Path(self.path), content)
-            else:
-                with self.filesystem.open_output_stream(self.path) as stream:
-                    stream.write(content)
+        with translate_errors(self, OutputFailed, "cannot be written"):
+            self.files.write(self.path, content)
 
     def now(self) -> datetime:
-        """The time by the clock of the place, to the second: a file written beside this one tells.
-
-        Raises:
-            OutputFailed: if nothing can be written there.
-        """
+        """Return the time by the clock of the place, to the second: that of a file written now."""
         probe = self.beside(f"_probe-{uuid.uuid4().hex[:8]}")
-        probe.publish(b"what time is it?")
+        probe.publish(b"clock probe")
         written = probe.modified()
         probe.remove()
         return written or datetime.now(UTC)
 
     def remove_unfinished(self, *, before: datetime | None = None) -> None:
-        """Remove what killed runs left here half-written; `before` spares the living ones'."""
+        """Remove the files that killed processes left half-written in this folder.
+
+        Args:
+            before: Keep files that were modified later, which may belong to living processes.
+        """
         for info in self.children() if self.is_local else ():
-            dead = info.base_name.startswith(".") and info.base_name.endswith(_UNFINISHED)
-            old = before is None or (info.mtime is not None and info.mtime < before)
-            if dead and old:
+            old = before is None or (info.modified is not None and info.modified < before)
+            if old and is_unfinished(info.base_name):
                 self.child(info.base_name).remove()
 
     def make_folder(self) -> None:
-        """Create the folder and those above it; nothing to do on an object store."""
-        if self.is_local:
-            with told(self, OutputFailed, "cannot be created"):
-                Path(self.path).mkdir(parents=True, exist_ok=True)
+        """Create the folder and those above it; an object store needs none."""
+        with translate_errors(self, OutputFailed, "cannot be created"):
+            self.files.make_folder(self.path)
 
     def remove(self) -> None:
-        """Remove the file, or the folder with all that is in it; nothing happens if it is gone."""
-        with told(self, OutputFailed, "cannot be removed"):
-            info = self._info()
-            if info.type is fs.FileType.File:
-                self.filesystem.delete_file(self.path)
-            elif info.type is fs.FileType.Directory:
-                self.filesystem.delete_dir(self.path)
-
-    def _info(self) -> fs.FileInfo:
-        with told(self, OutputFailed, "cannot be looked at"):
-            return self.filesystem.get_file_info(self.path)
+        """Remove the file, or the folder with everything below it; do nothing if it is gone."""
+        with translate_errors(self, OutputFailed, "cannot be removed"):
+            self.files.remove(self.path)
 
 
 def locate(name: str) -> Location:
-    """The file or folder that a user calls `name`: a path of this machine or an object store's URI.
+    """Return the file or folder that a user calls `name`: a local path or an object store's URI.
 
-    Credentials and endpoints of object stores come from their usual environment, never from here.
+    Credentials and endpoints of object stores come from the environment, never from the URI.
 
     Raises:
-        InputError: for a URI that no file system understands.
+        InputError: for a URI that is not understood.
+        SettingsError: for an object store's URI without the extra `s3`.
     """
-    if not name.startswith(_SCHEMES):
-        if "://" in name:
-            raise InputError(
-                "unknown kind of address", which=name, expected="a path, s3://, gs:// or abfs://"
-            )
-        return Location(fs.LocalFileSystem(), str(Path(name).absolute()), name)
+    scheme, mark, path = name.partition("://")
+    if not mark:
+        return Location(LocalFiles(), str(Path(name).absolute()), name)
+    if scheme == "file":
+        return Location(LocalFiles(), unquote(urlsplit(name).path), name)
+    if scheme not in _REMOTE:
+        raise InputError(
+            "unknown kind of address", which=name, expected="a path, s3://, gs:// or abfs://"
+        )
+    bucket, _, key = path.partition("/")
+    if not bucket or "?" in path:
+        raise InputError(
+            "not a usable address",
+            which=name,
+            expected=f"{scheme}://BUCKET/PATH",
+            cure="set options of a store in the environment (AWS_REGION, AWS_ENDPOINT_URL)",
+        )
+    return Location(
+        _remote_files(name, f"{scheme}://{bucket}", bucket), f"{bucket}/{key}".rstrip("/"), name
+    )
+
+
+def _remote_files(name: str, address: str, bucket: str) -> Files:
     try:
-        filesystem, path = connect(name)
-    except (ValueError, OSError) as error:
+        from pipeline.storage.object_files import ObjectFiles
+        from pipeline.storage.object_stores import Timeouts, connect
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "an object store needs the extra `s3`",
+            which=name,
+            cure="pip install 'rerank-pipeline[s3]'",
+        ) from error
+    try:
+        return ObjectFiles(connect(address, Timeouts()), bucket)
+    except ValueError as error:
         raise InputError(f"not a usable address: {error}", which=name) from error
-    return Location(filesystem, path, name)
-
-
-def _publish_locally(path: Path, content: bytes | memoryview) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The name begins with a dot so that no reader of the folder takes it for a part.
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{_UNFINISHED}")
-    try:
-        with unfinished.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(path)
-    except BaseException:  # interrupted ones too: leave no half file behind
-        unfinished.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make new names in a local folder outlive a power cut, as their files do already."""
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-_CURES = {
-    errno.ENOSPC: "free disk space, then run the same command again",
-    errno.EDQUOT: "free disk space, then run the same command again",
-    errno.EFBIG: "lift the limit on file sizes (ulimit -f), then run the same command again",
-    errno.EACCES: "check who may write there",
-    errno.EPERM: "check who may write there",
-    errno.ENOTDIR: "a file stands where a folder is needed: choose another OUTPUT",
-    errno.EROFS: "the file system is read-only",
-}
-
-
-@contextmanager
-def told(
-    location: Location,
-    error_class: type[RerankError],
-    what: str,
-    *,
-    passing: tuple[type[OSError], ...] | type[OSError] = (),
-) -> Iterator[None]:
-    """Translate the file systems' errors into ours, in one place; let `passing` through."""
-    try:
-        yield
-    except passing:
-        raise
-    except OSError as error:
-        cause, cure = error.strerror, _CURES.get(error.errno or 0)
-        if cause is None or not location.is_local:
-            cause, cure = explain(str(error))
-        raise error_class(f"{what}: {cause}", which=location.name, cure=cure) from error

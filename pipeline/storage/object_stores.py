@@ -1,120 +1,102 @@
-"""The file systems of object stores: their addresses, their credentials, and our patience.
+"""Connections to object stores: addresses, credentials, timeouts and retries.
 
-Credentials come from the stores' usual environment. S3's and Google's are read by their SDKs
-(AWS_*, with AWS_ENDPOINT_URL; GOOGLE_*); Azure's SDK reads none but those of its identities, so an
-account's name, key and endpoint are read here (AZURE_STORAGE_*), as obstore reads them too.
-
-The SDKs' own patience would hold a run for minutes at an address that takes connections and never
-answers, so it is bounded here: an endpoint that refuses is given up after 6 s, one that is silent
-after 45 s.
+Credentials and endpoints come from the stores' usual environment: AWS_* with AWS_ENDPOINT_URL and
+the keys of AWS_PROFILE, AZURE_*, GOOGLE_*. obstore reads all of them but the profile, which is read
+here. An endpoint that refuses connections is given up after some 6 s, a silent one after 45 s.
 """
 
-import re
+import configparser
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from pyarrow import fs
+import obstore.store
+from msgspec import Struct
+from obstore.exceptions import BaseError
 
 from pipeline.core.environment import read_store_setting
 
-CONNECT_S, SILENCE_S, ATTEMPTS = 5.0, 8.0, 5
-"""Seconds to connect, seconds without a byte, attempts of one call."""
 
-_AZURE = ("abfs", "abfss")
-_AZURE_HOST = re.compile(r"([^.]+)(\.(?:dfs|blob)\..+)")
+class Timeouts(Struct, frozen=True):
+    """How long one call of a store may take, in seconds.
+
+    Attributes:
+        connect_s: Until a connection is made.
+        silence_s: Until the first byte of an answer, sending included, and between two reads.
+        request_s: A whole request, its answer included.
+        retry_s: No retry begins later than this after the first attempt.
+        max_retries: Retries after connection errors, timeouts, 429 and 5xx.
+    """
+
+    connect_s: float = 5.0
+    silence_s: float = 20.0
+    request_s: float = 300.0
+    retry_s: float = 25.0
+    max_retries: int = 5
 
 
-def connect(uri: str) -> tuple[fs.FileSystem, str]:
-    """The file system that a URI names, and the path in it; sends next to nothing.
+def connect(address: str, timeouts: Timeouts) -> Any:
+    """Return the obstore client of a bucket or container; sends nothing.
+
+    Args:
+        address: `s3://BUCKET`, `gs://BUCKET`, `abfs://CONTAINER@ACCOUNT.dfs.core.windows.net` or
+            `abfs://CONTAINER`, whose account is AZURE_STORAGE_ACCOUNT_NAME.
+        timeouts: How long one call may take.
 
     Raises:
-        ValueError, OSError: for a URI that cannot be used.
+        ValueError: for an address that cannot be used.
     """
-    address = urlsplit(uri)
-    if address.scheme in _AZURE and not address.query and ":" not in address.netloc:
-        return _azure(address.netloc, address.path)
-    # The Google SDK knows its bucket as `gs` alone in some versions, as do other tools.
-    filesystem, path = fs.FileSystem.from_uri(uri.replace("gcs://", "gs://", 1))
-    if isinstance(filesystem, fs.S3FileSystem):
-        filesystem = _patient(filesystem)
-    return filesystem, path.rstrip("/")
-
-
-def _patient(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
-    """The same file system with our time-outs, and one PUT for what fits in one.
-
-    An address cannot say these, and the environment's endpoint is read for addresses alone; so
-    this takes the options as pyarrow itself copies them to another process.
-    """
-    remade: Any = filesystem.__reduce__()
-    options = remade[1][0] | {
-        "region": filesystem.region,
-        "proxy_options": None,
-        "connect_timeout": CONNECT_S,
-        "request_timeout": SILENCE_S,
-        "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-        "allow_delayed_open": True,
+    scheme, _, bucket = address.partition("://")
+    # Plain HTTP is spoken only where the environment's endpoint says so.
+    client_options: Any = {
+        "allow_http": True,
+        "connect_timeout": timedelta(seconds=timeouts.connect_s),
+        "read_timeout": timedelta(seconds=timeouts.silence_s),
+        "timeout": timedelta(seconds=timeouts.request_s),
     }
-    return fs.S3FileSystem(**options)
-
-
-def _azure(netloc: str, path: str) -> tuple[fs.FileSystem, str]:
-    """`abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/...`, or `abfs://CONTAINER/...`."""
-    container, _, host = netloc.rpartition("@") if "@" in netloc else (netloc, "", "")
-    match = _AZURE_HOST.fullmatch(host)
-    if host and not match:
-        raise ValueError("expected abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH")
-    account = match[1] if match else read_store_setting("AZURE_STORAGE_ACCOUNT_NAME")
-    if not account:
-        raise ValueError("the account is missing; export AZURE_STORAGE_ACCOUNT_NAME")
-    options: dict[str, Any] = {
-        "account_key": read_store_setting("AZURE_STORAGE_ACCOUNT_KEY"),
-        "sas_token": read_store_setting("AZURE_STORAGE_SAS_TOKEN"),
+    retry_config: Any = {
+        "max_retries": timeouts.max_retries,
+        "retry_timeout": timedelta(seconds=timeouts.retry_s),
+        "backoff": {
+            "init_backoff": timedelta(seconds=0.25),
+            "max_backoff": timedelta(seconds=2),
+            "base": 2,
+        },
     }
-    endpoint = urlsplit(read_store_setting("AZURE_STORAGE_ENDPOINT") or "")
-    if endpoint.netloc:
-        # The SDK wants the host without the account; an emulator has the account in its path.
-        authority = endpoint.netloc.removeprefix(account)
-        options["blob_storage_authority"] = authority
-        options["dfs_storage_authority"] = authority.replace(".blob.", ".dfs.")
-        options["blob_storage_scheme"] = options["dfs_storage_scheme"] = endpoint.scheme
-    given = {name: value for name, value in options.items() if value is not None}
-    return fs.AzureFileSystem(account, **given), f"{container}{path}".rstrip("/")
+    config: Any = _profile_keys() if scheme == "s3" else {}
+    url = f"gs://{bucket}" if scheme == "gcs" else address
+    try:
+        return obstore.store.from_url(
+            url, client_options=client_options, retry_config=retry_config, **config
+        )
+    except BaseError as error:
+        raise ValueError(str(error).partition("\n")[0]) from error
 
 
-_S3_ERROR = re.compile(r"AWS Error (\w+) during (\w+) operation: (.*)", re.DOTALL)
-_XML_ERROR = re.compile(r"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
-_NOISE = re.compile(
-    r"^curlCode: \d+, | \(Request ID: .*|; Details: .*|\nRequestId:.*|No response body\.", re.DOTALL
-)
-_ADDRESS_CURE = "check the network and the store's address (AWS_ENDPOINT_URL)"
-_RIGHTS_CURE = "check the store's key (AWS_ACCESS_KEY_ID) and what it may do"
-_CURES = {
-    "NETWORK_CONNECTION": _ADDRESS_CURE,
-    "ACCESS_DENIED": _RIGHTS_CURE,
-    "INVALID_ACCESS_KEY_ID": _RIGHTS_CURE,
-    "SIGNATURE_DOES_NOT_MATCH": _RIGHTS_CURE,
-    "NO_SUCH_BUCKET": "create the bucket, or check its name",
-    "AccessDenied": _RIGHTS_CURE,
-    "InvalidAccessKeyId": _RIGHTS_CURE,
-    "SignatureDoesNotMatch": _RIGHTS_CURE,
-    "NoSuchBucket": "create the bucket, or check its name",
-}
-
-
-def explain(message: str) -> tuple[str, str | None]:
-    """What a store's error says, without the noise around it, and the cure if there is a known one.
-
-    Both pyarrow's and obstore's errors are told in their messages alone.
-    """
-    if found := _S3_ERROR.search(message):
-        code, operation, said = found.groups()
-        said = _NOISE.sub("", said).strip().rstrip(".")
-        told = f"{said} ({code} in {operation})" if said else f"{code} in {operation}"
-        return told, _CURES.get(code)
-    if found := _XML_ERROR.search(message):
-        code, said = found.groups()
-        return f"{said.strip().rstrip('.')} ({code})", _CURES.get(code)
-    if "error sending request" in message:  # obstore's words for an endpoint out of reach
-        return "the store is out of reach", _ADDRESS_CURE
-    return _NOISE.sub("", message).strip(), None
+def _profile_keys() -> dict[str, str]:
+    """Return the keys of the AWS profile in use; nothing if the environment holds keys itself."""
+    if read_store_setting("AWS_ACCESS_KEY_ID") is not None:
+        return {}
+    profile = read_store_setting("AWS_PROFILE") or "default"
+    folder = Path("~/.aws").expanduser()
+    files = configparser.RawConfigParser()
+    files.read(
+        [
+            read_store_setting("AWS_CONFIG_FILE") or folder / "config",
+            read_store_setting("AWS_SHARED_CREDENTIALS_FILE") or folder / "credentials",
+        ]
+    )
+    names = {
+        "aws_access_key_id": "access_key_id",
+        "aws_secret_access_key": "secret_access_key",
+        "aws_session_token": "session_token",
+    }
+    if not (read_store_setting("AWS_REGION") or read_store_setting("AWS_DEFAULT_REGION")):
+        names["region"] = "region"
+    return {
+        names[name]: value
+        for section in (f"profile {profile}", profile)
+        if files.has_section(section)
+        for name, value in files[section].items()
+        if name in names
+    }

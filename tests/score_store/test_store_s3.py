@@ -1,20 +1,12 @@
-"""Store, lock and manifest on an S3 server of this machine (moto)."""
+"""The score store on an S3 server of this machine (moto)."""
 
-import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
-from moto.server import ThreadedMotoServer
-from pyarrow import fs
+from support.object_store import Store, moto_store
 from support.score_stores import DAY, NOW, answer, keys, look_up, request, right, save, store
 
-from pipeline.core.errors import OutputBusy, OutputFailed
-from pipeline.output.lock import lease
-from pipeline.output.lock.lease import Lease, LeaseObject
-from pipeline.output.lock.lease_store import ConditionalObject, PlainObject, lease_object
-from pipeline.output.lock.lock import OutputLock
-from pipeline.output.manifest import check_or_create, read_manifest
+from pipeline.core.errors import OutputFailed
 from pipeline.score_store import group_commit
 from pipeline.score_store import segment_writer as live_segment
 from pipeline.score_store.maintenance import info, prune
@@ -23,31 +15,14 @@ from pipeline.storage.location import Location, locate
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    _, port = server.get_host_and_port()
-    yield f"http://127.0.0.1:{port}"
-    server.stop()
+def bucket() -> Iterator[Store]:
+    with moto_store() as running:
+        yield running
 
 
 @pytest.fixture
-def folder(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> Location:
-    for name, value in (
-        ("AWS_ENDPOINT_URL", endpoint),
-        ("AWS_ACCESS_KEY_ID", "key"),
-        ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_EC2_METADATA_DISABLED", "true"),
-    ):
-        monkeypatch.setenv(name, value)
-    buckets = fs.S3FileSystem(
-        endpoint_override=endpoint, region="us-east-1", allow_bucket_creation=True
-    )
-    buckets.create_dir("bucket")
-    return locate(f"s3://bucket/{abs(hash(request.node.name))}/out")
+def folder(bucket: Store, request: pytest.FixtureRequest) -> Location:
+    return bucket.at(f"{abs(hash(request.node.name))}/store")
 
 
 async def test_answers_are_found_by_a_later_run(folder: Location) -> None:
@@ -119,82 +94,13 @@ async def test_a_bucket_that_is_not_there_is_told_in_one_line(folder: Location) 
     assert str(failure.value).startswith("s3://no-such-bucket/store")
 
 
-def test_a_manifest_is_kept_and_a_restart_removes_the_parts(folder: Location) -> None:
-    check_or_create(folder, {"model": "one"}, [])
-    folder.child("part-00000.parquet").publish(b"x")
-    folder.child("_groups", "part-00000.parquet").publish(b"x")
+async def test_an_unclosed_segment_there_is_old_by_the_stores_clock_alone(folder: Location) -> None:
+    async with store(folder) as living:
+        await living.save(request(1), answer(1))
+        await living.flush()
+        async with store(folder, NOW + 40_000 * DAY) as jumped:
+            assert await jumped.compact() == 0
+        assert info(folder).segments == 1
 
-    manifest = check_or_create(folder, {"model": "two"}, [], restart=True)
-
-    assert read_manifest(folder) == manifest
-    assert {child.base_name for child in folder.children()} == {"_manifest.json"}
-
-
-# --- The lease ----------------------------------------------------------------------------------
-
-
-async def no_pause(_: float) -> None:
-    await asyncio.sleep(0)
-
-
-@pytest.fixture(params=["conditional", "plain"])
-def place(folder: Location, request: pytest.FixtureRequest) -> LeaseObject:
-    lock = folder.child("_lock")
-    return (
-        ConditionalObject(lock)
-        if request.param == "conditional"
-        else PlainObject(lock, sleep=no_pause)
-    )
-
-
-async def test_an_object_is_replaced_only_in_the_expected_version(place: LeaseObject) -> None:
-    assert await place.read() is None
-    first = await place.write(b"1", None)
-    assert first is not None
-    assert await place.write(b"2", None) is None
-    second = await place.write(b"2", first)
-    assert second is not None
-    assert await place.write(b"3", first) is None
-
-    there = await place.read()
-    assert there is not None
-    assert (there.content, there.version) == (b"2", second)
-    assert abs(await place.now() - there.modified) < timedelta(seconds=30)
-
-
-async def test_a_version_of_a_removed_object_cannot_be_replaced(
-    place: LeaseObject, folder: Location
-) -> None:
-    version = await place.write(b"1", None)
-    folder.child("_lock").remove()
-
-    assert await place.write(b"2", version) is None
-
-
-async def test_one_of_several_runs_gets_the_output(folder: Location) -> None:
-    leases = [Lease(lease_object(folder.child("_lock")), {"pid": n}) for n in range(6)]
-
-    taken = await asyncio.gather(*(one.take() for one in leases))
-
-    assert sum(taken) == 1
-
-
-async def test_the_output_is_held_and_given_free(folder: Location) -> None:
-    async with OutputLock(folder):
-        with pytest.raises(OutputBusy, match="another run holds this output"):
-            async with OutputLock(folder):
-                pass
-
-    async with OutputLock(folder):
-        pass
-
-
-async def test_an_expired_lease_is_taken_over_and_its_owner_notices(
-    folder: Location, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asleep = Lease(lease_object(folder.child("_lock")), {"pid": 1}, sleep=no_pause)
-    assert await asleep.take()
-    monkeypatch.setattr(lease, "EXPIRE_S", -60.0)
-
-    async with OutputLock(folder):
-        await asleep.keep()
+    assert right(await look_up(folder, [1]), [1])
+    assert not [child for child in folder.children() if "probe" in child.base_name]

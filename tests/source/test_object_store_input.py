@@ -2,6 +2,7 @@
 
 import pyarrow.parquet as pq
 import pytest
+from support.object_store import BUCKET, moto_store
 from support.tables import candidates, facts, rank_by, read_groups, write
 
 from pipeline.core.errors import InputError
@@ -10,25 +11,12 @@ from pipeline.source.listing import list_input
 from pipeline.source.source import Source
 from pipeline.storage.location import locate
 
-moto = pytest.importorskip("moto.server")
-
 
 @pytest.fixture(scope="module")
 def bucket():
     """A bucket of an object store that lives as long as the tests of this file."""
-    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", "test")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        environment.setenv("AWS_REGION", "us-east-1")
-        environment.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        location = locate("s3://candidates?allow_bucket_creation=true")
-        location.filesystem.create_dir("candidates")
-        yield "s3://candidates"
-    server.stop()
+    with moto_store():
+        yield f"s3://{BUCKET}"
 
 
 @pytest.fixture(scope="module")

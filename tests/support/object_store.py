@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pyarrow import fs
 from support.real_runs import environment
 
+from pipeline.output.layout import RESULT_FOLDERS, part_index
 from pipeline.storage.location import Location, locate
 
 KEYS = {
@@ -36,6 +36,11 @@ class Store:
         """The environment for a run that uses it."""
         return environment(AWS_ENDPOINT_URL=self.endpoint, **KEYS)
 
+    def make_bucket(self, name: str) -> None:
+        """Create another bucket."""
+        request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
+        urllib.request.urlopen(request, timeout=30).close()
+
     def at(self, path: str) -> Location:
         """Return a location in the bucket; the test's own environment must be this store's."""
         return locate(f"s3://{BUCKET}/{path}")
@@ -49,10 +54,10 @@ class Store:
     def results(self, path: str) -> dict[str, bytes]:
         """Return the bytes of an output's result files by path, as `real_runs.results` does."""
         found = {}
-        for folder in ("", "_groups/", "_rejects/"):
+        for folder in ("", *(f"{name}/" for name in RESULT_FOLDERS)):
             where = self.at(f"{path}/{folder}".rstrip("/"))
             for info in where.children():
-                if info.base_name.startswith("part-"):
+                if part_index(info.base_name) is not None:
                     content = where.child(info.base_name).read()
                     assert content is not None
                     found[folder + info.base_name] = content
@@ -82,10 +87,7 @@ def moto_store(*, guarded: bool = False) -> Iterator[Store]:
             for name, value in {**KEYS, "AWS_ENDPOINT_URL": store.endpoint}.items():
                 environment_here.setenv(name, value)
             _wait_for(store.endpoint)
-            buckets = fs.S3FileSystem(
-                endpoint_override=store.endpoint, region="us-east-1", allow_bucket_creation=True
-            )
-            buckets.create_dir(BUCKET)
+            store.make_bucket(BUCKET)
             if guarded:
                 # docs.getmoto.org/en/latest/docs/iam.html: actions that still need no key
                 url, plain = f"{store.endpoint}/moto-api/reset-auth", {"Content-Type": "text/plain"}

@@ -1,146 +1,146 @@
-"""The lock of an output on an object store: a lease that its owner renews and anyone else reads.
+"""The lock of an output on an object store: a lease that its owner renews and others can read.
 
-The owner writes the lease anew every 15 s. It has expired when its last write is 60 s old by the
-store's own clock: a probe object written now tells what time it is there, so no two machines'
-clocks are ever compared. The lease of a process of this machine that is gone is free at once.
-Every write is conditional on the version last seen, so of two runs that find an expired lease one
-gets it; an owner that was asleep finds out at its next write. It gives up by itself before others
-may take over.
-
-With the extra `s3` (obstore) the condition is checked by the store. Without it a write is followed
-by reading back after a pause, which leaves a small window.
+The owner rewrites the lease every 15 s. The lease expires 60 s after its last write by the store's
+own clock: a probe object written now tells the time there, so clocks of two machines are never
+compared. The lease of a process of this machine that has ended is free at once. Every write is
+conditional on the version last seen, so of two runs that find an expired lease one gets it, and an
+owner that slept finds out at its next write. An owner that cannot renew gives up before others may
+take over.
 """
 
 import asyncio
-import json
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.core.errors import OutputFailed
-from pipeline.output.lock.owner_process import is_gone
-
-RENEW_S, RETRY_S, GIVE_UP_S, EXPIRE_S = 15.0, 5.0, 45.0, 60.0
+from pipeline.core.events import log_event
+from pipeline.output.lock.owner_process import Owner, has_ended, read_owner
+from pipeline.storage.files import StoredObject, Version
 
 _log = logging.getLogger(__name__)
 
 
-class Written(Struct, frozen=True):
-    """What lies in the lease's object: content, version, and when it was written there."""
+class LeaseTimes(Struct, frozen=True):
+    """When a lease is renewed and when it ends, in seconds.
 
-    content: bytes
-    version: str
-    modified: datetime
+    Attributes:
+        renew_s: Between two renewals.
+        retry_s: Until a renewal that failed is tried again.
+        give_up_s: After the last renewal, an owner gives up; less than `expire_s`.
+        expire_s: After the last renewal, others may take over.
+    """
+
+    renew_s: float = 15.0
+    retry_s: float = 5.0
+    give_up_s: float = 45.0
+    expire_s: float = 60.0
 
 
 class LeaseObject(Protocol):
-    """One object that can be written on the condition that nobody else did meanwhile."""
+    """An object that is replaced only in an expected version; raises OutputFailed."""
 
-    async def read(self) -> Written | None:
-        """What lies there; None if there is nothing."""
+    async def read(self) -> StoredObject | None:
+        """Return what is stored; None if there is nothing."""
 
-    async def write(self, content: bytes, expected: str | None) -> str | None:
-        """Replace version `expected` (None: nothing); the new one, or None if another stands."""
+    async def write(self, content: bytes, expected: Version | None) -> Version | None:
+        """Replace version `expected` (None: nothing); None if another one is stored."""
 
     async def now(self) -> datetime:
-        """The time by the store's clock."""
+        """Return the time by the store's clock."""
 
 
 class Lease:
     """One run's claim to an output.
 
     Args:
-        place: Where the lease lies.
-        owner: Who claims it, for the message that others see.
+        place: Where the lease is stored.
+        owner: Who claims it.
+        times: When it is renewed and when it ends.
         sleep: Waits between renewals.
-        monotonic: Seconds of this machine, never going back.
+        monotonic: Seconds on this machine, never going back.
     """
 
     def __init__(
         self,
         place: LeaseObject,
-        owner: Mapping[str, Any],
+        owner: Owner,
         *,
+        times: LeaseTimes | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._place = place
-        self._owner = dict(owner) | {"lease": uuid.uuid4().hex}
+        self._owner = replace(owner, lease=uuid.uuid4().hex)
+        self._times = times or LeaseTimes()
         self._sleep = sleep
         self._monotonic = monotonic
-        self._version: str | None = None
-        self._renewals = 0
+        self._version: Version | None = None
 
-    async def take(self) -> bool:
+    async def try_acquire(self) -> bool:
         """Take the lease if it is free or has expired.
 
         Raises:
-            OutputFailed: if the store cannot be reached.
+            OutputFailed: if the store refuses or cannot be reached.
         """
-        there = await self._place.read()
-        if there is not None and not await self._is_free(there):
+        stored = await self._place.read()
+        if stored is not None and not await self._is_free(stored):
             return False
-        return await self._write(None if there is None else there.version)
+        return await self._write(None if stored is None else stored.version)
 
-    async def holder(self) -> bytes:
-        """Who holds it, as it was written."""
-        there = await self._place.read()
-        return b"" if there is None else there.content
+    async def holder(self) -> Owner | None:
+        """Return who holds the lease; None if nobody is known to."""
+        stored = await self._place.read()
+        return None if stored is None else read_owner(stored.content)
 
     async def keep(self) -> None:
-        """Renew the lease for ever; returns when it is lost."""
+        """Renew the lease for ever; return when it is lost."""
         renewed = self._monotonic()
-        pause_s = RENEW_S
+        pause_s = self._times.renew_s
         while True:
             await self._sleep(pause_s)
-            self._renewals += 1
+            self._owner = replace(self._owner, renewals=self._owner.renewals + 1)
             try:
                 if not await self._write(self._version):
                     return
                 renewed = self._monotonic()
-                pause_s = RENEW_S
-            except OutputFailed:
-                if self._monotonic() - renewed > GIVE_UP_S:
+                pause_s = self._times.renew_s
+            except OutputFailed as failure:
+                log_event(_log, logging.WARNING, "lease.not_renewed", error=failure)
+                if self._monotonic() - renewed > self._times.give_up_s:
                     return
-                pause_s = RETRY_S
+                pause_s = self._times.retry_s
 
     async def release(self) -> None:
-        """Mark the lease as free, if it is still ours; the object stays, so nothing is raced."""
-        self._owner["released"] = True
+        """Mark the lease as free, if it is still ours; the object stays."""
+        self._owner = replace(self._owner, released=True)
         try:
             await self._write(self._version)
         except OutputFailed as failure:  # the work is done, and the lease expires by itself
-            _log.warning("lease.not_released error=%s", failure)
+            log_event(_log, logging.WARNING, "lease.not_released", error=failure)
 
-    async def _is_free(self, there: Written) -> bool:
-        facts = read_owner(there.content)
-        if facts.get("released") or is_gone(facts):
+    async def _is_free(self, stored: StoredObject) -> bool:
+        owner = read_owner(stored.content)
+        if owner is not None and (owner.released or has_ended(owner)):
             return True
-        age = await self._place.now() - there.modified
-        return age.total_seconds() > EXPIRE_S
+        age = await self._place.now() - stored.modified
+        return age.total_seconds() > self._times.expire_s
 
-    async def _write(self, expected: str | None) -> bool:
-        content = json.dumps(self._owner | {"renewals": self._renewals}).encode()
+    async def _write(self, expected: Version | None) -> bool:
+        content = self._owner.to_json()
         version = await self._place.write(content, expected)
         if version is None:
             # An earlier write of ours may have arrived although its answer did not.
-            there = await self._place.read()
-            if there is None or read_owner(there.content).get("lease") != self._owner["lease"]:
+            stored = await self._place.read()
+            owner = None if stored is None else read_owner(stored.content)
+            if stored is None or owner is None or owner.lease != self._owner.lease:
                 return False
-            version = await self._place.write(content, there.version)
+            version = await self._place.write(content, stored.version)
         self._version = version or self._version
         return version is not None
-
-
-def read_owner(content: bytes) -> dict[str, Any]:
-    """What the owner wrote, by name; nothing if it cannot be understood."""
-    try:
-        facts = json.loads(content)
-    except ValueError:
-        return {}
-    return facts if isinstance(facts, dict) else {}

@@ -1,27 +1,33 @@
+"""One writer per output: on disk by the system's lock, on an object store by a lease."""
+
 import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
+from support.object_store import Store, moto_store
 
 from pipeline.core.errors import OutputBusy, OutputFailed
-from pipeline.output.lock.lease import Lease, Written
-from pipeline.output.lock.lock import OutputLock
-from pipeline.storage.location import locate
+from pipeline.output.lock.lease import Lease, LeaseTimes
+from pipeline.output.lock.lock import hold_output, is_held
+from pipeline.output.lock.owner_process import Owner, this_process
+from pipeline.storage.conditional import ConditionalObject
+from pipeline.storage.location import Location, locate
+from pipeline.storage.object_stores import Timeouts
 
 HOLDER = """
 import asyncio, sys
-from pipeline.output.lock.lock import OutputLock
+from pipeline.output.lock.lock import hold_output
 from pipeline.storage.location import locate
 
 async def hold():
-    async with OutputLock(locate(sys.argv[1])):
+    async with hold_output(locate(sys.argv[1])):
         print("held", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
@@ -30,7 +36,7 @@ asyncio.run(hold())
 
 
 def holder(folder: Path) -> subprocess.Popen[str]:
-    """Another process that holds the output until it is killed or its stdin ends."""
+    """Start another process that holds the output until it is killed or its stdin ends."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder)],
         stdin=subprocess.PIPE,
@@ -51,7 +57,7 @@ async def test_a_second_run_is_refused_and_told_who_holds_the_output(tmp_path: P
     other = holder(tmp_path)
 
     with pytest.raises(OutputBusy) as busy:
-        async with OutputLock(locate(str(tmp_path))):
+        async with hold_output(locate(str(tmp_path))):
             pass
     end(other)
 
@@ -67,7 +73,7 @@ async def test_a_killed_runs_lock_is_free_at_once(tmp_path: Path) -> None:
     os.kill(other.pid, signal.SIGKILL)
     end(other)
 
-    async with OutputLock(locate(str(tmp_path))):
+    async with hold_output(locate(str(tmp_path))):
         pass
 
 
@@ -77,31 +83,31 @@ async def test_a_run_waits_for_the_output_as_long_as_it_may(tmp_path: Path) -> N
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
 
-    async with OutputLock(locate(str(tmp_path))):
+    async with hold_output(locate(str(tmp_path))):
         with pytest.raises(OutputBusy):
-            async with OutputLock(locate(str(tmp_path)), wait_s=1.1, sleep=pause):
+            async with hold_output(locate(str(tmp_path)), wait_s=1.1, sleep=pause):
                 pass
 
     assert sum(pauses) == pytest.approx(1.1)
 
 
 async def test_a_waiting_run_gets_the_output_when_it_becomes_free(tmp_path: Path) -> None:
-    first = OutputLock(locate(str(tmp_path)))
+    first = hold_output(locate(str(tmp_path)))
     await first.__aenter__()
 
     async def pause(_: float) -> None:
         await first.__aexit__(None, None, None)
 
-    async with OutputLock(locate(str(tmp_path)), wait_s=10, sleep=pause):
+    async with hold_output(locate(str(tmp_path)), wait_s=10, sleep=pause):
         pass
 
 
 async def test_the_lock_is_free_after_a_failure(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
-        async with OutputLock(locate(str(tmp_path))):
+        async with hold_output(locate(str(tmp_path))):
             raise RuntimeError
 
-    async with OutputLock(locate(str(tmp_path))):
+    async with hold_output(locate(str(tmp_path))):
         pass
 
 
@@ -109,193 +115,13 @@ async def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) 
     (tmp_path / "file").write_bytes(b"")
 
     with pytest.raises(OutputFailed, match=r"file/out/_lock: cannot be locked: Not a directory"):
-        async with OutputLock(locate(str(tmp_path / "file" / "out"))):
+        async with hold_output(locate(str(tmp_path / "file" / "out"))):
             pass
-
-
-# --- The lease ----------------------------------------------------------------------------------
-
-
-class World:
-    """A store with its own clock, and machines whose clocks go their own ways."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.there: Written | None = None
-        self.writes = 0
-        self.reachable = True
-        self.lost_answers = 0
-
-    async def read(self) -> Written | None:
-        self._reach()
-        return self.there
-
-    async def write(self, content: bytes, expected: str | None) -> str | None:
-        self._reach()
-        if (self.there.version if self.there else None) != expected:
-            return None
-        self.writes += 1
-        self.there = Written(content, str(self.writes), await self.now())
-        if self.lost_answers:
-            self.lost_answers -= 1
-            raise OutputFailed("time-out")
-        return self.there.version
-
-    async def now(self) -> datetime:
-        return datetime(2001, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
-
-    def _reach(self) -> None:
-        if not self.reachable:
-            raise OutputFailed("out of reach")
-
-    def lease(self, pid: int, steps: Callable[[], None] = lambda: None) -> Lease:
-        """A run's lease; while it sleeps the time passes and `steps` happen."""
-
-        async def sleep(seconds: float) -> None:
-            self.seconds += seconds
-            steps()
-            await asyncio.sleep(0)
-
-        owner = {"host": "here", "pid": pid, "since": "then"}
-        return Lease(self, owner, sleep=sleep, monotonic=lambda: self.seconds + 1e6 * pid)
-
-
-async def test_a_lease_is_taken_by_one_run_alone() -> None:
-    world = World()
-
-    assert await world.lease(1).take()
-    assert not await world.lease(2).take()
-    assert json.loads(world.there.content)["pid"] == 1 if world.there else False
-
-
-async def test_a_released_lease_is_free_at_once() -> None:
-    world = World()
-    first = world.lease(1)
-    await first.take()
-    await first.release()
-
-    assert await world.lease(2).take()
-
-
-async def test_a_dead_runs_lease_is_free_after_a_minute_by_the_stores_clock() -> None:
-    world = World()
-    await world.lease(1).take()
-
-    world.seconds = 59.0
-    assert not await world.lease(2).take()
-    world.seconds = 61.0
-    assert await world.lease(2).take()
-
-
-async def test_of_two_runs_that_find_an_expired_lease_one_gets_it() -> None:
-    world = World()
-    await world.lease(1).take()
-    world.seconds = 61.0
-
-    taken = await asyncio.gather(*(world.lease(pid).take() for pid in (2, 3, 4)))
-
-    assert sorted(taken) == [False, False, True]
-
-
-async def test_a_renewed_lease_never_expires() -> None:
-    world = World()
-    refused: list[bool] = []
-
-    def steps() -> None:
-        if world.seconds > 3_600:
-            raise TimeoutError
-
-    lease = world.lease(1, steps)
-    await lease.take()
-    keeping = asyncio.create_task(lease.keep())
-    while not keeping.done():
-        refused.append(await world.lease(2).take())
-        await asyncio.sleep(0)
-
-    assert isinstance(keeping.exception(), TimeoutError)
-    assert len(refused) > 100
-    assert not any(refused)
-
-
-async def test_an_owner_that_slept_finds_its_lease_taken_at_its_next_renewal() -> None:
-    world = World()
-    asleep = world.lease(1)
-    await asleep.take()
-    world.seconds += 100
-    other = world.lease(2)
-    assert await other.take()
-
-    await asleep.keep()  # returns: it is lost
-
-    await asleep.release()
-    assert json.loads(await other.holder())["pid"] == 2  # and the other's lease is left alone
-
-
-async def test_an_owner_out_of_reach_gives_up_before_others_may_take_over() -> None:
-    world = World()
-    lease = world.lease(1)
-    await lease.take()
-    world.reachable = False
-
-    await lease.keep()
-
-    assert 45 < world.seconds < 60
-
-
-async def test_a_short_outage_of_the_store_is_survived() -> None:
-    world = World()
-
-    def steps() -> None:
-        world.reachable = not 10 < world.seconds < 40
-        if world.seconds > 300:
-            raise TimeoutError
-
-    lease = world.lease(1, steps)
-    await lease.take()
-
-    with pytest.raises(TimeoutError):
-        await lease.keep()
-
-
-async def test_a_renewal_that_arrived_without_its_answer_is_recognised() -> None:
-    world = World()
-
-    def steps() -> None:
-        world.lost_answers = 1 if world.seconds < 20 else 0
-        if world.seconds > 100:
-            raise TimeoutError
-
-    lease = world.lease(1, steps)
-    await lease.take()
-
-    with pytest.raises(TimeoutError):
-        await lease.keep()
-
-
-async def test_a_run_that_loses_its_lease_ends_as_busy(tmp_path: Path) -> None:
-    world = World()
-
-    def steps() -> None:
-        world.there = Written(
-            b'{"host": "there", "pid": 2, "since": "now"}', "x", datetime.now(UTC)
-        )
-
-    async def work() -> None:
-        async with OutputLock(locate(str(tmp_path)), hold=world.lease(1, steps)):
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(asyncio.Event().wait())
-
-    with pytest.raises(OutputBusy) as busy:
-        await work()
-
-    assert "the hold on this output was lost (found process 2 on there, since now)" in str(
-        busy.value
-    )
 
 
 async def test_a_run_that_is_cancelled_otherwise_stays_cancelled(tmp_path: Path) -> None:
     async def hold() -> None:
-        async with OutputLock(locate(str(tmp_path))):
+        async with hold_output(locate(str(tmp_path))):
             await asyncio.Event().wait()
 
     running = asyncio.create_task(hold())
@@ -304,3 +130,128 @@ async def test_a_run_that_is_cancelled_otherwise_stays_cancelled(tmp_path: Path)
 
     with pytest.raises(asyncio.CancelledError):
         await running
+    async with hold_output(locate(str(tmp_path))):
+        pass
+
+
+class LostLock:
+    """A lock that another run takes over at once."""
+
+    released = False
+
+    async def try_acquire(self) -> bool:
+        return True
+
+    async def holder(self) -> Owner:
+        return Owner(host="there", pid=2, since="now")
+
+    async def keep(self) -> None:
+        """It is lost."""
+
+    async def release(self) -> None:
+        self.released = True
+
+
+async def test_a_run_that_loses_its_lock_is_cancelled_and_ends_as_busy(tmp_path: Path) -> None:
+    lock = LostLock()
+
+    async def work() -> None:
+        async with hold_output(locate(str(tmp_path)), lock=lock), asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.Event().wait())
+
+    with pytest.raises(OutputBusy) as busy:
+        await work()
+
+    assert "the lock on this output was lost (found process 2 on there, since now)" in str(
+        busy.value
+    )
+    assert not lock.released
+
+
+def test_the_lock_file_names_its_owner_and_is_held_only_meanwhile(tmp_path: Path) -> None:
+    output = locate(str(tmp_path / "out"))
+
+    async def hold() -> dict[str, object]:
+        async with hold_output(output):
+            assert is_held(output)
+            content = output.child("_lock").read()
+            return dict(json.loads(content or b""))
+
+    assert not is_held(output)
+    assert asyncio.run(hold())["pid"] == os.getpid()
+    assert not is_held(output)
+
+
+# --- On an object store ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Store]:
+    with moto_store() as running:
+        yield running
+
+
+@pytest.fixture
+def folder(bucket: Store, request: pytest.FixtureRequest) -> Location:
+    return bucket.at(f"{abs(hash(request.node.name))}/out")
+
+
+def lease(folder: Location, owner: Owner, **how: LeaseTimes) -> Lease:
+    async def no_pause(_: float) -> None:
+        await asyncio.sleep(0)
+
+    place = ConditionalObject(folder.child("_lock"), Timeouts())
+    return Lease(place, owner, sleep=no_pause, **how)
+
+
+OTHER = Owner(host="other", pid=1, since="then")
+
+
+async def test_an_output_there_is_held_and_given_up(folder: Location) -> None:
+    async with hold_output(folder):
+        assert is_held(folder)
+        with pytest.raises(OutputBusy, match="another run holds this output"):
+            async with hold_output(folder):
+                pass
+
+    assert not is_held(folder)
+    async with hold_output(folder):
+        pass
+
+
+async def test_one_of_several_runs_gets_an_output_there(folder: Location) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        taking = [
+            tasks.create_task(lease(folder, replace(OTHER, pid=number)).try_acquire())
+            for number in range(6)
+        ]
+
+    assert sum(task.result() for task in taking) == 1
+
+
+async def test_the_lease_of_a_process_that_has_ended_is_free_at_once(folder: Location) -> None:
+    assert await lease(folder, replace(this_process(), started=1)).try_acquire()
+    assert not is_held(folder)
+
+    async with hold_output(folder):
+        assert is_held(folder)
+    assert not is_held(folder)
+
+
+async def test_the_lease_of_another_machine_is_held_until_it_is_old(folder: Location) -> None:
+    assert not is_held(folder)
+    assert await lease(folder, OTHER).try_acquire()
+
+    assert is_held(folder)
+    assert not is_held(folder, times=LeaseTimes(expire_s=-1.0))
+
+
+async def test_an_expired_lease_is_taken_over_and_its_owner_notices(folder: Location) -> None:
+    asleep = lease(folder, OTHER)
+    assert await asleep.try_acquire()
+    eager = lease(folder, this_process(), times=LeaseTimes(expire_s=-60.0, renew_s=1e9))
+
+    assert await eager.try_acquire()
+
+    await asleep.keep()  # returns: it is lost
+    assert await eager.holder() != OTHER

@@ -1,0 +1,82 @@
+"""What a place must offer to hold files: the seam between local disks and object stores."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import pyarrow as pa
+from msgspec import Struct
+
+
+class FileInfo(Struct, frozen=True):
+    """A file or folder that exists.
+
+    Attributes:
+        path: Its path in its file system.
+        size_bytes: None for a folder.
+        modified: When the file was last written, by the clock of the place; None for a folder.
+    """
+
+    path: str
+    size_bytes: int | None = None
+    modified: datetime | None = None
+
+    @property
+    def base_name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder; on an object store, a prefix with something below it."""
+        return self.size_bytes is None
+
+
+class Version(Struct, frozen=True):
+    """Which state of an object is meant: S3 and Azure tell by `e_tag`, Google by `version`."""
+
+    e_tag: str | None = None
+    version: str | None = None
+
+
+class StoredObject(Struct, frozen=True):
+    """An object's content, its version, and when it was written, by the store's clock."""
+
+    content: bytes
+    version: Version
+    modified: datetime
+
+
+class Files(Protocol):
+    """Files by path. All methods block and raise OSError; FileNotFoundError if a file is gone."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files are on this machine, so that renames are atomic and locks work."""
+
+    def info(self, path: str) -> FileInfo | None:
+        """Return what is at a path; None if nothing is."""
+
+    def children(self, folder: str, *, recursive: bool) -> list[FileInfo]:
+        """Return what is below a folder, in no order; nothing if the folder does not exist.
+
+        An object store lists the folders between only where `recursive` is false.
+        """
+
+    def open(self, path: str) -> pa.NativeFile:
+        """Open a file for reading at any position."""
+
+    def read(self, path: str) -> bytes:
+        """Return the whole file."""
+
+    def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return ranges of a file, each given by offset and size; a range ends with the file."""
+
+    def write(self, path: str, content: bytes | memoryview) -> None:
+        """Make a file with this content visible in one step; replaces an older one."""
+
+    def make_folder(self, path: str) -> None:
+        """Create a folder and those above it, where folders exist at all."""
+
+    def remove(self, path: str) -> None:
+        """Remove a file, or a folder with everything below it; do nothing if it is gone."""

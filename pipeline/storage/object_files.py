@@ -1,0 +1,204 @@
+"""Files on an object store, through obstore.
+
+Every remote byte of the project goes through obstore. Measured on moto, it takes a quarter of the
+time and CPU of pyarrow's file systems for 1,000 small puts and gets, a fifth for deletes, and the
+same time for objects of 8 MB, listings, coalesced ranges and decoding Parquet. Only obstore has
+conditional writes and typed errors.
+
+A file becomes visible whole or not at all: it is uploaded from bytes that are complete before the
+upload begins. (A Parquet writer that streams to an object store publishes a valid but truncated
+file when it is interrupted, so nothing here streams out.)
+"""
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from msgspec import Struct
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+
+from pipeline.storage.errors import MissingObject, StoreError
+from pipeline.storage.files import FileInfo
+
+_UPLOAD_BYTES = 5 << 20
+"""Bytes of one request of an upload; S3 takes no smaller ones but the last."""
+_PARALLEL_UPLOADS = 4
+"""With these, a link of 8 Mbit/s sends every request within the silence that is allowed."""
+
+_ADDRESS_CURE = (
+    "check the network and the store's address and region (AWS_ENDPOINT_URL, AWS_REGION)"
+)
+_RIGHTS_CURE = "check the store's key (AWS_ACCESS_KEY_ID) and its permissions"
+_BUCKET_CURE = "create the bucket, or check its name"
+
+
+class ObjectFiles(Struct, frozen=True):
+    """Files of one bucket or container, by `BUCKET/KEY`; see `Files`.
+
+    Attributes:
+        store: The obstore client of the bucket.
+        bucket: How paths begin.
+    """
+
+    store: Any
+    bucket: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files are on this machine: no."""
+        return False
+
+    def info(self, path: str) -> FileInfo | None:
+        """Return what is at a path; None if nothing is. A bucket is a folder, even if empty."""
+        key = self._key(path)
+        if not key:
+            return None if self._exists_below(key) is None else FileInfo(path)
+        try:
+            with store_errors():
+                meta = self.store.head(key)
+        except MissingObject:
+            return FileInfo(path) if self._exists_below(key) else None
+        return FileInfo(path, meta["size"], meta["last_modified"])
+
+    def children(self, folder: str, *, recursive: bool) -> list[FileInfo]:
+        """Return the objects below a prefix, and if not `recursive` its folders."""
+        key = self._key(folder)
+        try:
+            with store_errors():
+                if recursive:
+                    folders, objects = [], self.store.list(key).collect()
+                else:
+                    found = self.store.list_with_delimiter(key)
+                    folders, objects = found["common_prefixes"], found["objects"]
+        except MissingObject:
+            return []
+        return [
+            *(FileInfo(f"{self.bucket}/{name}") for name in folders),
+            *(
+                FileInfo(f"{self.bucket}/{meta['path']}", meta["size"], meta["last_modified"])
+                for meta in objects
+            ),
+        ]
+
+    def open(self, path: str) -> pa.NativeFile:
+        """Open an object for reading at any position; each read is one request."""
+        with store_errors():
+            size_bytes = self.store.head(self._key(path))["size"]
+        return pa.PythonFile(_ObjectReader(self.store, self._key(path), size_bytes), mode="r")
+
+    def read(self, path: str) -> bytes:
+        """Return the whole object."""
+        with store_errors():
+            return bytes(self.store.get(self._key(path)).bytes())
+
+    def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Return ranges of an object; ranges that lie close together are one request."""
+        starts, sizes = [start for start, _ in ranges], [size for _, size in ranges]
+        with store_errors():
+            read = self.store.get_ranges(self._key(path), starts=starts, lengths=sizes)
+        return [bytes(piece) for piece in read]
+
+    def write(self, path: str, content: bytes | memoryview) -> None:
+        """Upload an object; it becomes visible when the upload is complete."""
+        with store_errors():
+            self.store.put(
+                self._key(path),
+                memoryview(content).cast("B"),  # obstore takes no other views for bytes
+                chunk_size=_UPLOAD_BYTES,
+                max_concurrency=_PARALLEL_UPLOADS,
+            )
+
+    def make_folder(self, path: str) -> None:
+        """Do nothing: an object store has no folders of its own."""
+
+    def remove(self, path: str) -> None:
+        """Remove an object, or all objects below a prefix; do nothing if there are none."""
+        info = self.info(path)
+        if info is None:
+            return
+        found = self.children(path, recursive=True) if info.is_folder else [info]
+        # Removed by somebody else meanwhile, it is gone as well.
+        with contextlib.suppress(MissingObject), store_errors():
+            self.store.delete([self._key(info.path) for info in found])
+
+    def _exists_below(self, key: str) -> bool | None:
+        """Return whether an object is below a prefix; None if there is no such bucket."""
+        try:
+            with store_errors():
+                return next(iter(self.store.list(key)), None) is not None
+        except MissingObject:
+            return None
+
+    def _key(self, path: str) -> str:
+        return path.removeprefix(self.bucket).lstrip("/")
+
+
+class _ObjectReader(io.RawIOBase):
+    """An object as a file that pyarrow can read."""
+
+    def __init__(self, store: Any, key: str, size_bytes: int) -> None:
+        super().__init__()
+        self._store = store
+        self._key = key
+        self._size_bytes = size_bytes
+        self._position = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + (0, self._position, self._size_bytes)[whence]
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        return self.read_buffer(size).to_pybytes()
+
+    def read_buffer(self, size: int = -1) -> pa.Buffer:
+        """Return the next bytes without copying them; pyarrow calls this where it can."""
+        left = max(self._size_bytes - self._position, 0)
+        size = left if size < 0 else min(size, left)
+        if not size:
+            return pa.py_buffer(b"")
+        with store_errors():
+            content = self._store.get_range(self._key, start=self._position, length=size)
+        self._position += size
+        return pa.py_buffer(content)
+
+
+@contextlib.contextmanager
+def store_errors() -> Iterator[None]:
+    """Raise obstore's errors as OSErrors that state cause and cure.
+
+    A store's messages hold the request's address, which may hold a signature: it is left out.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MissingObject("no such object, bucket or container", _BUCKET_CURE) from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        raise StoreError(f"access denied{_code(error)}", _RIGHTS_CURE) from error
+    except BaseError as error:
+        # A missing bucket has no error type of its own in a listing.
+        if "404 Not Found" in str(error):
+            raise MissingObject("no such bucket or container", _BUCKET_CURE) from error
+        line, _, _ = str(error).partition("\n")
+        cause = line.rpartition(" - ")[2].partition("<")[0].rstrip(": \ufeff")
+        if "error sending request" in cause:
+            cause = "no connection, or no answer in time"
+        raise StoreError(cause + _code(error), _ADDRESS_CURE) from error
+    except ValueError as error:  # a path with empty or relative parts
+        raise StoreError(str(error)) from error
+
+
+def _code(error: Exception) -> str:
+    """Return the store's own name of an error, in parentheses, where the answer holds one."""
+    code = str(error).partition("<Code>")[2].partition("</Code>")[0]
+    return f" ({code})" if code else ""
