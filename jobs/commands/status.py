@@ -8,11 +8,11 @@ import click
 from jobs.console.printing import emit_facts, emit_json, json_option, num, usd
 from jobs.options.config_file import config_option
 from pipeline.core.errors import InputError
+from pipeline.output.layout import SUCCESS_NAME
 from pipeline.output.lock.lock import is_held
 from pipeline.output.manifest import read_manifest
 from pipeline.output.part_info import read_part_infos
-from pipeline.output.run_records import read_run_records
-from pipeline.output.sink import SUCCESS_NAME
+from pipeline.output.run_records import RunRecord, read_run_records
 from pipeline.storage.location import Location, locate
 
 _SUMMED = ("requests", "requests_reused", "total_tokens", "cost_usd", "retries", "throttled")
@@ -52,35 +52,33 @@ def read_status(output: Location) -> dict[str, Any]:
         )
     parts = read_part_infos(output, manifest.fingerprint).values()
     runs = read_run_records(output)
-    last = runs[-1] if runs else {}
+    last = runs[-1] if runs else RunRecord(run_id="", started="")
     state = _state(output, last)
-    seconds = last.get("seconds") or 0.0
     return {
         "state": state,
-        "groups": last.get("groups"),
+        "groups": last.groups,
         "groups_done": sum(part.num_groups for part in parts),
-        "parts": last.get("parts"),
+        "parts": last.parts,
         "parts_done": len(parts),
-        "candidates": last.get("candidates"),
-        "candidates_done": last.get("candidates_done", 0),
+        "candidates": last.candidates,
+        "candidates_done": last.candidates_done,
         "rejected": sum(part.num_rejected for part in parts),
         "skipped": sum(part.num_skipped for part in parts),
-        **{name: sum(run.get(name) or 0 for run in runs) for name in _SUMMED},
+        **{name: sum(getattr(run, name) for run in runs) for name in _SUMMED},
         "runs": len(runs),
-        "rate": round(last.get("requests", 0) / seconds, 2) if seconds else 0.0,
-        "started": last.get("started"),
-        "updated": last.get("updated"),
-        "error": last.get("error") if state != "done" else None,
+        "rate": round(last.requests / last.seconds, 2) if last.seconds else 0.0,
+        "started": last.started or None,
+        "updated": last.updated,
+        "error": last.error if state != "done" else None,
     }
 
 
-def _state(output: Location, last: dict[str, Any]) -> str:
+def _state(output: Location, last: RunRecord) -> str:
     """Return the last record's state, corrected if its run was killed or its result removed."""
-    state = str(last.get("state", "running"))
-    if state == "running" and is_held(output):
-        return state
-    if state not in ("running", "done"):
-        return state
+    if last.state == "running" and is_held(output):
+        return last.state
+    if last.state not in ("running", "done"):
+        return last.state
     return "done" if output.child(SUCCESS_NAME).exists() else "interrupted"
 
 

@@ -11,20 +11,21 @@ from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from pipeline.core.errors import Interrupted, OutputFailed, RerankError
+from pipeline.core.errors import Interrupted, OutputFailed, RerankError, first_leaf
 from pipeline.core.events import log_event
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.cached_scorer import CachedScorer
 from pipeline.dataset.reader import GroupReader
-from pipeline.dataset.recorded_run import first_leaf, recorded_run
 from pipeline.dataset.run_stats import RunStats
 from pipeline.dataset.summary import RunSummary
 from pipeline.dataset.workers import GroupScheduler
-from pipeline.output.lock.lock import OutputLock
+from pipeline.output.layout import SCORES_FOLDER
+from pipeline.output.lock.lock import hold_output
 from pipeline.output.manifest import check_or_create
 from pipeline.output.pace_file import PaceFile
 from pipeline.output.part_borders import PartBorders
 from pipeline.output.part_info import PartInfo
+from pipeline.output.run_records import recorded_run
 from pipeline.output.sink import Sink
 from pipeline.output.validation import locate_output, validate_output
 from pipeline.planning.planner import Planner
@@ -37,8 +38,6 @@ from pipeline.source.listing import list_input
 from pipeline.source.source import Source
 
 log = logging.getLogger(__name__)
-
-SCORES_FOLDER = "_scores"
 
 
 class DatasetJob:
@@ -112,17 +111,17 @@ class DatasetJob:
         self._numbers.set_candidates(source.num_candidates)
         async with AsyncExitStack() as held:
             with self._interruptible():
-                lock = OutputLock(self.output, wait_s=self.settings.lock_wait_s)
+                lock = hold_output(self.output, wait_s=self.settings.lock_wait_s)
                 await held.enter_async_context(lock)
             sink = await asyncio.to_thread(self._open_sink, source)
             parts = await asyncio.to_thread(sink.read_part_infos)
             async with recorded_run(
                 self.output,
-                self._numbers.facts,
-                self._numbers.end,
-                is_partial=lambda: self._numbers.rejected() > self.settings.max_rejects,
-                input=self.input_name,
+                input_name=self.input_name,
                 model=self.settings.profile.name,
+                snapshot=self._numbers.facts,
+                on_end=self._numbers.end,
+                is_partial=lambda: self._numbers.rejected() > self.settings.max_rejects,
             ):
                 self.has_begun = True
                 if self._is_done(source, sink, parts.values()):

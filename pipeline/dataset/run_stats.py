@@ -11,9 +11,10 @@ from pipeline.core.events import log_event
 from pipeline.core.records import Ranking
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.cached_scorer import CachedScorer
-from pipeline.dataset.summary import EndState, RunSummary
+from pipeline.dataset.summary import RunSummary
 from pipeline.dataset.workers import GroupScheduler
 from pipeline.output.part_info import PartInfo
+from pipeline.output.run_records import EndState
 from pipeline.planning.plan import Plan
 from pipeline.service.metrics import Metrics
 from pipeline.source.source import Source

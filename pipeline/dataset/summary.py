@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from msgspec import Struct, field
 
 from pipeline.core.records import Ranking
 from pipeline.output.part_info import PartInfo
+from pipeline.output.run_records import State
 from pipeline.service.metrics import Metrics
 
 SCHEMA_VERSION = 1
@@ -18,9 +19,6 @@ _BUSY = 0.9
 """Of one CPU: hardly more than one thread of Python runs at a time."""
 _SOON_S = 1.0
 """A run so short is mostly its start, which says nothing about the rest."""
-
-EndState = Literal["interrupted", "failed", "partial", "done"]
-State = Literal["running"] | EndState
 
 
 class RunSummary(Struct):

@@ -1,42 +1,51 @@
-"""A run's pace changed while it goes on: `OUTPUT/_pace.json`, written by whoever watches the run.
+"""The pace of a running job, changed by its operator: `OUTPUT/_pace.json`.
 
     {"requests_per_minute": 1200, "tokens_per_minute": 500000, "max_in_flight": 64}
 
-What it names replaces the settings, what it does not name stays as they say, and null lifts a
-limit. Once it is removed the settings hold again. A file that cannot be understood changes nothing.
+A value in the file replaces the setting, null lifts the limit, and a name that is left out keeps
+its setting. Once the file is removed the settings apply again. An invalid file changes nothing.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Final, TypeAlias
 
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict, replace
 
-from pipeline.core.errors import OutputFailed, SettingsError, shorten
+from pipeline.core.errors import OutputFailed, SettingsError
+from pipeline.core.events import log_event
 from pipeline.core.settings import Pace
+from pipeline.output.layout import PACE_NAME
 from pipeline.storage.location import Location
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
-PACE_NAME = "_pace.json"
-LOOK_EVERY_S = 2.0
+POLL_S: Final = 2.0
 
-_WHOLE = ("max_in_flight", "max_documents_in_flight")
-_NEEDED = ("max_in_flight",)
-_FILE = "pace file"
-_NO_LIMIT = 1e15  # more a minute than any service serves
+_Rate: TypeAlias = Annotated[float, Meta(gt=0, lt=1e15)]
+_Count: TypeAlias = Annotated[int, Meta(gt=0)]
+
+
+class PaceChange(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a pace file may hold: fields of `Pace`; None is no limit."""
+
+    requests_per_minute: _Rate | UnsetType | None = UNSET
+    tokens_per_minute: _Rate | UnsetType | None = UNSET
+    max_in_flight: _Count | UnsetType = UNSET
+    max_documents_in_flight: _Count | UnsetType | None = UNSET
 
 
 class PaceFile:
-    """Follows the file of one output.
+    """Follows the pace file of one output.
 
     Args:
         output: The output folder.
         pace: What the settings say.
-        change: Is given each new pace.
-        sleep: Waits between two looks.
+        change: Called with each new pace.
+        sleep: Waits between two reads.
     """
 
     def __init__(
@@ -52,75 +61,56 @@ class PaceFile:
         self._change = change
         self._sleep = sleep
         self._content: bytes | None = None
-        self._out_of_reach = False
+        self._is_unreadable = False
 
     async def follow(self) -> None:
-        """Look at the file for ever, at once and then every two seconds."""
+        """Apply the file at once and then every two seconds, for ever."""
         while True:
-            await self.look()
-            await self._sleep(LOOK_EVERY_S)
+            await self.poll()
+            await self._sleep(POLL_S)
 
-    async def look(self) -> None:
-        """Apply the file's content if it is another than at the last look."""
+    async def poll(self) -> None:
+        """Apply the file's content if it has changed."""
         try:
             content = await asyncio.to_thread(self._file.read)
         except OutputFailed as failure:
-            if not self._out_of_reach:
-                log.warning("pace.unread error=%s", failure)
-            self._out_of_reach = True
+            if not self._is_unreadable:
+                log_event(_log, logging.WARNING, "pace.not_read", error=str(failure))
+            self._is_unreadable = True
             return
-        self._out_of_reach = False
+        self._is_unreadable = False
         if content == self._content:
             return
         self._content = content
         try:
             pace = self._settings if content is None else read_pace(content, self._settings)
         except SettingsError as error:
-            log.warning("pace.ignored file=%s error=%s", self._file.name, error)
+            log_event(_log, logging.WARNING, "pace.ignored", file=self._file.name, error=str(error))
             return
         if pace != self._pace:
             self._pace = pace
             self._change(pace)
             source = "settings" if content is None else self._file.name
-            log.info("pace.changed %s by=%s", _shown(pace), source)
+            limits = {name: _short(value) for name, value in asdict(pace).items()}
+            log_event(_log, logging.INFO, "pace.changed", **limits, by=source)
 
 
 def read_pace(content: bytes, settings: Pace) -> Pace:
-    """The pace that a file asks for, with the rest as the settings say.
+    """Return the pace that a file asks for, with the settings for what it leaves out.
 
     Raises:
         SettingsError: if it is not a JSON object of limits, each above 0 or null.
     """
     try:
-        limits = json.loads(content)
-    except ValueError as error:  # Unicode's and JSON's
-        raise SettingsError("not JSON", which=_FILE, cure=shorten(str(error), 80)) from error
-    if not isinstance(limits, dict):
-        raise SettingsError("not a JSON object", which=_FILE, found=type(limits).__name__)
-    names = list(asdict(settings))
-    if unknown := [shorten(str(name), 40) for name in limits if name not in names]:
+        change = msgspec.json.decode(content, type=PaceChange)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SettingsError(
-            "unknown names", which=_FILE, found=", ".join(unknown), expected=", ".join(names)
-        )
-    for name, value in limits.items():
-        if not _is_limit(name, value):
-            whole = "a whole number" if name in _WHOLE else "a number"
-            expected = f"{whole} above 0" + ("" if name in _NEEDED else " or null")
-            found = shorten(json.dumps(value), 40)
-            raise SettingsError(f"impossible {name}", which=_FILE, found=found, expected=expected)
-    return replace(settings, **limits)
+            f"invalid: {error}", which="pace file", expected=", ".join(asdict(settings))
+        ) from error
+    given = {name: value for name, value in asdict(change).items() if value is not UNSET}
+    return replace(settings, **given)
 
 
-def _is_limit(name: str, value: Any) -> bool:
-    if value is None:
-        return name not in _NEEDED
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return 0 < value < _NO_LIMIT and (isinstance(value, int) or name not in _WHOLE)
-
-
-def _shown(pace: Pace) -> str:
-    return " ".join(
-        f"{name}={'none' if value is None else f'{value:g}'}"
-        for name, value in asdict(pace).items()
-    )
+def _short(value: float | None) -> float | None:
+    """Return 60 for 60.0, as people write it."""
+    return int(value) if value is not None and value == int(value) else value

@@ -1,4 +1,4 @@
-"""One part as the bytes of its files: complete in memory before the first byte leaves."""
+"""One part as the bytes of its files, complete in memory before any of them is written."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,11 +13,11 @@ from pipeline.output.part_info import METADATA_KEY, PartInfo
 from pipeline.output.tables import candidates_table, groups_table, iter_pieces, rejects_table
 
 _DISTINCT = ("doc_id", "relevance_score")
-"""A dictionary of values that hardly come twice takes time and room."""
+"""Columns whose values hardly repeat: a dictionary of them costs time and space."""
 
 
 class PartEncoding:
-    """The files of one part, whole once all `steps` are taken.
+    """The files of one part; the attributes exist once all `steps` are taken.
 
     Args:
         index: The part's number.
@@ -25,12 +25,13 @@ class PartEncoding:
         output_schema: The columns of a part.
         fingerprint: Of the settings and the input.
         top_n: How many candidates of a group are written; None is all.
+        piece_rows: Rows that are encoded in one step; see `iter_pieces`.
 
     Attributes:
-        info: What the part's footer says.
-        part: The candidates.
-        groups: What is known of their groups.
-        rejects: Candidates without a score; empty if there are none.
+        info: What the part's footer states.
+        part: A row per candidate.
+        groups: A row per group.
+        rejects: A row per candidate without a score; empty if there are none.
     """
 
     info: PartInfo
@@ -46,22 +47,24 @@ class PartEncoding:
         *,
         fingerprint: str,
         top_n: int | None,
+        piece_rows: int,
     ) -> None:
         self.index = index
         self._rankings = rankings
         self._schema = output_schema
         self._fingerprint = fingerprint
         self._top_n = top_n
+        self._piece_rows = piece_rows
 
     def steps(self) -> Iterator[None]:
-        """Encode; each step takes some milliseconds, if groups and what they carry are small."""
+        """Encode; a step takes some milliseconds if groups and passed-through strings are small."""
         stream = pa.BufferOutputStream()
         repetitive: Any = [name for name in self._schema.names if name not in _DISTINCT]
         with pq.ParquetWriter(
             stream, self._schema, compression="zstd", use_dictionary=repetitive
         ) as writer:
             rankings: list[Ranking] = []
-            for piece in iter_pieces(self._rankings):
+            for piece in iter_pieces(self._rankings, self._piece_rows):
                 writer.write_table(candidates_table(piece, self._schema, top_n=self._top_n))
                 rankings += piece
                 yield

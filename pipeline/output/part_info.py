@@ -1,25 +1,22 @@
-"""What the footer of a part says about it: enough to resume and to report, without its rows."""
+"""What the footer of a part states about it: enough to resume and to report without its rows."""
 
-import json
-import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Self
+from typing import Literal, Self
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct, field
-from msgspec.structs import asdict
 
+from pipeline.output.layout import GROUPS_FOLDER, REJECTS_FOLDER, part_index, part_name
 from pipeline.storage.location import Location
 
 METADATA_KEY = b"rerank"
-GROUPS_FOLDER = "_groups"
-REJECTS_FOLDER = "_rejects"
 
-_FORMAT = 1
-_PART_NAME = re.compile(r"part-(\d{5,})\.parquet")
 _FOOTERS_AT_ONCE = 8
+# Sorted, so that equal facts give equal bytes.
+_ENCODER = msgspec.json.Encoder(order="sorted")
 
 
 class PartInfo(Struct, frozen=True, kw_only=True):
@@ -35,9 +32,10 @@ class PartInfo(Struct, frozen=True, kw_only=True):
         merge_status: Groups by how their scores were joined.
         groups_bytes: Size of its file in `_groups`.
         rejects_bytes: Size of its file in `_rejects`; 0 where there is none.
+        format: Version of the footer's entry.
     """
 
-    index: int
+    index: int = field(name="part")
     fingerprint: str
     first_group: int
     num_groups: int
@@ -51,6 +49,7 @@ class PartInfo(Struct, frozen=True, kw_only=True):
     merge_status: Mapping[str, int] = field(default_factory=dict)
     groups_bytes: int = 0
     rejects_bytes: int = 0
+    format: Literal[1] = 1
 
     @property
     def stop_group(self) -> int:
@@ -64,44 +63,34 @@ class PartInfo(Struct, frozen=True, kw_only=True):
 
     @property
     def has_rejects(self) -> bool:
-        """A file in `_rejects` belongs to the part."""
+        """Whether a file in `_rejects` belongs to the part."""
         return self.num_rejected + self.num_skipped > 0
 
     def to_json(self) -> bytes:
-        """The footer's entry; the same bytes for the same facts."""
-        facts = {"format": _FORMAT, **asdict(self)}
-        facts["part"] = facts.pop("index")
-        return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()
+        """Return the footer's entry; equal facts give equal bytes."""
+        return _ENCODER.encode(self)
 
     @classmethod
     def from_json(cls, entry: bytes) -> Self:
         """Read a footer's entry.
 
         Raises:
-            ValueError, TypeError, KeyError: if it is not one of this format.
+            msgspec.MsgspecError: if it is not one of this format.
         """
-        facts = dict(json.loads(entry))
-        if facts.pop("format") != _FORMAT:
-            raise ValueError("another format")
-        return cls(index=facts.pop("part"), **facts)
-
-
-def part_name(index: int) -> str:
-    """The file name of a part, of its groups and of its rejects."""
-    return f"part-{index:05d}.parquet"
+        return msgspec.json.decode(entry, type=cls)
 
 
 def part_sizes(folder: Location) -> dict[int, int]:
-    """The parts for which there is a file in a folder, by index in ascending order; bytes."""
-    infos = ((_PART_NAME.fullmatch(info.base_name), info.size) for info in folder.children())
-    return dict(sorted((int(match[1]), size) for match, size in infos if match))
+    """Return the size in bytes of each part's file in a folder, by index in ascending order."""
+    found = ((part_index(info.base_name), info.size_bytes) for info in folder.children())
+    return dict(sorted((index, size or 0) for index, size in found if index is not None))
 
 
 def read_part_infos(output: Location, fingerprint: str) -> dict[int, PartInfo]:
-    """The parts that are committed, by index in ascending order.
+    """Return the parts that are committed, by index in ascending order.
 
-    A part of another fingerprint, an unreadable one, and one whose groups or rejects are gone, cut
-    short or of another part counts as absent: it will be written again.
+    A part counts as absent, and will be written again, if it cannot be read, has another
+    fingerprint, or if its groups or rejects are missing, cut short or of another part.
     """
     indices = list(part_sizes(output))
     groups = part_sizes(output.child(GROUPS_FOLDER))
@@ -121,7 +110,8 @@ def read_part_infos(output: Location, fingerprint: str) -> dict[int, PartInfo]:
 
 def _read_info(part: Location) -> PartInfo | None:
     try:
-        footer = pq.read_metadata(part.path, filesystem=part.filesystem)
-        return PartInfo.from_json((footer.metadata or {})[METADATA_KEY])
-    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError):
+        with part.open() as stream:
+            entries = pq.read_metadata(stream).metadata or {}
+        return PartInfo.from_json(entries[METADATA_KEY])
+    except (OSError, pa.ArrowException, msgspec.MsgspecError, KeyError):
         return None

@@ -1,87 +1,195 @@
 """A small record of each run on an output, in `_runs/`: times, end, requests, reuse, cost.
 
-It is written at the start with state `running`, again with each update, and a last time at the
-end. A record that still says `running` long after its last update is of a run that was killed.
-What differs from run to run stands here alone, so that the results are the same bytes.
-
-Everything here blocks on files: call it in a thread.
+What differs from run to run is recorded here alone, so that results are the same bytes. A record is
+written at the start with state `running`, again every few seconds, and a last time at the end. One
+that says `running` long after its last update is of a run that was killed. Records serve observers:
+a failed write is logged and does not stop the run.
 """
 
-import json
+import asyncio
 import logging
 import os
 import platform
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+import msgspec
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+
+from pipeline.core.background import background
+from pipeline.core.errors import Interrupted, OutputFailed, RerankError, first_leaf
+from pipeline.core.events import log_event
+from pipeline.output.layout import RUNS_FOLDER
 from pipeline.storage.location import Location
 
-RUNS_FOLDER = "_runs"
+EndState: TypeAlias = Literal["interrupted", "failed", "partial", "done"]
+State: TypeAlias = Literal["running", "interrupted", "failed", "partial", "done"]
+
+LOCAL_UPDATE_S, REMOTE_UPDATE_S = 2.0, 5.0
+"""How old a record may be when its run is killed."""
+
 _NAMED_BY = "%Y%m%dT%H%M%S.%fZ"
 _log = logging.getLogger(__name__)
 
 
-class RunRecord:
-    """This run's record; the composition updates it every few seconds.
+class RunFacts(Struct, frozen=True, kw_only=True):
+    """What a record states besides numbers; times are ISO 8601 in UTC.
+
+    Attributes:
+        error: Why the run ended early, in one line.
+    """
+
+    run_id: str
+    state: State = "running"
+    started: str
+    updated: str | None = None
+    ended: str | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    host: str = ""
+    pid: int = 0
+    input: str = ""
+    model: str = ""
+
+
+class RunRecord(RunFacts, frozen=True, kw_only=True):
+    """A record as it is read: with the numbers that others add up; the file may hold more."""
+
+    groups: int | None = None
+    parts: int | None = None
+    candidates: int | None = None
+    candidates_done: int = 0
+    requests: int = 0
+    requests_reused: int = 0
+    total_tokens: int = 0
+    cost_usd: float = 0.0
+    retries: int = 0
+    throttled: int = 0
+    seconds: float = 0.0
+
+
+@asynccontextmanager
+async def recorded_run(
+    output: Location,
+    *,
+    input_name: str,
+    model: str,
+    snapshot: Callable[[], Mapping[str, Any]],
+    on_end: Callable[[EndState], None],
+    is_partial: Callable[[], bool],
+    clock: Callable[[], float] = time.time,
+    update_s: float | None = None,
+) -> AsyncIterator[None]:
+    """Keep a record of the body up to date while it runs, and close it however the body ends.
 
     Args:
         output: The output folder.
-        facts: What is known at the start, by name.
+        input_name: What the run reads.
+        model: What it asks.
+        snapshot: Returns the run's numbers as they are now, as JSON values by name.
+        on_end: Called with how the body ended, before the last snapshot.
+        is_partial: Returns whether a body that ended without an error left too much undone.
         clock: Seconds since 1970.
+        update_s: Between two updates; 2 s on disk, 5 s on an object store.
     """
+    facts = await asyncio.to_thread(_begin, output, input_name, model, clock)
+    file = output.child(RUNS_FOLDER, f"{facts.run_id}.json")
 
-    def __init__(
-        self, output: Location, *, clock: Callable[[], float] = time.time, **facts: object
-    ) -> None:
-        self._clock = clock
-        started = datetime.fromtimestamp(clock(), UTC)
-        self.run_id = f"{_next_moment(output, started)}-{uuid.uuid4().hex[:6]}"
-        self._file = output.child(RUNS_FOLDER, f"{self.run_id}.json")
-        self.facts: dict[str, Any] = {
-            "run_id": self.run_id,
-            "state": "running",
-            "started": started.isoformat(timespec="seconds"),
-            "updated": None,
-            "ended": None,
-            "exit_code": None,
-            "error": None,
-            "host": platform.node(),
-            "pid": os.getpid(),
-        }
-        self.update(**facts)
+    async def write(facts: RunFacts) -> None:
+        content = asdict(replace(facts, updated=_time(clock))) | dict(snapshot())
+        try:
+            await asyncio.to_thread(file.publish, _encode(content))
+        except OutputFailed as failure:
+            log_event(_log, logging.WARNING, "run_record.not_written", error=str(failure))
 
-    def update(self, **facts: object) -> None:
-        """Write the record with these facts added or replaced.
-
-        Raises:
-            OutputFailed: if it cannot be written.
-        """
-        now = datetime.fromtimestamp(self._clock(), UTC)
-        self.facts |= facts | {"updated": now.isoformat(timespec="seconds")}
-        self._file.publish(json.dumps(self.facts, indent=1, default=str).encode())
-
-    def finish(
-        self,
-        state: Literal["done", "partial", "failed", "interrupted"],
-        exit_code: int,
-        error: str | None = None,
-        **facts: object,
-    ) -> None:
-        """Write the record's last form.
-
-        Raises:
-            OutputFailed: if it cannot be written.
-        """
-        ended = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="seconds")
-        self.update(state=state, exit_code=exit_code, error=error, ended=ended, **facts)
+    await write(facts)
+    stop = asyncio.Event()
+    update_s = update_s or (LOCAL_UPDATE_S if output.is_local else REMOTE_UPDATE_S)
+    updates = _repeat(lambda: write(facts), update_s, stop)
+    async with background(updates, name="run-record") as updating:
+        state: EndState = "failed"
+        exit_code, message = 1, None
+        try:
+            yield
+            state, exit_code = ("partial", 7) if is_partial() else ("done", 0)
+        except BaseException as error:  # recorded whatever it is, and raised again
+            leaf = first_leaf(error)
+            message = str(leaf) or type(leaf).__name__
+            exit_code = leaf.exit_code if isinstance(leaf, RerankError) else 1
+            state = "interrupted" if isinstance(leaf, Interrupted) else "failed"
+            raise
+        finally:
+            stop.set()
+            await updating  # not cancelled: its last write must not come after the final one
+            on_end(state)
+            ended = _time(clock)
+            await write(
+                replace(facts, state=state, ended=ended, exit_code=exit_code, error=message)
+            )
 
 
-def _next_moment(output: Location, now: datetime) -> str:
-    """The beginning of a record's name; names are the order of the runs, whatever clocks do."""
-    moments = (_moment(name.partition("-")[0]) for name in _names(output))
+def read_run_records(output: Location) -> list[RunRecord]:
+    """Return the records of all runs on the output, oldest first; damaged ones are left out.
+
+    Raises:
+        OutputFailed: if they are there and cannot be read.
+    """
+    records = []
+    for name in _names(output):
+        content = output.child(RUNS_FOLDER, name).read()
+        try:
+            records.append(msgspec.json.decode(content or b"", type=RunRecord))
+        except msgspec.MsgspecError as error:
+            log_event(_log, logging.WARNING, "run_record.damaged", name=name, error=str(error))
+    return records
+
+
+def _begin(output: Location, input_name: str, model: str, clock: Callable[[], float]) -> RunFacts:
+    now = datetime.fromtimestamp(clock(), UTC)
+    try:
+        names = _names(output)
+    except OutputFailed as failure:
+        log_event(_log, logging.WARNING, "run_record.not_listed", error=str(failure))
+        names = []
+    return RunFacts(
+        run_id=f"{_next_moment(names, now)}-{uuid.uuid4().hex[:6]}",
+        started=now.isoformat(timespec="seconds"),
+        host=platform.node(),
+        pid=os.getpid(),
+        input=input_name,
+        model=model,
+    )
+
+
+async def _repeat(
+    write: Callable[[], Awaitable[None]], every_s: float, stop: asyncio.Event
+) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(every_s):
+                await stop.wait()
+        except TimeoutError:
+            await write()
+        else:
+            return
+
+
+def _encode(content: Mapping[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content), indent=1)
+
+
+def _time(clock: Callable[[], float]) -> str:
+    return datetime.fromtimestamp(clock(), UTC).isoformat(timespec="seconds")
+
+
+def _next_moment(names: Iterable[str], now: datetime) -> str:
+    """Return the beginning of a record's name; names keep the order of runs, whatever clocks do."""
+    moments = (_moment(name.partition("-")[0]) for name in names)
     after = [moment + timedelta(microseconds=1) for moment in moments if moment is not None]
     return f"{max([now, *after]):{_NAMED_BY}}"
 
@@ -94,26 +202,6 @@ def _moment(stem: str) -> datetime | None:
 
 
 def _names(output: Location) -> list[str]:
-    """The names of the records, oldest first."""
+    """Return the names of the records, oldest first."""
     names = (info.base_name for info in output.child(RUNS_FOLDER).children())
     return [name for name in names if name.endswith(".json") and not name.startswith(".")]
-
-
-def read_run_records(output: Location) -> list[dict[str, Any]]:
-    """The records of all runs on the output, oldest first; a damaged one is left out.
-
-    Raises:
-        OutputFailed: if they are there and cannot be read.
-    """
-    records = []
-    for name in _names(output):
-        content = output.child(RUNS_FOLDER, name).read()
-        try:
-            record = dict(json.loads(content or b""))
-        except (ValueError, TypeError):
-            record = None
-        if isinstance(record, dict):
-            records.append(record)
-        else:
-            _log.warning("run_record.damaged name=%s", name)
-    return records

@@ -1,38 +1,29 @@
-"""Parquet out: the parts of an output, each written whole, its presence its commit."""
+"""Parquet out: the parts of an output, each written whole; its presence is its commit."""
 
 from collections.abc import Iterable
 
 import pyarrow as pa
 
 from pipeline.core.records import Ranking
-from pipeline.output.part_borders import PartBorders
+from pipeline.output.layout import GROUPS_FOLDER, REJECTS_FOLDER, SUCCESS_NAME, part_name
 from pipeline.output.part_encoding import PartEncoding
-from pipeline.output.part_info import (
-    GROUPS_FOLDER,
-    REJECTS_FOLDER,
-    PartInfo,
-    part_name,
-    part_sizes,
-    read_part_infos,
-)
+from pipeline.output.part_info import PartInfo, part_sizes, read_part_infos
+from pipeline.output.tables import PIECE_ROWS
 from pipeline.storage.location import Location
-
-__all__ = ["PartBorders", "PartInfo", "Sink", "read_part_infos"]
-
-SUCCESS_NAME = "_SUCCESS"
 
 
 class Sink:
-    """Writes the parts of one output, and marks it as finished. All methods but `encode` block.
+    """Writes the parts of one output and marks it as finished. All methods but `encode` block.
 
-    Same rankings, same bytes: nothing of the clock, the machine or the run is in a file. Parts
-    may be written at once and in any order; one part is written by one caller at a time.
+    Equal rankings give equal bytes: no file depends on the clock, the machine or the run. Parts
+    may be written in parallel and in any order; one part is written by one caller at a time.
 
     Args:
-        output: The output's folder.
-        output_schema: The columns of a part, as the source says.
+        output: The output folder.
+        output_schema: The columns of a part, as the source gives them.
         fingerprint: Of the settings and the input; parts of others count as absent.
         top_n: How many candidates of a group are written; None is all.
+        piece_rows: Rows of a row group, rounded up to whole queries.
     """
 
     def __init__(
@@ -42,32 +33,39 @@ class Sink:
         *,
         fingerprint: str,
         top_n: int | None = None,
+        piece_rows: int = PIECE_ROWS,
     ) -> None:
         self._output = output
         self._schema = output_schema
         self._fingerprint = fingerprint
         self._top_n = top_n
+        self._piece_rows = piece_rows
         self._success = output.child(SUCCESS_NAME)
 
     def read_part_infos(self) -> dict[int, PartInfo]:
-        """The parts that need not be written again, by index in ascending order."""
+        """Return the parts that need not be written again, by index in ascending order."""
         return read_part_infos(self._output, self._fingerprint)
 
     def is_finished(self) -> bool:
-        """`_SUCCESS` is there: every part is, and every candidate is scored or skipped."""
+        """Return whether `_SUCCESS` exists: a run wrote every part, with few enough rejects."""
         return self._success.exists()
 
     def encode(self, index: int, rankings: Iterable[Ranking]) -> PartEncoding:
-        """The files of one part, of its groups' rankings in input order; yet to be encoded."""
+        """Return the files of one part, yet to be encoded; rankings are in input order."""
         return PartEncoding(
-            index, rankings, self._schema, fingerprint=self._fingerprint, top_n=self._top_n
+            index,
+            rankings,
+            self._schema,
+            fingerprint=self._fingerprint,
+            top_n=self._top_n,
+            piece_rows=self._piece_rows,
         )
 
     def publish(self, part: PartEncoding) -> PartInfo:
         """Commit one part.
 
-        Of a part that is written anew the old file goes first and the new one comes last, so
-        that no part ever stands beside the groups or rejects of another. `_SUCCESS` goes too.
+        The old file of a part is removed first and the new one written last, so that no part is
+        ever found beside the groups or rejects of another. `_SUCCESS` is removed too.
 
         Raises:
             OutputFailed: if a file cannot be written; the part is then absent.
@@ -91,13 +89,14 @@ class Sink:
         return self.publish(encoding)
 
     def finish(self, num_parts: int, *, complete: bool = True) -> None:
-        """Leave exactly the parts 0 to `num_parts` - 1, and mark a complete output as such.
+        """Keep exactly the parts 0 to `num_parts` - 1, and mark a complete output as such.
 
-        An input without rows leaves one part without rows, which tells readers the columns.
+        An input without rows gets one part without rows, which gives readers the columns.
 
         Args:
             num_parts: How many parts the output has; all are written.
-            complete: Every candidate is scored or skipped, so `_SUCCESS` is written, last of all.
+            complete: Whether few enough candidates were rejected; then `_SUCCESS` is written,
+                after everything else.
 
         Raises:
             OutputFailed: if something cannot be removed or written.

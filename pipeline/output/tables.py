@@ -1,7 +1,7 @@
-"""The rankings of one part as its tables; candidates come in pieces, all else in one go.
+"""The rankings of one part as tables: candidates in pieces, groups and rejects at once.
 
-A part may carry the texts of all its candidates. Put in their new order at once they would be in
-memory twice more.
+A part may hold the texts of all its candidates. Reordering all of them at once would keep them in
+memory two more times.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,23 +18,23 @@ from pipeline.core.records import Ranking
 _Number = TypeVar("_Number", bound=np.generic)
 
 PIECE_ROWS = 32_768
-"""Rows of a piece, which becomes a row group, give or take a query."""
+"""Rows of a piece; a piece ends with a query and becomes a row group."""
 
 _RANKED = ("rank", "relevance_score", "first_stage_rank")
 _IDS = ("query_id", "doc_id")
 
 
-def iter_pieces(rankings: Iterable[Ranking]) -> Iterator[list[Ranking]]:
-    """Yield the rankings of a part in pieces of some ten thousand rows, for `candidates_table`.
+def iter_pieces(rankings: Iterable[Ranking], piece_rows: int) -> Iterator[list[Ranking]]:
+    """Yield the rankings of a part in pieces of `piece_rows` rows or a little more.
 
-    Which pieces depends on the rankings alone.
+    The pieces depend on the rankings alone.
     """
     piece: list[Ranking] = []
     num_rows = 0
     for ranking in rankings:
         piece.append(ranking)
         num_rows += ranking.group.num_candidates
-        if num_rows >= PIECE_ROWS:
+        if num_rows >= piece_rows:
             yield piece
             piece, num_rows = [], 0
     if piece:
@@ -44,9 +44,9 @@ def iter_pieces(rankings: Iterable[Ranking]) -> Iterator[list[Ranking]]:
 def candidates_table(
     rankings: Sequence[Ranking], output_schema: pa.Schema, *, top_n: int | None
 ) -> pa.Table:
-    """The candidates of some groups, group by group, best first; a group's first `top_n`."""
-    carried = pa.schema([field for field in output_schema if field.name not in _RANKED])
-    rows, ranks = _joined_rows([ranking.group for ranking in rankings], carried)
+    """Return the candidates group by group, best first: of each group the first `top_n`."""
+    passthrough = pa.schema([field for field in output_schema if field.name not in _RANKED])
+    rows, ranks = _joined_rows([ranking.group for ranking in rankings], passthrough)
     sizes = np.array([ranking.group.num_candidates for ranking in rankings], np.int64)
     firsts = np.cumsum(sizes) - sizes
     orders = _concat([ranking.order for ranking in rankings], np.int64)
@@ -71,7 +71,10 @@ def candidates_table(
 
 
 def _joined_rows(groups: Sequence[GroupRows], schema: pa.Schema) -> tuple[pa.Table, RankArray]:
-    """The rows and ranks of groups, one after the other; neighbours in a batch are one slice."""
+    """Return rows and ranks of groups, one after the other.
+
+    Groups that are neighbours in a table are taken in one slice.
+    """
     spans: list[list[int]] = []
     tables, ranks = [schema.empty_table()], [np.empty(0, np.int32)]
     before: GroupRows | None = None
@@ -90,7 +93,7 @@ def _joined_rows(groups: Sequence[GroupRows], schema: pa.Schema) -> tuple[pa.Tab
 
 
 def groups_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.Table:
-    """One row per query, in input order: what was done and what it cost."""
+    """Return one row per query, in input order: what was done and what it cost."""
     count = pa.int32()
     return pa.table(
         {
@@ -110,7 +113,7 @@ def groups_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.Ta
 
 
 def rejects_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.Table:
-    """One row per candidate without a score, in input order."""
+    """Return one row per candidate without a score, in input order."""
     some = [(r.group, sorted(r.rejects, key=lambda x: x.row)) for r in rankings if r.rejects]
     rejects = [reject for _, of_group in some for reject in of_group]
     places: list[IntArray] = [np.array([x.row for x in of_group]) for _, of_group in some]

@@ -16,7 +16,6 @@ def split_pattern(name: str) -> tuple[Location, str]:
         InputError: if a wildcard stands in a bucket's name.
     """
     scheme, mark, rest = name.rpartition("://")
-    rest, question, options = rest.partition("?") if mark else (rest, "", "")
     folders = rest.split("/")
     wild = next((at for at, part in enumerate(folders) if re.search(r"[*?[]", part)), None)
     if wild is None or (not mark and locate(name).exists()):
@@ -31,7 +30,7 @@ def split_pattern(name: str) -> tuple[Location, str]:
         )
     if not base:
         base = "/" if rest.startswith("/") else "."
-    return locate(f"{scheme}{mark}{base}{question}{options}"), "/".join(folders[wild:])
+    return locate(f"{scheme}{mark}{base}"), "/".join(folders[wild:])
 
 
 def path_matcher(pattern: str) -> Callable[[str], object]:

@@ -3,12 +3,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
+from support.object_store import moto_store
 
 from pipeline.core.errors import OutputFailed, OutputMismatch
 from pipeline.output.manifest import check_or_create, read_manifest
-from pipeline.output.run_records import RunRecord, read_run_records
 from pipeline.storage.location import Location, locate
 
+EXAMPLES = Path(__file__).parent / "examples"
 SETTINGS: dict[str, Any] = {
     "format": 1,
     "model": "qwen3-rerank",
@@ -26,7 +28,7 @@ CURE = "--restart begins anew, or choose another OUTPUT (the score store still s
 def output(tmp_path: Path) -> Location:
     folder = locate(str(tmp_path / "out"))
     check_or_create(folder, SETTINGS, FILES)
-    return Location(folder.filesystem, folder.path, "out")
+    return Location(folder.files, folder.path, "out")
 
 
 def refusal(output: Location, settings: dict[str, Any], files: list[dict[str, Any]]) -> str:
@@ -46,7 +48,7 @@ def test_a_new_output_gets_a_manifest(output: Location) -> None:
 
     assert manifest is not None
     assert manifest.settings == SETTINGS
-    assert manifest.input_files == FILES
+    assert [asdict(file) for file in manifest.input_files] == FILES
     assert len(manifest.fingerprint) == 16
 
 
@@ -117,7 +119,7 @@ def test_restart_removes_results_and_keeps_scores_and_records(output: Location) 
 def test_a_folder_of_another_program_is_refused_even_at_a_restart(tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_bytes(b"x")
     (tmp_path / "_lock").write_bytes(b"")
-    folder = Location(locate(str(tmp_path)).filesystem, str(tmp_path), "out")
+    folder = Location(locate(str(tmp_path)).files, str(tmp_path), "out")
 
     for restart in (False, True):
         with pytest.raises(OutputMismatch) as refused:
@@ -186,53 +188,36 @@ def test_an_output_that_cannot_be_written_is_told_in_one_line(
     def refused(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pipeline.storage.location._publish_locally", refused)
+    monkeypatch.setattr("pipeline.storage.local_files.LocalFiles.write", refused)
 
     with pytest.raises(OutputFailed) as failure:
         check_or_create(output, SETTINGS, FILES, restart=True)
     assert str(failure.value) == (
-        "out/_manifest.json: cannot be written: Permission denied; check who may write there"
+        "out/_manifest.json: cannot be written: Permission denied; check the permissions there"
     )
 
 
-def test_a_run_record_says_running_until_the_run_ends(tmp_path: Path) -> None:
-    folder = locate(str(tmp_path))
-    seconds = iter([1_800_000_000.0] * 2 + [1_800_000_005.0] + [1_800_000_010.0] * 2)
-    record = RunRecord(folder, clock=lambda: next(seconds), requests=0)
+def test_a_manifest_of_an_earlier_version_is_continued(tmp_path: Path) -> None:
+    content = (EXAMPLES / "manifest.json").read_bytes()
+    facts = json.loads(content)
+    output = locate(str(tmp_path))
+    output.child("_manifest.json").publish(content)
 
-    (started,) = read_run_records(folder)
-    record.update(requests=7)
-    (updated,) = read_run_records(folder)
-    record.finish("partial", 7, "too many rejects", requests=9)
-    (ended,) = read_run_records(folder)
+    manifest = check_or_create(output, facts["settings"], facts["input"])
 
-    assert (started["state"], started["requests"]) == ("running", 0)
-    assert (updated["state"], updated["requests"]) == ("running", 7)
-    assert updated["updated"] == "2027-01-15T08:00:05+00:00"
-    assert (ended["state"], ended["exit_code"], ended["requests"]) == ("partial", 7, 9)
-    assert (ended["error"], ended["ended"]) == ("too many rejects", "2027-01-15T08:00:10+00:00")
+    assert manifest.fingerprint == facts["fingerprint"]
+    assert manifest.created.isoformat() == facts["created"]
+    assert output.child("_manifest.json").read() == content
+    assert manifest.to_json() == content, "and the same is written today"
 
 
-def test_run_records_come_oldest_first_and_a_damaged_one_is_left_out(tmp_path: Path) -> None:
-    folder = locate(str(tmp_path))
-    for number, moment in enumerate((1_800_000_000.0, 1_800_000_100.0)):
-        RunRecord(folder, clock=lambda moment=moment: moment, number=number)  # type: ignore[misc]
-    put(folder, "_runs/2027.json", "_runs/.unfinished")
+def test_it_is_kept_on_an_object_store_and_a_restart_removes_the_parts() -> None:
+    with moto_store() as bucket:
+        folder = bucket.at("out")
+        check_or_create(folder, {"model": "one"}, [])
+        put(folder, "part-00000.parquet", "_groups/part-00000.parquet")
 
-    assert [record["number"] for record in read_run_records(folder)] == [0, 1]
+        manifest = check_or_create(folder, {"model": "two"}, [], restart=True)
 
-
-def test_run_records_keep_their_order_when_the_clock_jumps(tmp_path: Path) -> None:
-    folder = locate(str(tmp_path))
-    jumps = (1_800_000_000.0, 4_000_000_000.0, 1_800_000_010.0, 1_700_000_000.0, 1_700_000_001.0)
-    for number, moment in enumerate(jumps):
-        RunRecord(folder, clock=lambda moment=moment: moment, number=number)  # type: ignore[misc]
-
-    records = read_run_records(folder)
-
-    assert [record["number"] for record in records] == [0, 1, 2, 3, 4]
-    assert records[3]["started"].startswith("2023-11-14"), "the times are still the clock's"
-
-
-def test_an_output_without_runs_has_no_records(tmp_path: Path) -> None:
-    assert read_run_records(locate(str(tmp_path / "none"))) == []
+        assert read_manifest(folder) == manifest
+        assert [child.base_name for child in folder.children()] == ["_manifest.json"]

@@ -12,8 +12,7 @@ from support.tables import candidates, rank_by, read_groups, write
 
 from pipeline.core.errors import OutputFailed
 from pipeline.core.groups import GroupRows
-from pipeline.output import part_borders as borders
-from pipeline.output.part_borders import PartBorders
+from pipeline.output.part_borders import PartBorders, PartLimits
 from pipeline.output.part_info import PartInfo
 from pipeline.output.sink import Sink
 from pipeline.source.listing import list_input
@@ -157,9 +156,9 @@ def outputs_of(source):
     return [group.output for group in read_groups(source)]
 
 
-def place_all(groups, groups_per_part, finished=()):
-    part_borders = PartBorders(groups_per_part, finished)
-    return [part_borders.place(group) for group in groups]
+def place_all(groups, groups_per_part, finished=(), limits=None):
+    borders = PartBorders(groups_per_part, finished, limits=limits)
+    return [borders.place(group) for group in groups]
 
 
 def test_a_part_ends_with_its_last_group(tmp_path):
@@ -170,17 +169,17 @@ def test_a_part_ends_with_its_last_group(tmp_path):
     assert placed == [(0, False), (0, True), (1, False), (1, True), (2, False)]
 
 
-def test_a_part_ends_with_many_rows_or_much_text(tmp_path, monkeypatch):
+def test_a_part_ends_with_many_rows_or_much_text(tmp_path):
     table = candidates([3, 1, 1, 1], text=["x" * 10] * 6)
     listing = list_input(str(write(table, tmp_path / "in.parquet")))
     plain, full = (outputs_of(Source(listing, with_text=with_text)) for with_text in (0, 1))
 
-    monkeypatch.setattr(borders, "MAX_CANDIDATES", 4)
-    assert [ends for _, ends in place_all(plain, 9)] == [False, True, False, False]
-    monkeypatch.setattr(borders, "MAX_CANDIDATES", 100)
-    monkeypatch.setattr(borders, "MAX_BYTES", 30)
-    assert [ends for _, ends in place_all(full, 9)] == [True, False, True, False]
-    assert [ends for _, ends in place_all(plain, 9)] == [False] * 4
+    def ends(groups, limits):
+        return [ends for _, ends in place_all(groups, 9, limits=limits)]
+
+    assert ends(plain, PartLimits(max_candidates=4)) == [False, True, False, False]
+    assert ends(full, PartLimits(max_bytes=30)) == [True, False, True, False]
+    assert ends(plain, PartLimits(max_bytes=30)) == [False] * 4
 
 
 @given(

@@ -157,7 +157,7 @@ def test_a_damaged_run_record_is_left_out_and_told(world: World, output: Path) -
 
     assert status.facts["state"] == "done"
     assert ended.code == 0
-    assert [run["state"] for run in read_run_records(locate(str(output)))] == ["done"]
+    assert [run.state for run in read_run_records(locate(str(output)))] == ["done"]
 
 
 # --- The score store ----------------------------------------------------------------------------

@@ -201,7 +201,7 @@ def test_a_clock_that_jumps_breaks_nothing(world: World, tmp_path: Path, jumps: 
     assert between.facts["state"] == "interrupted"
     assert (jumping.code, jumping.facts["requests"]) == (0, 0), jumping.err
     assert "damaged" not in after.err
-    states = [record["state"] for record in read_run_records(locate(str(output)))]
+    states = [record.state for record in read_run_records(locate(str(output)))]
     assert states == ["running", "done", "done"], "in the order of the runs"
     assert rerank_here("status", output, "--json").facts["state"] == "done"
     assert_little_is_paid_again(world, before)

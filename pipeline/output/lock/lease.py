@@ -112,7 +112,7 @@ class Lease:
                 renewed = self._monotonic()
                 pause_s = self._times.renew_s
             except OutputFailed as failure:
-                log_event(_log, logging.WARNING, "lease.not_renewed", error=failure)
+                log_event(_log, logging.WARNING, "lease.not_renewed", error=str(failure))
                 if self._monotonic() - renewed > self._times.give_up_s:
                     return
                 pause_s = self._times.retry_s
@@ -123,7 +123,7 @@ class Lease:
         try:
             await self._write(self._version)
         except OutputFailed as failure:  # the work is done, and the lease expires by itself
-            log_event(_log, logging.WARNING, "lease.not_released", error=failure)
+            log_event(_log, logging.WARNING, "lease.not_released", error=str(failure))
 
     async def _is_free(self, stored: StoredObject) -> bool:
         owner = read_owner(stored.content)
