@@ -10,7 +10,7 @@ from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings
 
 NO_ADDRESS = "http://plan.invalid"
-"""Stands for the address of a provider that has none of its own: a plan sends nothing."""
+"""The address of a provider that has none of its own; a plan sends nothing."""
 
 _LIMITED_BY = {
     "requests_per_minute": "limited by the quota of requests",

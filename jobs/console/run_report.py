@@ -19,7 +19,7 @@ LIMITED_BY = {
 """The meaning of each value of `bound_by`."""
 
 MOSTLY = 0.9
-"""A run that used less of its quota and was throttled has a lower quota than it was told."""
+"""A throttled run that used a smaller share of its quota has a lower quota than the one given."""
 
 WARNED_STATUSES = {
     "unstable": "requests disagree; the order below the certified depth is uncertain",

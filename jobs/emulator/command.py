@@ -27,13 +27,13 @@ _quota = click.FloatRange(min=0, min_open=True)
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
     default=0,
     show_default=True,
-    help="Port to listen at; 0 takes a free one. The address is the first line on stdout.",
+    help="Port to listen on; 0 picks a free one. The address is the first line on stdout.",
 )
 @click.option("--api-key", help="The only key accepted. [default: any key that is not empty]")
 @click.option(

@@ -33,51 +33,51 @@ _SETTINGS_OPTIONS = (
         type=_positive,
         default=DEFAULT_MAX_IN_FLIGHT,
         show_default=True,
-        help="Most requests waiting for an answer at once.",
+        help="Maximum number of requests in flight.",
     ),
     click.option(
         "--max-documents-in-flight",
         type=_positive,
-        help="Most documents in those requests. [default: no limit]",
+        help="Maximum number of documents in flight. [default: no limit]",
     ),
     click.option(
         "--max-attempts",
         type=_positive,
         default=5,
         show_default=True,
-        help="Attempts at one request before it is rejected.",
+        help="Attempts per request before it is rejected.",
     ),
     click.option(
         "--max-outage",
         type=_positive_number,
         default=10.0,
         show_default=True,
-        help="Minutes without any answer before the run ends.",
+        help="Minutes without any answer after which the run ends.",
     ),
     click.option(
-        "--max-cost", type=_positive_number, help="Most US dollars to spend; never exceeded."
+        "--max-cost", type=_positive_number, help="Maximum cost in US dollars; never exceeded."
     ),
     click.option(
         "--max-rejects",
         type=click.IntRange(min=0),
         default=0,
         show_default=True,
-        help="Most rejected candidates with which the run still succeeds.",
+        help="Number of rejected candidates up to which the run succeeds.",
     ),
     click.option(
         "--max-documents",
         type=_positive,
-        help="Most documents in one request. [default: the model's]",
+        help="Maximum number of documents per request. [default: the model's]",
     ),
     click.option(
         "--max-tokens-per-document",
         type=_positive,
-        help="Most tokens of one document; longer ones are truncated. [default: the model's]",
+        help="Maximum tokens per document; longer ones are truncated. [default: the model's]",
     ),
     click.option(
         "--max-tokens-per-request",
         type=_positive,
-        help="Most tokens in one request. [default: the model's]",
+        help="Maximum tokens per request. [default: the model's]",
     ),
     click.option(
         "--merge",
@@ -89,7 +89,7 @@ _SETTINGS_OPTIONS = (
     click.option(
         "--certify-depth",
         type=_positive,
-        help="Top places whose order a final request settles. [default: top-n, else 100]",
+        help="Depth to which a final request settles the order. [default: top-n, else 100]",
     ),
     click.option(
         "--long-documents",
@@ -103,7 +103,7 @@ _SETTINGS_OPTIONS = (
         type=click.Choice(["keep", "first"]),
         default="keep",
         show_default=True,
-        help="Rows kept of a doc_id that occurs twice in a query: all, or the first.",
+        help="Which rows of a repeated doc_id in a query to keep: all, or the first.",
     ),
     click.option(
         "--layout",
