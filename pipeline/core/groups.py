@@ -43,15 +43,15 @@ class TextMeasures(Struct, frozen=True, eq=False):
         )
 
 
-class GroupRows(Struct, frozen=True, eq=False):
-    """The part of a group that goes to the output: adjacent rows of a table shared by its batch.
+class GroupOutput(Struct, frozen=True, eq=False):
+    """The part of a group that goes to the output; its candidates stand in its batch's table.
 
     Attributes:
         index: Index of the group in the dataset, from 0.
         first_row: The first input row of the group, counted over all files from 0.
         num_rows: The number of its input rows, including those whose candidates are dropped.
         query_id: The query's id, of the input's type.
-        table: `query_id`, `doc_id` and passed-through columns of the whole batch.
+        table: One row per candidate of the whole batch: ids and passed-through columns.
         ranks: int32, the first-stage ranks of the whole batch.
         start: The group's first candidate in `table` and `ranks`.
         stop: The first candidate after it.
@@ -74,8 +74,8 @@ class GroupRows(Struct, frozen=True, eq=False):
         return self.stop - self.start
 
     @property
-    def rows(self) -> pa.Table:
-        """The group's own rows, without a copy."""
+    def candidates(self) -> pa.Table:
+        """The group's own rows of the table, without a copy."""
         return self.table.slice(self.start, self.num_candidates)
 
     @property
@@ -94,7 +94,7 @@ class Group(Struct, frozen=True, eq=False):
         batch_measures: Their measures.
     """
 
-    output: GroupRows
+    output: GroupOutput
     query: str | None
     batch_texts: pa.LargeStringArray
     batch_measures: TextMeasures
@@ -138,7 +138,7 @@ class GroupBatch(Struct, frozen=True, eq=False):
         queries: One per group.
         texts: One per candidate.
         first_stage_rank: int32, one per candidate.
-        rows: One row per candidate, the columns that go to the output unchanged.
+        candidates: One row per candidate, the columns that go to the output unchanged.
         passthrough_bytes: int64, bytes of the passed-through strings of each group.
     """
 
@@ -149,7 +149,7 @@ class GroupBatch(Struct, frozen=True, eq=False):
     queries: list[str | None]
     texts: pa.LargeStringArray
     first_stage_rank: RankArray
-    rows: pa.Table
+    candidates: pa.Table
     passthrough_bytes: IntArray
 
     @property
@@ -171,7 +171,7 @@ class GroupBatch(Struct, frozen=True, eq=False):
                 queries=self.queries[first:last],
                 texts=self.texts.slice(start, stop - start),
                 first_stage_rank=self.first_stage_rank[start:stop],
-                rows=self.rows.slice(start, stop - start),
+                candidates=self.candidates.slice(start, stop - start),
                 passthrough_bytes=self.passthrough_bytes[first:last],
             )
 
@@ -180,12 +180,12 @@ class GroupBatch(Struct, frozen=True, eq=False):
         offsets, row_offsets = self.offsets.tolist(), self.row_offsets.tolist()
         passthrough_bytes = self.passthrough_bytes.tolist()
         for number, query_id in enumerate(self.query_ids):
-            output = GroupRows(
+            output = GroupOutput(
                 index=self.first_group + number,
                 first_row=row_offsets[number],
                 num_rows=row_offsets[number + 1] - row_offsets[number],
                 query_id=query_id,
-                table=self.rows,
+                table=self.candidates,
                 ranks=self.first_stage_rank,
                 start=offsets[number],
                 stop=offsets[number + 1],

@@ -12,7 +12,7 @@ from msgspec.structs import force_setattr
 
 from pipeline.core.arrays import FloatArray, IntArray, KeyArray, RankArray
 from pipeline.core.content import Content
-from pipeline.core.groups import GroupRows, Id
+from pipeline.core.groups import GroupOutput, Id
 
 MergeStatus: TypeAlias = Literal[
     "single_request",
@@ -116,7 +116,7 @@ class Ranking(Struct, frozen=True, eq=False):
         saved_tokens: Tokens of the whole group less those of the requests sent, by partial reuse.
     """
 
-    group: GroupRows
+    group: GroupOutput
     row_scores: FloatArray
     merge_status: MergeStatus
     tie_break: IntArray | KeyArray | None = None

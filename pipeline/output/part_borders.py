@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from pipeline.core.groups import GroupRows
+from pipeline.core.groups import GroupOutput
 from pipeline.output.part_info import PartInfo
 
 
@@ -44,7 +44,7 @@ class PartBorders:
         self._index = -1
         self._groups = self._candidates = self._bytes = 0
 
-    def place(self, group: GroupRows) -> tuple[int, bool]:
+    def place(self, group: GroupOutput) -> tuple[int, bool]:
         """Return the index of the group's part, and whether this group ends the part.
 
         The last part of a dataset ends with its last group, which only the reader knows.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.core.arrays import IntArray, RankArray
-from pipeline.core.groups import FIRST_RANK, GroupRows
+from pipeline.core.groups import FIRST_RANK, GroupOutput
 from pipeline.core.records import Ranking
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -70,14 +70,14 @@ def candidates_table(
     return ranked.combine_chunks()
 
 
-def _joined_rows(groups: Sequence[GroupRows], schema: pa.Schema) -> tuple[pa.Table, RankArray]:
+def _joined_rows(groups: Sequence[GroupOutput], schema: pa.Schema) -> tuple[pa.Table, RankArray]:
     """Return rows and ranks of groups, one after the other.
 
     Groups that are neighbours in a table are taken in one slice.
     """
     spans: list[list[int]] = []
     tables, ranks = [schema.empty_table()], [np.empty(0, np.int32)]
-    before: GroupRows | None = None
+    before: GroupOutput | None = None
     for group in groups:
         if before is not None and group.table is before.table and group.start == before.stop:
             spans[-1][1] = group.stop
@@ -122,7 +122,7 @@ def rejects_table(rankings: Sequence[Ranking], output_schema: pa.Schema) -> pa.T
         [
             nothing,
             *(
-                group.rows.select(_IDS).take(rows)
+                group.candidates.select(_IDS).take(rows)
                 for (group, _), rows in zip(some, places, strict=True)
             ),
         ]

@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.arrays import BoolArray, IntArray
+from pipeline.core.arrays import BoolArray, IntArray, RankArray
 from pipeline.core.errors import InputError, shorten
 from pipeline.core.groups import FIRST_RANK, GroupBatch
 from pipeline.source.adjacency import take_ids
@@ -72,7 +71,7 @@ def make_group_batch(
         queries=queries,
         texts=texts,
         first_stage_rank=ranks,
-        rows=candidates,
+        candidates=candidates,
         passthrough_bytes=_string_bytes(candidates, offsets),
     )
 
@@ -120,7 +119,7 @@ def _one_query_each(queries: Array, row_offsets: IntArray) -> tuple[list[str | N
     return by_group, int(present[conflicts[0]]) if len(conflicts) else None
 
 
-def _ranks(ranks: Array, offsets: IntArray) -> npt.NDArray[np.int32]:
+def _ranks(ranks: Array, offsets: IntArray) -> RankArray:
     """Return the input's ranks, or places in the group where the input has none."""
     if ranks.null_count:
         places = np.arange(len(ranks)) - np.repeat(offsets[:-1], np.diff(offsets))

@@ -56,7 +56,7 @@ class Source:
 
     @property
     def candidate_schema(self) -> pa.Schema:
-        """The columns of `GroupBatch.rows`."""
+        """The columns of `GroupBatch.candidates`."""
         return self._schema.candidate_schema
 
     @property

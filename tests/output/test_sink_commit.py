@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.tables import candidates, rank_by, read_groups, write
 
 from pipeline.core.errors import OutputFailed
-from pipeline.core.groups import GroupRows
+from pipeline.core.groups import GroupOutput
 from pipeline.output.part_borders import PartBorders, PartLimits
 from pipeline.output.part_info import PartInfo
 from pipeline.output.sink import Sink
@@ -204,6 +204,6 @@ def test_a_resumed_job_cuts_the_same_parts(num_groups, groups_per_part, done):
     assert placed == [place for place in every if place[0] not in done]
 
 
-def _group(index: int) -> GroupRows:
+def _group(index: int) -> GroupOutput:
     rows = pa.table({"query_id": ["q"], "doc_id": ["d"]})
-    return GroupRows(index, 0, 1, "q", rows, np.ones(1, np.int32), 0, 1)
+    return GroupOutput(index, 0, 1, "q", rows, np.ones(1, np.int32), 0, 1)

@@ -44,10 +44,10 @@ def test_repeats_are_dropped_within_a_query_only_and_ranks_keep_their_places(tmp
 
     one, two = read_groups(source)
 
-    assert one.output.rows["doc_id"].to_pylist() == ["a", "b", "c"]
+    assert one.output.candidates["doc_id"].to_pylist() == ["a", "b", "c"]
     assert one.first_stage_rank.tolist() == [1, 2, 4]
     assert one.texts.to_pylist() == ["text 0 0", "text 0 1", "text 0 3"]
-    assert two.output.rows["doc_id"].to_pylist() == ["a"]
+    assert two.output.candidates["doc_id"].to_pylist() == ["a"]
     assert (two.output.first_row, two.output.num_rows, two.num_candidates) == (4, 2, 1)
 
 

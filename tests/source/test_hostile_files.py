@@ -104,7 +104,7 @@ def test_an_awkward_file_gives_every_row_once_in_order(name):
             group.query_id,
             list(
                 zip(
-                    group.output.rows["doc_id"].to_pylist(),
+                    group.output.candidates["doc_id"].to_pylist(),
                     group.texts.to_pylist(),
                     strict=True,
                 )
@@ -160,10 +160,10 @@ def test_passed_through_columns_keep_their_values():
 
     for group in read_groups(source):
         expected = rows.slice(group.output.first_row, group.num_candidates)
-        for name in group.output.rows.column_names[2:]:
+        for name in group.output.candidates.column_names[2:]:
             column = expected["rank" if name == "input_rank" else name]
-            assert group.output.rows[name].to_pylist() == column.to_pylist(), name
-            assert group.output.rows[name].type == column.type, name
+            assert group.output.candidates[name].to_pylist() == column.to_pylist(), name
+            assert group.output.candidates[name].type == column.type, name
 
 
 def _text(value: str | bytes | None) -> str | None:

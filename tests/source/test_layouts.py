@@ -160,7 +160,7 @@ def contents(groups: Sequence[Group]) -> list[tuple[object, ...]]:
             group.query,
             group.texts.to_pylist(),
             group.first_stage_rank.tolist(),
-            group.output.rows.to_pylist(),
+            group.output.candidates.to_pylist(),
             group.output.passthrough_bytes,
         )
         for group in groups

@@ -109,7 +109,7 @@ def test_hive_folders_become_a_column(tmp_path, values, kind, expected):
         write(table, tmp_path / f"key={value}" / "x.parquet")
     source = Source(list_input(str(tmp_path)))
 
-    values = [group.output.rows["key"][0].as_py() for group in read_groups(source)]
+    values = [group.output.candidates["key"][0].as_py() for group in read_groups(source)]
 
     assert source.output_schema.field("key").type == kind
     assert values == expected
@@ -128,7 +128,7 @@ def test_a_column_of_the_file_wins_over_its_folder(tmp_path):
 
     (group,) = read_groups(Source(list_input(str(tmp_path))))
 
-    assert group.output.rows["key"].to_pylist() == [1.5, 2.5]
+    assert group.output.candidates["key"].to_pylist() == [1.5, 2.5]
 
 
 def test_a_folder_may_hold_the_query_id(tmp_path):

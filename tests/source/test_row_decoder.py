@@ -22,7 +22,7 @@ def test_integer_ids_keep_type_and_value(tmp_path, kind):
     groups = read_groups(source)
 
     assert [group.query_id for group in groups] == [top, top - 1, 0]
-    assert [group.output.rows["doc_id"][0].as_py() for group in groups] == [top, top - 1, 0]
+    assert [group.output.candidates["doc_id"][0].as_py() for group in groups] == [top, top - 1, 0]
     assert source.output_schema.field("query_id").type == kind
     assert source.output_schema.field("doc_id").type == kind
 
@@ -56,7 +56,7 @@ def test_odd_strings_survive_in_every_string_type(tmp_path, kind, becomes):
     assert [group.texts[0].as_py() for group in groups] == odd.to_pylist()
     assert all(group.texts.type == pa.large_string() for group in groups)
     assert {source.candidate_schema.field(name).type for name in names} == {becomes}
-    assert {group.output.rows.schema for group in groups} == {source.candidate_schema}
+    assert {group.output.candidates.schema for group in groups} == {source.candidate_schema}
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.string(), pa.string_view()])

@@ -56,8 +56,8 @@ def test_columns_may_bear_other_names(tmp_path):
     assert source.output_schema.names == [*IDS, *RANKED, "first_stage_score", "query", "text"]
     assert group.texts.to_pylist() == ["one", "two"]
     assert group.first_stage_rank.tolist() == [5, 4]
-    assert group.output.rows["text"].to_pylist() == ["one", "two"]
-    assert group.output.rows["first_stage_score"].to_pylist() == [0.5, 0.25]
+    assert group.output.candidates["text"].to_pylist() == ["one", "two"]
+    assert group.output.candidates["first_stage_score"].to_pylist() == [0.5, 0.25]
 
 
 def test_a_column_that_bears_an_output_columns_name_is_renamed(tmp_path):
@@ -75,7 +75,7 @@ def test_a_column_that_bears_an_output_columns_name_is_renamed(tmp_path):
     source = open_table(tmp_path, table, columns=columns, with_text=True)
 
     (group,) = read_groups(source)
-    assert group.output.rows.drop_columns(["query_id", "doc_id", "query"]).to_pylist() == [
+    assert group.output.candidates.drop_columns(["query_id", "doc_id", "query"]).to_pylist() == [
         {
             "input_text": "text 0 0",
             "input_input_rank": 1,
@@ -205,7 +205,7 @@ def test_types_that_another_holds_without_loss_are_joined(tmp_path, one, other, 
     source = Source(list_input(str(tmp_path)))
 
     assert source.output_schema.field("extra").type == joint
-    extras = [group.output.rows["extra"].to_pylist() for group in read_groups(source)]
+    extras = [group.output.candidates["extra"].to_pylist() for group in read_groups(source)]
     assert extras == [[None], [None]]
 
 
@@ -217,7 +217,7 @@ def test_a_column_that_only_some_files_have_is_null_in_the_others(tmp_path):
 
     groups = read_groups(Source(list_input(str(tmp_path))))
 
-    assert [group.output.rows["new"][0].as_py() for group in groups] == [None, {"a": 1}, None]
+    assert [group.output.candidates["new"][0].as_py() for group in groups] == [None, {"a": 1}, None]
 
 
 def test_names_with_dots_are_names(tmp_path):
@@ -225,7 +225,7 @@ def test_names_with_dots_are_names(tmp_path):
     source = open_table(tmp_path, table, columns={"query_id": "my.id"})
 
     assert source.count_groups() == 2
-    assert [group.output.rows["my"][0].as_py() for group in read_groups(source)] == ["c", "d"]
+    assert [group.output.candidates["my"][0].as_py() for group in read_groups(source)] == ["c", "d"]
 
 
 def test_files_without_rows_do_not_decide_types(tmp_path):

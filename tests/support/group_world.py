@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
 from pipeline.core.errors import ContentRefused, RequestError, TooLarge
-from pipeline.core.groups import Group, GroupBatch, GroupRows
+from pipeline.core.groups import Group, GroupBatch, GroupOutput
 from pipeline.core.models import PROFILES, ModelProfile
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.records import Request, Scores
@@ -59,7 +59,7 @@ def make_group(
     shared = pa.array([*before, *texts], pa.large_string())
     measures = measure_texts(shared, COUNTER)
     rank = np.array(range(1, 1 + len(texts)) if ranks is None else ranks, np.int32)
-    output = GroupRows(
+    output = GroupOutput(
         index=0,
         first_row=0,
         num_rows=len(texts),
@@ -84,7 +84,7 @@ def plan_like_a_run(planner: Planner, group: Group) -> Plan:
         queries=[group.query],
         texts=group.texts,
         first_stage_rank=group.first_stage_rank,
-        rows=group.output.rows,
+        candidates=group.output.candidates,
         passthrough_bytes=np.zeros(1, np.int64),
     )
     (plan,) = plan_batch(planner, batch, group.measures).complete()

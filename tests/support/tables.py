@@ -79,7 +79,7 @@ def facts(group: Group) -> tuple[object, ...]:
         group.query,
         group.texts.to_pylist(),
         group.first_stage_rank.tolist(),
-        group.output.rows.to_pylist(),
+        group.output.candidates.to_pylist(),
         group.output.num_rows,
     )
 
