@@ -18,7 +18,7 @@ from jobs.doctor.texts import COMMON, EASY, STRONG
 from pipeline.core.arrays import FloatArray
 from pipeline.planning.packing import Packing, RequestLimits
 from pipeline.ranking.merging.comparability import ALPHA, compare
-from pipeline.ranking.merging.first_round import gather
+from pipeline.ranking.merging.first_round import collect_first_round
 from pipeline.ranking.merging.logit_scale import FINEST_QUANTUM, LogitScale
 
 MOST_DOCUMENTS: Final = len(COMMON) + len(EASY)
@@ -108,7 +108,7 @@ def evaluate_probe(
     )
     # in the second request the anchors come after its home documents
     second = np.concatenate((second[num_common:], second[:num_common]))
-    round_ = gather(packing, (first, second))
+    round_ = collect_first_round(packing, (first, second))
     verdict = compare(round_, scale)
     common = round_.anchor_scores
     usable = (scale.weight(common) > 0).all(axis=1)

@@ -1,1 +1,1 @@
-"""The scores of several requests for one query to one ranking."""
+"""Several requests, one ranking: merging their scores."""

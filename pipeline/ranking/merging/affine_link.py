@@ -1,8 +1,8 @@
 """The affine link: in every request, logit = offset + slope x (value - center).
 
-Fitted by alternating ridge least squares on the anchors: the requests' lines given the anchors'
-common values, then the values given the lines. The mean offset is the center and the geometric
-mean of the slopes 1, so that the reference scale is the scale of the average request.
+It is fitted to the anchors by alternating ridge least squares: the lines of the requests given the
+anchors' common values, then the values given the lines. The mean of the offsets is the center and
+the geometric mean of the slopes is 1, so the reference scale is that of the average request.
 """
 
 from typing import Final
@@ -13,34 +13,46 @@ from msgspec import Struct
 from pipeline.core.arrays import FloatArray, IntArray
 
 OFFSET_SD: Final = 5.0
-"""Spread of offsets expected beforehand (the ridge), in logits."""
+"""Prior standard deviation of the offsets (the ridge), in logits."""
 SLOPE_SD: Final = 0.4
-"""Spread of slopes expected beforehand."""
+"""Prior standard deviation of the slopes."""
 MIN_SLOPE: Final = 0.1
 MAX_SLOPE: Final = 10.0
 HUBER: Final = 2.5
-"""Residuals beyond so many robust standard deviations lose weight."""
+"""Residuals beyond so many robust standard deviations are weighted down."""
 MIN_SIGMA: Final = 0.02
 """Smallest robust standard deviation, in logits."""
 PLAIN_STEPS: Final = 5
-"""Steps before residuals are trusted to tell outliers."""
+"""Unweighted steps before residuals are used to find outliers."""
 
 
 class AffineLink(Struct, frozen=True, eq=False):
-    """Lines of C requests and the common values of k anchors."""
+    """The lines of C requests and the common values of k anchors.
+
+    Attributes:
+        center: The value at which the lines have their offsets.
+        offset: The logit of each request at the center, float64[C].
+        slope: The slope of each request, float64[C], positive.
+        value: The value of each anchor on the reference scale, float64[k].
+    """
 
     center: float
-    offset: FloatArray  # [C]
-    slope: FloatArray  # [C], positive
-    value: FloatArray  # [k]
+    offset: FloatArray
+    slope: FloatArray
+    value: FloatArray
 
     def to_reference(self, logit: FloatArray, request: int | IntArray) -> FloatArray:
-        """Map logits of the given requests (one, or one each) to the reference scale."""
+        """Map logits to the reference scale.
+
+        Args:
+            logit: The logits.
+            request: Their request: one for all, or one for each.
+        """
         value: FloatArray = self.center + (logit - self.offset[request]) / self.slope[request]
         return value
 
     def residual(self, logit: FloatArray) -> FloatArray:
-        """What the lines leave of the anchors' logits, float64[k, C]."""
+        """Return the residuals of the anchors' logits, float64[k, C]."""
         return logit - self.offset - self.slope * (self.value - self.center)[:, None]
 
 
@@ -48,10 +60,10 @@ def fit_affine(logit: FloatArray, weight: FloatArray, *, steps: int, robust: boo
     """Fit the lines of all requests.
 
     Args:
-        logit: anchors' logits, float64[k, C]; any finite number where the weight is 0.
-        weight: their precision, float64[k, C]; every anchor has a positive one somewhere.
-        steps: rounds of alternation.
-        robust: whether outlying cells lose weight (Huber).
+        logit: The anchors' logits, float64[k, C]; any finite number where the weight is 0.
+        weight: Their precisions, float64[k, C]; each anchor has a positive one in some request.
+        steps: Number of alternations.
+        robust: Whether outliers are weighted down (Huber).
     """
     value = (weight * logit).sum(axis=1) / weight.sum(axis=1)
     center = float((weight.sum(axis=1) * value).sum() / weight.sum())
@@ -59,7 +71,7 @@ def fit_affine(logit: FloatArray, weight: FloatArray, *, steps: int, robust: boo
     for step in range(steps):
         x = (value - center)[:, None]
         excess = logit - center - x
-        # normal equations of excess = a + b x for each request, 2 x 2, with the ridge on a and b
+        # For each request: 2 x 2 normal equations of excess = a + b x, with a ridge on a and b.
         s_1 = trusted.sum(axis=0) + OFFSET_SD**-2
         s_x = (trusted * x).sum(axis=0)
         s_xx = (trusted * x * x).sum(axis=0) + SLOPE_SD**-2

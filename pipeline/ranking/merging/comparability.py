@@ -1,9 +1,9 @@
-"""Whether the requests of a group score alike, as its anchors tell.
+"""Test by the anchors whether the requests of a group are on one scale.
 
-An F-test asks if a line per request explains the anchors' logits better than their plain means.
-What a line cannot see (bent maps, few requests) is bounded by a chi-square test: is the spread
-about the means larger than noise that is tolerated?
-Where parallel forms need no link, the identity is the better one (ETS RR-09-38).
+An F-test decides whether one straight line per request explains the anchors' logits better than
+their means alone. A chi-square test covers what lines cannot explain (nonlinear maps, few
+requests): it decides whether the spread about the means exceeds tolerated noise. If both pass, raw
+scores are compared: for parallel test forms, identity is better than a noisy link (ETS RR-09-38).
 """
 
 import math
@@ -17,29 +17,29 @@ from pipeline.ranking.merging.first_round import FirstRound
 from pipeline.ranking.merging.logit_scale import NOISE, LogitScale
 
 ALPHA: Final = 0.01
-"""Level of both tests: the share of truly comparable groups that get a needless link."""
+"""Level of both tests: the share of comparable groups that are linked without need."""
 TOLERATED_NOISE: Final = 0.22
-"""Standard deviation between repeats that is no reason to link, in logits, besides rounding."""
+"""Standard deviation between repeats that needs no link, in logits, rounding not included."""
 MIN_FREEDOM: Final = 3
-"""Degrees of freedom from which the F-test can tell."""
+"""The F-test needs at least so many degrees of freedom."""
 MIN_REPEATS: Final = 2
-"""Anchor scores beside the first of each anchor from which exact repetition is no accident."""
+"""So many repeated anchor scores, beyond the first of each anchor, rule out coincidence."""
 NEGLIGIBLE: Final = 1e-4
-"""Weighted squared distance of scores .001 logit apart: no service is meant to repeat closer."""
+"""Weighted squared distance of scores .001 logit apart, which count as exact repeats."""
 STEPS: Final = 40
 
 
 class Comparability(Struct, frozen=True):
-    """The verdict and its grounds.
+    """The result of the tests.
 
     Attributes:
-        p_lines: the F-test's p; with too few anchor scores to tell, 1 if they repeat exactly,
+        p_lines: p-value of the F-test. With too few anchor scores for it: 1 if they repeat exactly,
             else 0.
-        p_noise: the chi-square test's p.
-        rms_before: root mean square of anchors about their means, in logits.
-        rms_after: the same about the lines of their requests.
-        fingerprint: whether the answers look normalised over their request.
-        every_request_measured: whether each request has an anchor that is not saturated.
+        p_noise: p-value of the chi-square test.
+        rms_before: Root mean square of the anchors' logits about their means.
+        rms_after: Root mean square about the lines of their requests.
+        fingerprint: Whether the answers look normalised over their request.
+        every_request_measured: Whether each request has an anchor that is not saturated.
     """
 
     p_lines: float
@@ -51,7 +51,7 @@ class Comparability(Struct, frozen=True):
 
     @property
     def comparable(self) -> bool:
-        """Whether scores of different requests may be sorted together."""
+        """Whether raw scores of different requests may be sorted together."""
         return (
             self.every_request_measured
             and min(self.p_lines, self.p_noise) >= ALPHA
@@ -60,8 +60,8 @@ class Comparability(Struct, frozen=True):
 
 
 def compare(first: FirstRound, scale: LogitScale) -> Comparability:
-    """Test whether the requests of a group score alike."""
-    # imported here, since groups of one request need not wait for scipy
+    """Test whether the requests of a group are on one scale."""
+    # Imported when needed: groups of one request do not need scipy.
     from scipy.special import chdtrc, fdtrc
 
     weight = scale.weight(first.anchor_scores)
@@ -90,8 +90,8 @@ def compare(first: FirstRound, scale: LogitScale) -> Comparability:
     if freedom >= MIN_FREEDOM:
         p_lines = float(fdtrc(parameters, freedom, f_ratio))
     else:
-        # Too few scores for the test, as with small requests; but where every anchor repeats its
-        # score, no line can do better than the means.
+        # Too few scores for the test, as with small requests. But if every anchor repeats its
+        # score exactly, no line fits better than the means.
         p_lines = float(repeating)
     rounding = 1 / np.where(cells, weight, np.inf) - NOISE**2
     tolerated = float((about_mean**2 / (TOLERATED_NOISE**2 + rounding)).sum())
@@ -100,7 +100,7 @@ def compare(first: FirstRound, scale: LogitScale) -> Comparability:
         p_noise=float(chdtrc(max(repeats, 1), tolerated)),
         rms_before=math.sqrt(float((about_mean**2).sum()) / max(repeats, 1)),
         rms_after=math.sqrt(float((about_line**2).sum()) / freedom),
-        # Extremes that agree by chance move no anchor, so anchors that repeat refute it.
+        # Normalisation moves the anchors; if they repeat exactly, the extremes agree by chance.
         fingerprint=first.fingerprint and not repeating,
         every_request_measured=bool(cells.any(axis=0).all()),
     )

@@ -1,7 +1,7 @@
-"""The first round's answers, aligned by document.
+"""The answers of the first round, aligned by document.
 
-Invariant: what a failed request held is absent, as though it had never been asked; only anchors
-that another request scored live on there.
+Invariant: the documents of a failed request have no score, as if they had never been sent. Only its
+anchors keep a score, that of another request.
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from pipeline.planning.packing import NO_HOME, Packing
 
 
 class FirstRound(Struct, frozen=True, eq=False):
-    """Scores of n documents in the C requests that brought any.
+    """Scores of n documents in the C requests that have at least one score.
 
     Attributes:
-        home: the request that a document is ranked by, int64[n]; `NO_HOME` without a score.
-        score: its score there, float64[n]; NaN without.
-        rank: its place among its home's documents by (score desc, key), from 0, int64[n]; n
-            without a score, which is below every document of any home.
-        anchors: the k anchors that got a score anywhere, ascending.
-        anchor_scores: their scores in every request, float64[k, C]; NaN where missing.
-        num_packed: the requests of the packing.
-        failed: how many of them failed as a whole.
-        fingerprint: whether the answers look normalised over their request.
+        home: The home request of each document, int64[n]; `NO_HOME` without a score.
+        score: The score in the home request, float64[n]; NaN without.
+        rank: The rank from 0 among the home's documents, by descending score and then by key,
+            int64[n]; n without a score.
+        anchors: The k anchors that have a score in any request, ascending.
+        anchor_scores: Their scores in every request, float64[k, C]; NaN where missing.
+        num_packed: The number of requests of the packing.
+        failed: How many of them failed as a whole.
+        fingerprint: Whether the answers look normalised over their request.
     """
 
     home: IntArray
@@ -40,32 +40,37 @@ class FirstRound(Struct, frozen=True, eq=False):
 
     @property
     def num_requests(self) -> int:
-        """C, the number of requests that brought a score."""
+        """C, the number of requests that have a score."""
         return int(self.anchor_scores.shape[1])
 
     @property
     def scored(self) -> IntArray:
-        """The documents with a score, ascending."""
+        """The documents that have a score, ascending."""
         return np.flatnonzero(self.home != NO_HOME)
 
     def homes_in_order(self) -> list[IntArray]:
-        """The home documents of each request that have a score, best first."""
+        """Return the scored home documents of each request, best first."""
         order = np.lexsort((self.rank, self.home))
         bounds = np.searchsorted(self.home[order], np.arange(self.num_requests + 1))
         return [order[start:stop] for start, stop in pairwise(bounds)]
 
     @property
     def all_scores(self) -> FloatArray:
-        """Every score that the group got, anchors' repeats included, in no particular order."""
+        """All scores of the group, anchors' repeats included, in no particular order."""
         scores = np.concatenate((self.score, self.anchor_scores.ravel()))
         return scores[np.isfinite(scores)]
 
 
-def gather(packing: Packing, answers: Sequence[FloatArray | None]) -> FirstRound:
+def collect_first_round(packing: Packing, answers: Sequence[FloatArray | None]) -> FirstRound:
     """Align the answers of `packing.requests()` by document.
 
+    Args:
+        packing: How the group was packed.
+        answers: The scores of each request, in the request's order, NaN for a document without a
+            score; None for a request that failed.
+
     Raises:
-        ValueError: if an answer is missing or not as long as its request.
+        ValueError: if the answers are not one per request, or one is not as long as its request.
     """
     requests = packing.requests()
     if len(answers) != len(requests):
@@ -86,7 +91,7 @@ def gather(packing: Packing, answers: Sequence[FloatArray | None]) -> FirstRound
     score = np.full(num_documents, np.nan)
     anchor_scores = np.full((len(packing.anchors), num_requests), np.nan)
     for request, (documents, num_home, answer) in enumerate(answered):
-        # an anchor whose home failed is at home in the first request that scored it
+        # The home of an anchor whose home request failed is the first request that scored it.
         adopts = np.isfinite(answer) & (home[documents] == NO_HOME)
         adopts[:num_home] = np.isfinite(answer[:num_home])
         home[documents[adopts]] = request
@@ -109,7 +114,7 @@ def gather(packing: Packing, answers: Sequence[FloatArray | None]) -> FirstRound
 
 
 def _rank_at_home(home: IntArray, score: FloatArray) -> IntArray:
-    order = np.lexsort((-score, home))  # stable: equal scores stay in key order
+    order = np.lexsort((-score, home))  # stable: equal scores keep key order
     first_place = np.searchsorted(home[order], home[order])
     rank = np.empty_like(home)
     rank[order] = np.arange(len(home)) - first_place
@@ -118,9 +123,9 @@ def _rank_at_home(home: IntArray, score: FloatArray) -> IntArray:
 
 
 def _looks_normalised(answers: list[FloatArray]) -> bool:
-    """Say whether whole answers share both extremes, the upper one 1, or all sum to about 1.
+    """Whether complete answers all have the same minimum and the maximum 1, or all sum to about 1.
 
-    So do min-max and softmax over the documents of a request, whatever the anchors say.
+    These are the fingerprints of min-max and softmax normalisation over a request.
     """
     whole = [answer for answer in answers if np.isfinite(answer).all()]
     if len(whole) < 2:

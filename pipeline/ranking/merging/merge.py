@@ -1,30 +1,50 @@
-"""Merging: the scores of several requests for one query become one ranking.
+"""Merge the scores of several requests for one query into one ranking.
 
-A service may state that a score is relative to its request. Then a score is an unknown increasing
-function of relevance, possibly another one in every request. Whether it is, is measured rather
-than assumed, with *anchors*: a few documents that stand in every request (the common items of
-test equating; overlap documents in the results merging of Si & Callan, doi 10.1145/944012.944017).
+A service may state that a score is relative to its request. The score is then an increasing
+function of relevance that may differ from request to request. Whether it differs is measured, for
+each query, with *anchors*: a few documents that are in every request (the common items of test
+equating; the overlap documents in the results merging of Si & Callan, doi 10.1145/944012.944017).
 
-1. *Gather* (`answers`). Every document has one home request, and a rank in it.
-2. *Compare* (`comparability`). If the anchors score alike in all requests, an F-test and a root
-   mean square on the logit scale say so: the documents are sorted by score as they are, since a
-   link that is not needed only adds noise. Status `comparable`.
+1. *Collect* (`first_round`). Every document has one home request and a rank in it.
+2. *Compare* (`comparability`). An F-test and a chi-square test on the logit scale decide whether
+   the anchors have the same scores in all requests, up to tolerated noise. If so, and unless the
+   scores look normalised over their request, documents are sorted by raw score: a link without
+   need would only add noise.
 3. *Link* (`linking`). Otherwise every request is mapped to the query's reference scale: by a
-   straight line on the logit (`affine`), or by counting between anchors, which holds under any
-   increasing map (`splitters`). The model that predicts left-out anchors better is taken.
-   Status `linked_affine` or `linked_rank`; `unstable` where even that prediction is poor.
-4. *Settle* (`final`). The best of the linked order go into one final request, whose own order
-   becomes the head. With them goes one *witness* per home request: its best document left out.
-   A request orders its own documents rightly, so whatever is left out stands below its witness,
-   and every place above the first witness is proved: the *certified depth*. This is the stopping
-   rule of the threshold algorithm (Fagin et al., doi 10.1016/S0022-0000(03)00026-6).
+   straight line on the logit (`affine_link`), or by counts between anchors (`rank_link`), which
+   hold for any increasing function. The model with the smaller leave-one-anchor-out error is used;
+   the affine model, which is finer, also if its error is up to 1.2 times the other.
+4. *Settle the head* (`final_request`). The best documents of the linked order are scored together
+   in one *final request*, and its order becomes the head. It also holds one *witness* per home
+   request: the best of that request's documents that it leaves out.
 
-Everything is a pure function of numbers. Documents are the integers 0..n-1 in key order (best
-first-stage rank first), which also breaks ties. Scores on [0, 1] are taken for sigmoids; if any
-first-round score lies outside, all are taken for logits, and no score is deemed saturated.
+The certificate: a request orders its own documents correctly, so every left-out document ranks
+below its witness, and no left-out document can claim a place above the first witness. The number of
+these places, at most the depth asked for, is the *certified depth*. This is the stopping rule of
+the threshold algorithm (Fagin et al., doi 10.1016/S0022-0000(03)00026-6). If a witness is within
+the depth, one wider final request may follow.
 
-`certified_depth` speaks of the documents that have a score. It is 0 with a failed request, since
-any document without an answer might belong to the head.
+| status | the ranking | certified depth |
+|---|---|---|
+| `single_request` | by the service's scores of one request | all scored documents |
+| `comparable` | by raw scores: the tests passed, or `trust` was given | all scored documents |
+| `linked_affine`, `linked_rank` | head by the final request, rest by the link | the head |
+| `unstable` | the same, but the link predicts poorly or the final request failed | the head |
+| `incomplete` | a request failed: its documents have no score and come last | 0 |
+| `empty` | no document was sent | 0 |
+
+The certified depth refers to documents that have a score. It is 0 with a failed request because any
+document of that request might belong to the head.
+
+The cost, beyond the requests that a group needs without anchors: k anchors in C requests are
+k (C - 1) further documents. Comparable requests need no further request. Otherwise the final
+request has at most ceil(1.1 depth) + 5 documents with the affine link, or ceil(1.4 depth) + 5 with
+the rank link, completed to the best of each home request without a gap, and C witnesses; and the
+wider final request, if one follows, some more.
+
+Everything here is a pure function of numbers. Documents are the integers 0..n-1 in key order (best
+first-stage rank first), which also breaks ties. If all first-round scores are in [0, 1] they are
+taken for sigmoids, else for logits, of which none is saturated.
 """
 
 from collections.abc import Sequence
@@ -33,7 +53,7 @@ from pipeline.core.arrays import FloatArray
 from pipeline.planning.packing import Packing
 from pipeline.ranking.merging.comparability import Comparability, compare
 from pipeline.ranking.merging.final_request import FinalRequest, settle_head
-from pipeline.ranking.merging.first_round import gather
+from pipeline.ranking.merging.first_round import collect_first_round
 from pipeline.ranking.merging.linking import Link, link
 from pipeline.ranking.merging.logit_scale import LogitScale
 from pipeline.ranking.merging.merged import Merged, by_one_answer, by_score, is_whole
@@ -50,22 +70,22 @@ def merge(
 ) -> Merged | FinalRequest:
     """Merge the answers of a group's first-round requests.
 
-    The outcome is either the ranking or a final request to send; `FinalRequest.settle` takes its
-    scores and again returns the ranking or, once, a wider final request.
+    Return the ranking, or a final request to send: `FinalRequest.settle` takes its scores and
+    returns the ranking or, once, a wider final request.
 
     Args:
-        packing: how the group was packed.
-        answers: for each of `packing.requests()`, its scores in the request's order, NaN where a
-            document got none; None where the whole request failed for good.
-        depth: how many places from the top the final request shall settle.
-        trust: compare scores across requests without proof; the status is `comparable`.
+        packing: How the group was packed.
+        answers: For each of `packing.requests()`, its scores in the request's order, NaN for a
+            document without a score; None for a request that failed.
+        depth: How many places from the top the final request shall settle.
+        trust: Whether to compare raw scores without a test; the status is then `comparable`.
 
     Raises:
         ValueError: if the answers do not correspond to the requests.
     """
     if len(answers) == len(packing.homes) == 1 and is_whole(answers[0], len(packing.tokens)):
         return by_one_answer(answers[0])
-    first = gather(packing, answers)
+    first = collect_first_round(packing, answers)
     if first.num_requests <= 1 or trust:
         return by_score(first)
     scale = LogitScale.of(first.all_scores)

@@ -1,7 +1,7 @@
-"""The outcome of merging: one ranking, with what is proved about it.
+"""The result of merging: one ranking, and how deep it is certified.
 
-Invariant: sorting by score, equal scores in key order, gives the ranking back; documents without
-a score come last, in key order.
+Invariant: the order is by descending score, equal scores in key order; documents without a score
+come last, in key order.
 """
 
 import math
@@ -19,17 +19,17 @@ from pipeline.ranking.merging.linking import Link
 
 
 class Merged(Struct, frozen=True, eq=False):
-    """A group's ranking.
+    """The merged ranking of a group's documents.
 
     Attributes:
-        order: every document once, best first, then those without a score in key order, int64[n].
-        scores: along the order and non-increasing, on one scale, float64[n]; NaN without. The
-            service's own numbers for one request or comparable ones, else linked scores.
-        status: how the ranking came about.
-        certified_depth: places from the top that no other document with a score can claim; 0 if
-            a request failed.
-        comparability: what the anchors said; None where they were not asked.
-        link: how the requests were linked; None where no link was needed.
+        order: Every document once, best first, then those without a score in key order, int64[n].
+        scores: Along the order, non-increasing, on one scale, float64[n]; NaN without a score. The
+            service's own numbers for one request or comparable requests, else linked scores.
+        status: How the ranking came about, see `merge`.
+        certified_depth: How many places from the top no other scored document can claim; 0 if a
+            request failed.
+        comparability: The test of the anchors; None if it was not made.
+        link: The link of the requests; None if none was needed.
     """
 
     order: IntArray
@@ -41,18 +41,18 @@ class Merged(Struct, frozen=True, eq=False):
 
 
 def is_whole(answer: FloatArray | None, num_documents: int) -> TypeGuard[FloatArray]:
-    """Whether an answer has a finite score for every document."""
+    """Return whether an answer has a finite score for every document."""
     return answer is not None and len(answer) == num_documents and bool(np.isfinite(answer).all())
 
 
 def by_one_answer(answer: FloatArray) -> Merged:
-    """Rank by the one whole answer, as most groups are; what `by_score` would find, sooner."""
+    """Rank by the only answer: the result of `by_score`, computed faster for most groups."""
     order = np.argsort(-answer, kind="stable")
     return Merged(order, answer[order], "single_request", len(order))
 
 
 def by_score(first: FirstRound, comparability: Comparability | None = None) -> Merged:
-    """Rank by the service's own scores."""
+    """Rank by the service's own scores, as they are."""
     scored = first.scored
     ranked = scored[np.argsort(-first.score[scored], kind="stable")]
     status: MergeStatus = "single_request" if first.num_requests <= 1 else "comparable"
@@ -69,19 +69,19 @@ def by_link(
     *,
     head_is_settled: bool = True,
 ) -> Merged:
-    """Rank the head as it is, then the other documents in linked order.
+    """Rank the head in its given order, then the other documents in linked order.
 
     Args:
-        first: the first round.
-        comparability: why a link was needed.
-        link: the linked order.
-        head: the first documents, in the order of the final request.
-        head_is_settled: whether the final request, if one was needed, was answered.
+        first: The first round.
+        comparability: The test that failed.
+        link: The linked order.
+        head: The first documents, in the order of the final request.
+        head_is_settled: False if the final request was not answered.
     """
     in_head = np.zeros(len(first.home), dtype=np.bool_)
     in_head[head] = True
     ranked = np.concatenate((head, link.order[~in_head[link.order]]))
-    scores = _never_rising(link.score[ranked], ranked)
+    scores = _running_minimum(link.score[ranked], ranked)
     status: MergeStatus = "unstable"
     if link.stable and head_is_settled:
         status = "linked_affine" if link.model == "affine" else "linked_rank"
@@ -110,16 +110,16 @@ def _merged(
     )
 
 
-def _never_rising(scores: FloatArray, ranked: IntArray) -> FloatArray:
+def _running_minimum(scores: FloatArray, ranked: IntArray) -> FloatArray:
     """The running minimum of scores along a ranking.
 
-    Where equal scores would put documents back into key order, the lower one goes down by the
-    smallest step that a float64 can make.
+    Two equal scores would sort in key order. If the ranking has them the other way, the lower one
+    is decreased to the next smaller float64.
     """
-    lowest, above = math.inf, -1
-    falling = []
+    lowest, previous = math.inf, -1
+    minima = []
     for score, document in zip(scores.tolist(), ranked.tolist(), strict=True):
-        limit = lowest if document > above else math.nextafter(lowest, -math.inf)
-        lowest, above = min(score, limit), document
-        falling.append(lowest)
-    return np.array(falling, dtype=np.float64)
+        limit = lowest if document > previous else math.nextafter(lowest, -math.inf)
+        lowest, previous = min(score, limit), document
+        minima.append(lowest)
+    return np.array(minima, dtype=np.float64)

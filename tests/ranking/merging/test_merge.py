@@ -178,7 +178,7 @@ def test_scores_normalised_over_their_request_are_never_comparable(kind):
     outcome = merge(packing, ask(packing, normalised))
 
     assert isinstance(outcome, FinalRequest)
-    assert outcome.standing.comparability.fingerprint
+    assert outcome.linked.comparability.fingerprint
 
 
 def test_raw_logits_are_recognised_and_come_out_unchanged_where_comparable():
@@ -285,7 +285,7 @@ def test_a_witness_in_the_head_asks_once_for_more_behind_it():
 
     assert isinstance(merged, Merged)
     assert merged.certified_depth == 50
-    assert wider.standing.packing.fit_one_request(wider.documents)
+    assert wider.linked.packing.fit_one_request(wider.documents)
 
 
 @pytest.mark.parametrize("answer", ["none", "worse"])

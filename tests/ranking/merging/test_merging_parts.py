@@ -10,10 +10,10 @@ from pipeline.planning.packing import Packing, RequestLimits, pack
 from pipeline.ranking.merging.affine_link import fit_affine
 from pipeline.ranking.merging.comparability import compare
 from pipeline.ranking.merging.final_request import FinalRequest
-from pipeline.ranking.merging.first_round import gather
+from pipeline.ranking.merging.first_round import collect_first_round
 from pipeline.ranking.merging.logit_scale import NOISE, LogitScale
 from pipeline.ranking.merging.merge import merge
-from pipeline.ranking.merging.rank_link import split
+from pipeline.ranking.merging.rank_link import fit_rank_link
 
 FREE = RequestLimits(max_documents=99, max_tokens=99, max_bytes=99, query_tokens=0)
 
@@ -98,9 +98,11 @@ def test_the_robust_fit_ignores_an_outlier():
 def test_ranks_are_counted_between_anchors():
     """Request 0: 0 > [2] > 1; request 1: 3 > 4 > [2] > 5. The anchor 2 has 3 of 5 above it."""
     group = packing([0, 1, 2], [3, 4, 5], anchors=[2])
-    first = gather(group, [np.array([0.9, 0.1, 0.5]), np.array([0.30, 0.29, 0.1, 0.2])])
+    first = collect_first_round(
+        group, [np.array([0.9, 0.1, 0.5]), np.array([0.30, 0.29, 0.1, 0.2])]
+    )
 
-    splitters, share = split(first)
+    splitters, share = fit_rank_link(first)
 
     assert splitters.above.tolist() == [[1, 2]]
     assert splitters.group_share.tolist() == [3 / 5]
@@ -110,9 +112,9 @@ def test_ranks_are_counted_between_anchors():
 def test_a_splitter_among_equals_stands_where_other_requests_put_it():
     """Request 1 gives 0 to the anchor and four documents; in request 0 it is the best of all."""
     group = packing([0, 1, 2, 3, 4], [5, 6, 7, 8], anchors=[0])
-    first = gather(group, [np.array([0.9, 0.4, 0.3, 0.2, 0.1]), np.zeros(5)])
+    first = collect_first_round(group, [np.array([0.9, 0.4, 0.3, 0.2, 0.1]), np.zeros(5)])
 
-    splitters, _ = split(first)
+    splitters, _ = fit_rank_link(first)
 
     assert splitters.above[0] == pytest.approx([0, 0], abs=1e-3)
 
@@ -120,7 +122,7 @@ def test_a_splitter_among_equals_stands_where_other_requests_put_it():
 def test_ranks_at_home_leave_foreign_anchors_out():
     group = packing([0, 3], [1, 2], anchors=[0])
 
-    first = gather(group, [np.array([0.2, 0.7]), np.array([0.3, 0.3, 0.9])])
+    first = collect_first_round(group, [np.array([0.2, 0.7]), np.array([0.3, 0.3, 0.9])])
 
     assert first.home.tolist() == [0, 1, 1, 0]
     assert first.rank.tolist() == [1, 0, 1, 0]
@@ -131,7 +133,7 @@ def test_ranks_at_home_leave_foreign_anchors_out():
 def test_an_anchor_whose_home_failed_lives_on_in_the_next_request():
     group = packing([0, 3], [1, 2], anchors=[0])
 
-    first = gather(group, [None, np.array([0.3, 0.2, 0.9])])
+    first = collect_first_round(group, [None, np.array([0.3, 0.2, 0.9])])
 
     assert first.home.tolist() == [0, 0, 0, -1]
     assert first.rank.tolist() == [0, 1, 2, 4]
@@ -142,7 +144,7 @@ def comparability(distort, noise: float, seed: int, count: int = 3000):
     documents = draw_documents(np.random.default_rng(seed), count)
     service = Service(documents, seed, distort, noise)
     group = pack_documents(documents)
-    first = gather(group, [service(request) for request in group.requests()])
+    first = collect_first_round(group, [service(request) for request in group.requests()])
     return compare(first, LogitScale.of(first.all_scores))
 
 

@@ -21,10 +21,10 @@ from support.merging_world import (
 
 from pipeline.planning.packing import Packing, RequestLimits
 from pipeline.ranking.merging.final_request import FinalRequest
-from pipeline.ranking.merging.first_round import gather
+from pipeline.ranking.merging.first_round import collect_first_round
 from pipeline.ranking.merging.merge import merge
 from pipeline.ranking.merging.merged import Merged
-from pipeline.ranking.merging.rank_link import split
+from pipeline.ranking.merging.rank_link import fit_rank_link
 
 SMALL = RequestLimits(max_documents=60, max_tokens=20_000, max_bytes=2**24, query_tokens=30)
 
@@ -189,11 +189,11 @@ def test_p8_documents_with_an_anchor_between_them_are_in_exact_order_by_rank(see
     documents, service = make((seed, count, "monotone", 0, 17))
     packing = pack_documents(documents, SMALL)
     assume(len(packing.anchors) > 0)
-    first = gather(packing, [service(request) for request in packing.requests()])
+    first = collect_first_round(packing, [service(request) for request in packing.requests()])
     saturated = (first.score < 1e-15) | (first.score > 1 - 1e-15)
     assume(not saturated.any())
 
-    _, share = split(first)
+    _, share = fit_rank_link(first)
 
     for anchor in packing.anchors:
         above = documents.logit > documents.logit[anchor]
@@ -211,12 +211,12 @@ def test_p9_no_increasing_map_of_a_request_changes_the_rank_link_or_a_certified_
     packing = pack_documents(documents, SMALL)
     assume(len(packing.anchors) > 0)
     rounds = [
-        gather(packing, [service(request) for request in packing.requests()])
+        collect_first_round(packing, [service(request) for request in packing.requests()])
         for service in (plain, mapped)
     ]
     assume(all(len(np.unique(first.score)) == count for first in rounds))
 
-    shares = [split(first)[1] for first in rounds]
+    shares = [fit_rank_link(first)[1] for first in rounds]
     heads = [
         rerank(documents, Service(documents, seed, kind, 0, 17, SMALL), depth=depth, limits=SMALL)
         for kind in (partial(affine, shift=0.3), monotone)
