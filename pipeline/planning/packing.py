@@ -171,7 +171,7 @@ def choose_anchors(load: IntArray, capacity: IntArray) -> IntArray:
 
 
 def _cheapest_near(cost: IntArray, count: int, reach: int) -> IntArray:
-    """The document of least cost within reach of each of `count` places, see `choose_anchors`."""
+    """Return the document of least cost near each of `count` places, see `choose_anchors`."""
     last = len(cost) - 1
     left = cost.copy()
     for j in range(count):

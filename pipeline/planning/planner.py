@@ -187,7 +187,7 @@ class Planner:
         return weights + (self._policy.pair_overhead + self._instruct_tokens)
 
     def _units(self, group: Group, rows: IntArray) -> Units:
-        """The units of the documents at `rows`, with texts over the per-item limit cut or split."""
+        """Return the units of the documents at `rows`; texts over the limit are cut or split."""
         units = whole_units(group, rows)
         if self._splits:
             max_tokens = self.settings.profile.max_tokens_per_document / self._policy.ratio
@@ -200,7 +200,7 @@ class Planner:
         return self._policy.document_weights(tokens, sizes)
 
     def _settled(self, units: Units, limits: RequestLimits) -> Units:
-        """The units with their tokens counted as far as packing needs it."""
+        """Return the units with their tokens counted as far as packing needs it."""
         if _suffice(self.weights(units.tokens, units.sizes), limits):
             return units
         open_units = np.flatnonzero(~units.exact)

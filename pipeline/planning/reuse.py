@@ -78,7 +78,7 @@ def with_base(plan: Plan, answers: Sequence[Answer]) -> Plan:
 
 
 def _packing(plan: Plan, covered: IntArray, new: IntArray) -> Packing | None:
-    """The covered and the new units as two requests with anchors; None if that saves too little."""
+    """Pack the covered and the new units as two requests; None if that saves too little."""
     whole, none = plan.packing, covered[:0]
     if not len(new):
         return replace(whole, homes=(covered,), anchors=none)

@@ -172,6 +172,6 @@ def split_long(whole: Units, counter: Counter, max_tokens: int) -> Units:
 
 
 def _long_texts(whole: Units, max_tokens: int) -> list[tuple[int, str]]:
-    """The texts that may have more than `max_tokens`, with their units."""
+    """Return the units of texts that may have more than `max_tokens`, and the texts."""
     long = np.flatnonzero(whole.tokens > max_tokens)
     return list(zip(long.tolist(), whole.texts(long), strict=True)) if len(long) else []

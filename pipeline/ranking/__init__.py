@@ -1,1 +1,1 @@
-"""The scores of one group to one ranking, whatever the service refuses."""
+"""Ranking: send a group's requests, isolate what the service refuses, and merge the scores."""

@@ -1,9 +1,9 @@
-"""The scores of some documents in one request, whatever it takes.
+"""Score documents in one request, without those that the service refuses.
 
-When the service refuses a request, perhaps one document is to blame. For a refusal of content it is
-found by bisection; for one of size it is the longest, if that is refused alone. All the others are
-then asked again as one request, since scores of parts are relative to the parts. One refused
-document among n costs at most log2(n) + 3 requests more.
+If the service refuses a request, the cause may be one document. If the content is refused, it is
+found by bisection. If the size is refused, it is the longest document, if that is refused alone.
+The others are then sent again as one request, since a score is relative to its request. One refused
+document among n costs at most log2(n) + 3 further requests.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,11 +23,11 @@ from pipeline.core.errors import (
 from pipeline.core.records import Reason, Scores
 
 AskUnits = Callable[[IntArray], Awaitable[Scores]]
-"""Units, in the order in which they are sent as one request, to their scores."""
+"""Returns the scores of units that are sent as one request, in this order."""
 
 
 class Failure(Struct, frozen=True):
-    """Why a document got no score: the reason, and the service's words."""
+    """Why a document has no score: the reason, and the service's code and message."""
 
     reason: Reason
     code: str
@@ -35,13 +35,13 @@ class Failure(Struct, frozen=True):
 
 
 class DocumentScores(Struct, eq=False):
-    """What became of the documents of one request.
+    """The scores of the documents of one request, and why some have none.
 
     Attributes:
-        scores: One per document, in the request's order; NaN where there is none.
-        failures: Why, by place in the request.
-        num_requests: 1 if the scores are there, 0 if no document has one.
-        total_tokens: Tokens of the request that the scores are from.
+        scores: float64, one per document, in the request's order; NaN where there is none.
+        failures: Why a document has no score, by its index in the request.
+        num_requests: 1, or 0 if no document has a score.
+        total_tokens: Tokens of the request that gave the scores.
     """
 
     scores: FloatArray
@@ -49,10 +49,10 @@ class DocumentScores(Struct, eq=False):
     num_requests: int = 0
     total_tokens: int = 0
 
-    def fail(self, places: IntArray, reason: Reason, error: RequestError) -> None:
-        """Note why the documents at `places` have no score."""
+    def fail(self, indices: IntArray, reason: Reason, error: RequestError) -> None:
+        """Record why the documents at `indices` have no score."""
         failure = Failure(reason, error.code, error.message)
-        self.failures.update(dict.fromkeys(places.tolist(), failure))
+        self.failures.update(dict.fromkeys(indices.tolist(), failure))
 
 
 _REASONS: dict[type[RequestError], Reason] = {
@@ -65,16 +65,16 @@ _REASONS: dict[type[RequestError], Reason] = {
 async def ask_documents(
     units: IntArray, sizes: IntArray, ask: AskUnits, *, refusal: RequestError | None = None
 ) -> DocumentScores:
-    """Ask for the scores of `units` in one request.
+    """Score `units` in one request, without those that the service refuses.
 
     Args:
-        units: What to ask for, in sending order.
-        sizes: How long each of them is.
+        units: What to score, in sending order.
+        sizes: Their sizes in bytes.
         ask: Sends a request.
-        refusal: The error that the request of all units got, if it was sent before.
+        refusal: The error of the request of all units, if that was sent already.
 
     Raises:
-        TooLarge: if the service takes no request of so many documents, but smaller ones.
+        TooLarge: if the request was refused for its size, and no single document is the cause.
         ServiceEnded: if the service gives no more answers.
         Interrupted: if the job was asked to stop.
     """
@@ -84,12 +84,12 @@ async def ask_documents(
     outcome = await _outcome(ask, units) if refusal is None else refusal
     try:
         while isinstance(outcome, ContentRefused | TooLarge):
-            place, refusal_alone = await search.find(left, outcome)
+            found, refusal_alone = await search.find(left, outcome)
             if search.refuses_everything:
                 result.fail(everything, "refused_request", refusal_alone)
                 return result
-            result.fail(left[place : place + 1], "refused_document", refusal_alone)
-            left = np.delete(left, place)
+            result.fail(left[found : found + 1], "refused_document", refusal_alone)
+            left = np.delete(left, found)
             if not len(left):
                 return result
             outcome = await _outcome(ask, units[left])
@@ -111,7 +111,15 @@ async def _outcome(ask: AskUnits, units: IntArray) -> Scores | RequestError:
 
 
 class _Search(Struct, eq=False):
-    """Looks for the document for which a request is refused."""
+    """Finds the document for which a request is refused.
+
+    Attributes:
+        units: The units of the whole request.
+        sizes: Their sizes.
+        ask: Sends a request.
+        num_found: How many refused documents were found.
+        accepted_any: Whether the service accepted any part of the request.
+    """
 
     units: IntArray
     sizes: IntArray
@@ -121,55 +129,62 @@ class _Search(Struct, eq=False):
 
     @property
     def refuses_everything(self) -> bool:
-        """Several documents were refused alone and no part was ever accepted: it is the query."""
+        """Whether several documents were refused alone and no part was accepted.
+
+        The cause is then the query.
+        """
         return self.num_found > 1 and not self.accepted_any
 
-    async def find(self, places: IntArray, refusal: RequestError) -> tuple[int, RequestError]:
-        """The index in `places` of a document that is refused alone, and that refusal.
+    async def find(self, indices: IntArray, refusal: RequestError) -> tuple[int, RequestError]:
+        """Find a document that is refused alone among those at `indices`.
+
+        Returns:
+            Its position in `indices`, and its refusal.
 
         Raises:
-            TooLarge: if there is none, so the request was refused for its size.
+            TooLarge: if there is none: the request was refused for its size.
         """
-        look = self._take_longest if isinstance(refusal, TooLarge) else self._bisect
-        found, refusal = await look(places, refusal)
+        search = self._try_longest if isinstance(refusal, TooLarge) else self._bisect
+        found, refusal = await search(indices, refusal)
         self.num_found += 1
-        others = np.delete(places, found)
+        others = np.delete(indices, found)
         if self.refuses_everything and len(others):
-            # That both were refused may be chance; a third one is not.
+            # Two refused documents may be a coincidence, so a third one is tried.
             await self._refusal(others[[np.argmin(self.sizes[others])]])
         return found, refusal
 
-    async def _bisect(self, places: IntArray, refusal: RequestError) -> tuple[int, RequestError]:
-        start, stop, refused = 0, len(places), True
+    async def _bisect(self, indices: IntArray, refusal: RequestError) -> tuple[int, RequestError]:
+        start, stop, refused = 0, len(indices), True
         while stop - start > 1:
             middle = (start + stop) // 2
-            found = await self._refusal(places[start:middle])
+            found = await self._refusal(indices[start:middle])
             if found is None:
                 start, refused = middle, False
             else:
                 stop, refused, refusal = middle, True, found
         if not refused:
-            # So far it is only known that the other parts were accepted.
-            found = await self._refusal(places[start:stop])
+            # The other parts were accepted, but this one was not yet sent alone.
+            found = await self._refusal(indices[start:stop])
             if found is None:
                 raise TooLarge(refusal.code, refusal.message, status=refusal.status)
             refusal = found
         return start, refusal
 
-    async def _take_longest(
-        self, places: IntArray, refusal: RequestError
+    async def _try_longest(
+        self, indices: IntArray, refusal: RequestError
     ) -> tuple[int, RequestError]:
-        if len(places) == 1:
+        if len(indices) == 1:
             return 0, refusal
-        longest = int(np.argmax(self.sizes[places]))
-        found = await self._refusal(places[[longest]])
+        longest = int(np.argmax(self.sizes[indices]))
+        found = await self._refusal(indices[[longest]])
         if found is None:
             raise refusal
         return longest, found
 
-    async def _refusal(self, places: IntArray) -> RequestError | None:
+    async def _refusal(self, indices: IntArray) -> RequestError | None:
+        """Send the documents at `indices` as one request; return the refusal, or None."""
         try:
-            await self.ask(self.units[places])
+            await self.ask(self.units[indices])
         except (ContentRefused, TooLarge) as refusal:
             return refusal
         self.accepted_any = True

@@ -1,8 +1,7 @@
-"""One group to its ranking: ask for its scores, merge them, and say what became of every row.
+"""Rank one group: send its requests, isolate what the service refuses, and merge the scores.
 
-The procedure of the job for one query. It remembers nothing between groups but the sizes that the
-service refused, and those only spare requests that would be refused too; so a resumed or parallel
-run repeats every decision.
+Nothing is remembered between groups but the sizes that the service refused. They only prevent
+requests that would be refused too, so a resumed or parallel run makes the same decisions.
 """
 
 import asyncio
@@ -26,7 +25,7 @@ from pipeline.ranking.refused_sizes import RefusedSizes, RequestSize
 from pipeline.ranking.rows import make_ranking, rank_single_request
 
 Ask = Callable[[Request], Awaitable[Scores]]
-"""One request to its scores: from the store, or from the service."""
+"""Returns the scores of a request, from the store or from the service."""
 
 
 async def rerank_group(
@@ -34,8 +33,14 @@ async def rerank_group(
 ) -> Ranking:
     """Rank a group's candidates, best first; equal scores keep first-stage order.
 
-    A group that fits one request unchanged is ranked by its answer alone. Any other group, and
-    one of which the service refuses something, takes the general way.
+    A group that fits one request unchanged is ranked by the one answer, without packing it. If the
+    service refuses that request, the group is packed and handled as any other.
+
+    Args:
+        plan: What is sent.
+        ask: Sends a request.
+        planner: Packs the group again if its requests are too large for the service.
+        refused_sizes: The sizes that the service refused in this run.
 
     Raises:
         ServiceEnded: if the service gives no more answers.
@@ -59,16 +64,17 @@ async def _rerank_packed(
 ) -> Ranking:
     """Rank a group that may take several requests.
 
-    The first-round requests go out together, always for all scores. A refusal for size packs the
-    group anew at half the limits, and again, down to single documents. A plan with a base is
-    given up for the whole group's where that ranks better for little more.
+    The first-round requests are sent at the same time, always for all scores. If one is refused for
+    its size, the group is packed again at half the limits, repeatedly, down to single documents. A
+    plan with a stored answer is replaced by that of the whole group if one of its requests is too
+    large, or if the whole group costs little more.
 
     Args:
         plan: What is sent.
         ask: Sends a request.
-        planner: Packs the group anew.
-        refused_sizes: What the run learned so far.
-        refusal: The error that the plan's single request got, if it was sent before.
+        planner: Packs the group again.
+        refused_sizes: The sizes that the service refused in this run.
+        refusal: The error of the plan's single request, if that was sent already.
 
     Raises:
         ServiceEnded: if the service gives no more answers.
@@ -76,34 +82,42 @@ async def _rerank_packed(
     """
     refused: list[RequestSize] = []
     while True:
-        asked = _Asked(plan, ask, refused_sizes, refused)
+        requests = _GroupRequests(plan, ask, refused_sizes, refused)
         try:
-            merged = await asked.merged(refusal)
+            merged = await requests.merged(refusal)
         except TooLarge:
-            plan, refusal = asked.plan, None
+            plan, refusal = requests.plan, None
             if plan.base is not None:
                 plan = plan.base.whole
             else:
                 plan = await asyncio.to_thread(planner.repack, plan)
         else:
             break
-    if not asked.failures:
+    if not requests.failures:
         for size in refused:
             refused_sizes.learn(size)
     ranking = make_ranking(
         plan,
         merged,
-        asked.failures,
-        num_requests=asked.num_requests,
-        total_tokens=asked.total_tokens,
+        requests.failures,
+        num_requests=requests.num_requests,
+        total_tokens=requests.total_tokens,
     )
-    return ranking if plan.base is None else _with_savings(ranking, asked)
+    return ranking if plan.base is None else _with_savings(ranking, requests)
 
 
-class _Asked(Struct, eq=False):
-    """The requests of a group at one packing, what they cost and what failed, by unit.
+class _GroupRequests(Struct, eq=False):
+    """Sends the requests of a group at one packing, and merges their answers.
 
-    `spent_tokens` are those of all answers, also of answers that the ranking is not made of.
+    Attributes:
+        plan: What is sent; replaced if the stored answer is given up.
+        ask: Sends a request.
+        refused_sizes: The sizes that the service refused in this run.
+        refused: Takes the sizes of this group's requests that are refused.
+        failures: Why units have no score, by unit.
+        num_requests: Requests that the ranking is made of.
+        total_tokens: Their tokens.
+        spent_tokens: Tokens of all answers, including those that the ranking is not made of.
     """
 
     plan: Plan
@@ -116,13 +130,13 @@ class _Asked(Struct, eq=False):
     spent_tokens: int = 0
 
     async def merged(self, refusal: RequestError | None = None) -> Merged:
-        """The group's units in their merged order.
+        """Return the group's units in their merged order.
 
         Args:
-            refusal: The error that the only request got, if it was sent before.
+            refusal: The error of the only request, if that was sent already.
 
         Raises:
-            TooLarge: if the service wants smaller requests.
+            TooLarge: if a request was refused for its size.
         """
         base, packing, settings = self.plan.base, self.plan.packing, self.plan.settings
         answers = await self._ask_all(self.plan.to_ask(), refusal)
@@ -134,7 +148,7 @@ class _Asked(Struct, eq=False):
         if base is not None and isinstance(outcome, FinalRequest):
             one_request = len(base.whole.packing.homes) == 1
             if one_request and 2 * len(outcome.documents) > len(self.plan.units):
-                # Nearly as dear as the whole group in one request, whose scores need no link.
+                # The whole group in one request costs little more and needs no link.
                 self.plan, self.failures = base.whole, {}
                 self.num_requests = self.total_tokens = 0
                 return await self.merged()
@@ -146,15 +160,15 @@ class _Asked(Struct, eq=False):
     async def _ask_all(
         self, requests: Sequence[IntArray], refusal: RequestError | None = None
     ) -> list[FloatArray | None]:
-        """The scores of each request, in the order of its units; None if it failed for good."""
+        """Return the scores of each request, in the order of its units; None if it failed."""
         orders = [self.plan.sending_order(units) for units in requests]
         sent = [units[order] for units, order in zip(requests, orders, strict=True)]
         if len(sent) == 1:
             outcomes = [await self._ask_one(sent[0], refusal)]
         else:
             async with asyncio.TaskGroup() as tasks:
-                asked = [tasks.create_task(self._ask_one(units)) for units in sent]
-            outcomes = [task.result() for task in asked]
+                sending = [tasks.create_task(self._ask_one(units)) for units in sent]
+            outcomes = [task.result() for task in sending]
         answers = [outcome for outcome in outcomes if isinstance(outcome, DocumentScores)]
         errors = [outcome for outcome in outcomes if isinstance(outcome, RerankError)]
         for error in sorted(errors, key=lambda error: isinstance(error, TooLarge)):
@@ -164,7 +178,7 @@ class _Asked(Struct, eq=False):
     async def _ask_one(
         self, sent: IntArray, refusal: RequestError | None = None
     ) -> DocumentScores | RerankError:
-        """One answer, or why there is none: what else is in flight is paid, so let it arrive."""
+        """Return the answer or the error: raising it would cancel requests that are already paid."""
         if isinstance(refusal, TooLarge):
             self._note_too_large(self.plan.request(sent))
         sizes = self.plan.units.sizes[sent]
@@ -175,7 +189,7 @@ class _Asked(Struct, eq=False):
 
     async def _ask_units(self, sent: IntArray) -> Scores:
         if self.refused_sizes and self.refused_sizes.cover(self._least_size(sent)):
-            raise TooLarge("too_large", "a smaller request was refused before")
+            raise TooLarge("too_large", "a request that is no larger was refused before")
         request = self.plan.request(sent)
         try:
             scores = await self.ask(request)
@@ -190,12 +204,12 @@ class _Asked(Struct, eq=False):
         self.refused_sizes.on_refusal()
         if request.num_documents > 1:
             contents = (request.query, *request.documents)
-            # As the JSON array of the query and the array of documents.
+            # The size of [query, [document, ...]] as JSON.
             num_bytes = sum(map(json_bytes, contents)) + request.num_documents + 4
             self.refused.append(RequestSize(request.num_documents, request.tokens, num_bytes))
 
     def _least_size(self, sent: IntArray) -> RequestSize:
-        """What is sure of a request's size: its tokens only where all of them are counted."""
+        """Lower bound of a request's size; its tokens count only if all are exact."""
         units, tokens = self.plan.units, 0
         if units.exact[sent].all() and self.plan.settings.profile.tokenizer == "qwen":
             tokens = self.plan.num_tokens(sent)
@@ -206,8 +220,8 @@ class _Asked(Struct, eq=False):
         self.num_requests += answer.num_requests
         self.total_tokens += answer.total_tokens
         self.spent_tokens += answer.total_tokens
-        for place, failure in answer.failures.items():
-            self.failures.setdefault(int(sent[place]), failure)
+        for index, failure in answer.failures.items():
+            self.failures.setdefault(int(sent[index]), failure)
         if not answer.num_requests:
             return None
         scores = np.empty_like(answer.scores)
@@ -215,13 +229,13 @@ class _Asked(Struct, eq=False):
         return scores
 
 
-def _with_savings(ranking: Ranking, asked: _Asked) -> Ranking:
-    """Say what the base was good for; where it was given up, it cost more than it saved."""
-    base = asked.plan.base
+def _with_savings(ranking: Ranking, requests: _GroupRequests) -> Ranking:
+    """Add to the ranking what the stored answer saved; below 0 if it was given up."""
+    base = requests.plan.base
     if base is None:
-        return replace(ranking, saved_tokens=ranking.total_tokens - asked.spent_tokens)
+        return replace(ranking, saved_tokens=ranking.total_tokens - requests.spent_tokens)
     return replace(
         ranking,
         documents_reused=len(base.scores),
-        saved_tokens=base.whole_tokens - asked.spent_tokens,
+        saved_tokens=base.whole_tokens - requests.spent_tokens,
     )

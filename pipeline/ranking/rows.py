@@ -1,4 +1,4 @@
-"""From units to rows: a merge speaks of units, the output of a group's rows."""
+"""Rankings of a group's rows, by the scores of its units."""
 
 from collections.abc import Iterator, Mapping
 
@@ -14,7 +14,7 @@ from pipeline.ranking.merging.merged import Merged
 
 
 def rank_single_request(group: Group, single: SingleRequest, answer: Scores) -> Ranking:
-    """Rank a group by the answer to its only request; the order is computed later."""
+    """Return the ranking by the answer to the only request; its order is computed later."""
     scores = np.empty(len(single.rows))
     scores[single.rows] = answer.scores
     total_tokens = answer.total_tokens
@@ -37,11 +37,11 @@ def make_ranking(
     num_requests: int,
     total_tokens: int,
 ) -> Ranking:
-    """Put every row of a group in its place.
+    """Return the ranking of all rows of a group.
 
     Args:
-        plan: How the group was asked.
-        merged: Its units in their final order.
+        plan: What was sent.
+        merged: The units in their final order.
         failures: Why units have no score, by unit.
         num_requests: Requests that the ranking is made of.
         total_tokens: Their tokens.
@@ -77,7 +77,7 @@ def make_ranking(
 def _best_units(documents: IntArray, merged: Merged) -> tuple[IntArray, FloatArray]:
     """Place and score of the best unit of each document (MaxP).
 
-    If a passage got no score, nobody knows which is the best, so the document has none either.
+    If a passage has no score, the best one is unknown, so the document has no score either.
     """
     place, score = np.empty(len(documents), dtype=np.int64), np.empty(len(documents))
     place[merged.order] = np.arange(len(documents))
@@ -89,7 +89,7 @@ def _best_units(documents: IntArray, merged: Merged) -> tuple[IntArray, FloatArr
 
 
 def _rejects(plan: Plan, rows: IntArray, failures: Mapping[int, Failure]) -> Iterator[Reject]:
-    """Why these rows have no score; of several passages the first that failed tells."""
+    """Why these rows have no score; of several passages the first one that failed counts."""
     of_document: dict[int, Failure] = {}
     for unit in sorted(failures):
         of_document.setdefault(int(plan.units.documents[unit]), failures[unit])

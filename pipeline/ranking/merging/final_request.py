@@ -114,7 +114,7 @@ class FinalRequest(Struct, frozen=True, eq=False):
         return linked.ranking(order[: min(certified, linked.depth)])
 
     def _widen(self, order: IntArray, place: IntArray) -> "FinalRequest | None":
-        """The final request with more documents of each home whose witness reached the head."""
+        """Add more documents of each home whose witness reached the head; None if too large."""
         linked, first = self.linked, self.linked.first
         risen = self.witnesses[place <= linked.depth]
         start = np.full(first.num_requests, len(first.home))

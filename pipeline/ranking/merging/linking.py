@@ -103,7 +103,7 @@ def _affine_error(
 
 
 def _reference_quantile(first: FirstRound, logit: FloatArray, share: FloatArray) -> FloatArray:
-    """The logit with such a share of documents above it in the average request.
+    """Return the logit that has the given share of documents above it in the average request.
 
     Quantile normalisation (Bolstad et al., doi 10.1093/bioinformatics/19.2.185): the requests are
     equivalent samples, so the mean of their quantiles is the quantile of the reference scale.

@@ -111,7 +111,7 @@ def _merged(
 
 
 def _running_minimum(scores: FloatArray, ranked: IntArray) -> FloatArray:
-    """The running minimum of scores along a ranking.
+    """Return the running minimum of scores along a ranking.
 
     Two equal scores would sort in key order. If the ranking has them the other way, the lower one
     is decreased to the next smaller float64.
