@@ -178,7 +178,7 @@ class _GroupRequests(Struct, eq=False):
     async def _ask_one(
         self, sent: IntArray, refusal: RequestError | None = None
     ) -> DocumentScores | RerankError:
-        """Return the answer or the error: raising it would cancel requests that are already paid."""
+        """Return the answer or the error: if raised, it would cancel requests that are paid."""
         if isinstance(refusal, TooLarge):
             self._note_too_large(self.plan.request(sent))
         sizes = self.plan.units.sizes[sent]

@@ -131,7 +131,7 @@ def _replace(
                 return 0
             mask = kept(rows)
             places = np.flatnonzero(mask)
-            mask[places[seen.add_and_tell(rows.prefixes[places])]] = False
+            mask[places[seen.add_and_mark_repeats(rows.prefixes[places])]] = False
             target.add(rows.batch.filter(pa.array(mask)))
     target.publish()
     for segment in segments:

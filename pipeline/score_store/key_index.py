@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from pipeline.core.sorted_runs import set_apart, worth_merging
+from pipeline.core.sorted_runs import RUN_SIZES, RunSizes, in_own_memory
 from pipeline.score_store.rows import PrefixArray
 from pipeline.score_store.short_keys import ShortKeys, first_bits, short_keys
 
@@ -45,13 +45,18 @@ class _Run(Struct, frozen=True, eq=False):
         keys = np.concatenate([self.keys.numbers(), following.keys.numbers()])
         batches = np.concatenate([self.batches, following.batches + shift])
         order = np.argsort(keys, kind="stable")  # linear, since it joins two sorted arrays
-        return _Run(self.first_batch, short_keys(keys[order]), set_apart(batches[order]))
+        return _Run(self.first_batch, short_keys(keys[order]), in_own_memory(batches[order]))
 
 
 class KeyIndex:
-    """The places of all stored keys."""
+    """The places of all stored keys.
 
-    def __init__(self) -> None:
+    Args:
+        run_sizes: When runs of keys are merged.
+    """
+
+    def __init__(self, run_sizes: RunSizes = RUN_SIZES) -> None:
+        self._run_sizes = run_sizes
         self._runs: list[_Run] = []
         self._length = 0
         self._segments: list[str] = []
@@ -73,7 +78,7 @@ class KeyIndex:
         self._length += len(keys)
         while (
             self._runs
-            and worth_merging(len(self._runs[-1].keys), len(run.keys), self._length)
+            and self._run_sizes.merges(len(self._runs[-1].keys), len(run.keys), self._length)
             and batch - self._runs[-1].first_batch < MAX_BATCHES
         ):
             run = self._runs.pop().with_next(run)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from pipeline.core.arrays import IntArray
-from pipeline.core.sorted_runs import set_apart
+from pipeline.core.sorted_runs import in_own_memory
 from pipeline.score_store.rows import PrefixArray
 
 _LOW_BITS = 16
@@ -60,7 +60,7 @@ class ManyKeys(Struct, frozen=True, eq=False):
     def of(cls, keys: Numbers) -> "ManyKeys":
         """Sorted keys in fewer bytes."""
         borders = np.searchsorted(keys, _BUCKETS << np.uint32(_LOW_BITS)).astype(np.uint32)
-        return cls(borders, set_apart(keys.astype(np.uint16)))
+        return cls(borders, in_own_memory(keys.astype(np.uint16)))
 
     def numbers(self) -> Numbers:
         """The keys."""

@@ -72,7 +72,7 @@ class SeenIds:
 
     def add(self, ids: Sequence[Id]) -> Id | None:
         """Add ids; return the first of them that has occurred before, if there is one."""
-        repeated = self._hashes.add_and_tell(hash_ids_64(ids))
+        repeated = self._hashes.add_and_mark_repeats(hash_ids_64(ids))
         return ids[int(repeated.argmax())] if repeated.any() else None
 
 
@@ -89,7 +89,7 @@ def count_queries(read: ReadStarts, hash_ids: HashIds = hash_ids_32) -> int:
     seen, num_queries, repeated = SortedRuns(np.uint32), 0, set[int]()
     for _, ids in read():
         hashes = hash_ids(ids)
-        repeated.update(hashes[seen.add_and_tell(hashes)].tolist())
+        repeated.update(hashes[seen.add_and_mark_repeats(hashes)].tolist())
         num_queries += len(ids)
     if repeated:
         suspects: KeyArray = np.array(sorted(repeated), np.uint64)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core import sorted_runs
+from pipeline.core.sorted_runs import RunSizes
 from pipeline.score_store import key_index, short_keys
 from pipeline.score_store.key_index import KeyIndex, Place
 
@@ -18,7 +18,6 @@ NUMBERS = st.integers(0, 40)
 def small_runs() -> Iterator[None]:
     """Runs are large from a few keys on, and hold few batches."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sorted_runs, "ALWAYS_MERGED", 8)
         patch.setattr(key_index, "MAX_BATCHES", 10)
         patch.setattr(short_keys, "MANY", 5)
         yield
@@ -38,7 +37,7 @@ def place(batch: int) -> Place:
 def test_every_key_is_found_in_all_batches_that_have_it_in_order(
     batches: Sequence[Sequence[int]], wanted: Sequence[int]
 ) -> None:
-    index = KeyIndex()
+    index = KeyIndex(RunSizes(always_merged=8))
     for number, batch in enumerate(batches):
         index.add(place(number), prefixes(batch))
 
@@ -54,7 +53,7 @@ def test_every_key_is_found_in_all_batches_that_have_it_in_order(
 
 
 def test_keys_that_differ_in_their_first_29_bits_are_told_apart() -> None:
-    index = KeyIndex()
+    index = KeyIndex(RunSizes(always_merged=8))
     index.add(place(0), np.array([1 << 35, 5 << 35], np.uint64))
 
     assert index.find(np.array([2 << 35, 3 << 62], np.uint64)) == {}
