@@ -112,7 +112,7 @@ class Ranking(Struct, frozen=True, eq=False):
         total_tokens: Their tokens, as the service counted them.
         num_truncated: Candidates whose text was cut at the per-item limit.
         rejects: One for each candidate without a score, by row.
-        documents_reused: Documents of an earlier request whose scores stand here, by partial reuse.
+        documents_reused: Documents whose scores are those of an earlier request, by partial reuse.
         saved_tokens: Tokens of the whole group less those of the requests sent, by partial reuse.
     """
 

@@ -135,7 +135,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         return asked if self.base is None else [self.base.key, *asked]
 
     def sending_order(self, units: IntArray) -> IntArray:
-        """Return the order in which to send units: by content hash, so that it tells no rank.
+        """Return the order in which to send units: by content hash, which reveals no rank.
 
         A model that reads documents side by side could favour positions. The same candidates in
         another first-stage order make the same request, which may have been paid before.

@@ -1,3 +1,5 @@
+"""Packing: within the limits, close to the fewest requests, with useful anchors."""
+
 import time
 
 import numpy as np
@@ -29,7 +31,7 @@ def same(one: Packing, other: Packing) -> bool:
 
 @st.composite
 def groups(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, RequestLimits]:
-    """Any group whose every document fits a request alone."""
+    """Groups of which every document fits a request alone."""
     max_tokens = draw(st.integers(50, 5000))
     query_tokens = draw(st.integers(0, max_tokens // 3))
     pair_overhead = draw(st.integers(0, max_tokens // 10))
@@ -54,7 +56,7 @@ def groups(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, RequestLimits]:
 
 @given(groups(), st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_every_document_is_at_home_once_and_every_anchor_everywhere(group, with_anchors):
+def test_every_document_has_one_home_and_every_anchor_is_in_every_request(group, with_anchors):
     tokens, sizes, limits = group
 
     packing = pack(tokens, sizes, limits, anchors=with_anchors)
@@ -105,7 +107,7 @@ def test_several_requests_share_a_useful_number_of_anchors_or_none(group):
 )
 @settings(max_examples=150, deadline=None)
 def test_requests_are_close_to_the_lower_bound(seed, count, median, max_documents, query_tokens):
-    """Documents up to a hundredth of a request; larger ones leave gaps that nothing fills."""
+    """Documents take up to a hundredth of a request; larger ones would leave gaps."""
     limits = RequestLimits(
         max_documents=max_documents,
         max_tokens=120_000,
@@ -160,7 +162,7 @@ def test_documents_are_dealt_in_serpentine_order():
     assert [home.tolist() for home in packing.homes] == [[0, 5, 6, 11], [1, 4, 7, 10], [2, 3, 8, 9]]
 
 
-def test_what_overflows_moves_to_a_request_with_room_instead_of_a_further_request():
+def test_overflow_moves_to_a_request_with_space_before_another_request_is_added():
     tokens = np.array([6, 1, 1, 6, 6, 2, 2, 6])
     limits = RequestLimits(max_documents=9, max_tokens=15, max_bytes=100, query_tokens=0)
 
@@ -182,7 +184,7 @@ def test_anchors_are_short_and_reach_from_head_to_tail():
     assert (np.diff(anchors, 2) > -50).all()
 
 
-def test_dear_anchors_are_fewer():
+def test_there_are_fewer_anchors_if_they_are_large():
     tokens = np.full(1000, 1800)
 
     anchors = pack(tokens, tokens, QWEN).anchors
@@ -191,13 +193,13 @@ def test_dear_anchors_are_fewer():
     assert len(anchors) * 1830 <= 120_000 / 21
 
 
-def test_where_every_document_is_dear_the_last_anchors_may_take_a_quarter():
+def test_if_all_documents_are_large_the_fewest_anchors_may_take_a_quarter():
     tokens = np.full(100, 4000)
 
     assert len(pack(tokens, tokens, QWEN).anchors) == MIN_ANCHORS
 
 
-def test_anchors_leave_room_for_the_largest_document():
+def test_anchors_leave_space_for_the_largest_document():
     tokens = np.array([*[100] * 50, 960])
     limits = RequestLimits(max_documents=50, max_tokens=1000, max_bytes=10**6, query_tokens=0)
 

@@ -1,4 +1,4 @@
-"""What is sent for a group: exact limits, every candidate once, blind to the input's order."""
+"""Plans: exact limits, every candidate once, independent of the input's order."""
 
 import re
 from pathlib import Path
@@ -40,7 +40,7 @@ def assert_within_limits(case: Case, requests: list[Request]) -> None:
 
 @unhurried
 @given(cases())
-def test_every_candidate_is_at_home_in_one_request_or_rejected(case):
+def test_every_candidate_has_one_home_request_or_is_rejected(case):
     plan = case.plan()
 
     at_home = np.concatenate([np.empty(0, np.int64), *plan.packing.homes])
@@ -61,7 +61,7 @@ def test_every_request_is_within_the_limits_by_exact_count(case):
 
 @unhurried
 @given(cases())
-def test_skipped_are_the_blank_and_rejected_what_fits_no_request_alone(case):
+def test_blank_texts_are_skipped_and_what_fits_no_request_alone_is_rejected(case):
     plan = case.plan()
 
     for reject in plan.rejects:
@@ -75,7 +75,7 @@ def test_skipped_are_the_blank_and_rejected_what_fits_no_request_alone(case):
 
 @unhurried
 @given(cases())
-def test_a_document_is_sent_whole_or_from_its_beginning_or_in_passages(case):
+def test_a_document_is_sent_whole_or_cut_or_in_passages(case):
     plan = case.plan()
 
     every_unit = np.arange(len(plan.units))
@@ -129,7 +129,7 @@ def test_candidates_of_equal_rank_may_stand_in_any_order(case, random):
 
 @unhurried
 @given(cases())
-def test_what_the_counter_remembers_changes_no_plan(case):
+def test_cached_counts_change_no_plan(case):
     case.planner(COUNTER).plan(case.group())
     remembered, counted = (case.planner(counter).plan(case.group()) for counter in (COUNTER, PLAIN))
 
@@ -139,7 +139,7 @@ def test_what_the_counter_remembers_changes_no_plan(case):
 
 @unhurried
 @given(cases())
-def test_keys_foretell_those_of_the_requests(case):
+def test_the_keys_of_a_plan_are_those_of_its_requests(case):
     plan = case.plan()
 
     assert plan.keys() == [request.key for request in plan.requests()]
@@ -152,7 +152,7 @@ def test_keys_foretell_those_of_the_requests(case):
 
 @unhurried
 @given(cases())
-def test_packed_anew_no_request_is_larger_until_each_holds_one_document(case):
+def test_repacking_makes_smaller_requests_until_each_holds_one_document(case):
     plan, planner = case.plan(), case.planner()
     units = sorted(plan.units.texts(np.arange(len(plan.units))))
 
@@ -165,7 +165,7 @@ def test_packed_anew_no_request_is_larger_until_each_holds_one_document(case):
         plan = smaller
 
 
-def test_the_order_of_sending_does_not_show_the_ranks():
+def test_the_sending_order_does_not_depend_on_the_ranks():
     texts = [f"document {number}" for number in range(20)]
     planner = make_planner()
 
@@ -192,7 +192,7 @@ def key(texts: list[str], query: str = "query", **how: object) -> bytes:
     return make_planner(**how).plan(make_group(texts, query=query)).keys()[0]
 
 
-def test_the_same_content_has_the_same_key_whatever_changes_no_score():
+def test_the_key_does_not_depend_on_what_changes_no_score():
     texts = ["one", "two"]
 
     assert key(texts) == key(texts[::-1])
@@ -218,7 +218,7 @@ def test_other_content_has_another_key(other):
     assert key(**({"texts": ["one", "two"]} | other)) != key(["one", "two"])
 
 
-def test_a_query_that_ends_like_a_key_does_not_take_the_place_of_a_document():
+def test_a_query_that_ends_with_a_content_hash_has_another_key():
     plain = make_planner().plan(make_group(["text"], query="q"))
     suffix = plain.units.content_hashes.tobytes().decode("latin-1")
 
@@ -242,7 +242,7 @@ def test_without_a_query_nothing_is_sent(query):
 
 
 def test_a_document_that_fits_by_its_count_is_not_rejected_for_its_bound():
-    """Even where the documents alone decide how many requests there are."""
+    """Even if the number of documents alone decides the number of requests."""
     long = "internationalisation " * 20  # bound 420, count 60 or so
     planner = make_planner(max_documents=2, max_tokens_per_request=300)
 
@@ -253,7 +253,7 @@ def test_a_document_that_fits_by_its_count_is_not_rejected_for_its_bound():
     assert_within_limits(Case([], [], "", 2, 4_000, 300, "auto", "truncate"), plan.requests())
 
 
-def test_a_query_leaves_out_the_documents_that_do_not_fit_beside_it():
+def test_documents_that_do_not_fit_with_the_query_are_rejected():
     query = "word " * 50
     planner = make_planner(max_tokens_per_request=100)
 
@@ -296,7 +296,7 @@ def test_a_text_just_over_the_limit_is_split_where_all_of_it_counts():
     assert plan.num_truncated == 0
 
 
-def test_passages_without_a_word_are_not_sent():
+def test_blank_passages_are_not_sent():
     text = "beginning" + "\n" * 4_000 + "end"
     planner = make_planner(max_tokens_per_document=20, long_documents="max-passage")
 
@@ -316,7 +316,7 @@ def test_a_query_over_the_item_limit_is_cut():
     assert 30 <= tokens(plan.query) <= 30 + 64
 
 
-def test_texts_that_json_makes_six_times_as_long_stay_within_16_mib():
+def test_a_body_stays_within_16_mib_even_if_json_escapes_every_character():
     texts = [chr(1 + number) * 1_200_000 for number in range(5)]
     planner = make_planner(max_tokens_per_document=10**9, max_tokens_per_request=10**9)
 

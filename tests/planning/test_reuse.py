@@ -1,4 +1,4 @@
-"""Partial reuse: new documents of a query join those scored before, by shared anchors."""
+"""Partial reuse: new documents of a query are merged with those scored before."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ async def night(
     reuse: bool = True,
     clock_us: int | None = None,
 ) -> list[Ranking]:
-    """Rank groups one after the other, as a run on an output that was begun then."""
+    """Rank groups one by one, as a run on an output that was created at that time."""
     planner = planner or make_planner()
     async with ScoreStore(
         locate(str(folder)),
@@ -70,7 +70,7 @@ def texts(numbers: Sequence[int] | range) -> list[str]:
 
 
 def changed(count: int, new: Sequence[int]) -> list[str]:
-    """The documents 0..count-1, of which those at `new` have another text."""
+    """Return the documents 0..count-1, those at `new` with another text."""
     return [
         f"document number {number}" + (" anew" if number in new else "") for number in range(count)
     ]
@@ -89,13 +89,13 @@ def facts(ranking: Ranking) -> tuple[object, ...]:
 
 
 def shifted(scores: np.ndarray) -> np.ndarray:
-    """An affine map of the logits, another one for every request; equal requests score alike."""
+    """Map the logits of a request affinely; the map depends on the request alone."""
     rng = np.random.default_rng(xxh3_64_intdigest(scores.tobytes()))
     logit = np.log(scores / (1 - scores))
     return np.asarray(1 / (1 + np.exp(-(np.exp(0.2 * rng.normal()) * logit + rng.normal()))))
 
 
-async def test_of_a_hundred_documents_five_that_changed_are_asked_with_anchors(
+async def test_of_a_hundred_documents_five_that_changed_are_sent_with_anchors(
     tmp_path: Path,
 ) -> None:
     new = [3, 20, 41, 77, 99]
@@ -120,7 +120,7 @@ async def test_of_a_hundred_documents_five_that_changed_are_asked_with_anchors(
     assert ranking.saved_tokens == pytest.approx(whole.total_tokens - paid, rel=0.02)
 
 
-async def test_where_nothing_is_new_nothing_is_asked(tmp_path: Path) -> None:
+async def test_if_nothing_is_new_nothing_is_sent(tmp_path: Path) -> None:
     service = FakeService(distort=shifted)
     (before,) = await night(tmp_path, [make_group(texts(range(100)))], service, FIRST)
     of_document = dict(zip(before.order.tolist(), before.scores.tolist(), strict=True))
@@ -137,7 +137,7 @@ async def test_where_nothing_is_new_nothing_is_asked(tmp_path: Path) -> None:
     assert ranking.saved_tokens == pytest.approx(0.9 * before.total_tokens, rel=0.02)
 
 
-async def test_the_same_group_is_found_as_it_is(tmp_path: Path) -> None:
+async def test_the_same_group_is_answered_by_the_store(tmp_path: Path) -> None:
     service = FakeService()
     (before,) = await night(tmp_path, [make_group(texts(range(40)))], service, FIRST)
 
@@ -152,7 +152,7 @@ async def test_the_same_group_is_found_as_it_is(tmp_path: Path) -> None:
     [(100, range(51)), (100, range(43)), (10, [4]), (3, [0])],
     ids=["less than half covered", "half and anchors", "mostly anchors", "none for anchors"],
 )
-async def test_what_would_save_less_than_half_is_asked_as_a_whole(
+async def test_a_group_is_sent_whole_if_reuse_would_save_less_than_half(
     tmp_path: Path, count: int, new: Sequence[int]
 ) -> None:
     service = FakeService()
@@ -192,8 +192,8 @@ async def test_the_answer_that_covers_most_is_taken(tmp_path: Path) -> None:
     assert len(service.calls[-1]) == 20 + ANCHORS
 
 
-async def test_requests_that_do_not_compare_give_way_to_the_whole_group(tmp_path: Path) -> None:
-    """A final request would hold most of the group, so the group is asked as without reuse."""
+async def test_if_the_requests_are_not_comparable_the_whole_group_is_sent(tmp_path: Path) -> None:
+    """A final request would hold most of the group, so the group is sent as without reuse."""
     service = FakeService(distort=shifted)
     given = make_group(changed(100, [7, 60]))
     (whole,) = await night(tmp_path / "other", [given], FakeService(distort=shifted), SECOND)
@@ -241,7 +241,7 @@ async def test_trusted_scores_need_no_anchors(tmp_path: Path) -> None:
     assert ranking.merge_status == "comparable"
 
 
-async def test_a_group_of_two_requests_can_begin_with_one_of_them(tmp_path: Path) -> None:
+async def test_a_stored_answer_can_stand_for_one_of_two_requests(tmp_path: Path) -> None:
     planner, service = make_planner(max_documents=400), FakeService()
     await night(tmp_path, [make_group(texts(range(390)))], service, FIRST, planner=planner)
 
@@ -266,7 +266,7 @@ async def test_a_new_document_that_is_refused_harms_itself_alone(tmp_path: Path)
     assert ranking.merge_status == "comparable"
 
 
-async def test_where_the_partial_request_fails_the_old_scores_stand(tmp_path: Path) -> None:
+async def test_if_the_partial_request_fails_the_stored_scores_are_kept(tmp_path: Path) -> None:
     await night(tmp_path, [make_group(texts(range(60)))], FakeService(), FIRST)
     failure = ContentRefused("inspection", "no")
     service = FakeService(failure=lambda request: failure)
@@ -277,7 +277,7 @@ async def test_where_the_partial_request_fails_the_old_scores_stand(tmp_path: Pa
     assert (ranking.merge_status, ranking.certified_depth) == ("incomplete", 0)
 
 
-async def test_a_partial_request_that_is_too_large_gives_way_to_the_whole_group(
+async def test_if_the_partial_request_is_too_large_the_whole_group_is_sent(
     tmp_path: Path,
 ) -> None:
     await night(tmp_path, [make_group(texts(range(60)))], FakeService(), FIRST)
@@ -290,8 +290,10 @@ async def test_a_partial_request_that_is_too_large_gives_way_to_the_whole_group(
     assert ranking.rejects == ()
 
 
-async def test_answers_of_this_output_are_no_base_for_it(tmp_path: Path) -> None:
-    """Else what a group begins with would depend on which groups were ranked before a kill."""
+async def test_answers_saved_since_the_output_was_created_are_not_reused_partially(
+    tmp_path: Path,
+) -> None:
+    """Otherwise the choice would depend on which groups were ranked before a kill."""
     service = FakeService()
     groups = [make_group(texts(range(60))), make_group(changed(60, [1]))]
     await night(tmp_path, groups, service, FIRST)
@@ -302,7 +304,7 @@ async def test_answers_of_this_output_are_no_base_for_it(tmp_path: Path) -> None
     assert [len(call) for call in service.calls] == [60, 60, 60, 60]
 
 
-async def test_a_base_counts_as_used(tmp_path: Path) -> None:
+async def test_a_partially_reused_answer_counts_as_used(tmp_path: Path) -> None:
     service = FakeService()
     await night(tmp_path, [make_group(texts(range(60)))], service, FIRST)
     await night(tmp_path, [make_group(texts(range(50)))], service, THIRD)

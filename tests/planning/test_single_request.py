@@ -1,4 +1,4 @@
-"""Plain groups: the same requests and rankings as by the long way, sooner."""
+"""Groups that fit one request unchanged: requests and rankings as by the full plan."""
 
 import asyncio
 from dataclasses import replace
@@ -37,7 +37,7 @@ roomy = st.sampled_from([(50, 60, 100_000), (30, 200, 5_000), (12, 16, 300)])
 
 @st.composite
 def roomy_cases(draw: st.DrawFn) -> Case:
-    """Groups of which many are plain."""
+    """Groups of which many fit one request unchanged."""
     case = draw(cases())
     max_documents, max_tokens_per_document, max_tokens_per_request = draw(roomy)
     return replace(
@@ -48,8 +48,8 @@ def roomy_cases(draw: st.DrawFn) -> Case:
     )
 
 
-def rank(planner: Planner, group: Group, service: FakeService, *, plainly: bool) -> Ranking:
-    plan = plan_like_a_run(planner, group) if plainly else planner.plan(group)
+def rank(planner: Planner, group: Group, service: FakeService, *, in_full: bool = False) -> Ranking:
+    plan = planner.plan(group) if in_full else plan_like_a_run(planner, group)
     return rank_by(plan, service, planner, RefusedSizes())
 
 
@@ -60,58 +60,57 @@ def rank_by(
 
 
 def coarse(query: str, text: str) -> float:
-    """Scores of which many are equal."""
+    """Return one of three scores, so that many are equal."""
     return len(text) % 3 / 2
 
 
 @unhurried
 @given(case=cases() | roomy_cases(), reports_usage=st.booleans())
-def test_a_group_is_asked_for_and_ranked_the_same_either_way(case, reports_usage):
+def test_a_group_is_requested_and_ranked_the_same_either_way(case, reports_usage):
     group, planner = case.group(before=["another group's", None]), case.planner()
     plan = plan_like_a_run(planner, group)
 
     if plan.single_request is not None:
         assert contents(plan.requests()) == contents(planner.plan(group).requests())
-        in_full = planner.plan(group)
-        assert plan.keys() == in_full.keys()
-        assert plan.document_of_row.tolist() == in_full.document_of_row.tolist()
-        assert contents([plan.request(in_full.sending_order(np.arange(len(in_full.units))))]) == (
-            contents(in_full.requests())
+        full = planner.plan(group)
+        assert plan.keys() == full.keys()
+        assert plan.document_of_row.tolist() == full.document_of_row.tolist()
+        assert contents([plan.request(full.sending_order(np.arange(len(full.units))))]) == (
+            contents(full.requests())
         )
     services = [FakeService(score=coarse, reports_usage=reports_usage) for _ in range(2)]
-    plainly, at_length = (
-        rank(planner, group, service, plainly=service is services[0]) for service in services
-    )
+    quickly = rank(planner, group, services[0])
+    in_full = rank(planner, group, services[1], in_full=True)
 
-    assert facts(plainly) == facts(at_length)
+    assert facts(quickly) == facts(in_full)
     assert services[0].calls == services[1].calls
 
 
 @pytest.mark.parametrize("model", ["qwen3-rerank", "gte-rerank-v2", "qwen3-vl-rerank"])
-def test_groups_are_plain_unless_something_is_the_matter(model):
+def test_a_group_fits_one_request_unchanged_unless_a_text_or_a_limit_prevents_it(model):
     planner = make_planner(model=model)
     ordinary = ["one text", "another text", "ein dritter, für Ü", "四"]
 
-    def is_plain(texts, **how) -> bool:
+    def fits(texts, **how) -> bool:
         return plan_like_a_run(planner, make_group(texts, **how)).single_request is not None
 
-    assert is_plain(ordinary)
-    assert is_plain(ordinary, ranks=[4, 4, 2, 1])
-    assert not is_plain([*ordinary, "one text"])
-    assert not is_plain([*ordinary, " "])
-    assert not is_plain([*ordinary, None])
-    assert not is_plain([*ordinary, "word " * 40_000])
-    assert not is_plain([f"text {number}" for number in range(501)])
-    assert not is_plain(ordinary, query=" ")
-    assert not is_plain(ordinary, query=None)
+    assert fits(ordinary)
+    assert fits(ordinary, ranks=[4, 4, 2, 1])
+    assert not fits([*ordinary, "one text"])
+    assert not fits([*ordinary, " "])
+    assert not fits([*ordinary, None])
+    assert not fits([*ordinary, "word " * 40_000])
+    assert not fits([f"text {number}" for number in range(501)])
+    assert not fits(ordinary, query=" ")
+    assert not fits(ordinary, query=None)
 
 
-def test_with_equal_scores_and_ranks_the_content_decides_not_the_input():
+def test_equal_scores_and_ranks_are_ordered_by_content_not_by_input_order():
     texts = ["b", "c", "a"]
     planner, service = make_planner(), FakeService(score=lambda query, text: 0.5)
 
     rankings = [
-        [texts[row] for row in rank(planner, group, service, plainly=True).order]
+        [texts[row] for row in rank(planner, group, service).order]
         for texts in (texts, texts[::-1])
         for group in [make_group(texts, ranks=[1, 1, 1])]
     ]
@@ -119,11 +118,11 @@ def test_with_equal_scores_and_ranks_the_content_decides_not_the_input():
     assert rankings[0] == rankings[1]
 
 
-def test_what_the_service_says_of_a_plain_group_is_asked_for_once():
+def test_a_refused_single_request_is_not_sent_again():
     texts = [f"document {number}" for number in range(8)]
     service = FakeService(refuses=lambda text: text == "document 3")
 
-    ranking = rank(make_planner(), make_group(texts), service, plainly=True)
+    ranking = rank(make_planner(), make_group(texts), service)
 
     assert [reject.row for reject in ranking.rejects] == [3]
     assert ranking.rejects[0].reason == "refused_document"
@@ -137,16 +136,16 @@ def test_what_the_service_says_of_a_plain_group_is_asked_for_once():
         (BadAnswer("not_json", "no answer"), "bad_answer"),
     ],
 )
-def test_a_plain_group_without_an_answer_is_rejected_after_one_request(error, reason):
+def test_a_single_request_without_an_answer_is_sent_once_and_its_group_rejected(error, reason):
     service = FakeService(failure=lambda request: error)
 
-    ranking = rank(make_planner(), make_group(["a", "b"]), service, plainly=True)
+    ranking = rank(make_planner(), make_group(["a", "b"]), service)
 
     assert {reject.reason for reject in ranking.rejects} == {reason}
     assert len(service.calls) == 1
 
 
-def test_a_size_that_was_refused_is_not_sent_again_as_a_plain_group():
+def test_a_single_request_of_a_refused_size_is_not_sent():
     planner, service = make_planner(), FakeService(max_documents=2)
     refused = RefusedSizes()
     refused.learn(RequestSize(3, 0, 0))
@@ -159,10 +158,10 @@ def test_a_size_that_was_refused_is_not_sent_again_as_a_plain_group():
     assert not ranking.rejects
 
 
-def test_a_plain_group_that_is_too_large_for_the_service_is_packed_anew():
+def test_a_single_request_that_is_too_large_for_the_service_is_packed_again():
     service = FakeService(failure=lambda request: _too_large_over(2, request))
 
-    ranking = rank(make_planner(merge="trust"), make_group(["a", "b", "c"]), service, plainly=True)
+    ranking = rank(make_planner(merge="trust"), make_group(["a", "b", "c"]), service)
 
     assert not ranking.rejects
     assert ranking.num_requests > 1
@@ -177,7 +176,7 @@ def _too_large_over(most: int, request) -> Exception | None:
 @given(
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=12), rows=st.sampled_from([1, 3, 7, 50])
 )
-def test_a_plan_does_not_depend_on_the_batch_that_its_group_came_in(tmp_path_factory, sizes, rows):
+def test_a_plan_does_not_depend_on_the_batch_of_its_group(tmp_path_factory, sizes, rows):
     folder = tmp_path_factory.mktemp("plans")
     table = candidates(sizes, text=[f"text {place % 5}" for place in range(sum(sizes))])
     source = Source(
@@ -195,13 +194,13 @@ def test_a_plan_does_not_depend_on_the_batch_that_its_group_came_in(tmp_path_fac
 
     assert [plan.group.output.index for plan in plans] == list(range(len(sizes)))
     for plan in plans:
-        at_length = planner.plan(plan.group)
-        assert plan.keys() == at_length.keys()
+        full = planner.plan(plan.group)
+        assert plan.keys() == full.keys()
         if plan.single_request is not None:
-            assert contents(plan.requests()) == contents(at_length.requests())
+            assert contents(plan.requests()) == contents(full.requests())
 
 
-def test_many_plain_groups_are_ranked_at_once_and_each_as_if_alone():
+def test_many_groups_are_sorted_at_once_and_each_as_if_alone():
     planner, groups = make_planner(), []
     for number, ranks in enumerate(([1, 2, 3], [3, 2, 1], [1, 1, 1], [2], [1, 2, 3, 4, 5])):
         texts = [f"text {number} {place}" for place in range(len(ranks))]
@@ -215,5 +214,5 @@ def test_many_plain_groups_are_ranked_at_once_and_each_as_if_alone():
     for choice in (groups, groups[:1] + groups[3:]):  # with and without ranks that fall
         chosen = [answer(group) for group in choice]
         sort_rankings(chosen)
-        alone = [rank(planner, group, service, plainly=False) for group in choice]
+        alone = [rank(planner, group, service, in_full=True) for group in choice]
         assert [facts(ranking) for ranking in chosen] == [facts(ranking) for ranking in alone]

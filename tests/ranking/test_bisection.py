@@ -1,4 +1,4 @@
-"""One request, whatever it takes; documents are numbers here, and a request is a list of them."""
+"""Scoring one request without what the service refuses; documents are numbers here."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,7 +28,7 @@ unhurried = settings(deadline=None)
 
 @dataclass
 class Service:
-    """Gives document d the score d + request size / 1,000: scores are relative to the request."""
+    """Scores document d as d + request size / 1,000, so scores depend on the request."""
 
     error_of: Callable[[list[int]], Exception | None]
     calls: list[list[int]] = field(default_factory=list)
@@ -60,7 +60,7 @@ def reasons(answer: DocumentScores) -> dict[int, str]:
     return {place: failure.reason for place, failure in answer.failures.items()}
 
 
-async def test_an_accepted_request_is_asked_once():
+async def test_an_accepted_request_is_sent_once():
     service = refusing()
 
     answer = await ask(service, 3)
@@ -71,7 +71,7 @@ async def test_an_accepted_request_is_asked_once():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 31, 100])
-async def test_one_refused_document_is_found_wherever_it_stands_and_the_rest_asked_as_one(count):
+async def test_one_refused_document_is_found_wherever_it_is_and_the_rest_sent_as_one(count):
     for poison in range(count):
         service = refusing(poison)
 
@@ -117,7 +117,7 @@ def test_every_refused_document_is_refused_alone_and_all_others_get_their_scores
         assert len(poison) >= min(count, 3)
 
 
-async def test_two_refused_documents_at_the_front_are_not_taken_for_a_refused_query():
+async def test_two_refused_documents_at_the_front_are_not_mistaken_for_a_refused_query():
     service = refusing(0, 1)
 
     answer = await ask(service, 64)
@@ -148,7 +148,7 @@ async def test_a_query_too_long_for_any_document_refuses_all_after_few_requests(
     assert len(service.calls) <= 6
 
 
-async def test_documents_too_long_for_the_service_are_taken_out_from_the_longest():
+async def test_documents_too_long_for_the_service_are_removed_longest_first():
     sizes = [5, 90, 7, 80, 3, 70, 60]
     service = Service(
         lambda documents: TooLarge("length") if any(sizes[d] > 65 for d in documents) else None
@@ -161,7 +161,7 @@ async def test_documents_too_long_for_the_service_are_taken_out_from_the_longest
     assert len(service.calls) == 1 + 3 * 2 + 1  # the shortest is asked too, once
 
 
-async def test_a_request_that_is_too_large_only_as_a_whole_is_not_taken_apart():
+async def test_a_request_that_is_too_large_only_as_a_whole_is_not_bisected():
     service = Service(lambda documents: TooLarge("size") if len(documents) > 5 else None)
 
     with pytest.raises(TooLarge):
@@ -194,7 +194,7 @@ async def test_a_single_document_that_is_too_large_is_refused_itself():
         (Rejected("odd", "no"), "refused_request"),
     ],
 )
-async def test_a_request_that_fails_for_good_leaves_its_documents_without_scores(error, reason):
+async def test_the_documents_of_a_failed_request_have_no_scores(error, reason):
     service = Service(lambda documents: error)
 
     answer = await ask(service, 4)
@@ -221,7 +221,7 @@ async def test_a_failure_after_a_refused_document_was_found_keeps_both_reasons()
     }
 
 
-async def test_the_end_of_the_service_is_passed_on():
+async def test_an_error_that_ends_the_service_is_raised():
     service = Service(lambda documents: ServiceRefused("no balance"))
 
     with pytest.raises(ServiceRefused):

@@ -1,4 +1,4 @@
-"""One group to its ranking, against a service that is a function of texts."""
+"""Ranking of one group, by a service that scores each text by itself."""
 
 import asyncio
 from dataclasses import replace
@@ -43,7 +43,7 @@ async def rank(
 
 
 def assert_sound(group: Group, ranking: Ranking) -> None:
-    """What holds for every ranking."""
+    """Check what holds for every ranking."""
     assert sorted(ranking.order) == list(range(group.num_candidates))
     scored = ~np.isnan(ranking.scores)
     num_scored = int(scored.sum())
@@ -108,7 +108,7 @@ async def test_equal_scores_of_several_requests_keep_first_stage_order(merge):
     assert ranking.num_requests >= 3
 
 
-async def test_candidates_that_are_equal_in_rank_and_score_may_stand_in_any_order_in_the_input():
+async def test_candidates_of_equal_rank_and_score_may_be_in_any_input_order():
     texts = documents(12)
     service = FakeService(score=lambda query, text: 0.5)
 
@@ -130,7 +130,7 @@ async def test_copies_of_a_text_share_its_score_and_are_sent_once():
     assert ranking.certified_depth == 6
 
 
-async def test_what_has_no_text_comes_last_in_first_stage_order():
+async def test_candidates_without_text_come_last_in_first_stage_order():
     texts = [None, "one", " ", "two", ""]
 
     ranking = await rank(make_group(texts, ranks=[3, 4, 2, 5, 1]), FakeService())
@@ -180,7 +180,7 @@ async def test_a_refused_query_rejects_all_candidates_after_few_requests():
     assert len(service.calls) < 25
 
 
-async def test_a_document_too_long_for_the_service_does_not_take_the_group_apart():
+async def test_a_document_too_long_for_the_service_does_not_split_the_group():
     texts = [*documents(60), "far too long " * 40]
     service = FakeService(max_pair_tokens=50)
 
@@ -242,9 +242,7 @@ def limited_services(draw: st.DrawFn) -> FakeService:
     st.integers(20, 400),
     st.sampled_from(["auto", "trust"]),
 )
-def test_what_was_refused_before_spares_requests_and_changes_no_outcome(
-    service, groups, max_tokens, merge
-):
+def test_remembered_sizes_save_requests_and_change_no_ranking(service, groups, max_tokens, merge):
     planner = make_planner(max_tokens_per_request=max_tokens, merge=merge)
     service = replace(service, failure=lambda request: None)
 
@@ -272,7 +270,7 @@ def test_what_was_refused_before_spares_requests_and_changes_no_outcome(
     assert len(service.calls) <= num_without
 
 
-async def test_a_request_that_is_only_perhaps_as_large_as_a_refused_one_is_sent():
+async def test_a_request_is_sent_if_it_may_be_smaller_than_a_refused_one():
     service, memory = FakeService(max_tokens=70), RefusedSizes()
     planner = make_planner(merge="trust")
     many_tokens = ["1234567890" * 4, "0987654321" * 4]
@@ -306,7 +304,7 @@ async def test_a_request_as_large_as_a_refused_one_is_not_sent():
         (Rejected("odd", "no"), "refused_request"),
     ],
 )
-async def test_a_request_that_fails_for_good_leaves_the_group_incomplete(error, reason):
+async def test_a_failed_request_leaves_the_group_incomplete(error, reason):
     texts = documents(40)
     service = FakeService(failure=failing(error, holding=texts[3]))
 
@@ -331,7 +329,7 @@ async def test_a_group_whose_only_request_fails_is_incomplete():
     assert ranking.num_requests == ranking.total_tokens == 0
 
 
-async def test_what_a_reject_says_does_not_depend_on_which_answer_comes_first():
+async def test_the_message_of_a_reject_does_not_depend_on_which_answer_comes_first():
     texts = documents(40)
     planner = make_planner(max_documents=20)
     plan = planner.plan(make_group(texts))
@@ -361,7 +359,7 @@ async def test_what_a_reject_says_does_not_depend_on_which_answer_comes_first():
     assert facts(one) == facts(other)
 
 
-async def test_comparable_requests_are_ranked_by_their_own_scores_and_not_asked_again():
+async def test_comparable_requests_are_ranked_by_their_own_scores_without_a_final_request():
     texts = documents(120)
     service = FakeService()
 
@@ -373,12 +371,12 @@ async def test_comparable_requests_are_ranked_by_their_own_scores_and_not_asked_
 
 
 def shifted_by_request(scores: np.ndarray) -> np.ndarray:
-    """A logit shift that is another one in every request."""
+    """Shift the logits by an amount that depends on the request."""
     shift = float(scores.sum() * 1e4) % 4 - 2
     return 1 / (1 + np.exp(-(np.log(scores / (1 - scores)) + shift)))
 
 
-async def test_requests_that_differ_are_linked_and_the_head_is_that_of_a_final_request():
+async def test_requests_that_differ_are_linked_and_a_final_request_orders_the_head():
     texts = documents(240)
     service = FakeService(distort=shifted_by_request)
 
@@ -453,7 +451,7 @@ async def test_a_document_with_a_refused_passage_has_no_score():
 
 
 @pytest.mark.parametrize("end", [ServiceRefused("no balance"), Interrupted(15)])
-async def test_the_end_of_the_service_lets_the_other_requests_of_the_group_arrive(end):
+async def test_when_the_service_ends_the_other_requests_of_the_group_still_arrive(end):
     texts = documents(60)
     arrived: list[int] = []
     ended = asyncio.Event()

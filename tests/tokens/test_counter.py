@@ -1,4 +1,4 @@
-"""Token bounds, exact counts, truncation and settling of `pipeline.tokens`."""
+"""Token bounds, exact counts, truncation and settling."""
 
 import re
 import subprocess
@@ -42,7 +42,7 @@ some = settings.get_profile("tokens")
 
 
 def ids(text: str) -> list[int]:
-    """The tokens of the whole text in one call, which the tests take for the truth."""
+    """Return the tokens of the whole text in one call: the reference of these tests."""
     return ENCODING.encode_ordinary(unicodedata.normalize("NFC", text))
 
 
@@ -114,7 +114,7 @@ def test_a_bound_is_never_below_the_count(text: str) -> None:
 
 
 @pytest.mark.parametrize("before", ["", " ", "a", "실", "오"])
-def test_every_character_is_bounded_wherever_it_stands(before: str) -> None:
+def test_every_character_is_bounded_after_any_character(before: str) -> None:
     basic_plane = [*range(0xD800), *range(0xE000, 0x10000)]
     codes = [*basic_plane[:: 1 if before == " " else 7], *range(0x10000, 0x110000, 101)]
     texts = [before + chr(code) for code in codes]
@@ -175,7 +175,7 @@ def test_parts_of_the_normal_form_join_to_the_whole(text: str, size: int) -> Non
     assert "".join(iter_nfc(text, size)) == unicodedata.normalize("NFC", text)
 
 
-def test_inert_characters_are_normal_and_never_combine_with_what_stands_before() -> None:
+def test_inert_characters_are_in_nfc_and_never_combine_with_the_character_before() -> None:
     decompositions = (unicodedata.decomposition(chr(c)).split() for c in range(sys.maxunicode))
     seconds = {
         chr(int(parts[1], 16)) for parts in decompositions if len(parts) == 2 and parts[0][0] != "<"
@@ -381,7 +381,7 @@ def test_settling_agrees_with_exact_counts(texts: list[str], budget: int, cap: i
     assert arrow.weights.tolist() == settled.weights.tolist()
 
 
-def test_settling_loads_no_vocabulary_where_the_bounds_fit() -> None:
+def test_settling_loads_no_vocabulary_if_the_bounds_fit() -> None:
     with mock.patch("pipeline.tokens.counter.load_encoding") as load:
         settled = settle(["some words"], np.array([10]), TokenCounter(), budget=10, cap=100)
 
@@ -432,7 +432,7 @@ def test_a_vocabulary_given_by_path_is_used(tmp_path: Path) -> None:
     assert TokenCounter(path).count("hello world") == 2
 
 
-def test_no_package_with_the_vocabulary_leaves_the_bounds() -> None:
+def test_if_no_package_has_the_vocabulary_counts_are_bounds() -> None:
     with mock.patch("pipeline.tokens.vocabulary.find_spec", return_value=None):
         assert TokenCounter().count("hello") == 5
 

@@ -1,4 +1,4 @@
-"""Passages of long documents: `pipeline.tokens.passages`."""
+"""Passages of long documents."""
 
 import pytest
 from hypothesis import given, settings
@@ -66,7 +66,7 @@ def test_passages_are_about_equally_long(unit: str, max_tokens: int) -> None:
     assert min(counts) >= 0.4 * max(counts)
 
 
-def test_a_dense_part_of_a_thin_text_is_split_further() -> None:
+def test_a_part_of_more_tokens_per_character_is_split_further() -> None:
     text = "thin text of common words. " * 200 + "\U0001d160" * 300
 
     passages = split_passages(text, COUNTER, 100)
@@ -75,6 +75,6 @@ def test_a_dense_part_of_a_thin_text_is_split_further() -> None:
     assert all(COUNTER.count(passage) <= 100 for passage in passages)
 
 
-def test_a_limit_that_may_not_hold_a_character_is_refused() -> None:
+def test_a_limit_too_low_for_one_character_is_refused() -> None:
     with pytest.raises(ValueError, match="max_tokens is 15, expected 16 or more"):
         split_passages("text", COUNTER, 15)

@@ -40,6 +40,3 @@ def test_documents_within_their_budget_fit_the_request(lengths: list[tuple[int, 
 
 def test_every_tokenizer_of_a_model_profile_has_a_policy() -> None:
     assert set(POLICIES) == {"qwen", "xlm-r"}
-
-
-# Calibration

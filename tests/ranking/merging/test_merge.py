@@ -1,4 +1,4 @@
-"""The outcome of merging in each situation, edge cases first of all."""
+"""The result of merging in each situation, edge cases first."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_requests_without_any_score_leave_key_order():
     assert merged.certified_depth == 0
 
 
-def test_all_requests_but_one_failed_is_ranked_by_the_one():
+def test_if_only_one_request_is_answered_the_group_is_ranked_by_it():
     documents, packing = group(250)
     answers = ask(packing, Service(documents, 0, affine, limits=SMALL))
 
@@ -103,7 +103,7 @@ def test_answers_that_do_not_correspond_to_the_requests_are_refused():
         merge(packing, [answers[0], answers[1][1:], answers[2]])
 
 
-def test_trusted_scores_are_sorted_together_without_proof():
+def test_trusted_scores_are_sorted_together_without_a_test():
     documents, _ = group(250)
     packing = pack_documents(documents, SMALL, anchors=False)
     service = Service(documents, 0, affine, limits=SMALL)
@@ -118,7 +118,7 @@ def test_trusted_scores_are_sorted_together_without_proof():
     assert (merged.status, merged.certified_depth) == ("comparable", 250)
 
 
-def test_two_requests_alike_are_comparable():
+def test_two_requests_on_one_scale_are_comparable():
     documents, packing = group(900, limits=LIMITS)
 
     merged = merge(packing, ask(packing, Service(documents, 0)))
@@ -151,7 +151,7 @@ def test_without_anchors_requests_are_interleaved_and_unstable_but_the_head_is_s
     assert np.array_equal(merged.order[:10], documents.true_order[:10])
 
 
-def test_saturated_anchors_prove_nothing_so_ranks_link():
+def test_saturated_anchors_are_no_evidence_so_the_rank_model_is_used():
     documents, packing = group(900, limits=LIMITS)
 
     def saturating(request: np.ndarray) -> np.ndarray:
@@ -181,7 +181,7 @@ def test_scores_normalised_over_their_request_are_never_comparable(kind):
     assert outcome.linked.comparability.fingerprint
 
 
-def test_raw_logits_are_recognised_and_come_out_unchanged_where_comparable():
+def test_raw_logits_are_recognised_and_unchanged_if_comparable():
     documents, packing = group(900, limits=LIMITS)
 
     def raw(request: np.ndarray) -> np.ndarray:
@@ -208,7 +208,7 @@ def test_raw_logits_that_differ_are_linked_on_their_own_scale():
     assert average_shift == pytest.approx(1.5, abs=0.05)
 
 
-def test_affine_scores_come_out_on_the_scale_of_the_average_request():
+def test_affine_linked_scores_are_on_the_scale_of_the_average_request():
     documents, packing = group(900, limits=LIMITS)
     shifts = iter((-1.0, 1.0, 0.5))
 
@@ -248,7 +248,7 @@ def linked_group() -> tuple[Documents, Packing, Service, FinalRequest]:
 
 
 @pytest.mark.parametrize("missing", ["all", "one"])
-def test_a_final_request_without_a_whole_answer_leaves_the_linked_order_unstable(missing):
+def test_without_a_complete_final_answer_the_ranking_is_in_linked_order_and_unstable(missing):
     _, _, service, outcome = linked_group()
     scores = service(outcome.documents)
     scores[0] = np.nan
@@ -268,7 +268,7 @@ def test_a_final_answer_of_another_length_is_refused():
 
 
 def risen_witness() -> tuple[Service, FinalRequest, int]:
-    """A final request in which a witness comes in fifth place."""
+    """Return the wider final request after a witness came fifth in the first one."""
     _, _, service, outcome = linked_group()
     scores = service(outcome.documents)
     at = int(np.searchsorted(outcome.documents, outcome.witnesses[0]))
@@ -278,7 +278,7 @@ def risen_witness() -> tuple[Service, FinalRequest, int]:
     return service, wider, at
 
 
-def test_a_witness_in_the_head_asks_once_for_more_behind_it():
+def test_a_witness_in_the_head_leads_to_one_wider_final_request():
     service, wider, _ = risen_witness()
 
     merged = wider.settle(service(wider.documents))
@@ -289,7 +289,7 @@ def test_a_witness_in_the_head_asks_once_for_more_behind_it():
 
 
 @pytest.mark.parametrize("answer", ["none", "worse"])
-def test_the_narrower_final_request_counts_if_the_wider_one_brings_no_more(answer):
+def test_the_narrower_final_request_is_used_if_the_wider_one_certifies_less(answer):
     _, wider, _ = risen_witness()
     scores = np.where(np.isin(wider.documents, wider.witnesses), 1.0, 0.5)
 
@@ -321,7 +321,7 @@ def test_long_documents_shrink_the_head_that_can_be_certified():
     assert len(service.requests[-1]) < 100
 
 
-def test_where_not_even_the_witnesses_fit_nothing_is_certified():
+def test_if_the_witnesses_alone_do_not_fit_nothing_is_certified():
     documents, packing = group(900, limits=replace(SMALL, max_documents=25))
     service = Service(documents, 0, affine, limits=replace(SMALL, max_documents=25))
 
@@ -358,7 +358,7 @@ def test_an_anchor_missing_from_some_requests_still_links_the_others():
     assert not np.isnan(merged.scores).any()
 
 
-def test_anchors_refused_everywhere_are_without_a_score_and_the_link_unstable():
+def test_anchors_refused_in_every_request_have_no_score_and_the_link_is_unstable():
     documents, packing = group(900, limits=LIMITS)
     service = Service(documents, 0, affine)
     answers = ask(packing, service)

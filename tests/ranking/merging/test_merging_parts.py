@@ -1,4 +1,4 @@
-"""The parts of merging against what can be worked out by hand."""
+"""The parts of merging, against results worked out by hand."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_scores_outside_0_and_1_are_logits(scores):
     assert (scale.weight(np.array(scores)) == NOISE**-2).all()
 
 
-def test_logits_are_finite_at_both_ends_and_turn_back_into_scores():
+def test_logits_are_finite_at_0_and_1_and_convert_back_into_scores():
     scale = LogitScale(0.001)
     scores = np.array([0, 0.001, 0.5, 0.999, 1])
 
@@ -55,7 +55,7 @@ def test_logits_are_finite_at_both_ends_and_turn_back_into_scores():
     assert scale.score(logits) == pytest.approx([0.0005, 0.001, 0.5, 0.999, 0.9995])
 
 
-def test_saturated_and_missing_scores_weigh_nothing_and_coarse_ones_little():
+def test_saturated_and_missing_scores_have_no_weight_and_coarse_ones_little():
     weight = LogitScale(0.001).weight(np.array([0, 0.001, 0.002, 0.5, 0.999, 1, np.nan]))
 
     assert weight.tolist() == [0, 0, weight[2], weight[3], 0, 0, 0]
@@ -63,7 +63,7 @@ def test_saturated_and_missing_scores_weigh_nothing_and_coarse_ones_little():
 
 
 def lines(rng: np.random.Generator) -> np.ndarray:
-    """Logits of eight anchors in four requests, each a line of the same values."""
+    """Return the logits of eight anchors in four requests, each a line of the same values."""
     value, offset = rng.normal(-3, 3, 8), rng.normal(0, 1, 4)
     slope = np.exp(rng.normal(0, 0.2, 4))
     return offset + slope * value[:, None]
@@ -109,7 +109,7 @@ def test_ranks_are_counted_between_anchors():
     assert share == pytest.approx([0.3, 0.8, 0.6, 0.15, 0.45, 0.8])
 
 
-def test_a_splitter_among_equals_stands_where_other_requests_put_it():
+def test_a_splitter_among_equal_scores_is_placed_by_the_other_requests():
     """Request 1 gives 0 to the anchor and four documents; in request 0 it is the best of all."""
     group = packing([0, 1, 2, 3, 4], [5, 6, 7, 8], anchors=[0])
     first = collect_first_round(group, [np.array([0.9, 0.4, 0.3, 0.2, 0.1]), np.zeros(5)])
@@ -119,7 +119,7 @@ def test_a_splitter_among_equals_stands_where_other_requests_put_it():
     assert splitters.above[0] == pytest.approx([0, 0], abs=1e-3)
 
 
-def test_ranks_at_home_leave_foreign_anchors_out():
+def test_ranks_at_home_do_not_count_anchors_of_other_homes():
     group = packing([0, 3], [1, 2], anchors=[0])
 
     first = collect_first_round(group, [np.array([0.2, 0.7]), np.array([0.3, 0.3, 0.9])])
@@ -130,7 +130,7 @@ def test_ranks_at_home_leave_foreign_anchors_out():
     assert first.anchor_scores.tolist() == [[0.2, 0.9]]
 
 
-def test_an_anchor_whose_home_failed_lives_on_in_the_next_request():
+def test_an_anchor_whose_home_failed_gets_the_next_request_as_home():
     group = packing([0, 3], [1, 2], anchors=[0])
 
     first = collect_first_round(group, [None, np.array([0.3, 0.2, 0.9])])
@@ -156,14 +156,14 @@ def test_equal_scores_everywhere_are_comparable():
     assert verdict.rms_before < 0.01
 
 
-def test_the_tests_keep_their_level():
-    """Comparable services with the largest tolerated noise: alarms stay about one in a hundred."""
+def test_the_share_of_false_alarms_is_within_the_level():
+    """With the largest tolerated noise about one comparable group in a hundred is linked."""
     alarms = sum(not comparability(none, 0.2, seed, 1500).comparable for seed in range(100))
 
     assert alarms <= 4
 
 
-def test_noise_beyond_tolerance_and_shifts_are_noticed():
+def test_noise_beyond_tolerance_and_shifts_are_detected():
     assert comparability(none, 0.6, 0).p_noise < 1e-6
     assert comparability(affine, 0.05, 0).p_lines < 1e-6
 

@@ -1,4 +1,4 @@
-"""What holds for every merge, on simulated groups of every kind (P1 to P13 in the names)."""
+"""Properties of every merge, on simulated groups of every kind (P1 to P13)."""
 
 from dataclasses import replace
 from functools import partial
@@ -114,7 +114,7 @@ def test_p3_below_the_head_documents_of_one_request_keep_its_order(world, depth)
 
 @given(worlds, st.integers(1, 40), seeds)
 @settings(max_examples=40, deadline=None)
-def test_p4_the_order_in_which_documents_are_given_and_sent_changes_nothing(world, depth, shuffle):
+def test_p4_input_order_and_sending_order_change_nothing(world, depth, shuffle):
     seed, count, kind, _, digits = world
     documents, service = make((seed, count, kind, 0, digits))
     rng = np.random.default_rng(shuffle)
@@ -139,7 +139,7 @@ def test_p4_the_order_in_which_documents_are_given_and_sent_changes_nothing(worl
 
 @given(seeds, st.integers(1, 60), st.sampled_from(sorted(DISTORTIONS)))
 @settings(max_examples=40, deadline=None)
-def test_p5_one_request_is_ranked_by_its_scores_at_no_further_cost(seed, count, kind):
+def test_p5_one_request_is_ranked_by_its_scores_without_further_requests(seed, count, kind):
     documents = draw_documents(np.random.default_rng(seed), count, median_tokens=50)
     documents = replace(documents, tokens=np.minimum(documents.tokens, 300))
     service = Service(documents, seed, DISTORTIONS[kind], digits=2, limits=SMALL)
@@ -268,7 +268,7 @@ def test_p12_the_same_answers_give_the_same_bytes(world, depth):
 
 @given(worlds, st.integers(1, 60), st.data())
 @settings(max_examples=60, deadline=None)
-def test_p13_a_failed_request_leaves_the_others_as_though_it_had_never_been(world, depth, data):
+def test_p13_a_failed_request_leaves_the_others_as_if_it_had_not_been_sent(world, depth, data):
     documents, service = make(world)
     packing = pack_documents(documents, SMALL)
     assume(len(packing.homes) > 1)
@@ -319,9 +319,7 @@ def test_p13_a_failed_request_leaves_the_others_as_though_it_had_never_been(worl
 
 @given(seeds, st.integers(350, 500), st.data())
 @settings(max_examples=30, deadline=None)
-def test_p13_where_scores_compare_a_failed_request_takes_nothing_but_its_documents(
-    seed, count, data
-):
+def test_p13_if_scores_are_comparable_a_failed_request_loses_its_documents_alone(seed, count, data):
     documents = draw_documents(np.random.default_rng(seed), count, mixture="rich")
     packing = pack_documents(documents, SMALL)
     service = Service(documents, seed, noise=0, limits=SMALL)
@@ -340,7 +338,7 @@ def test_p13_where_scores_compare_a_failed_request_takes_nothing_but_its_documen
 
 @given(worlds, st.integers(1, 60))
 @settings(max_examples=80, deadline=None)
-def test_sorting_by_score_and_key_gives_the_ranking_back(world, depth):
+def test_sorting_by_score_and_key_reproduces_the_ranking(world, depth):
     documents, service = make(world)
 
     merged = rerank(documents, service, depth=depth, limits=SMALL)
@@ -352,7 +350,7 @@ def test_sorting_by_score_and_key_gives_the_ranking_back(world, depth):
 
 @given(worlds, st.floats(0, 0.5), st.integers(0, 60))
 @settings(max_examples=60, deadline=None)
-def test_any_documents_without_a_score_come_last_and_nothing_raises(world, share, depth):
+def test_documents_without_a_score_come_last(world, share, depth):
     documents, service = make(world)
     packing = pack_documents(documents, SMALL)
     rng = np.random.default_rng(world[0])
