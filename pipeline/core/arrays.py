@@ -14,6 +14,18 @@ RankArray: TypeAlias = npt.NDArray[np.int32]
 KeyArray: TypeAlias = npt.NDArray[np.uint64]
 """Hashes of contents."""
 
+ShortKeyArray: TypeAlias = npt.NDArray[np.uint32]
+"""The first bits of hashes."""
+
+LowBitsArray: TypeAlias = npt.NDArray[np.uint16]
+"""The last bits of short keys."""
+
+BatchArray: TypeAlias = npt.NDArray[np.uint16]
+"""Record batches, counted from the first one of a run."""
+
+OffsetArray: TypeAlias = npt.NDArray[np.int32]
+"""Offsets of an Arrow list."""
+
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 """Scores, logits, weights."""
 

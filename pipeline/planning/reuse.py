@@ -17,8 +17,8 @@ from pipeline.core.arrays import IntArray
 from pipeline.core.content import Content
 from pipeline.planning.packing import Packing, choose_anchors
 from pipeline.planning.plan import Base, PackedUnits, Plan
-from pipeline.score_store.query_index import QueryAnswers
-from pipeline.score_store.rows import Answer
+from pipeline.score_store.query_index import QueryIndex
+from pipeline.score_store.rows import StoredAnswer
 
 
 class PartialReuse:
@@ -29,7 +29,7 @@ class PartialReuse:
         query_key: Returns the key of a query there.
     """
 
-    def __init__(self, answers: QueryAnswers, query_key: Callable[[Content], int]) -> None:
+    def __init__(self, answers: QueryIndex, query_key: Callable[[Content], int]) -> None:
         self._answers = answers
         self._query_key = query_key
 
@@ -44,7 +44,7 @@ class PartialReuse:
         return [with_base(plan, found.get(key, ())) for plan, key in zip(plans, keys, strict=True)]
 
 
-def with_base(plan: Plan, answers: Sequence[Answer]) -> Plan:
+def with_base(plan: Plan, answers: Sequence[StoredAnswer]) -> Plan:
     """Return the plan with the answer that covers most of its units, or unchanged.
 
     It is unchanged if all of its requests are among the answers, if less than half of the units are
@@ -96,7 +96,7 @@ def _packing(plan: Plan, covered: IntArray, new: IntArray) -> Packing | None:
     return packing
 
 
-def _base(plan: Plan, answer: Answer) -> Base:
+def _base(plan: Plan, answer: StoredAnswer) -> Base:
     order = np.argsort(answer.document_keys, kind="stable")
     in_order = answer.document_keys[order]
     covered = np.flatnonzero(np.isin(plan.units.content_hashes, in_order))

@@ -1,10 +1,10 @@
-"""Folding small segments into full ones, and leaving out what nobody needs.
+"""Folding small segments into full ones, and leaving out answers that are no longer used.
 
 New segments are published whole before the old ones are removed, so a crash at any step leaves
 every answer in the store, at worst twice, and the next compaction drops the second copy. Only
-segments that no run writes any more are touched: closed ones, and those of dead runs that nobody
-has touched for a day (a living run closes its segment after an hour). Since a machine's clock may
-jump, that day is also proved: a local file must be unlocked, and the store's own clock is asked.
+segments without a writer are touched: closed ones, and unclosed ones of dead runs that were not
+written for a day (a living run closes its segment after an hour). Since a machine's clock may jump,
+that is confirmed: a local file must be unlocked, and an object must be old by the store's clock.
 """
 
 import fcntl
@@ -18,10 +18,10 @@ from msgspec import Struct, field
 
 from pipeline.core.arrays import BoolArray
 from pipeline.core.sorted_runs import SortedRuns
-from pipeline.score_store.last_used import fold_uses, read_uses
+from pipeline.score_store.last_used import fold_files, read_last_used
+from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.rows import Rows
 from pipeline.score_store.segments import (
-    FULL_BYTES,
     Message,
     Segment,
     SegmentBuilder,
@@ -31,43 +31,49 @@ from pipeline.score_store.segments import (
 )
 from pipeline.storage.location import Location
 
-ABANDONED_AFTER_S = 24 * 3_600.0
-"""An unclosed segment that nobody has touched for so long has no writer."""
-
-BATCH_BYTES = 64 * 1024
-"""Size of a folded batch: what one look-up reads at least."""
-
 _DAY_US = 24 * 3_600 * 1_000_000
 
 
 def compact(
-    folder: Location, clock: Callable[[], float], stopped: Callable[[], bool] = lambda: False
+    folder: Location,
+    clock: Callable[[], float],
+    stopped: Callable[[], bool] = lambda: False,
+    limits: StoreLimits | None = None,
 ) -> int:
-    """Fold the small segments that nobody writes any more; the number of segments removed.
+    """Fold the small segments that have no writer; return the number of segments removed.
 
-    It looks often whether it has been `stopped`; then it removes nothing.
+    Args:
+        folder: The store.
+        clock: Seconds since 1970.
+        stopped: Asked often whether to end early; then nothing is removed.
+        limits: What is small, and how large a folded batch is.
 
     Raises:
         OutputFailed: if the store cannot be read or written; nothing is lost.
     """
-    now = clock()
-    folder.remove_unfinished(before=datetime.fromtimestamp(now - ABANDONED_AFTER_S, UTC))
-    fold_uses(folder, now)
-    small = [s for s in _finished(folder, now) if not s.closed or 2 * s.size_bytes < FULL_BYTES]
+    now, limits = clock(), limits or StoreLimits()
+    folder.remove_unfinished(before=datetime.fromtimestamp(now - limits.abandoned_after_s, UTC))
+    fold_files(folder, now)
+    small = [
+        segment
+        for segment in _finished(folder, now, limits)
+        if not segment.closed or 2 * segment.size_bytes < limits.full_bytes
+    ]
     if len(small) < 2 and all(segment.closed for segment in small):
         return 0
-    return _replace(folder, small, clock, lambda rows: rows.verified(), stopped)
+    target = _Target(folder, clock, limits)
+    return _replace(small, target, lambda rows: rows.verified(), stopped)
 
 
 def prune(folder: Location, unused_for_days: float, clock: Callable[[], float]) -> int:
-    """Drop the answers that were neither saved nor used in the last days; how many were dropped.
+    """Drop the answers that were neither saved nor used in the last days; return their number.
 
     Raises:
         OutputFailed: if the store cannot be read or written; nothing is lost.
     """
-    now = clock()
+    now, limits = clock(), StoreLimits()
     since_us = int(now * 1e6 - unused_for_days * _DAY_US)
-    prefixes, used_at_us = read_uses(folder)
+    prefixes, used_at_us = read_last_used(folder)
     used = prefixes[used_at_us >= since_us]
     dropped = 0
 
@@ -76,30 +82,33 @@ def prune(folder: Location, unused_for_days: float, clock: Callable[[], float]) 
         kept: BoolArray = recent | np.isin(rows.prefixes, used)
         return kept
 
-    for segment in _finished(folder, now):
+    for segment in _finished(folder, now, limits):
         if segment.batches and min(facts.oldest_us for facts in segment.batches) >= since_us:
             continue
         unneeded = sum(int((~needed(rows)).sum()) for rows in _iter_rows(segment))
         if unneeded:
-            _replace(folder, [segment], clock, lambda rows: needed(rows) & rows.verified())
+            target = _Target(folder, clock, limits)
+            _replace([segment], target, lambda rows: needed(rows) & rows.verified())
             dropped += unneeded
-    fold_uses(folder, now, since_us=since_us)
+    fold_files(folder, now, since_us=since_us)
     return dropped
 
 
-def _finished(folder: Location, now: float) -> Iterator[Segment]:
+def _finished(folder: Location, now: float, limits: StoreLimits) -> Iterator[Segment]:
+    abandoned_after = timedelta(seconds=limits.abandoned_after_s)
     for segment in iter_segments(folder):
         modified = segment.modified.timestamp() if segment.modified else now
-        if segment.closed or (now - modified > ABANDONED_AFTER_S and _has_no_writer(segment)):
+        is_old = now - modified > limits.abandoned_after_s
+        if segment.closed or (is_old and _has_no_writer(segment, abandoned_after)):
             yield segment
 
 
-def _has_no_writer(segment: Segment) -> bool:
-    """Whether an old segment is old by more than this machine's clock."""
+def _has_no_writer(segment: Segment, abandoned_after: timedelta) -> bool:
+    """Return whether a segment that is old by this machine's clock is certainly abandoned."""
     location, modified = segment.location, segment.modified
     if not location.is_local:
         age = location.now() - modified if modified is not None else timedelta()
-        return age.total_seconds() > ABANDONED_AFTER_S
+        return age > abandoned_after
     try:
         file = os.open(location.path, os.O_RDONLY)
     except FileNotFoundError:
@@ -109,21 +118,19 @@ def _has_no_writer(segment: Segment) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return True  # a file system without locks: the day alone must do
+        return True  # a file system without locks: its age must do
     finally:
         os.close(file)
     return True
 
 
 def _replace(
-    folder: Location,
     segments: list[Segment],
-    clock: Callable[[], float],
+    target: "_Target",
     kept: Callable[[Rows], BoolArray],
     stopped: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Publish segments that hold the kept rows of the old ones, then remove the old ones."""
-    target = _Target(folder, clock)
+    """Publish segments with the kept rows of the old ones, then remove the old ones."""
     seen = SortedRuns()
     for segment in segments:
         for rows in _iter_rows(segment):
@@ -154,6 +161,7 @@ class _Target(Struct):
 
     folder: Location
     clock: Callable[[], float]
+    limits: StoreLimits
     content: bytearray = field(default_factory=bytearray)
     builder: SegmentBuilder = field(default_factory=SegmentBuilder)
     waiting: list[pa.RecordBatch] = field(default_factory=list)
@@ -163,9 +171,9 @@ class _Target(Struct):
         if batch.num_rows:
             self.waiting.append(batch)
             self.waiting_bytes += batch.nbytes
-        if self.waiting_bytes >= BATCH_BYTES:
+        if self.waiting_bytes >= self.limits.folded_bytes:
             self._write_waiting()
-        if len(self.content) >= FULL_BYTES:
+        if len(self.content) >= self.limits.full_bytes:
             self.publish()
 
     def publish(self) -> None:

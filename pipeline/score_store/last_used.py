@@ -1,8 +1,8 @@
-"""When stored answers were last of use, so that the unused can be pruned.
+"""When stored answers were last used, so that unused ones can be pruned.
 
-A run notes the keys that it looked up and found, and leaves them in one small file at its end;
-compaction folds those files into one. A run that is killed leaves no note: what it used counts
-from the time that it was saved or used before.
+A run records the keys that it looked up and found in one small file at its end; compaction folds
+these files into one. A run that is killed records nothing: what it used counts from the time that
+it was saved, or used before.
 """
 
 import uuid
@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.arrays import IntArray
-from pipeline.score_store.rows import PrefixArray
+from pipeline.core.arrays import IntArray, KeyArray
 from pipeline.storage.location import Location
 
 FEW_FILES = 16
-"""More notes than these are folded into one."""
+"""More files than these are folded into one."""
 
 _SCHEMA = pa.schema(
     [
@@ -27,8 +26,8 @@ _SCHEMA = pa.schema(
 )
 
 
-def note_uses(folder: Location, prefixes: PrefixArray, now: float) -> None:
-    """Leave word that the answers with these key prefixes were of use now.
+def record_use(folder: Location, prefixes: KeyArray, now: float) -> None:
+    """Record that the answers whose keys begin with these 64 bits were used now.
 
     Raises:
         OutputFailed: if it cannot be written.
@@ -38,13 +37,16 @@ def note_uses(folder: Location, prefixes: PrefixArray, now: float) -> None:
         _write(folder, used, np.full(len(used), int(now * 1e6)), now)
 
 
-def read_uses(folder: Location) -> tuple[PrefixArray, IntArray]:
-    """Key prefixes, sorted and once each, and when each was last used (microseconds)."""
+def read_last_used(folder: Location) -> tuple[KeyArray, IntArray]:
+    """Return key prefixes, sorted and distinct, and when each was last used.
+
+    Times are in microseconds since 1970.
+    """
     return _read(_names(folder), folder)
 
 
-def fold_uses(folder: Location, now: float, *, since_us: int | None = None) -> None:
-    """Make one note of many; forget uses before `since_us`.
+def fold_files(folder: Location, now: float, *, since_us: int | None = None) -> None:
+    """Fold many files into one; forget uses before `since_us`.
 
     Raises:
         OutputFailed: if it cannot be written.
@@ -65,7 +67,7 @@ def _names(folder: Location) -> list[str]:
     return [info.base_name for info in folder.children() if info.base_name.startswith("used-")]
 
 
-def _write(folder: Location, prefixes: PrefixArray, used_at_us: IntArray, now: float) -> None:
+def _write(folder: Location, prefixes: KeyArray, used_at_us: IntArray, now: float) -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, _SCHEMA) as writer:
         columns = [pa.array(prefixes), pa.array(used_at_us)]
@@ -76,7 +78,7 @@ def _write(folder: Location, prefixes: PrefixArray, used_at_us: IntArray, now: f
     )
 
 
-def _read(names: Sequence[str], folder: Location) -> tuple[PrefixArray, IntArray]:
+def _read(names: Sequence[str], folder: Location) -> tuple[KeyArray, IntArray]:
     prefixes, times = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
     for name in names:
         content = folder.child(name).read()
@@ -90,5 +92,5 @@ def _read(names: Sequence[str], folder: Location) -> tuple[PrefixArray, IntArray
         times.append(table["used_at_us"].to_numpy())
     joined, used_at_us = np.concatenate(prefixes), np.concatenate(times)
     order = np.lexsort((-used_at_us, joined))
-    once, first = np.unique(joined[order], return_index=True)
-    return once, used_at_us[order][first]
+    distinct, first = np.unique(joined[order], return_index=True)
+    return distinct, used_at_us[order][first]

@@ -1,4 +1,4 @@
-"""Looking after a store from outside a run: what it holds, and how to make it smaller."""
+"""What a store holds, and how to make it smaller, seen from outside a run."""
 
 import time
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from pipeline.score_store import compaction
-from pipeline.score_store.last_used import read_uses
+from pipeline.score_store.last_used import read_last_used
 from pipeline.score_store.segments import iter_segments
 from pipeline.storage.location import Location
 
 
 class StoreInfo(Struct, frozen=True):
-    """What a store holds; an answer kept twice counts twice until compaction drops one."""
+    """What a store holds; an answer stored twice counts twice until compaction drops one."""
 
     requests: int
     documents: int
@@ -25,14 +25,14 @@ class StoreInfo(Struct, frozen=True):
 
 
 def info(folder: Location) -> StoreInfo:
-    """What the store holds.
+    """Return what the store holds.
 
     Raises:
-        OutputFailed: if the store is there and cannot be read.
+        OutputFailed: if the store exists and cannot be read.
     """
     segments = list(iter_segments(folder))
     batches = [facts for segment in segments for facts in segment.batches]
-    _, used_at_us = read_uses(folder)
+    _, used_at_us = read_last_used(folder)
     return StoreInfo(
         requests=sum(facts.num_requests for facts in batches),
         documents=sum(facts.documents for facts in batches),
@@ -45,7 +45,7 @@ def info(folder: Location) -> StoreInfo:
 
 
 def prune(folder: Location, unused_for_days: float, clock: Callable[[], float] = time.time) -> int:
-    """Drop the answers that were neither saved nor used in the last days; how many were dropped.
+    """Drop the answers that were neither saved nor used in the last days; return their number.
 
     Raises:
         OutputFailed: if the store cannot be read or written; nothing is lost.

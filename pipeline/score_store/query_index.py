@@ -1,7 +1,7 @@
-"""What was paid for before a moment, found by query.
+"""Answers that were paid for before a moment, found by their query.
 
-It reads beside the store's own index, and only answers that were saved before that moment. So what
-it finds is the same at the end of a run, and when a killed run is repeated, as at the beginning.
+It reads independently of the store's own index, and only answers that were saved before the moment.
+So it finds the same at the end of a run, and when a killed run is repeated, as at the beginning.
 
 Everything here blocks on files: call it in a thread.
 """
@@ -12,13 +12,13 @@ import numpy as np
 
 from pipeline.core.arrays import KeyArray
 from pipeline.score_store.key_index import KeyIndex, Place
-from pipeline.score_store.rows import Answer
+from pipeline.score_store.rows import StoredAnswer
 from pipeline.score_store.segments import Segment, iter_segments, read_batches
 from pipeline.storage.location import Location
 
 
-class QueryAnswers:
-    """Earlier answers by query; their index, some 5 bytes an answer, is made at the first question.
+class QueryIndex:
+    """Earlier answers by query; its index, some 5 bytes an answer, is built at the first look-up.
 
     Args:
         folder: The store.
@@ -30,10 +30,10 @@ class QueryAnswers:
         self._before_us = before_us
         self._index: KeyIndex | None = None
 
-    def find(self, query_keys: Sequence[int]) -> dict[int, list[Answer]]:
-        """The sound answers to each of these queries, by ascending key; ask for many at once.
+    def find(self, query_keys: Sequence[int]) -> dict[int, list[StoredAnswer]]:
+        """Return the valid answers to each of these queries, by ascending key.
 
-        Of an answer that is stored twice, the copy is taken that was saved first.
+        Ask for many queries at once. Of an answer that is stored twice, the first one saved counts.
 
         Raises:
             OutputFailed: if the store cannot be read.
@@ -48,7 +48,7 @@ class QueryAnswers:
             except FileNotFoundError:  # another run has compacted meanwhile
                 self._index = None
         answers.sort(key=lambda a: (a.key, a.saved_at_us, a.scores.scores.tobytes()))
-        found: dict[int, list[Answer]] = {}
+        found: dict[int, list[StoredAnswer]] = {}
         for answer in answers:
             of_query = found.setdefault(answer.query_key, [])
             if not of_query or of_query[-1].key != answer.key:
@@ -70,7 +70,7 @@ class QueryAnswers:
             if rows is not None:
                 yield segment.place(facts), rows.query_keys
 
-    def _read(self, places: dict[Place, list[int]], wanted: KeyArray) -> Iterator[Answer]:
+    def _read(self, places: dict[Place, list[int]], wanted: KeyArray) -> Iterator[StoredAnswer]:
         by_segment: dict[str, list[Place]] = {}
         for place in places:
             by_segment.setdefault(place.segment, []).append(place)

@@ -1,26 +1,25 @@
 """The form of a stored answer: one row of an Arrow record batch.
 
-Every row carries a checksum of what it serves, made when the answer arrived and carried along
-unchanged by compaction. So whatever bits flip between the network and the look-up, in a body, an
-offset or a footer, a row that verifies is the answer that was paid for.
+Every row has a checksum of what it serves, made when the answer arrived and kept unchanged by
+compaction. So whatever bits flip between the network and the look-up, in a body, an offset or a
+footer, a row that verifies is the answer that was paid for.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 from msgspec import Struct
 
-from pipeline.core.arrays import BoolArray, FloatArray, KeyArray
+from pipeline.core.arrays import BoolArray, FloatArray, KeyArray, OffsetArray
 from pipeline.core.records import Scores
 
 KEY_BYTES = 16
 
 MAX_BATCH_DOCUMENTS = 4_096
-"""Documents of one record batch, give or take a request: 64 KB of keys and scores."""
+"""A record batch ends with the request that exceeds this: 64 KB of keys and scores."""
 
 _DOCUMENT: pa.StructType = pa.struct(
     [
@@ -41,12 +40,9 @@ _FIELDS: "list[pa.Field[Any]]" = [
 ]
 SCHEMA = pa.schema(_FIELDS)
 
-PrefixArray: TypeAlias = npt.NDArray[np.uint64]
-"""The first 64 bits of keys, for the index; the rest is compared when a row is read."""
 
-
-class Answer(Struct, frozen=True, eq=False):
-    """An answered request, as it is stored; `saved_at_us` is in microseconds since 1970."""
+class StoredAnswer(Struct, frozen=True, eq=False):
+    """An answered request as it is stored; `saved_at_us` is in microseconds since 1970."""
 
     key: bytes
     query_key: int
@@ -55,11 +51,11 @@ class Answer(Struct, frozen=True, eq=False):
     saved_at_us: int
 
 
-def encode_in_batches(answers: Sequence[Answer]) -> list[pa.RecordBatch]:
-    """Make record batches of the answers, in their order.
+def encode_in_batches(answers: Sequence[StoredAnswer]) -> list[pa.RecordBatch]:
+    """Return the answers as record batches, in their order.
 
-    Nearly always one; what a slow disk has let pile up is cut into more, since a look-up reads a
-    whole batch.
+    Nearly always as one. What has piled up behind a slow disk is cut into several, since a look-up
+    reads a whole batch.
     """
     batches, first, num_documents = [], 0, 0
     for place, answer in enumerate(answers):
@@ -70,10 +66,10 @@ def encode_in_batches(answers: Sequence[Answer]) -> list[pa.RecordBatch]:
     return [*batches, encode(answers[first:])]
 
 
-def encode(answers: Sequence[Answer]) -> pa.RecordBatch:
-    """Make one record batch of the answers, in their order."""
-    document_keys = [_plain(answer.document_keys, np.uint64) for answer in answers]
-    scores = [_plain(answer.scores.scores, np.float64) for answer in answers]
+def encode(answers: Sequence[StoredAnswer]) -> pa.RecordBatch:
+    """Return the answers as one record batch, in their order."""
+    document_keys = [np.ascontiguousarray(a.document_keys, np.uint64) for a in answers]
+    scores = [np.ascontiguousarray(a.scores.scores, np.float64) for a in answers]
     offsets = np.zeros(len(answers) + 1, np.int32)
     np.cumsum([len(keys) for keys in document_keys], out=offsets[1:])
     checksums = [
@@ -104,7 +100,7 @@ def encode(answers: Sequence[Answer]) -> pa.RecordBatch:
 
 
 class Rows:
-    """A record batch opened for reading its rows; it is valid Arrow, its rows are unproved."""
+    """A record batch opened for reading: valid Arrow, whose rows are still to be verified."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.batch = batch
@@ -112,15 +108,15 @@ class Rows:
         self.prefixes = prefixes(self.keys)
         self.query_keys: KeyArray = batch.column("query_key").to_numpy()
         documents: Any = batch.column("documents")  # the stubs know only Array
-        self._offsets: npt.NDArray[np.int32] = documents.offsets.to_numpy()
+        self._offsets: OffsetArray = documents.offsets.to_numpy()
         self._document_keys: KeyArray = documents.values.field(0).to_numpy()
         self._scores: FloatArray = documents.values.field(1).to_numpy()
         self._total_tokens = batch.column("total_tokens")
         self._response_ids: Any = batch.column("response_id")
         self._checksums: KeyArray = batch.column("checksum").to_numpy()
 
-    def find(self, wanted: PrefixArray) -> Iterator[tuple[bytes, Scores]]:
-        """Yield key and scores of each row that verifies and whose key begins like a wanted one."""
+    def find(self, wanted: KeyArray) -> Iterator[tuple[bytes, Scores]]:
+        """Yield key and scores of each row that verifies and whose key begins with wanted bits."""
         # One comparison each beats np.isin for the few keys that a batch usually has to answer.
         matches = (
             np.isin(self.prefixes, wanted)
@@ -132,15 +128,15 @@ class Rows:
             if scores is not None:
                 yield self._key(row), scores
 
-    def find_queries(self, wanted: KeyArray, before_us: int) -> Iterator[Answer]:
-        """Yield each row that verifies, asks a wanted query and was saved before that moment."""
+    def find_queries(self, wanted: KeyArray, before_us: int) -> Iterator[StoredAnswer]:
+        """Yield each row that verifies, has a wanted query and was saved before that moment."""
         saved_at_us = self.batch.column("saved_at").view(pa.int64()).to_numpy()
         matches = np.isin(self.query_keys, wanted) & (saved_at_us < before_us)
         for row in np.flatnonzero(matches).tolist():
             scores = self._verified(row)
             if scores is not None:
                 start, stop = self._offsets[row : row + 2]
-                yield Answer(
+                yield StoredAnswer(
                     self._key(row),
                     int(self.query_keys[row]),
                     self._document_keys[start:stop].copy(),
@@ -149,7 +145,7 @@ class Rows:
                 )
 
     def verified(self) -> BoolArray:
-        """Which rows are as they were when they were saved."""
+        """Return which rows are as they were when they were saved."""
         rows = range(self.batch.num_rows)
         return np.array([self._verified(row) is not None for row in rows], np.bool_)
 
@@ -174,7 +170,7 @@ class Rows:
 
 
 def key_bytes(batch: pa.RecordBatch) -> bytes:
-    """The keys of a batch, one after the other."""
+    """Return the keys of a batch, one after the other."""
     column = batch.column("key")
     content = column.buffers()[1]
     start = column.offset * KEY_BYTES
@@ -183,14 +179,17 @@ def key_bytes(batch: pa.RecordBatch) -> bytes:
 
 
 def num_documents(batch: pa.RecordBatch) -> int:
-    """How many documents the rows of a batch have together."""
+    """Return how many documents the rows of a batch have together."""
     documents: Any = batch.column("documents")
     count: int = documents.offsets[-1].as_py() - documents.offsets[0].as_py()
     return count
 
 
-def prefixes(keys: bytes) -> PrefixArray:
-    """The first 64 bits of each key; keys are given one after the other."""
+def prefixes(keys: bytes) -> KeyArray:
+    """Return the first 64 bits of each key; keys are given one after the other.
+
+    Indexes hold these; the rest of a key is compared when a row is read.
+    """
     return np.frombuffer(keys, "<u8")[::2].astype(np.uint64)
 
 
@@ -203,7 +202,7 @@ def _checksum(
     response_id: str,
 ) -> int:
     tokens = b"" if total_tokens is None else total_tokens.to_bytes(8, "little", signed=True)
-    # The lengths of the inner parts stand before them, so that no byte can change its part.
+    # The lengths of the inner parts come first, so that no byte can move to another part.
     head = b"%d %d %d " % (query_key, len(scores), len(tokens))
     parts = (head, key, document_keys, scores, tokens, response_id.encode())
     return xxhash.xxh3_64_intdigest(b"".join(parts))
@@ -216,12 +215,8 @@ def _fixed(keys: Sequence[bytes]) -> "pa.Array[Any]":
     return pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(content)])
 
 
-def _lists(offsets: npt.NDArray[np.int32], documents: pa.StructArray) -> "pa.Array[Any]":
+def _lists(offsets: OffsetArray, documents: pa.StructArray) -> "pa.Array[Any]":
     # The stubs know no list of structs with a given type.
     make: Any = pa.ListArray.from_arrays
     lists: pa.Array[Any] = make(pa.array(offsets), documents, type=_DOCUMENTS)
     return lists
-
-
-def _plain(values: npt.NDArray[np.generic], dtype: type[np.generic]) -> npt.NDArray[np.generic]:
-    return np.ascontiguousarray(values, dtype)

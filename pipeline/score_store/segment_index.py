@@ -1,7 +1,7 @@
-"""What a segment holds, batch by batch: where each lies, and which keys it has.
+"""What a segment holds, batch by batch: where each batch is, and which keys it has.
 
-A closed segment ends in its contents. They are kept as columns, here as there: a segment is written
-for minutes, and as many small objects, in memory for just as long, would leave holes everywhere.
+A closed segment ends in its index. The index is kept as columns, in memory as in the file: a
+segment is written for minutes, and as many small objects that live as long would fragment memory.
 """
 
 from array import array
@@ -27,7 +27,16 @@ _NUMBERS = ("offset", "size", "documents", "oldest_us", "newest_us")
 
 
 class BatchFacts(Struct, frozen=True):
-    """One record batch of a segment: its bytes there, and what is in it."""
+    """One record batch of a segment.
+
+    Attributes:
+        offset: Where it begins in the segment.
+        size: Its bytes.
+        keys: The keys of its rows, one after the other.
+        documents: Documents of all rows together.
+        oldest_us: When its first answer was saved, in microseconds since 1970.
+        newest_us: When its last answer was saved.
+    """
 
     offset: int
     size: int
@@ -38,7 +47,7 @@ class BatchFacts(Struct, frozen=True):
 
     @classmethod
     def of(cls, offset: int, size: int, batch: pa.RecordBatch) -> "BatchFacts":
-        """The facts of a batch that lies there."""
+        """Return the facts of a batch at this offset."""
         times = batch.column("saved_at").view(pa.int64()).to_numpy()
         return cls(
             offset,
@@ -60,7 +69,7 @@ class BatchFacts(Struct, frozen=True):
             yield self.keys[start : start + KEY_BYTES]
 
 
-class Contents:
+class SegmentIndex:
     """The batches of a segment, in their order; 16 bytes a key and 48 a batch."""
 
     def __init__(self) -> None:
@@ -69,7 +78,7 @@ class Contents:
         self._ends = array("q", [0])  # of the keys of each batch, after the start of the first
 
     def add(self, facts: BatchFacts) -> None:
-        """Note the next batch."""
+        """Append a batch."""
         for name, numbers in self._numbers.items():
             numbers.append(getattr(facts, name))
         self._keys += facts.keys
@@ -84,7 +93,7 @@ class Contents:
             yield BatchFacts(keys=bytes(self._keys[start:stop]), **numbers)
 
     def to_bytes(self) -> pa.Buffer:
-        """The contents as they stand in a file."""
+        """Return the index as it is written into a file."""
         ends, keys = pa.py_buffer(self._ends.tobytes()), pa.py_buffer(self._keys)
         columns = [
             pa.Array.from_buffers(kind.type, len(self), [None, ends, keys])
@@ -95,14 +104,14 @@ class Contents:
         return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA).serialize()
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Contents":
-        """The contents that a file has; the caller has checked that they are sound."""
+    def from_bytes(cls, content: bytes) -> "SegmentIndex":
+        """Return the index that a file holds; the caller has verified its checksum."""
         batch = pa.ipc.read_record_batch(pa.py_buffer(content), _SCHEMA)
-        contents = cls()
+        index = cls()
         _, ends, keys = batch.column("keys").buffers()
         assert ends is not None
-        contents._ends = array("q", ends.to_pybytes()[: 8 * (batch.num_rows + 1)])
-        contents._keys = bytearray(keys or b"")
+        index._ends = array("q", ends.to_pybytes()[: 8 * (batch.num_rows + 1)])
+        index._keys = bytearray(keys or b"")
         for name in _NUMBERS:
-            contents._numbers[name] = array("q", batch.column(name).to_numpy().tobytes())
-        return contents
+            index._numbers[name] = array("q", batch.column(name).to_numpy().tobytes())
+        return index

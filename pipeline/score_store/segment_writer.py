@@ -1,9 +1,8 @@
-"""The segments that a run writes: one at a time, closed when it is full, old, or at the end.
+"""The segments that a run writes: one at a time, closed when full, old, or at the end.
 
-Locally bytes are appended, so they outlive the process from the moment of the write; the disk has
-them for certain once the segment is closed. The file is locked as long as its writer lives. An
-object cannot be appended to: there the segment is put anew with each batch, always complete and
-never shorter than before.
+Locally bytes are appended, so they survive the process from the moment of the write, and a power
+cut once the segment is closed. The file is locked as long as its writer lives. An object cannot be
+appended to: there the segment is uploaded again with each batch, always complete and never shorter.
 """
 
 import contextlib
@@ -16,81 +15,72 @@ from typing import Protocol
 
 from pipeline.core.errors import OutputFailed
 from pipeline.score_store.key_index import Place
+from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.segment_index import BatchFacts
-from pipeline.score_store.segments import FULL_BYTES, Message, SegmentBuilder, new_name
+from pipeline.score_store.segments import Message, SegmentBuilder, new_name
 from pipeline.storage.errors import translate_errors
 from pipeline.storage.local_files import sync_folder
 from pipeline.storage.location import Location
 
-REMOTE_FULL_BYTES = 4 * 1024 * 1024
-"""Full size of a segment that is put anew with each batch: bounds what is sent again."""
 
-MAX_AGE_S = 3_600.0
-"""An older segment is closed, so compaction may take one untouched for a day as abandoned."""
-
-
-class LiveSegments:
+class SegmentWriter:
     """Writes batches into the run's current segment; used from one thread at a time.
+
+    All methods but `abandon` raise OutputFailed if something cannot be written.
 
     Args:
         folder: The store.
         clock: Seconds since 1970.
+        limits: When a segment is closed.
     """
 
-    def __init__(self, folder: Location, clock: Callable[[], float]) -> None:
+    def __init__(self, folder: Location, clock: Callable[[], float], limits: StoreLimits) -> None:
         self._folder = folder
         self._clock = clock
-        self._full_bytes = FULL_BYTES if folder.is_local else REMOTE_FULL_BYTES
+        self._full_bytes = limits.full_bytes if folder.is_local else limits.remote_full_bytes
+        self._max_age_s = limits.max_age_s
         self._current: _Current | None = None
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="score-store-closer")
         self._closing: list[Future[None]] = []
 
     def write(self, messages: Sequence[Message]) -> list[tuple[Place, BatchFacts]]:
-        """Write batches of answers at once; when it returns, a killed process loses none of them.
-
-        Raises:
-            OutputFailed: disk full, permission denied, store unreachable.
-        """
+        """Write batches and return where they are; then a killed process loses none of them."""
         current = self._open(self._clock())
         written = current.write(messages)
         if current.builder.size_bytes >= self._full_bytes:
             self._rotate()
         return [(Place(current.name, facts.offset, facts.size), facts) for facts in written]
 
-    def _open(self, now: float) -> "_Current":
-        if self._current is not None and self._current.file.is_gone():
-            self.abandon()
-        elif self._current is not None and abs(now - self._current.began) > MAX_AGE_S:
-            self._rotate()
-        self._current = self._current or _Current(self._folder, now)
-        return self._current
-
     def seal(self) -> None:
-        """Close the current segment, if there is one; when it returns, the disk has all of them.
-
-        Raises:
-            OutputFailed: disk full, permission denied, store unreachable.
-        """
+        """Close the current segment, if there is one, and wait until the disk has all of them."""
         self._rotate()
         while self._closing:
             self._closing.pop().result()
 
+    def abandon(self) -> None:
+        """Drop a segment that could not be finished; readers skip its torn end."""
+        if self._current is not None:
+            self._current.file.close()
+            self._current = None
+
+    def _open(self, now: float) -> "_Current":
+        if self._current is not None and self._current.file.is_gone():
+            self.abandon()
+        elif self._current is not None and abs(now - self._current.began) > self._max_age_s:
+            self._rotate()
+        self._current = self._current or _Current(self._folder, now)
+        return self._current
+
     def _rotate(self) -> None:
         """Let the next answer begin a new segment.
 
-        The old one goes to the disk in another thread: that may take seconds, and answers that
-        arrive meanwhile must be in a file within 50 ms.
+        The old one is flushed to the disk in another thread: that may take seconds, and answers
+        that arrive meanwhile must be in a file within 50 ms.
         """
         if self._current is not None:
             current, self._current = self._current, None
             current.finish()
             self._closing.append(self._closer.submit(current.file.close))
-
-    def abandon(self) -> None:
-        """Let go of a segment that could not be finished; readers step over its torn end."""
-        if self._current is not None:
-            self._current.file.close()
-            self._current = None
 
 
 class _Current:
@@ -101,7 +91,7 @@ class _Current:
         self.began = now
         self.builder = SegmentBuilder()
         location = folder.child(self.name)
-        self.file: _File = _AppendedFile(location) if folder.is_local else _RepeatedObject(location)
+        self.file: _File = _AppendedFile(location) if folder.is_local else _ReplacedObject(location)
         self._unwritten = self.builder.start()
 
     def write(self, messages: Sequence[Message]) -> list[BatchFacts]:
@@ -139,7 +129,7 @@ class _AppendedFile:
                 rest = rest[os.write(self._file, rest) :]
 
     def is_gone(self) -> bool:
-        """Whether somebody has removed the file, and what is appended would be lost."""
+        """Return whether the file was removed, so that what is appended would be lost."""
         return self._file is not None and not os.fstat(self._file).st_nlink
 
     def close(self) -> None:
@@ -155,7 +145,7 @@ class _AppendedFile:
                 sync_folder(Path(self._location.path).parent)
 
 
-class _RepeatedObject:
+class _ReplacedObject:
     def __init__(self, location: Location) -> None:
         self._location = location
         self._content = bytearray()
@@ -165,8 +155,8 @@ class _RepeatedObject:
         self._location.publish(bytes(self._content))
 
     def is_gone(self) -> bool:
-        """What is put is complete, whatever was there."""
+        """Return that nothing is lost: each upload is complete, whatever was there."""
         return False
 
     def close(self) -> None:
-        """Nothing to do: each put was complete."""
+        """Do nothing: each upload was complete."""

@@ -1,10 +1,10 @@
 """Segments: the store's files, and how one is read whatever happened to it.
 
 A segment is an Arrow IPC stream of record batches, written by one run and never changed once it is
-closed. A closed segment ends in its contents (where each batch lies and which keys it has) and a
-trailer that says where they begin, so opening it reads a few bytes per key. A segment without a
-sound trailer (its run goes on, or died, or bits flipped) is walked from the start: what cannot be
-read is stepped over, a torn tail ends it.
+closed. A closed segment ends in its index (where each batch is and which keys it has) and a trailer
+that says where the index begins, so opening it reads a few bytes per key. A segment without a valid
+trailer (its run goes on or died, or bits flipped) is scanned from the start: what cannot be read is
+skipped, and a torn tail ends it.
 """
 
 import struct
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
 import pyarrow as pa
 import xxhash
@@ -20,30 +21,32 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from pipeline.score_store.key_index import Place
-from pipeline.score_store.messages import MARK, read_batch, walk
 from pipeline.score_store.rows import SCHEMA, Rows
-from pipeline.score_store.segment_index import BatchFacts, Contents
+from pipeline.score_store.segment_index import BatchFacts, SegmentIndex
 from pipeline.storage.files import FileInfo
 from pipeline.storage.location import Location
 
-FULL_BYTES = 8 * 1024 * 1024
-"""A segment of this size is closed and the next one begun; whole ones fit in memory."""
-
 _OPENED_AT_ONCE = 16
-"""On an object store opening is waiting: a few round trips for each segment."""
+"""On an object store, opening a segment waits for a few round trips."""
 
-SUFFIX = ".arrows"
-_END = MARK + b"\x00\x00\x00\x00"
-_TRAILER = struct.Struct("<QQ8s")  # bytes of the contents, their checksum, magic
+_SUFFIX = ".arrows"
+_MARK = b"\xff\xff\xff\xff"
+"""Begins every message of an IPC stream (Arrow columnar format 1.5, encapsulated messages)."""
+_END = _MARK + b"\x00\x00\x00\x00"
+_TRAILER = struct.Struct("<QQ8s")  # bytes of the index, their checksum, magic
 _MAGIC = b"rerankSG"
+_TAIL_BYTES = 65_536
+
+_DAMAGE = (pa.ArrowException, OSError, EOFError, ValueError, IndexError)
+"""What Arrow raises for bytes that are not a valid message."""
 
 
 class Segment(Struct, frozen=True):
-    """A segment's file and contents.
+    """A segment's file and index.
 
     Attributes:
         closed: Its run has finished it.
-        damaged: Its contents had to be searched for, and not because its run died.
+        damaged: It had to be scanned, or skipped in part, and not because its run died.
     """
 
     location: Location
@@ -51,20 +54,20 @@ class Segment(Struct, frozen=True):
     size_bytes: int
     modified: datetime | None
     closed: bool
-    batches: Contents
+    batches: SegmentIndex
     damaged: bool = False
 
     def place(self, facts: BatchFacts) -> Place:
-        """Where a batch of this segment lies."""
+        """Return where a batch of this segment is."""
         return Place(self.name, facts.offset, facts.size)
 
 
 class Message(Struct, frozen=True):
-    """A record batch as it stands in a segment, wherever that will be.
+    """A record batch as it is written into a segment.
 
     Attributes:
         content: Its bytes.
-        facts: What is in it; their offset means nothing yet.
+        facts: What is in it; the offset is not known yet.
     """
 
     content: bytes
@@ -72,87 +75,86 @@ class Message(Struct, frozen=True):
 
     @classmethod
     def of(cls, batch: pa.RecordBatch) -> "Message":
-        """The message of a batch."""
+        """Return the message of a batch."""
         content = batch.serialize().to_pybytes()
         return cls(content, BatchFacts.of(0, len(content), batch))
 
 
 class SegmentBuilder(Struct):
-    """Tells which bytes a segment has, one after the other; the caller puts them there."""
+    """Makes the bytes of a segment, one piece after the other; the caller writes them."""
 
     size_bytes: int = 0
-    batches: Contents = field(default_factory=Contents)
+    batches: SegmentIndex = field(default_factory=SegmentIndex)
 
     def start(self) -> bytes:
-        """The first bytes of a segment."""
-        return self._taken(SCHEMA.serialize().to_pybytes())
+        """Return the first bytes of a segment."""
+        return self._counted(SCHEMA.serialize().to_pybytes())
 
     def add(self, message: Message) -> BatchFacts:
-        """Take a message for the next bytes; its facts with its place."""
+        """Take a message as the next bytes, and return its facts with its offset."""
         facts = replace(message.facts, offset=self.size_bytes)
-        self._taken(message.content)
+        self._counted(message.content)
         self.batches.add(facts)
         return facts
 
     def end(self) -> bytes:
-        """The last bytes: end of stream, contents, trailer."""
-        contents = self.batches.to_bytes()
-        trailer = _TRAILER.pack(contents.size, xxhash.xxh3_64_intdigest(contents), _MAGIC)
-        return self._taken(b"".join([_END, contents, trailer]))
+        """Return the last bytes: end of stream, index, trailer."""
+        index = self.batches.to_bytes()
+        trailer = _TRAILER.pack(index.size, xxhash.xxh3_64_intdigest(index), _MAGIC)
+        return self._counted(b"".join([_END, index, trailer]))
 
-    def _taken(self, content: bytes) -> bytes:
+    def _counted(self, content: bytes) -> bytes:
         self.size_bytes += len(content)
         return content
 
 
 def new_name(now: float) -> str:
-    """A name that no other run gives; names sort by time."""
+    """Return a name that no other run uses; names sort by time."""
     moment = datetime.fromtimestamp(now, UTC)
-    return f"segment-{moment:%Y%m%dT%H%M%S}-{moment.microsecond:06}-{uuid.uuid4().hex[:8]}{SUFFIX}"
+    unique = uuid.uuid4().hex[:8]
+    return f"segment-{moment:%Y%m%dT%H%M%S}-{moment.microsecond:06}-{unique}{_SUFFIX}"
 
 
 def list_segments(folder: Location) -> list[FileInfo]:
-    """The store's segments, oldest first; empty where there is no folder."""
-    return [info for info in folder.children() if is_segment(info.base_name)]
+    """Return the store's segments, oldest first; none if there is no folder."""
+    return [
+        info
+        for info in folder.children()
+        if info.base_name.startswith("segment-") and info.base_name.endswith(_SUFFIX)
+    ]
 
 
 def iter_segments(folder: Location) -> Iterator[Segment]:
-    """Yield the store's segments, oldest first; several are opened at once.
+    """Yield the store's segments, oldest first; on an object store several are opened at once.
 
     Raises:
-        OutputFailed: if one is there and cannot be read.
+        OutputFailed: if one exists and cannot be read.
     """
     with ThreadPoolExecutor(1 if folder.is_local else _OPENED_AT_ONCE) as pool:
         opened = pool.map(lambda info: open_segment(folder, info), list_segments(folder))
         yield from (segment for segment in opened if segment is not None)
 
 
-def is_segment(name: str) -> bool:
-    """Whether a file of this name is a segment."""
-    return name.startswith("segment-") and name.endswith(SUFFIX)
-
-
 def open_segment(folder: Location, info: FileInfo) -> Segment | None:
-    """The segment and its contents; None if it is gone.
+    """Return a segment with its index; None if it is gone.
 
     Raises:
-        OutputFailed: if it is there and cannot be read.
+        OutputFailed: if it exists and cannot be read.
     """
-    location = folder.child(info.base_name)
-    size_bytes = info.size_bytes or 0
+    location, size_bytes = folder.child(info.base_name), info.size_bytes or 0
     facts = (location, info.base_name, size_bytes, info.modified)
-    batches = _read_contents(location, size_bytes)
+    batches = _read_index(location, size_bytes)
     if batches is not None:
         return Segment(*facts, closed=True, batches=batches)
     content = location.read()
     if content is None:
         return None
-    walked = Contents()
-    for offset, size, batch in walk(content):
-        walked.add(BatchFacts.of(offset, size, batch))
+    scanned = SegmentIndex()
+    for offset, size, batch in _scan(content):
+        scanned.add(BatchFacts.of(offset, size, batch))
     closed = _trailer(content) is not None
-    has_gap = any(one.offset + one.size != two.offset for one, two in pairwise(walked))
-    return Segment(*facts, closed=closed, batches=walked, damaged=closed or has_gap)
+    has_gap = any(one.offset + one.size != two.offset for one, two in pairwise(scanned))
+    return Segment(*facts, closed=closed, batches=scanned, damaged=closed or has_gap)
 
 
 def read_batches(location: Location, places: list[tuple[int, int]]) -> Iterator[Rows | None]:
@@ -160,19 +162,20 @@ def read_batches(location: Location, places: list[tuple[int, int]]) -> Iterator[
 
     Raises:
         FileNotFoundError: if the segment is gone, since another run has compacted it.
-        OutputFailed: if it is there and cannot be read.
+        OutputFailed: if it exists and cannot be read.
     """
     for content in location.read_ranges(places):
-        batch = read_batch(pa.py_buffer(content))
+        batch = _read_batch(pa.py_buffer(content))
         yield None if batch is None else Rows(batch[0])
 
 
-def _read_contents(location: Location, size_bytes: int) -> Contents | None:
-    """The contents that a closed segment ends in; None where they are missing or unsound."""
+def _read_index(location: Location, size_bytes: int) -> SegmentIndex | None:
+    """Return the index at the end of a closed segment; None if it is missing or damaged."""
     if size_bytes < _TRAILER.size:
         return None
     try:
-        (tail,) = location.read_ranges([(max(0, size_bytes - 65_536), min(65_536, size_bytes))])
+        tail_bytes = min(_TAIL_BYTES, size_bytes)
+        (tail,) = location.read_ranges([(size_bytes - tail_bytes, tail_bytes)])
         trailer = _trailer(tail)
         if trailer is None:
             return None
@@ -187,7 +190,7 @@ def _read_contents(location: Location, size_bytes: int) -> Contents | None:
         return None
     if xxhash.xxh3_64_intdigest(content) != checksum:
         return None
-    return Contents.from_bytes(content)
+    return SegmentIndex.from_bytes(content)
 
 
 def _trailer(tail: bytes) -> tuple[int, int] | None:
@@ -195,3 +198,31 @@ def _trailer(tail: bytes) -> tuple[int, int] | None:
         return None
     length, checksum, magic = _TRAILER.unpack(tail[-_TRAILER.size :])
     return (length, checksum) if magic == _MAGIC else None
+
+
+def _scan(content: bytes) -> Iterator[tuple[int, int, pa.RecordBatch]]:
+    """Yield offset, size and batch of each message that can be read, from start to end."""
+    data = pa.py_buffer(content)
+    position = content.find(_MARK)
+    while position >= 0:
+        read = _read_batch(data[position:])
+        if read is None:
+            position = content.find(_MARK, position + 1)
+            continue
+        batch, size = read
+        yield position, size, batch
+        position = content.find(_MARK, position + size)
+
+
+def _read_batch(data: pa.Buffer) -> tuple[pa.RecordBatch, int] | None:
+    """Return the batch at the start of the bytes and its size; None if there is no valid one."""
+    stream = pa.BufferReader(data)
+    try:
+        message: Any = pa.ipc.read_message(stream)
+        if message.type != "record batch":
+            return None
+        batch = pa.ipc.read_record_batch(message, SCHEMA)
+        batch.validate(full=True)
+    except _DAMAGE:
+        return None
+    return batch, stream.tell()

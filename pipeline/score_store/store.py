@@ -1,8 +1,8 @@
 """The score store: every answer that was paid for, found by the content of its request.
 
 `save` hands an answer over, `look_up` finds answers of this and earlier runs. The store is a folder
-of segments; several runs may share it, each writes its own. A run sees what was there when it
-opened the store and what it saves itself.
+of segments; several runs may share it, and each writes its own segments. A run sees what was stored
+when it opened the store, and what it saves itself.
 """
 
 import asyncio
@@ -11,20 +11,24 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import xxhash
 
+from pipeline.core.arrays import KeyArray
 from pipeline.core.content import Content, identity
+from pipeline.core.events import log_event
 from pipeline.core.records import Request, Scores
 from pipeline.score_store import compaction
 from pipeline.score_store.group_commit import GroupCommit
 from pipeline.score_store.key_index import KeyIndex, Place
-from pipeline.score_store.last_used import note_uses
-from pipeline.score_store.query_index import QueryAnswers
-from pipeline.score_store.rows import Answer, PrefixArray, prefixes
+from pipeline.score_store.last_used import record_use
+from pipeline.score_store.limits import StoreLimits
+from pipeline.score_store.query_index import QueryIndex
+from pipeline.score_store.rows import StoredAnswer, prefixes
 from pipeline.score_store.segment_index import BatchFacts
 from pipeline.score_store.segments import iter_segments, read_batches
 from pipeline.storage.location import Location
@@ -38,13 +42,15 @@ class ScoreStore:
     A folder that does not exist is an empty store, and is created by the first answer.
 
     Args:
-        folder: Where the store lies, on this machine or an object store.
+        folder: The store, on this machine or an object store.
         scope: What a score depends on besides query and documents (`RunSettings.score_scope()`);
             it keeps the queries of different models apart for partial reuse.
         begun_us: When the output was begun, in microseconds since 1970: `earlier_answers` are those
             saved before, and what is saved here is never dated before, whatever the clock says.
         clock: Seconds since 1970.
-        linger_s: How long the first answer of a batch waits for others; 20 ms, remotely 1 s.
+        linger_s: How long the first answer of a batch waits for others; by default 20 ms, on an
+            object store 1 s.
+        limits: When batches and segments are written, closed and folded.
     """
 
     def __init__(
@@ -55,24 +61,33 @@ class ScoreStore:
         begun_us: int = 0,
         clock: Callable[[], float] = time.time,
         linger_s: float | None = None,
+        limits: StoreLimits | None = None,
     ) -> None:
         self._folder = folder
         self._clock = clock
         self._linger_s = linger_s
         self._scope = xxhash.xxh3_64_intdigest(scope)
         self._begun_us = begun_us
+        self._limits = limits or StoreLimits()
         self._used = array("Q")
         self._damaged: set[str] = set()
+        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Read where the stored answers lie.
+        """Read where the stored answers are.
 
         Raises:
-            OutputFailed: if the store is there and cannot be read.
+            OutputFailed: if the store exists and cannot be read.
         """
         self._index = await asyncio.to_thread(self._read_index)
-        self._writer = GroupCommit(
-            self._folder, clock=self._clock, linger_s=self._linger_s, written=self._add
+        self._writer = await self._stack.enter_async_context(
+            GroupCommit(
+                self._folder,
+                clock=self._clock,
+                linger_s=self._linger_s,
+                limits=self._limits,
+                on_written=self._add,
+            )
         )
         return self
 
@@ -82,18 +97,18 @@ class ScoreStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write what is left and note which answers were of use.
+        """Write what is left and record which answers were used.
 
         Raises:
             OutputFailed: if an answer could not be written.
         """
-        await self._writer.close()
+        await self._stack.__aexit__(kind, error, trace)
         if self._used:
             used = np.array(self._used, np.uint64)
-            await asyncio.to_thread(note_uses, self._folder, used, self._clock())
+            await asyncio.to_thread(record_use, self._folder, used, self._clock())
 
     async def save(self, request: Request, scores: Scores) -> None:
-        """Hand an answer over to be written; waits only while too much waits to be written.
+        """Hand an answer over to be written; wait only while too many answers wait to be written.
 
         It is on disk 50 ms later, on an object store 2 s later; `flush` waits for that.
 
@@ -104,11 +119,11 @@ class ScoreStore:
             raise ValueError("an answer has one score per document")
         query_key = self.query_key(request.query)
         saved_at_us = max(int(self._clock() * 1e6), self._begun_us)
-        answer = Answer(request.key, query_key, request.document_keys, scores, saved_at_us)
+        answer = StoredAnswer(request.key, query_key, request.document_keys, scores, saved_at_us)
         await self._writer.put(answer)
 
     async def look_up(self, keys: Sequence[bytes]) -> dict[bytes, Scores]:
-        """The stored answers among `keys`; ask for many at once, as many as a few groups have.
+        """Return the stored answers among `keys`; ask for those of several groups at once.
 
         Raises:
             OutputFailed: if the store cannot be read.
@@ -125,21 +140,21 @@ class ScoreStore:
             read, damaged = await self._read_again(places, stored, wanted)
             found |= read
             for segment in damaged:
-                self._warn_of(segment)
+                self._warn_of_damage(segment)
         if found:
             self._used.frombytes(prefixes(b"".join(found)).tobytes())
         return found
 
     def query_key(self, query: Content) -> int:
-        """What names a query, as it is sent, among all that is asked of this and other models."""
+        """Return what identifies a query, as it is sent, among those of this and other models."""
         return xxhash.xxh3_64_intdigest(identity(query), self._scope)
 
-    def earlier_answers(self) -> QueryAnswers:
-        """Answers that were there when the output was begun, found by their query."""
-        return QueryAnswers(self._folder, before_us=self._begun_us)
+    def earlier_answers(self) -> QueryIndex:
+        """Return the answers that were stored before the output was begun, by their query."""
+        return QueryIndex(self._folder, before_us=self._begun_us)
 
     async def flush(self) -> None:
-        """Write all that was handed over; when it returns, a killed process loses none of it.
+        """Write all answers handed over; when it returns, a killed process loses none of them.
 
         Raises:
             OutputFailed: if this or an earlier answer could not be written.
@@ -147,9 +162,9 @@ class ScoreStore:
         await self._writer.flush()
 
     async def compact(self) -> int:
-        """Fold small finished segments into full ones; the number of segments removed.
+        """Fold small finished segments into full ones; return the number of segments removed.
 
-        For the end of a run. A crash at any step loses nothing, and cancelling ends it soon.
+        Call it at the end of a run. A crash at any step loses nothing; cancelling ends it soon.
 
         Raises:
             OutputFailed: if the store cannot be read or written; nothing is lost.
@@ -158,7 +173,7 @@ class ScoreStore:
         stop = threading.Event()
         try:
             removed = await asyncio.to_thread(
-                compaction.compact, self._folder, self._clock, stop.is_set
+                compaction.compact, self._folder, self._clock, stop.is_set, self._limits
             )
         except asyncio.CancelledError:
             stop.set()  # else the process would wait for the thread
@@ -168,9 +183,9 @@ class ScoreStore:
         return removed
 
     async def _read_again(
-        self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: PrefixArray
+        self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: KeyArray
     ) -> tuple[dict[bytes, Scores], set[str]]:
-        """Read; when another run has compacted meanwhile, find the new segments and read again."""
+        """Read; if another run has compacted meanwhile, find the new segments and read again."""
         while True:
             try:
                 return await asyncio.to_thread(self._read, places, keys, wanted)
@@ -182,28 +197,29 @@ class ScoreStore:
         self._index.add(place, prefixes(facts.keys))
 
     async def _refresh(self) -> None:
-        async with self._writer.turn:
+        async with self._writer.lock:
             self._index = await asyncio.to_thread(self._read_index)
 
     def _read_index(self) -> KeyIndex:
         index = KeyIndex()
         for segment in iter_segments(self._folder):
             if segment.damaged:
-                self._warn_of(segment.name)
+                self._warn_of_damage(segment.name)
             for facts in segment.batches:
                 index.add(segment.place(facts), prefixes(facts.keys))
         return index
 
-    def _warn_of(self, segment: str) -> None:
+    def _warn_of_damage(self, segment: str) -> None:
+        """Warn once of a segment; what cannot be read in it is requested again."""
         if segment not in self._damaged:
             self._damaged.add(segment)
             name = self._folder.child(segment).name
-            _log.warning("score_store.damaged segment=%s what_is_lost=is_asked_for_again", name)
+            log_event(_log, logging.WARNING, "score_store.damaged", segment=name)
 
     def _read(
-        self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: PrefixArray
+        self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: KeyArray
     ) -> tuple[dict[bytes, Scores], set[str]]:
-        """The answers that are there, and the segments of which something cannot be read."""
+        """Return the answers that are found, and the segments that cannot be read in part."""
         by_segment: dict[str, list[Place]] = {}
         for place in sorted(places):
             by_segment.setdefault(place.segment, []).append(place)
@@ -216,7 +232,7 @@ class ScoreStore:
                 positions = places[place]
                 if rows is not None:
                     found |= rows.find(wanted[positions])
-                # A key may be missing because another one begins alike; then all rows are sound.
+                # A key may be missing because another one begins alike; then all rows verify.
                 if not all(keys[position] in found for position in positions) and (
                     rows is None or not rows.verified().all()
                 ):

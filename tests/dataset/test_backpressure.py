@@ -31,8 +31,8 @@ from pipeline.output.sink import Sink
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.planning.single_request import BatchPlans
-from pipeline.score_store import group_commit
-from pipeline.score_store.segment_writer import LiveSegments
+from pipeline.score_store.limits import StoreLimits
+from pipeline.score_store.segment_writer import SegmentWriter
 from pipeline.score_store.segments import Message
 from pipeline.score_store.store import ScoreStore
 from pipeline.source.listing import list_input
@@ -71,15 +71,16 @@ class Run:
         self.serving, self.serving_all = asyncio.Event(), asyncio.Event()
         self.held_back: str | None = None
         self.stop_reading_after = NUM_GROUPS
+        self.store_limits = StoreLimits()
         self.most_at_once = 0
         self._in_threads: set[asyncio.Future[Any]] = set()
         self._stalled: set[int] = set()
         self._folder, self._monkeypatch = folder, monkeypatch
         for event in (self.reading, self.saving, self.writing, self.serving, self.serving_all):
             event.set()
-        write_to_store, publish = LiveSegments.write, Sink.publish
+        write_to_store, publish = SegmentWriter.write, Sink.publish
 
-        def saving(files: LiveSegments, messages: Sequence[Message]) -> Any:
+        def saving(files: SegmentWriter, messages: Sequence[Message]) -> Any:
             self.wait_for(self.saving)
             written = write_to_store(files, messages)
             self.saved += sum(message.facts.num_requests for message in messages)
@@ -91,7 +92,7 @@ class Run:
             self.parts.append(part.index)
             return info
 
-        monkeypatch.setattr(LiveSegments, "write", saving)
+        monkeypatch.setattr(SegmentWriter, "write", saving)
         monkeypatch.setattr(Sink, "publish", writing)
 
     @asynccontextmanager
@@ -109,7 +110,9 @@ class Run:
         source = Source(list_input(str(given)), limits=BatchLimits(max_rows=rows))
         output = locate(str(self._folder / "out"))
         sink = Sink(output, source.output_schema, fingerprint="f", top_n=None)
-        async with ScoreStore(output.child("_scores"), linger_s=0) as store:
+        async with ScoreStore(
+            output.child("_scores"), linger_s=0, limits=self.store_limits
+        ) as store:
             planner = Planner(settings)
             reading = StalledReading(self, source.read())
             work = GroupScheduler(
@@ -240,10 +243,9 @@ async def test_few_large_groups_have_room_where_many_small_ones_would(
     run.assert_complete()
 
 
-async def test_a_store_that_cannot_write_stops_the_requests_and_the_reading(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(group_commit, "MAX_WAITING", max_waiting := 6)
+async def test_a_store_that_cannot_write_stops_the_requests_and_the_reading(run: Run) -> None:
+    max_waiting = 6
+    run.store_limits = StoreLimits(max_waiting=max_waiting)
     run.saving.clear()
 
     async with run.going():

@@ -1,26 +1,19 @@
 """The index of stored keys: every key is found where it lies, others hardly ever anywhere."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.sorted_runs import RunSizes
-from pipeline.score_store import key_index, short_keys
-from pipeline.score_store.key_index import KeyIndex, Place
+from pipeline.score_store.key_index import FewKeys, IndexLimits, KeyIndex, ManyKeys, Place
 
 NUMBERS = st.integers(0, 40)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_runs() -> Iterator[None]:
-    """Runs are large from a few keys on, and hold few batches."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(key_index, "MAX_BATCHES", 10)
-        patch.setattr(short_keys, "MANY", 5)
-        yield
+SMALL = IndexLimits(max_batches=10, many_keys=5, run_sizes=RunSizes(always_merged=8))
+"""Runs are large from a few keys on, and hold few batches."""
 
 
 def prefixes(numbers: Sequence[int], tail: int = 0) -> np.ndarray:
@@ -37,7 +30,7 @@ def place(batch: int) -> Place:
 def test_every_key_is_found_in_all_batches_that_have_it_in_order(
     batches: Sequence[Sequence[int]], wanted: Sequence[int]
 ) -> None:
-    index = KeyIndex(RunSizes(always_merged=8))
+    index = KeyIndex(SMALL)
     for number, batch in enumerate(batches):
         index.add(place(number), prefixes(batch))
 
@@ -53,7 +46,7 @@ def test_every_key_is_found_in_all_batches_that_have_it_in_order(
 
 
 def test_keys_that_differ_in_their_first_29_bits_are_told_apart() -> None:
-    index = KeyIndex(RunSizes(always_merged=8))
+    index = KeyIndex()
     index.add(place(0), np.array([1 << 35, 5 << 35], np.uint64))
 
     assert index.find(np.array([2 << 35, 3 << 62], np.uint64)) == {}
@@ -64,7 +57,7 @@ def test_keys_that_differ_in_their_first_29_bits_are_told_apart() -> None:
 def test_many_keys_are_the_same_keys(some: Sequence[int], others: Sequence[int]) -> None:
     keys = np.sort(np.array(some, np.uint32))
     wanted = np.array([*some[::2], *others], np.uint32)
-    few, many = short_keys.FewKeys(keys), short_keys.ManyKeys.of(keys)
+    few, many = FewKeys(keys), ManyKeys.of(keys)
 
     assert many.numbers().tolist() == few.numbers().tolist() == sorted(some)
     for found in (few, many):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.core.records import Request, Scores
 from pipeline.score_store import compaction
-from pipeline.score_store.query_index import QueryAnswers
-from pipeline.score_store.rows import Answer
+from pipeline.score_store.query_index import QueryIndex
+from pipeline.score_store.rows import StoredAnswer
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.location import locate
 
@@ -48,18 +48,18 @@ async def save(folder: Path, *requests: Request, at_us: int = NOW_US, score: flo
             await opened.flush()
 
 
-def earlier(folder: Path, before_us: int = NOW_US + 1) -> QueryAnswers:
-    return QueryAnswers(locate(str(folder)), before_us=before_us)
+def earlier(folder: Path, before_us: int = NOW_US + 1) -> QueryIndex:
+    return QueryIndex(locate(str(folder)), before_us=before_us)
 
 
-def find(answers: QueryAnswers, query: str = "a query") -> list[Answer]:
+def find(answers: QueryIndex, query: str = "a query") -> list[StoredAnswer]:
     key = ScoreStore(locate("unused")).query_key(query)
     found = answers.find([key, 7])
     assert found.keys() <= {key}
     return found.get(key, [])
 
 
-def numbers(answers: list[Answer]) -> list[int]:
+def numbers(answers: list[StoredAnswer]) -> list[int]:
     return [int.from_bytes(answer.key[:8], "big") for answer in answers]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.score_stores import DAY, NOW, answer, keys, look_up, request, right, save, store
 
-from pipeline.score_store import segment_writer as live_segment
+from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.maintenance import info
 from pipeline.storage.location import locate
 
@@ -42,12 +42,12 @@ async def test_a_slow_disk_that_closes_a_segment_holds_back_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, folder = threading.Event(), locate(str(tmp_path))
-    monkeypatch.setattr(live_segment.os, "fsync", lambda _: slow.wait(10))
-    monkeypatch.setattr(live_segment, "FULL_BYTES", 1)
-    async with store(folder) as living:
+    monkeypatch.setattr("os.fsync", lambda _: slow.wait(10))
+    async with store(folder, limits=StoreLimits(full_bytes=1)) as living:
         for number in range(4):
             await living.save(request(number), answer(number))
-            await asyncio.wait_for(living.flush(), 5)
+            async with asyncio.timeout(5):
+                await living.flush()
 
         assert (info(folder).requests, slow.is_set()) == (4, False)
         slow.set()
@@ -75,7 +75,7 @@ async def test_damage_is_told_once_for_each_segment(
     assert len(told) == len(set(told)) == 2
 
 
-async def test_damage_that_hides_where_answers_lie_is_told_too(
+async def test_damage_that_hides_where_answers_are_is_told_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = locate(str(tmp_path))
@@ -86,7 +86,7 @@ async def test_damage_that_hides_where_answers_lie_is_told_too(
     (child,) = folder.children()
     file = folder.child(child.base_name)
     content = bytearray(file.read() or b"")
-    content[-60] ^= 1  # in the contents, before the trailer
+    content[-60] ^= 1  # in the index, before the trailer
     file.publish(bytes(content))
 
     assert right(await look_up(folder, range(3)), range(3))

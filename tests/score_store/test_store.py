@@ -16,13 +16,15 @@ from support.score_stores import DAY, NOW, answer, keys, look_up, request, right
 from pipeline.core.errors import OutputFailed
 from pipeline.core.records import Request, Scores
 from pipeline.score_store import compaction
-from pipeline.score_store import segment_writer as live_segment
+from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.maintenance import info, prune
-from pipeline.score_store.rows import SCHEMA, Answer, Rows, encode
-from pipeline.score_store.segment_index import BatchFacts, Contents
+from pipeline.score_store.rows import SCHEMA, Rows, StoredAnswer, encode
+from pipeline.score_store.segment_index import BatchFacts, SegmentIndex
 from pipeline.score_store.segments import Message, SegmentBuilder, list_segments, open_segment
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.location import Location, locate
+
+EXAMPLES = Path(__file__).parent / "examples"
 
 numbers = st.floats(width=64)  # NaN, infinities and signed zeros included
 answers = st.builds(
@@ -48,7 +50,7 @@ def unclosed(numbers: Sequence[int]) -> tuple[bytes, list[int]]:
     content, ends = builder.start(), []
     for number in numbers:
         asked = request(number)
-        stored = Answer(asked.key, 7, asked.document_keys, answer(number), int(NOW * 1e6))
+        stored = StoredAnswer(asked.key, 7, asked.document_keys, answer(number), int(NOW * 1e6))
         message = Message.of(encode([stored]))
         builder.add(message)
         content += message.content
@@ -210,22 +212,16 @@ async def test_look_ups_while_answers_arrive_find_all_that_was_saved_before(tmp_
                 assert right(await found, range(number + 1))
 
 
-async def test_a_full_segment_is_closed_and_the_next_begun(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live_segment, "FULL_BYTES", 4_000)
-
-    await save(tmp_path, range(20))
+async def test_a_full_segment_is_closed_and_the_next_begun(tmp_path: Path) -> None:
+    await save(tmp_path, range(20), limits=StoreLimits(full_bytes=4_000))
 
     assert info(locate(str(tmp_path))).segments > 3
     assert right(await look_up(tmp_path, range(20)), range(20))
 
 
-async def test_saving_waits_while_too_much_waits_to_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline.score_store.group_commit.MAX_WAITING", 4)
-    async with ScoreStore(locate(str(tmp_path)), linger_s=3600.0) as opened:
+async def test_saving_waits_while_too_much_waits_to_be_written(tmp_path: Path) -> None:
+    limits = StoreLimits(max_waiting=4)
+    async with ScoreStore(locate(str(tmp_path)), linger_s=3600.0, limits=limits) as opened:
         for number in range(5):
             await opened.save(request(number), answer(number))
 
@@ -367,13 +363,13 @@ async def test_an_answer_that_can_no_longer_be_read_is_told_once(
 def test_the_contents_of_a_segment_are_read_as_they_were_written(
     batches: list[tuple[int, int]],
 ) -> None:
-    contents, added = Contents(), []
+    contents, added = SegmentIndex(), []
     for num_keys, number in batches:
         facts = BatchFacts(number, number + 1, bytes(range(16)) * num_keys, num_keys, 7, number)
         contents.add(facts)
         added.append(facts)
 
-    read = Contents.from_bytes(contents.to_bytes().to_pybytes())
+    read = SegmentIndex.from_bytes(contents.to_bytes().to_pybytes())
 
     assert list(read) == list(contents) == added
     assert len(read) == len(added)
@@ -458,8 +454,7 @@ class Crash(BaseException):
 async def test_a_crash_at_any_step_of_compaction_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    monkeypatch.setattr("pipeline.score_store.compaction.FULL_BYTES", 5_300)
-    monkeypatch.setattr("pipeline.score_store.compaction.BATCH_BYTES", 1)
+    limits = StoreLimits(full_bytes=5_300, folded_bytes=1)
     for number in range(6):
         await save(tmp_path, [2 * number, 2 * number + 1])
     steps = iter(range(100))
@@ -476,10 +471,10 @@ async def test_a_crash_at_any_step_of_compaction_loses_nothing(
         patched.setattr(Location, "publish", crashing(Location.publish))
         patched.setattr(Location, "remove", crashing(Location.remove))
         with pytest.raises(Crash):
-            compaction.compact(locate(str(tmp_path)), lambda: NOW)
+            compaction.compact(locate(str(tmp_path)), lambda: NOW, limits=limits)
 
     assert right(await look_up(tmp_path, range(12)), range(12))
-    await compact(tmp_path)
+    compaction.compact(locate(str(tmp_path)), lambda: NOW, limits=limits)
     assert right(await look_up(tmp_path, range(12)), range(12))
 
 
@@ -537,7 +532,7 @@ async def test_many_notes_of_use_are_folded_into_one(tmp_path: Path) -> None:
 
 def test_rows_of_a_batch_are_proved_one_by_one() -> None:
     asked = request(1)
-    sound = encode([Answer(asked.key, 7, asked.document_keys, answer(1), 0)])
+    sound = encode([StoredAnswer(asked.key, 7, asked.document_keys, answer(1), 0)])
     checksum = sound.column("checksum")
     forged = sound.set_column(
         SCHEMA.get_field_index("query_key"), SCHEMA.field("query_key"), checksum
@@ -545,3 +540,27 @@ def test_rows_of_a_batch_are_proved_one_by_one() -> None:
 
     assert Rows(sound).verified().tolist() == [True]
     assert Rows(forged).verified().tolist() == [False]
+
+
+# --- What earlier versions wrote ------------------------------------------------------------------
+
+
+async def test_a_store_of_an_earlier_version_is_read_and_pruned(tmp_path: Path) -> None:
+    for file in EXAMPLES.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+
+    assert right(await look_up(tmp_path, range(4)), range(3))
+    held = info(locate(str(tmp_path)))
+    assert (held.requests, held.documents, held.segments) == (3, 9, 1)
+    assert held.last_used is not None
+    assert held.last_used.timestamp() == 1.8e9
+    removed = prune(locate(str(tmp_path)), 1, clock=lambda: 1.8e9 + 2 * DAY)
+    assert (removed, info(locate(str(tmp_path))).segments) == (3, 0)
+
+
+async def test_a_segment_has_the_bytes_that_it_had_in_earlier_versions(tmp_path: Path) -> None:
+    (example,) = EXAMPLES.glob("segment-*")
+
+    await save(tmp_path, range(3), 1.8e9)
+
+    assert only_segment(tmp_path).read_bytes() == example.read_bytes()

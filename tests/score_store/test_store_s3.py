@@ -8,7 +8,7 @@ from support.score_stores import DAY, NOW, answer, keys, look_up, request, right
 
 from pipeline.core.errors import OutputFailed
 from pipeline.score_store import group_commit
-from pipeline.score_store import segment_writer as live_segment
+from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.maintenance import info, prune
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.location import Location, locate
@@ -47,12 +47,8 @@ async def test_what_a_run_has_written_outlives_it_before_its_segment_is_closed(
         assert info(folder).segments == 1
 
 
-async def test_a_full_segment_is_closed_and_the_next_begun(
-    folder: Location, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(live_segment, "REMOTE_FULL_BYTES", 4_000)
-
-    await save(folder, range(20))
+async def test_a_full_segment_is_closed_and_the_next_begun(folder: Location) -> None:
+    await save(folder, range(20), limits=StoreLimits(remote_full_bytes=4_000))
 
     assert info(folder).segments > 3
     assert right(await look_up(folder, range(20)), range(20))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.records import Request, Scores
+from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.location import Location, locate
 
@@ -46,14 +47,21 @@ def keys(numbers: Sequence[int]) -> list[bytes]:
     return [request(number).key for number in numbers]
 
 
-def store(folder: Path | Location | str, now: float = NOW) -> ScoreStore:
+def store(
+    folder: Path | Location | str, now: float = NOW, limits: StoreLimits | None = None
+) -> ScoreStore:
     location = folder if isinstance(folder, Location) else locate(str(folder))
-    return ScoreStore(location, scope=b"model", clock=lambda: now, linger_s=0.0)
+    return ScoreStore(location, scope=b"model", clock=lambda: now, linger_s=0.0, limits=limits)
 
 
-async def save(folder: Path | Location, numbers: Sequence[int], now: float = NOW) -> None:
+async def save(
+    folder: Path | Location,
+    numbers: Sequence[int],
+    now: float = NOW,
+    limits: StoreLimits | None = None,
+) -> None:
     """Open the store, save these answers in a batch each, and close it."""
-    async with store(folder, now) as opened:
+    async with store(folder, now, limits) as opened:
         for number in numbers:
             await opened.save(request(number), answer(number))
             await opened.flush()
