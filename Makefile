@@ -40,7 +40,7 @@ fmt: .venv/dev  ## Format the code and apply automatic fixes
 
 BENCHES := throughput memory tokens pace score_store resume
 
-bench: .venv/dev  ## Measure the figures that the README quotes (minutes)
+bench: .venv/dev  ## Measure the bars of tests/benchmarks/README.md (minutes)
 	@status=0; for name in $(BENCHES); do \
 	  echo "== $$name"; $(BIN)/python tests/benchmarks/bench_$$name.py || status=1; \
 	done; exit $$status
