@@ -104,12 +104,13 @@ def _iter_file(
         for run, ids_only in _runs(parquet.metadata, first_row, finished, limits.max_run_rows):
             for batch in batches.iter_run(run, decoder.id_columns if ids_only else None):
                 for start, stop, is_finished in finished.split(row, row + batch.num_rows):
-                    part, row_in_file = batch.slice(start - row, stop - start), start - first_row
+                    part = batch.slice(start - row, stop - start)
                     if is_finished:
-                        yield Piece(file, start, decoder.query_ids(part, row_in_file), None)
+                        query_ids, rows = decoder.query_ids(part, start - first_row), None
                     else:
-                        rows = decoder.decode(part, row_in_file)
-                        yield Piece(file, start, rows.query_ids, rows)
+                        rows = decoder.decode(part, start - first_row)
+                        query_ids = rows.query_ids
+                    yield Piece(file, start, query_ids, rows)
                 row += batch.num_rows
 
 

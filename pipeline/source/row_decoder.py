@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.core.arrays import IntArray
 from pipeline.core.errors import InputError, shorten
@@ -46,11 +48,8 @@ class RowDecoder:
         """
         of_rows = self._of_rows(batch, first_row)
         held = self._schema.layout.candidates(batch)
-
-        def describe(candidate: int) -> str:
-            return of_rows.describe(int(np.searchsorted(held.offsets, candidate, "right")) - 1)
-
-        of_candidates = _Columns(self._file, self._schema, held.columns, describe)
+        places = replace(of_rows.places, offsets=held.offsets)
+        of_candidates = _Columns(self._file, self._schema, held.columns, places)
         query_ids = of_rows.ids("query_id")
         doc_ids = of_candidates.ids("doc_id")
         queries = of_rows.text("query", pa.large_string())
@@ -76,13 +75,39 @@ class RowDecoder:
 
     def _of_rows(self, batch: pa.RecordBatch, first_row: int) -> "_Columns":
         columns = self._schema.layout.row_columns(batch)
+        places = _Places(self._file, self._schema.sources["query_id"], columns, first_row)
+        return _Columns(self._file, self._schema, columns, places)
 
-        def describe(row: int) -> str:
-            query_id = of_rows.printable("query_id", row)
-            return f"row {first_row + row}, query_id {query_id}"
 
-        of_rows = _Columns(self._file, self._schema, columns, describe)
-        return of_rows
+class _Places(Struct, frozen=True, eq=False):
+    """Describes where the values of a batch stand in the file, for messages.
+
+    Attributes:
+        file: The file.
+        id_column: The column of the query ids.
+        rows: The columns with one value per row.
+        first_row: The first row of the batch in the file, from 0.
+        offsets: For values of candidates, the candidates of each row; None for values of rows.
+    """
+
+    file: InputFile
+    id_column: str
+    rows: pa.RecordBatch
+    first_row: int
+    offsets: IntArray | None = None
+
+    def describe(self, place: int) -> str:
+        """Return the row and the query id of a value, whatever the id is."""
+        row = place
+        if self.offsets is not None:
+            row = int(np.searchsorted(self.offsets, place, "right")) - 1
+        column = _column(self.file, self.rows, self.id_column).slice(row, 1)
+        if pa.types.is_integer(column.type):
+            query_id = column[0].as_py()
+        else:
+            raw = _raw_bytes(column)[0]
+            query_id = raw if raw is None else raw.decode(errors="backslashreplace")
+        return f"row {self.first_row + row}, query_id {shorten(repr(query_id), 60)}"
 
 
 class _Columns:
@@ -92,20 +117,16 @@ class _Columns:
         file: Where they come from.
         schema: Which columns play a role.
         batch: Their values.
-        describe: Names the place of a value, for messages.
+        places: Where these stand in the file.
     """
 
     def __init__(
-        self,
-        file: InputFile,
-        schema: InputSchema,
-        batch: pa.RecordBatch,
-        describe: Callable[[int], str],
+        self, file: InputFile, schema: InputSchema, batch: pa.RecordBatch, places: _Places
     ) -> None:
         self._file = file
         self._schema = schema
         self._batch = batch
-        self.describe = describe
+        self.places = places
 
     def has(self, source: str) -> bool:
         """Return whether the batch itself has a column."""
@@ -122,7 +143,7 @@ class _Columns:
             raise InputError(
                 f"null {role}",
                 which=self._file.location.name,
-                found=self.describe(_first_null(ids)),
+                found=self.places.describe(_first_null(ids)),
                 cure="give every candidate its ids, or leave the row out",
             )
         return ids
@@ -138,7 +159,7 @@ class _Columns:
             raise InputError(
                 f"column {source!r} is not UTF-8",
                 which=self._file.location.name,
-                found=self.describe(_first_not_utf8(column)),
+                found=self.places.describe(_first_not_utf8(column)),
                 cure="write its text again as UTF-8",
             ) from error
         return text
@@ -155,7 +176,7 @@ class _Columns:
             raise InputError(
                 f"column {source!r} holds a number that is no rank",
                 which=self._file.location.name,
-                found=self.describe(_first_over_32_bits(column)),
+                found=self.places.describe(_first_over_32_bits(column)),
                 expected="a 32-bit integer",
                 cure="number the candidates of each query from 1, or leave the column out",
             ) from error
@@ -163,7 +184,7 @@ class _Columns:
             raise InputError(
                 f"null in column {source!r}",
                 which=self._file.location.name,
-                found=self.describe(_first_null(ranks)),
+                found=self.places.describe(_first_null(ranks)),
                 cure="rank every candidate, or leave the column out to rank by position",
             )
         return ranks
@@ -175,24 +196,18 @@ class _Columns:
             return nulls(len(column), kind)
         return column if column.type == kind else column.cast(kind)
 
-    def printable(self, role: str, place: int) -> str:
-        """Return the value that plays a role at a place, whatever it is, for a message."""
-        column = self._column(self._schema.sources[role]).slice(place, 1)
-        if pa.types.is_integer(column.type):
-            value = column[0].as_py()
-        else:
-            raw = _raw_bytes(column)[0]
-            value = raw if raw is None else raw.decode(errors="backslashreplace")
-        return shorten(repr(value), 60)
-
     def _column(self, source: str) -> Array:
-        """Return a column of the batch, of the file's folders, or of nulls where it has none."""
-        if self.has(source):
-            return self._batch.column(source)
-        value = self._file.constants.get(source)
-        if value is None:
-            return nulls(self._batch.num_rows, pa.null())
-        return repeat(value, self._batch.num_rows)
+        return _column(self._file, self._batch, source)
+
+
+def _column(file: InputFile, batch: pa.RecordBatch, source: str) -> Array:
+    """Return a column of the batch, of the file's folders, or of nulls where it has none."""
+    if source in batch.schema.names:
+        return batch.column(source)
+    value = file.constants.get(source)
+    if value is None:
+        return nulls(batch.num_rows, pa.null())
+    return repeat(value, batch.num_rows)
 
 
 def _repeater(offsets: IntArray) -> Callable[[Array], Array]:

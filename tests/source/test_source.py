@@ -7,7 +7,6 @@ import pytest
 from support.tables import candidates, open_source, read_groups, write, write_cut
 
 from pipeline.core.errors import InputError, OutputMismatch
-from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
 
 
@@ -42,19 +41,6 @@ def test_groups_are_counted_without_reading_texts(tmp_path):
     source = open_source(write_cut(table, tmp_path, [1, 3], 2))
 
     assert source.count_groups() == 3
-
-
-def test_long_texts_make_smaller_batches(tmp_path):
-    texts = pa.array([character * 10_000 for character in "abcd" * 100])
-    source = open_source(
-        write(candidates([1] * 400, text=texts), tmp_path / "in.parquet"),
-        limits=BatchLimits(max_bytes=200_000),
-    )
-
-    sizes = [batch.texts.nbytes for batch in source.iter_batches()]
-
-    assert max(sizes) < 400_000
-    assert sum(sizes) > 4_000_000
 
 
 def test_a_query_that_comes_back_is_refused_by_name(tmp_path):
