@@ -27,11 +27,12 @@ _UPLOAD_BYTES = 5 << 20
 _PARALLEL_UPLOADS = 4
 """With these, a link of 8 Mbit/s sends every request within the silence that is allowed."""
 
-_ADDRESS_CURE = (
-    "check the network and the store's address and region (AWS_ENDPOINT_URL, AWS_REGION)"
-)
-_RIGHTS_CURE = "check the store's key (AWS_ACCESS_KEY_ID) and its permissions"
+_ADDRESS_CURE = "check the network and the store's address (AWS_ENDPOINT_URL, AWS_REGION or alike)"
+_RIGHTS_CURE = "check the store's credentials (AWS_*, AZURE_* or GOOGLE_*) and their permissions"
 _BUCKET_CURE = "create the bucket, or check its name"
+
+_METADATA_HOSTS = ("169.254.169.254", "metadata.google.internal")
+"""Asked for a machine's own credentials if the environment holds none."""
 
 
 class ObjectFiles(Struct, frozen=True):
@@ -190,6 +191,8 @@ def store_errors() -> Iterator[None]:
         if "404 Not Found" in str(error):
             raise MissingObject("no such bucket or container", _BUCKET_CURE) from error
         line, _, _ = str(error).partition("\n")
+        if any(host in line for host in _METADATA_HOSTS):
+            raise StoreError("no credentials found", _RIGHTS_CURE) from error
         cause = line.rpartition(" - ")[2].partition("<")[0].rstrip(": \ufeff")
         if "error sending request" in cause:
             cause = "no connection, or no answer in time"

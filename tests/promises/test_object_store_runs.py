@@ -194,7 +194,7 @@ def test_a_wrong_key_is_told_in_one_line(world: World) -> None:
     assert (source.code, output.code) == (3, 1)
     for told in (source, output):
         assert "access denied" in told.failure
-        assert "check the store's key (AWS_ACCESS_KEY_ID)" in told.failure
+        assert "check the store's credentials (AWS_*, AZURE_* or GOOGLE_*)" in told.failure
         assert KEYS["AWS_SECRET_ACCESS_KEY"] not in told.err
 
 

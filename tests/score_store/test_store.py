@@ -45,7 +45,7 @@ def only_segment(folder: Path) -> Path:
 
 
 def unclosed(numbers: Sequence[int]) -> tuple[bytes, list[int]]:
-    """A segment as a killed run leaves it, and where its batches end."""
+    """Return a segment as a killed run leaves it, and where its batches end."""
     builder = SegmentBuilder()
     content, ends = builder.start(), []
     for number in numbers:
@@ -65,7 +65,7 @@ def closed(numbers: Sequence[int]) -> bytes:
 
 
 def found_in(content: bytes, numbers: Sequence[int]) -> dict[bytes, Scores]:
-    """What a store serves whose only segment has this content."""
+    """Return what a store serves whose only segment has this content."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "segment-20260101T000000-000000-aaaaaaaa.arrows").write_bytes(content)
         found: dict[bytes, Scores] = run(look_up(Path(folder), numbers))

@@ -186,6 +186,7 @@ SIGNED = (
             "Server returned non-2xx status code: 503 Service Unavailable (ServerBusy)",
         ),
         (PermissionDeniedError(SIGNED), "access denied (ServerBusy)"),
+        (GenericError(SIGNED.replace("h/", "169.254.169.254/")), "no credentials found"),
         (GenericError("HTTP error: error sending request"), "no connection, or no answer in time"),
         (FileNotFoundError(SIGNED), "no such object, bucket or container"),
         (ValueError('Path "a//b" contained empty path segment'), 'Path "a//b" contained empty'),

@@ -146,7 +146,7 @@ class LostLock:
         return Owner(host="there", pid=2, since="now")
 
     async def keep(self) -> None:
-        """It is lost."""
+        """Return at once, since the lock is lost."""
 
     async def release(self) -> None:
         self.released = True
