@@ -20,7 +20,8 @@ def sample_commands() -> list[str]:
     """Return the commands on sample_data: those of all pages, and those of `make run`."""
     recipe = [line.strip().removeprefix("$(BIN)/") for line in MAKEFILE.splitlines()]
     pages = [read_page(page) for page in ("README.md", "jobs/README.md", "pipeline/README.md")]
-    lines = [line for page in pages for block in blocks(page, "") for line in block.splitlines()]
+    code = "".join(block for page in pages for block in blocks(page, ""))
+    lines = code.replace("\\\n", "").splitlines()
     wanted = [
         line
         for line in (*lines, *recipe)

@@ -54,9 +54,9 @@ def code_spans(text: str) -> list[str]:
     return _CODE.findall(text)
 
 
-def blocks(page: str, language: str) -> list[str]:
-    """Return the fenced code blocks of a language; "" for blocks that name none."""
-    return [code for name, code in _FENCED.findall(page) if name == language]
+def blocks(page: str, language: str | None = None) -> list[str]:
+    """Return the fenced code blocks: of a language, of none (""), or all (None)."""
+    return [code for name, code in _FENCED.findall(page) if language in (name, None)]
 
 
 def links(page: str) -> list[str]:
