@@ -15,7 +15,7 @@ from jobs.console.run_report import show_report
 from jobs.emulator.child import starting_emulator
 from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings, read_api_key
-from jobs.process.allocator import kept_flat
+from jobs.process.allocator import prepare_for_run
 from jobs.process.signals import stop_when_interrupted
 from pipeline.core.errors import TooManyRejects
 from pipeline.core.providers import EMULATOR_PATH
@@ -112,7 +112,8 @@ def rerank(job: "DatasetJob", *, progress: bool = False, bar: bool = True) -> "R
         with progress_display(job.look, wanted=progress, may_be_bar=bar):
             return await job.run()
 
-    with kept_flat(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    prepare_for_run()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(work())
 
 
