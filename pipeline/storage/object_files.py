@@ -31,6 +31,7 @@ _ADDRESS_CURE = "check the network and the store's address (AWS_ENDPOINT_URL, AW
 _RIGHTS_CURE = "check the store's credentials (AWS_*, AZURE_* or GOOGLE_*) and their permissions"
 _BUCKET_CURE = "create the bucket, or check its name"
 
+_DENIALS = (PermissionDeniedError, UnauthenticatedError)
 _METADATA_HOSTS = ("169.254.169.254", "metadata.google.internal")
 """Asked for a machine's own credentials if the environment holds none."""
 
@@ -184,13 +185,13 @@ def store_errors() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise MissingObject("no such object, bucket or container", _BUCKET_CURE) from error
-    except (PermissionDeniedError, UnauthenticatedError) as error:
-        raise StoreError(f"access denied{_code(error)}", _RIGHTS_CURE) from error
     except BaseError as error:
-        # A missing bucket has no error type of its own in a listing.
-        if "404 Not Found" in str(error):
-            raise MissingObject("no such bucket or container", _BUCKET_CURE) from error
         line, _, _ = str(error).partition("\n")
+        # The errors of a listing have no types of their own.
+        if "404 Not Found" in line:
+            raise MissingObject("no such bucket or container", _BUCKET_CURE) from error
+        if isinstance(error, _DENIALS) or "403 Forbidden" in line or "401 Unauthorized" in line:
+            raise StoreError(f"access denied{_code(error)}", _RIGHTS_CURE) from error
         if any(host in line for host in _METADATA_HOSTS):
             raise StoreError("no credentials found", _RIGHTS_CURE) from error
         cause = line.rpartition(" - ")[2].partition("<")[0].rstrip(": \ufeff")

@@ -170,6 +170,7 @@ def test_a_silent_endpoint_is_given_up() -> None:
             quick.read("lake/x")
 
 
+BUSY = "503 Service Unavailable"
 SIGNED = (
     "Generic MicrosoftAzure error: Error performing GET http://h/lake/x?sig=secret in 7ms, after 4 "
     "retries, max_retries: 4, retry_timeout: 25s  - Server returned non-2xx status code: 503 "
@@ -186,6 +187,11 @@ SIGNED = (
             "Server returned non-2xx status code: 503 Service Unavailable (ServerBusy)",
         ),
         (PermissionDeniedError(SIGNED), "access denied (ServerBusy)"),
+        (GenericError(SIGNED.replace(BUSY, "403 Forbidden")), "access denied"),
+        (
+            GenericError(SIGNED.replace(BUSY, "404 Not Found")),
+            "no such bucket",
+        ),
         (GenericError(SIGNED.replace("h/", "169.254.169.254/")), "no credentials found"),
         (GenericError("HTTP error: error sending request"), "no connection, or no answer in time"),
         (FileNotFoundError(SIGNED), "no such object, bucket or container"),
