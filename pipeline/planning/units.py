@@ -35,7 +35,7 @@ class Units(Struct, frozen=True, eq=False):
         content_hashes: Hash of each content before it is cut.
         tokens: Upper bound of the Qwen tokens of what is sent; exact where it is no text.
         exact: Whether `tokens` is exact.
-        sizes: Bytes of what is sent, as UTF-8.
+        sizes: Bytes of what is sent: of a text its UTF-8, else those in a JSON body.
     """
 
     row_texts: pa.LargeStringArray

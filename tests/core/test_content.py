@@ -4,7 +4,7 @@ from base64 import b64encode
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from xxhash import xxh3_64_intdigest
 
@@ -31,17 +31,22 @@ contents = st.one_of(
     st.builds(Video, texts),
 )
 
+unhurried = settings(deadline=None)
 
+
+@unhurried
 @given(st.lists(contents, max_size=8))
 def test_different_contents_have_different_identities(some: list[Content]) -> None:
     assert len({identity(content) for content in some}) == len(set(some))
 
 
+@unhurried
 @given(st.lists(contents, max_size=8))
 def test_different_contents_have_different_hashes(some: list[Content]) -> None:
     assert len({content_hash(content) for content in some}) == len(set(some))
 
 
+@unhurried
 @given(st.text())
 def test_a_text_is_hashed_by_its_utf_8(text: str) -> None:
     assert content_hash(text) == xxh3_64_intdigest(text.encode())
@@ -73,6 +78,7 @@ def test_an_image_has_either_a_url_or_bytes_of_a_media_type(parts: dict[str, obj
         Image(**parts)
 
 
+@unhurried
 @given(contents)
 def test_the_size_is_that_of_the_content_in_a_json_body(content: Content) -> None:
     value = text_or_url(content)

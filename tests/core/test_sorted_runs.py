@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.sorted_runs import RUN_SIZES, RunSizes, SortedRuns, in_own_memory
 
+unhurried = settings(deadline=None)
+
 BATCHES = st.lists(st.lists(st.integers(0, 60), max_size=12), max_size=30)
 
 
+@unhurried
 @given(BATCHES)
 def test_repeats_are_marked_whatever_was_added_between(batches: Sequence[Sequence[int]]) -> None:
     runs = SortedRuns(np.uint32, sizes=RunSizes(always_merged=8), own_memory_length=4)

@@ -1,13 +1,16 @@
 """Only what is certain to be refused again is predicted, and little is remembered."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ranking.refused_sizes import MAX_REMEMBERED, RefusedSizes, RequestSize
 
+unhurried = settings(deadline=None)
+
 sizes = st.builds(RequestSize, *[st.integers(0, 9)] * 3)
 
 
+@unhurried
 @given(st.lists(sizes, max_size=30), sizes)
 def test_what_is_predicted_is_not_smaller_than_some_refused_size(refused, asked):
     memory = RefusedSizes()

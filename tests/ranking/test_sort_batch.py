@@ -1,13 +1,15 @@
 """Many rankings sorted at once have the order that each has alone."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from support.group_world import make_group
 
 from pipeline.core.records import Ranking
 from pipeline.ranking.sort_batch import sort_rankings
+
+unhurried = settings(deadline=None)
 
 scores = st.sampled_from([0.1, 0.5, 0.9, np.nan])
 
@@ -25,6 +27,7 @@ def rankings(draw: st.DrawFn) -> Ranking:
     return Ranking(group.output, np.array(values), "single_request", tie_break)
 
 
+@unhurried
 @given(st.lists(rankings(), max_size=8))
 def test_rankings_sorted_at_once_have_the_order_that_each_has_alone(together):
     alone = [replace(ranking) for ranking in together]
@@ -35,6 +38,7 @@ def test_rankings_sorted_at_once_have_the_order_that_each_has_alone(together):
     assert [one.scores.tobytes() for one in together] == [one.scores.tobytes() for one in alone]
 
 
+@unhurried
 @given(rankings())
 def test_the_order_is_by_score_then_rank_then_tie_break_and_the_unscored_come_last(ranking):
     ranks = ranking.group.first_stage_rank

@@ -154,6 +154,12 @@ def pack_documents(
     return pack(documents.tokens, 4 * documents.tokens, limits, anchors=anchors)
 
 
+def packing_of(*homes: list[int], anchors: list[int]) -> Packing:
+    """Return a packing of the given home requests, of documents without size."""
+    nothing = np.zeros(sum(map(len, homes)), dtype=np.int64)
+    return Packing(tuple(map(np.array, homes)), np.array(anchors), nothing, nothing, LIMITS)
+
+
 def finish(outcome: Merged | FinalRequest, service: Callable[[IntArray], FloatArray]) -> Merged:
     """Answer final requests until the ranking is complete."""
     while isinstance(outcome, FinalRequest):
