@@ -97,6 +97,18 @@ def test_a_command_is_documented_with_all_its_options_and_their_defaults(name: s
 
 
 @pytest.mark.parametrize("name", LEAVES)
+def test_every_value_that_an_option_may_have_is_documented(name: str) -> None:
+    values = {
+        value
+        for option in visible_options(LEAVES[name])
+        if isinstance(option.type, click.Choice)
+        for value in option.type.choices
+    }
+
+    assert values <= set(code_spans(PAGE))
+
+
+@pytest.mark.parametrize("name", LEAVES)
 def test_a_command_is_listed_and_has_an_example(name: str) -> None:
     assert f"[`rerank {name}" in PAGE
     assert f"\nrerank {name}" in section(PAGE, f"rerank {name}")
@@ -202,7 +214,11 @@ def test_the_fields_of_the_summary_are_documented(sample_run: Path) -> None:
         r"^`run --json` prints one object.*?\.$", PAGE, re.MULTILINE | re.DOTALL
     )
 
-    assert set(code_spans(paragraph)) - {"run --json", "_runs/"} == set(fields)
+    (record,) = (sample_run / "_runs").glob("*.json")
+
+    shown = set(code_spans(paragraph)) - {"run --json", "_runs/"}
+    assert shown == set(fields)
+    assert shown <= set(json.loads(record.read_text()))
 
 
 def logged_events() -> set[tuple[str, str]]:
@@ -243,12 +259,15 @@ def test_every_model_is_documented_with_its_limits_price_and_quota() -> None:
 
     assert shown == {
         name: [
-            f"{profile.max_documents:,}",
-            f"{profile.max_tokens_per_document:,}",
-            f"{profile.max_tokens_per_request:,}",
-            f"{profile.usd_per_million_tokens:g}",
-            f"{profile.requests_per_minute:,}",
-            f"{profile.tokens_per_minute:,}",
+            "none" if figure is None else f"{figure:,}"
+            for figure in (
+                profile.max_documents,
+                profile.max_tokens_per_document,
+                profile.max_tokens_per_request,
+                profile.usd_per_million_tokens,
+                profile.requests_per_minute,
+                profile.tokens_per_minute,
+            )
         ]
         for name, profile in PROFILES.items()
     }

@@ -9,7 +9,7 @@ from support.real_runs import ROOT
 _FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-_CODE = re.compile(r"`([^`]+)`")
+_CODE = re.compile(r"`([^`\n]+)`")
 
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
@@ -50,8 +50,8 @@ def rows(text: str, *header: str) -> list[list[str]]:
 
 
 def code_spans(text: str) -> list[str]:
-    """Return what stands between backticks, in order."""
-    return _CODE.findall(text)
+    """Return what stands between backticks, in order; without fenced blocks."""
+    return _CODE.findall(_without_code(text))
 
 
 def blocks(page: str, language: str | None = None) -> list[str]:
