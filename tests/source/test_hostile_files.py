@@ -1,4 +1,4 @@
-"""Every awkward file of the shared set: the right groups, or one line that tells what to do."""
+"""Every awkward file of the shared set: the right groups, or one line that says what to do."""
 
 from itertools import groupby
 
@@ -117,7 +117,7 @@ def test_an_awkward_file_gives_every_row_once_in_order(name):
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_an_unfit_file_is_refused_in_one_line_that_tells_why(name):
+def test_an_unfit_file_is_refused_in_one_line_that_says_why(name):
     with pytest.raises(InputError) as refusal:
         read_groups(open_hostile(name))
 
@@ -143,7 +143,7 @@ def test_null_queries_are_kept_for_the_groups_before_a_conflict():
     ]  # fmt: skip
 
 
-def test_other_column_names_are_read_when_they_are_told():
+def test_other_column_names_are_read_where_options_name_them():
     columns = {
         "query_id": "qid", "query": "query_text", "doc_id": "pid", "text": "passage",
         "first_stage_rank": "rank", "first_stage_score": "bm25",

@@ -69,7 +69,7 @@ class Case(Struct):
     limits: BatchLimits
 
     def table(self) -> pa.Table:
-        """The rows of all queries."""
+        """Return the rows of all queries."""
         rows = [
             {
                 "query_id": f"q{number}",
@@ -92,7 +92,7 @@ class Case(Struct):
         return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
     def row_offsets(self) -> list[int]:
-        """The row where each query begins, and the number of rows."""
+        """Return the row where each query begins, and the number of rows."""
         return list(accumulate(map(len, self.queries), initial=0))
 
     def open(self, folder: Path) -> Source:
@@ -133,7 +133,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def expected_groups(case: Case) -> list[tuple[object, ...]]:
-    """What comes out, worked out query by query."""
+    """Work out the groups, query by query."""
     groups = []
     for number, rows in enumerate(case.queries):
         found = list(enumerate((hit for row in rows for hit in row), start=1))
@@ -153,7 +153,7 @@ def expected_groups(case: Case) -> list[tuple[object, ...]]:
 
 
 def contents(groups: Sequence[Group]) -> list[tuple[object, ...]]:
-    """The groups as plain values, without their positions."""
+    """Return the groups as plain values, without their positions."""
     return [
         (
             group.output.index,
@@ -168,7 +168,7 @@ def contents(groups: Sequence[Group]) -> list[tuple[object, ...]]:
 
 
 def positions(groups: Sequence[Group]) -> list[tuple[int, int]]:
-    """The input rows of each group, as ranges."""
+    """Return the input rows of each group, as ranges."""
     return [(g.output.first_row, g.output.first_row + g.output.num_rows) for g in groups]
 
 

@@ -14,14 +14,14 @@ from pipeline.storage.location import locate
 
 @pytest.fixture(scope="module")
 def bucket():
-    """A bucket of an object store that lives as long as the tests of this file."""
+    """Serve a bucket of an object store as long as the tests of this file run."""
     with moto_store():
         yield f"s3://{BUCKET}"
 
 
 @pytest.fixture(scope="module")
 def uploaded(bucket, tmp_path_factory):
-    """A folder with two Hive folders, here and there."""
+    """Write a folder with two Hive folders, here and there."""
     here = tmp_path_factory.mktemp("in")
     for number, day in enumerate(("2024-01-01", "2024-01-02")):
         ids = [f"{number}-{place // 3}" for place in range(6)]

@@ -96,7 +96,7 @@ def test_without_text_an_unused_column_of_that_name_passes(tmp_path):
     assert source.output_schema.names == [*IDS, *RANKED, "text"]
 
 
-def test_missing_columns_are_told_with_what_was_found_and_the_cure(tmp_path):
+def test_missing_columns_are_reported_with_what_was_found_and_the_cure(tmp_path):
     table = candidates().drop_columns(["text", "query"])
 
     assert refusal_of(tmp_path, table) == (
@@ -106,7 +106,7 @@ def test_missing_columns_are_told_with_what_was_found_and_the_cure(tmp_path):
     )
 
 
-def test_the_cure_for_a_missing_column_is_told_however_many_others_there_are(tmp_path):
+def test_a_missing_column_is_reported_with_the_cure_however_many_others_there_are(tmp_path):
     table = candidates(**{f"feature_{number}": pa.nulls(5) for number in range(500)})
 
     message = refusal_of(tmp_path, table.drop_columns(["text"]))
@@ -135,12 +135,12 @@ def test_an_unknown_role_is_a_usage_error(tmp_path):
         ({"first_stage_rank": pa.array([1.0, 2.0])}, r"'first_stage_rank' .*integer type"),
     ],
 )
-def test_wrong_types_are_told_with_what_is_right(tmp_path, columns, expected):
+def test_wrong_types_are_reported_with_what_is_right(tmp_path, columns, expected):
     with pytest.raises(InputError, match=expected):
         open_table(tmp_path, candidates([2], **columns))
 
 
-def test_a_nested_input_is_told_that_it_is_not_supported_yet(tmp_path):
+def test_a_nested_input_is_refused_as_not_supported_yet(tmp_path):
     row = {"query_id": "q", "query": "x", "candidates": [{"doc_id": "d", "text": "t"}]}
     nested = pa.Table.from_pylist([row])
 

@@ -1,0 +1,174 @@
+"""The columns of a record batch as checked values, and words for where a value stands."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from msgspec import Struct
+
+from pipeline.core.arrays import IntArray
+from pipeline.core.errors import InputError, shorten
+from pipeline.source.arrow import Array, nulls, repeat
+from pipeline.source.listing import InputFile
+from pipeline.source.schema import InputSchema
+
+
+class Places(Struct, frozen=True, eq=False):
+    """Describes where the values of a batch stand in the file, for messages.
+
+    Attributes:
+        file: The file.
+        id_column: The column of the query ids.
+        rows: The columns with one value per row.
+        first_row: The first row of the batch in the file, from 0.
+        offsets: For values of candidates, the candidates of each row; None for values of rows.
+    """
+
+    file: InputFile
+    id_column: str
+    rows: pa.RecordBatch
+    first_row: int
+    offsets: IntArray | None = None
+
+    def describe(self, place: int) -> str:
+        """Return the row and the query id of a value, whatever the id is."""
+        row = place
+        if self.offsets is not None:
+            row = int(np.searchsorted(self.offsets, place, "right")) - 1
+        column = _column(self.file, self.rows, self.id_column).slice(row, 1)
+        if pa.types.is_integer(column.type):
+            query_id = column[0].as_py()
+        else:
+            raw = _raw_bytes(column)[0]
+            query_id = raw if raw is None else raw.decode(errors="backslashreplace")
+        return f"row {self.first_row + row}, query_id {shorten(repr(query_id), 60)}"
+
+
+class BatchColumns:
+    """The columns of a batch with one value per row, or those with one value per candidate.
+
+    Args:
+        file: Where they come from.
+        schema: Which columns play a role.
+        batch: Their values.
+        places: Where these stand in the file.
+    """
+
+    def __init__(
+        self, file: InputFile, schema: InputSchema, batch: pa.RecordBatch, places: Places
+    ) -> None:
+        self._file = file
+        self._schema = schema
+        self._batch = batch
+        self.places = places
+
+    def has(self, source: str) -> bool:
+        """Return whether the batch itself has a column."""
+        return self._batch.schema.get_field_index(source) >= 0
+
+    def ids(self, role: str) -> Array:
+        """Return the ids that play a role; none is null."""
+        kind = self._schema.candidate_schema.field(role).type
+        if pa.types.is_integer(kind):
+            ids = self.typed(self._schema.sources[role], kind)
+        else:
+            ids = self.text(role, kind)
+        if ids.null_count:
+            raise InputError(
+                f"null {role}",
+                which=self._file.location.name,
+                found=self.places.describe(_first_null(ids)),
+                cure="give every candidate its ids, or leave the row out",
+            )
+        return ids
+
+    def text(self, role: str, kind: pa.DataType) -> Any:
+        """Return a column of valid UTF-8; the Parquet reader does not check that it is."""
+        source = self._schema.sources[role]
+        column = self._column(source)
+        try:
+            text = column.cast(kind)
+            text.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"column {source!r} is not UTF-8",
+                which=self._file.location.name,
+                found=self.places.describe(_first_not_utf8(column)),
+                cure="write its text again as UTF-8",
+            ) from error
+        return text
+
+    def ranks(self) -> Array:
+        """Return the first-stage ranks; all null where the input has none."""
+        source = self._schema.sources.get("first_stage_rank")
+        if source is None:
+            return nulls(self._batch.num_rows, pa.int32())
+        column = self._column(source)
+        try:
+            ranks = column.cast(pa.int32())
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"column {source!r} holds a number that is no rank",
+                which=self._file.location.name,
+                found=self.places.describe(_first_over_32_bits(column)),
+                expected="a 32-bit integer",
+                cure="number the candidates of each query from 1, or leave the column out",
+            ) from error
+        if ranks.null_count:
+            raise InputError(
+                f"null in column {source!r}",
+                which=self._file.location.name,
+                found=self.places.describe(_first_null(ranks)),
+                cure="rank every candidate, or leave the column out to rank by position",
+            )
+        return ranks
+
+    def typed(self, source: str, kind: pa.DataType) -> Array:
+        """Return a column as a type that holds its values without loss."""
+        column = self._column(source)
+        if pa.types.is_null(column.type):
+            return nulls(len(column), kind)
+        return column if column.type == kind else column.cast(kind)
+
+    def _column(self, source: str) -> Array:
+        return _column(self._file, self._batch, source)
+
+
+def _column(file: InputFile, batch: pa.RecordBatch, source: str) -> Array:
+    """Return a column of the batch, of the file's folders, or of nulls where it has none."""
+    if batch.schema.get_field_index(source) >= 0:
+        return batch.column(source)
+    value = file.constants.get(source)
+    if value is None:
+        return nulls(batch.num_rows, pa.null())
+    return repeat(value, batch.num_rows)
+
+
+def _first_null(column: Array) -> int:
+    place: int = column.is_null().index(True).as_py()
+    return place
+
+
+def _first_over_32_bits(column: Array) -> int:
+    return next(
+        place
+        for place, rank in enumerate(column.to_pylist())
+        if rank is not None and not -(2**31) <= rank < 2**31
+    )
+
+
+def _first_not_utf8(column: Array) -> int:
+    """Return the place of the first value that is not UTF-8; slow, since only for an error."""
+    for place, value in enumerate(_raw_bytes(column)):
+        try:
+            (value or b"").decode()
+        except UnicodeDecodeError:
+            return place
+    raise AssertionError("Arrow refused text that Python takes for UTF-8")
+
+
+def _raw_bytes(column: Array) -> list[bytes | None]:
+    """Return the values of a column of any string type, unchecked."""
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    return column.cast(pa.large_binary()).to_pylist()
