@@ -19,8 +19,7 @@ from pipeline.core.sorted_runs import SortedRuns
 from pipeline.source.arrow import Array
 
 ReadStarts: TypeAlias = Callable[[], Iterable[tuple[str, Sequence[Id]]]]
-"""Begins to read at the first row; yields file names, and the ids of the queries that begin there.
-"""
+"""Reads from the first row; yields file names, and the ids of the queries that begin there."""
 
 HashIds: TypeAlias = Callable[[Sequence[Id]], KeyArray]
 
@@ -103,7 +102,7 @@ def not_adjacent(file_name: str, query_id: Id) -> InputError:
         "the rows of a query are not adjacent",
         which=file_name,
         found=f"query_id {shorten(repr(query_id), 100)} again after another one",
-        cure="sort the input by query_id",
+        cure="sort the input by query_id, keeping the order within each query",
     )
 
 

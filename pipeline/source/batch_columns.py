@@ -78,7 +78,7 @@ class BatchColumns:
                 f"null {role}",
                 which=self._file.location.name,
                 found=self.places.describe(_first_null(ids)),
-                cure="give every candidate its ids, or leave the row out",
+                cure="give every candidate its ids, or remove the row",
             )
         return ids
 

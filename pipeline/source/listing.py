@@ -99,6 +99,7 @@ def list_input(name: str) -> InputListing:
             "no Parquet files",
             which=name,
             expected="names that end in .parquet and do not begin with _ or .",
+            cure="check the input's name",
         )
     constants = _hive_constants(list(found))
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:

@@ -10,7 +10,7 @@ from pipeline.storage.location import Location, locate
 def split_pattern(name: str) -> tuple[Location, str]:
     """Return the folder before the first wildcard, and the rest; without wildcards that is empty.
 
-    A local file or folder of exactly this name is no pattern.
+    If a local file or folder has exactly this name, the name is not a pattern.
 
     Raises:
         InputError: if a wildcard stands in a bucket's name.
@@ -34,9 +34,9 @@ def split_pattern(name: str) -> tuple[Location, str]:
 
 
 def path_matcher(pattern: str) -> Callable[[str], object]:
-    """Return what tells whether a path matches; a pattern that fits a folder matches all below it.
+    """Return a function that says whether a path matches.
 
-    An empty pattern matches every path.
+    A pattern that matches a folder matches every path below it; an empty one matches every path.
     """
     regex = _translate(pattern) + "(?:/.*)?" if pattern else ".*"
     return re.compile(regex, re.DOTALL).fullmatch

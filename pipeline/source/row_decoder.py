@@ -1,4 +1,4 @@
-"""Record batches of one file to input rows that are checked and have the columns of all files."""
+"""Decoding of one file: record batches become checked rows with the columns of all files."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,8 @@ from pipeline.source.schema import InputSchema
 class RowDecoder:
     """Decodes the record batches of one file.
 
-    `first_row` is everywhere the row of the batch's first row in the file, from 0, for messages.
+    In both methods `first_row` is the number of the batch's first row in the file, from 0; messages
+    name it.
     """
 
     def __init__(self, file: InputFile, schema: InputSchema) -> None:
@@ -78,7 +79,7 @@ class RowDecoder:
 
 
 def _repeater(offsets: IntArray) -> Callable[[Array], Array]:
-    """Return what repeats the value of each row for the candidates of the row."""
+    """Return a function that repeats the value of each row for the row's candidates."""
     sizes = np.diff(offsets)
     if (sizes == 1).all():
         return lambda column: column

@@ -78,8 +78,8 @@ def resolve_schema(
 
     Raises:
         SettingsError: for a `--column` that names no role.
-        InputError: for a column that is missing, there twice, of a wrong type, or of types in
-            two files that no common type holds without loss.
+        InputError: for a column that is missing, repeated or of a wrong type, or whose types in
+            two files have no common type that holds both without loss.
     """
     roles = layout.required + layout.optional
     for name in columns:
@@ -136,7 +136,7 @@ class _Union:
             self._join(name, kind, file, is_id=name in ids)
 
     def schema(self, with_text: bool) -> InputSchema:
-        """Return what the job works with."""
+        """Return the columns of all files together."""
         sources, types = self._sources, self._types
         ids = [pa.field(role, types[sources[role]]) for role in ("query_id", "doc_id")]
         shown = ("query", "text") if with_text else ()

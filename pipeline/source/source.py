@@ -20,8 +20,8 @@ from pipeline.source.schema import resolve_schema
 class Source:
     """The candidates of one input; may be read any number of times.
 
-    A position in the input is a row, counted over all files in the order of the listing. How many
-    candidates a row holds is a matter of the layout. All methods block.
+    A position in the input is a row, counted over all files in the order of the listing; the layout
+    decides how many candidates a row holds. All methods block.
 
     Args:
         listing: The input's files.
