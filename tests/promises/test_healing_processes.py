@@ -166,7 +166,7 @@ def test_a_closed_folder_is_told_before_anything_is_sent(world: World, tmp_path:
 
     assert refused.code == 1
     assert f"{closed}/out" in refused.failure
-    assert "Permission denied; check who may write there" in refused.failure
+    assert "Permission denied; check the permissions there" in refused.failure
     assert world.service.requests() == before
 
 

@@ -145,7 +145,7 @@ async def test_a_run_that_waits_for_the_output_can_be_stopped(tmp_path: Path) ->
             left = await ended(waiting)
         fake.release()
 
-    assert "output.busy waits_up_to_s=600 holder=process" in line
+    assert "output.busy waiting_up_to_s=600.0 holder=process" in line
 
     assert left.code == 143
     assert "interrupted" in left.failure
