@@ -16,19 +16,19 @@ OUTPUT_FORMAT = 1
 
 DEFAULT_CERTIFIED_DEPTH = 100
 MIN_PASSAGE_TOKENS = {"qwen": 16, "xlm-r": 21}
-"""By tokenizer; shorter passages say nothing, and have no room to be cut at natural borders."""
+"""Minimum tokens of a passage, by tokenizer; shorter ones cannot be cut at natural borders."""
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
-"""Largest body that the service's gateway takes (Model Studio, page `text-rerank-api`)."""
+"""Largest body that the service's gateway accepts (Model Studio, page `text-rerank-api`)."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
-    """How fast requests may be sent; None is no limit.
+    """Limits on how fast requests are sent; None means no limit.
 
     Attributes:
         requests_per_minute: Requests admitted in any minute, evenly spread.
         tokens_per_minute: Tokens admitted in any minute.
-        max_in_flight: Requests that wait for an answer at once.
-        max_documents_in_flight: Documents in those requests, for servers that count texts.
+        max_in_flight: Requests in flight.
+        max_documents_in_flight: Documents of the requests in flight, for servers that count texts.
     """
 
     requests_per_minute: float | None = None
@@ -48,7 +48,7 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 
 class RunSettings(Struct, frozen=True, kw_only=True):
-    """Everything that a run is told, but the key; checked when it is built.
+    """All settings of a run except the key, validated when it is built.
 
     Durations are in seconds, money in US dollars.
 
@@ -80,7 +80,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     restart: bool = False
 
     def __post_init__(self) -> None:
-        """Check what no single option can check."""
+        """Refuse values that contradict each other or would be ignored."""
         if self.instruct is not None and not self.profile.takes_instruct:
             raise SettingsError(
                 f"{self.profile.name} ignores an instruction",
@@ -115,7 +115,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
         return self.certify_depth or self.top_n or DEFAULT_CERTIFIED_DEPTH
 
     def output_settings(self) -> dict[str, Any]:
-        """What changes the output, by name: the settings half of the fingerprint.
+        """Return the settings that change the output, by name: the first half of its fingerprint.
 
         Not in it: the key, the address, pace, concurrency, attempts, score store, logs.
         """
@@ -140,7 +140,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
         }
 
     def score_scope(self) -> bytes:
-        """What a stored score depends on besides the query and the documents."""
+        """Return what a stored score depends on besides query and documents, as bytes to hash."""
         return _canonical(
             {
                 "provider": self.provider.name,
@@ -152,7 +152,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
-    """A short name of `facts`, equal for equal facts: 16 hexadecimal digits."""
+    """Return a hash of `facts` as 16 hexadecimal digits; equal facts have equal hashes."""
     return hashlib.sha256(_canonical(facts)).hexdigest()[:16]
 
 

@@ -31,7 +31,7 @@ def same(one: Packing, other: Packing) -> bool:
 
 @st.composite
 def groups(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, RequestLimits]:
-    """Groups of which every document fits a request alone."""
+    """Draw groups of which every document fits a request by itself."""
     max_tokens = draw(st.integers(50, 5000))
     query_tokens = draw(st.integers(0, max_tokens // 3))
     pair_overhead = draw(st.integers(0, max_tokens // 10))

@@ -23,7 +23,7 @@ def plan_of(
     query: Content = "what is it",
     accepts: frozenset[ContentKind] = ANYTHING,
 ) -> Plan:
-    """The plan of a group with other contents in place of its texts."""
+    """Return the plan of a group with other contents in place of its texts."""
     planner = make_planner()
     plan = planner.plan(make_group([f"text {number}" for number in range(len(contents))]))
     units = replace(

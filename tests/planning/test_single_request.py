@@ -37,7 +37,7 @@ roomy = st.sampled_from([(50, 60, 100_000), (30, 200, 5_000), (12, 16, 300)])
 
 @st.composite
 def roomy_cases(draw: st.DrawFn) -> Case:
-    """Groups of which many fit one request unchanged."""
+    """Draw groups of which many fit one request unchanged."""
     case = draw(cases())
     max_documents, max_tokens_per_document, max_tokens_per_request = draw(roomy)
     return replace(

@@ -74,7 +74,7 @@ def swap(one: str, other: str) -> Callable[[Path], None]:
 
 
 def foreign(output: Path) -> None:
-    """A part as another run would have left it: the same but for its fingerprint."""
+    """Write a part with another run's fingerprint, otherwise unchanged."""
     file = output / "part-00002.parquet"
     table = pq.read_table(file)
     kept = json.loads(pq.read_metadata(file).metadata[b"rerank"])

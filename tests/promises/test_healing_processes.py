@@ -96,7 +96,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def assert_little_is_paid_again(world: World, before: int) -> None:
-    """What is lost was in flight, or came in the last 50 ms; twice that on a slow machine."""
+    """Check that only answers in flight or of the last 50 ms were lost; twice that if slow."""
     answered = world.service.answers() - before
     assert NUM_GROUPS <= answered <= NUM_GROUPS + 2 * (IN_FLIGHT + 0.05 * RATE)
 
@@ -122,7 +122,7 @@ def test_a_limit_on_file_sizes_ends_a_run_in_one_line_and_nothing_paid_is_lost(
 
 @contextmanager
 def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """A file system of its own, where the machine lets us have one."""
+    """Mount a file system of its own, where the machine allows it."""
     folder.mkdir()
     mount = ("mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder))
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:

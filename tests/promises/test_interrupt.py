@@ -1,4 +1,4 @@
-"""A signal stops a run in order: nothing more is sent, what is paid is saved, nobody waits."""
+"""A signal stops a run in order: nothing more is sent, and what is paid for is saved."""
 
 import asyncio
 import signal
@@ -22,7 +22,7 @@ IN_FLIGHT = 16
 
 
 async def reached(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    """Wait until the condition holds, while the service in this loop goes on."""
+    """Wait until the condition holds, while the service in this event loop runs."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110  # the event is in another process
             await asyncio.sleep(0.005)
@@ -30,7 +30,7 @@ async def reached(condition: Callable[[], bool], timeout_s: float = 60) -> None:
 
 @asynccontextmanager
 async def running(fake: FakeReranker, given: Path, *options: object) -> AsyncIterator["Popen[str]"]:
-    """A run against the service; killed if the test ends before it."""
+    """Start a run against the service, and kill it if the test ends first."""
     address = ("--provider", "emulator", "--url", fake.url)
     process = start("run", given, given.with_name("out"), *address, "--no-progress", *options)
     try:
@@ -46,7 +46,7 @@ async def ended(process: "Popen[str]") -> Ended:
 
 
 async def run_again(given: Path) -> int:
-    """Requests that the next run sends until it is done."""
+    """Run again, and return how many requests that took."""
     async with FakeReranker() as fake, running(fake, given) as process:
         assert (await ended(process)).code == 0
         return len(fake.calls)

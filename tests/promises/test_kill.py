@@ -207,7 +207,7 @@ async def _add_segments(folder: Path, num_segments: int) -> None:
 
 
 def _foreign(number: int) -> Request:
-    """A request of another job, whose answer lies in the same store."""
+    """Return a request of another job, whose answer is in the same store."""
     keys = np.arange(200, dtype=np.uint64) + np.uint64(number)
     return Request("", [""] * 200, 0, xxh3_128_digest(b"%d" % number), keys, number)
 

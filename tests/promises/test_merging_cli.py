@@ -22,7 +22,7 @@ ANCHORS = 8
 
 
 def smaller(case: Case, num_documents: int, max_documents: int) -> Case:
-    """The case at a size that a test can afford."""
+    """Return the case at a size that a test can afford."""
     num_requests = -(-num_documents // (max_documents - ANCHORS))
     anchors = ANCHORS * (num_requests - 1) / num_documents
     # P11: M + C documents, half as many again since homes are filled up and good documents long

@@ -27,7 +27,7 @@ NEW = {
 
 @pytest.fixture(scope="module")
 def nights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The candidates of two nights; of the second, the last group is as it was."""
+    """Write the candidates of two nights; the last group is the same in both."""
     folder = tmp_path_factory.mktemp("nights")
     return groups(SIZES, folder / "first.parquet"), groups(
         SIZES, folder / "second.parquet", texts=NEW

@@ -44,7 +44,7 @@ def transport_to(url: str, *, total_s: float = 5.0, **more: Any) -> HttpTranspor
 async def serving(
     *script: Step, latency_s: float = 0.0, **more: Any
 ) -> AsyncIterator[tuple[FakeReranker, HttpTransport]]:
-    """A fake service and a transport to it."""
+    """Run a fake service, and yield it with a transport to it."""
     async with FakeReranker(*script, latency_s=latency_s) as fake:
         async with transport_to(fake.url, **more) as transport:
             yield fake, transport
@@ -84,7 +84,7 @@ async def test_the_key_the_model_and_the_instruction_reach_the_service() -> None
 
 
 def garbled(change: Callable[[list[dict[str, Any]]], Any]) -> Step:
-    """An answer whose results are changed."""
+    """Return an answer whose results are changed."""
 
     def reply(body: dict[str, Any]) -> Reply:
         answer = served(body)

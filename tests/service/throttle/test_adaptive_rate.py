@@ -200,7 +200,7 @@ def test_without_retry_after_pauses_double_until_something_is_granted() -> None:
 
 
 def refused_once() -> AdaptiveRate:
-    """A rate that was granted for a second, then refused."""
+    """Return a rate that was granted for a second, then refused."""
     rate = AdaptiveRate(100.0)
     for tick in range(100):
         rate.record_success(tick / 100, 1, 0, binding=True)

@@ -18,7 +18,7 @@ from pipeline.service.throttle.throttle import Throttle
 
 
 def most_in_a_window(times: list[float], amounts: list[float], period_s: float) -> float:
-    """The largest sum of amounts within any half-open window of `period_s`."""
+    """Return the largest sum of amounts within any half-open window of `period_s`."""
     most = total = 0.0
     window: deque[tuple[float, float]] = deque()
     for time, amount in zip(times, amounts, strict=True):
