@@ -1,0 +1,86 @@
+"""Stop a run in order: end its waits at once, and let what is paid for go on."""
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from pipeline.core.errors import RerankError
+
+
+class StopSwitch:
+    """Ends the waits of many tasks with one error; for one event loop.
+
+    Use: `with stop_switch.interruptible(): await something()`. Waits that are cut short must be
+    safe to cancel. What is awaited outside such a block is not affected.
+
+    Attributes:
+        error: The error given to `stop`; None before.
+    """
+
+    def __init__(self) -> None:
+        self.error: RerankError | None = None
+        self._waits: dict[_Wait, None] = {}
+
+    def __repr__(self) -> str:
+        return f"<StopSwitch {'stopped' if self.error else 'running'} waits={len(self._waits)}>"
+
+    def stop(self, error: RerankError) -> None:
+        """Raise `error` in all waits and in all later ones; only the first call counts."""
+        if self.error is None:
+            self.error = error
+            while self._waits:
+                self._waits.popitem()[0].interrupt()
+
+    def raise_if_stopped(self) -> None:
+        """Raise the error given to `stop`, if it was called."""
+        if self.error is not None:
+            raise self.error.with_traceback(None)
+
+    def interruptible(self) -> "_Wait":
+        """Return a context manager for the running task, to be entered at once and only once.
+
+        It raises the error given to `stop` when it is entered, or at the wait in its body.
+        """
+        return _Wait(self)
+
+    def add(self, wait: "_Wait") -> None:
+        """Interrupt this wait when `stop` is called."""
+        self._waits[wait] = None
+
+    def remove(self, wait: "_Wait") -> None:
+        """Forget a wait that ended by itself."""
+        del self._waits[wait]
+
+
+class _Wait:
+    """A block of one task that `stop` may interrupt."""
+
+    __slots__ = ("_cancelled_before", "_is_interrupted", "_switch", "_task")
+
+    def __init__(self, switch: StopSwitch) -> None:
+        self._switch = switch
+        self._is_interrupted = False
+
+    def __enter__(self) -> Self:
+        self._switch.raise_if_stopped()
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancelled_before = task, task.cancelling()
+        self._switch.add(self)
+        return self
+
+    def interrupt(self) -> None:
+        """Cancel the task's wait."""
+        self._is_interrupted = True
+        self._task.cancel()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._is_interrupted:
+            self._switch.remove(self)
+        elif self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
+            self._switch.raise_if_stopped()  # nobody else cancelled the task
