@@ -29,17 +29,9 @@ def plan(input_name: str, as_json: bool, **options: Any) -> None:
     """
     settings = make_settings(options, url=NO_ADDRESS)
     from pipeline.dataset.plan import plan_dataset
-    from pipeline.source.listing import list_input
-    from pipeline.source.source import Source
+    from pipeline.dataset.reader import open_source
 
-    source = Source(
-        list_input(input_name),
-        columns=settings.columns,
-        layout=settings.layout,
-        with_text=settings.with_text,
-        duplicates=settings.duplicates,
-    )
-    facts = plan_dataset(source, settings).as_json()
+    facts = plan_dataset(open_source(input_name, settings), settings).as_json()
     if as_json:
         emit_json(facts)
     else:

@@ -17,13 +17,12 @@ from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings, read_api_key
 from jobs.process.allocator import prepare_for_run
 from jobs.process.signals import stop_when_interrupted
-from pipeline.core.errors import TooManyRejects
 from pipeline.core.providers import EMULATOR_PATH
 from pipeline.core.settings import RunSettings
 
 if TYPE_CHECKING:
-    from pipeline.dataset.rerank import DatasetJob
-    from pipeline.dataset.summary import RunSummary
+    from pipeline.dataset.rerank import DatasetRun
+    from pipeline.dataset.session import Session
 
 
 @click.command()
@@ -74,47 +73,46 @@ def run(
     logs.configure(log_format)
     api_key = read_api_key(options)
     with _settings(options) as settings:
-        from pipeline.dataset.rerank import DatasetJob
+        from pipeline.dataset.rerank import DatasetRun
+        from pipeline.dataset.session import Session
 
-        job = DatasetJob(input_name, output_name, settings, api_key)
+        session = Session(settings, api_key)
+        job = DatasetRun(session, input_name, output_name)
         try:
-            summary = rerank(job, progress=progress is not False, bar=log_format == "text")
+            run_to_end(session, job, progress=progress is not False, bar=log_format == "text")
         finally:
+            summary = job.snapshot()
             if as_json and job.has_begun:
-                emit_json(job.look().as_json())
-    if not as_json:
-        show_report(summary, settings, output_name)
-    if summary.rejected > settings.max_rejects:
-        raise TooManyRejects(
-            "candidates without a score",
-            which=f"{output_name.rstrip('/')}/_rejects",
-            found=summary.rejected,
-            expected=f"at most {settings.max_rejects}",
-            cure="the same command asks again for them alone",
-        )
+                emit_json(summary.as_json())
+            elif not as_json and summary.state in ("done", "partial"):
+                show_report(summary, settings, output_name)
 
 
-def rerank(job: "DatasetJob", *, progress: bool = False, bar: bool = True) -> "RunSummary":
+def run_to_end(
+    session: "Session", job: "DatasetRun", *, progress: bool = False, bar: bool = True
+) -> None:
     """Run the job in an event loop of its own; SIGINT and SIGTERM stop it in order.
 
     Args:
-        job: The run.
+        session: Access to the service, not open yet.
+        job: A run of this session.
         progress: Whether to show progress.
         bar: Whether to show it as a bar on a terminal.
 
     Raises:
-        RerankError: as `DatasetJob.run` does.
+        RerankError: as `DatasetRun.run` does.
     """
     import uvloop
 
-    async def work() -> "RunSummary":
-        stop_when_interrupted(job)
-        with progress_display(job.look, wanted=progress, may_be_bar=bar):
-            return await job.run()
+    async def work() -> None:
+        stop_when_interrupted(session)
+        with progress_display(job.snapshot, wanted=progress, may_be_bar=bar):
+            async with session:
+                await job.run()
 
     prepare_for_run()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work())
+        runner.run(work())
 
 
 @contextmanager

@@ -119,7 +119,8 @@ async def _findings(
 ) -> AsyncIterator[Finding]:
     from jobs.doctor.address import check_address
     from jobs.doctor.checks import ServiceChecks
-    from pipeline.service.connect import open_client
+    from pipeline.service.client import RerankClient
+    from pipeline.service.connect import open_endpoint
     from pipeline.service.cost_budget import CostBudget
     from pipeline.service.throttle.throttle import Throttle
     from pipeline.tokens.counter import TokenCounter
@@ -139,9 +140,10 @@ async def _findings(
     yield address
     if address.status == "fail":
         return
-    throttle = Throttle(settings.pace, report.metrics)
+    throttle = Throttle(settings.pace)
     budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
-    async with open_client(settings, api_key, throttle, report.metrics, budget) as client:
+    async with open_endpoint(settings, api_key, throttle, budget) as endpoint:
+        client = RerankClient(endpoint, metrics=report.metrics)
         checks = ServiceChecks(client, settings, TokenCounter())
         async for finding in checks.run(comparability=comparability):
             yield finding

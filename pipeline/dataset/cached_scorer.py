@@ -2,64 +2,130 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeAlias
+from weakref import ref
+
+from msgspec import Struct, field
 
 from pipeline.core.records import Request, Scores
+from pipeline.core.stop import StopSwitch
+from pipeline.ranking.rerank_group import Ask
 from pipeline.score_store.store import ScoreStore
-from pipeline.service.client import RerankClient
+from pipeline.service.metrics import Metrics
 
-Known: TypeAlias = dict[bytes, Scores | None]
-"""What was looked up for the first requests of some groups; None where the store has nothing."""
+
+class KnownScores(Struct, eq=False, weakref=True):
+    """What the store had for the first requests of some groups, and got since.
+
+    Attributes:
+        scores: By the request's key; None where the store has nothing.
+    """
+
+    scores: dict[bytes, Scores | None]
+
+
+class SharedScores(Struct, eq=False):
+    """A score store and what is being asked for it, shared by all runs that use the store.
+
+    Attributes:
+        store: Every answer that was paid for.
+        in_flight: Keys of requests that are being asked; an event where another call waits.
+    """
+
+    store: ScoreStore
+    in_flight: dict[bytes, asyncio.Event | None] = field(default_factory=dict)
+    _known: list[ref[KnownScores]] = field(default_factory=list)
+
+    async def look_up(self, keys: Sequence[bytes]) -> KnownScores:
+        """Return what the store has for these requests.
+
+        Raises:
+            OutputFailed: if the store cannot be read.
+        """
+        known = KnownScores(dict.fromkeys(keys))
+        self._known = [ref(known), *(one for one in self._known if one() is not None)]
+        known.scores.update(await self.store.look_up(keys))
+        return known
+
+    async def save(self, request: Request, scores: Scores) -> None:
+        """Save an answer, and let those know it that looked for it before.
+
+        Raises:
+            OutputFailed: if this or an earlier answer could not be written.
+        """
+        await self.store.save(request, scores)
+        for reference in self._known:
+            known = reference()
+            if known is not None and request.key in known.scores:
+                known.scores[request.key] = scores
 
 
 class CachedScorer:
-    """Asks the store first, and saves what the service answers.
+    """Asks the store first, and saves what the service answers; for one run.
 
-    Groups of the same query and documents make the same request, which is paid once.
+    Equal requests, of one run or of several, are paid once.
 
-    Attributes:
-        reused: Answers that the store had.
+    Args:
+        scores: The store.
+        ask: Asks the service.
+        metrics: Where reused requests are counted.
+        stop_switch: Ends the wait for an equal request.
     """
 
-    def __init__(self, store: ScoreStore, client: RerankClient) -> None:
-        self._store = store
-        self._client = client
-        self._asked: set[bytes] = set()
-        self._twins: dict[bytes, asyncio.Event] = {}
-        self.reused = 0
+    def __init__(
+        self, scores: SharedScores, ask: Ask, metrics: Metrics, stop_switch: StopSwitch
+    ) -> None:
+        self._shared = scores
+        self._in_flight = scores.in_flight
+        self._ask_service = ask
+        self._metrics = metrics
+        self._stop_switch = stop_switch
 
-    async def look_up(self, keys: Sequence[bytes]) -> Known:
-        """What the store has for these requests."""
-        found = await self._store.look_up(keys)
-        return {key: found.get(key) for key in keys}
+    async def look_up(self, keys: Sequence[bytes]) -> KnownScores:
+        """Return what the store has for these requests.
 
-    async def ask(self, request: Request, known: Known) -> Scores:
-        """The scores of a request.
+        Raises:
+            OutputFailed: if the store cannot be read.
+        """
+        return await self._shared.look_up(keys)
+
+    async def ask(self, request: Request, known: KnownScores) -> Scores:
+        """Return the scores of a request.
 
         Args:
             request: What is asked.
-            known: What was looked up already; takes up what is answered.
+            known: What was looked up already.
 
         Raises:
             RequestError: if the service gives no scores for this request.
-            RerankError: if the job must end; see `RerankClient.score`.
+            RerankError: if the run must end; see `RerankClient.score`.
         """
         key = request.key
-        while key in self._asked:
-            await self._twins.setdefault(key, asyncio.Event()).wait()
-            known.pop(key, None)  # whoever looked it up did so before the twin was answered
-        scores = known[key] if key in known else (await self._store.look_up([key])).get(key)
-        if scores is not None and len(scores.scores) == request.num_documents:
-            self.reused += 1
-            return scores
-        self._asked.add(key)
+        while key in self._in_flight:
+            await self._wait_for_equal_request(key)
+        self._in_flight[key] = None
         try:
-            scores = await self._client.score(request)
-            await self._store.save(request, scores)
+            scores = await self._find(request, known)
+            if scores is not None:
+                self._metrics.requests_reused += 1
+                return scores
+            scores = await self._ask_service(request)
+            await self._shared.save(request, scores)
+            return scores
         finally:
-            self._asked.remove(key)
-            if key in self._twins:
-                self._twins.pop(key).set()
-        if key in known:
-            known[key] = scores
-        return scores
+            if (answered := self._in_flight.pop(key)) is not None:
+                answered.set()
+
+    async def _find(self, request: Request, known: KnownScores) -> Scores | None:
+        """Return the stored answer, if there is one with a score for each document."""
+        key = request.key
+        if key in known.scores:
+            scores = known.scores[key]
+        else:
+            scores = (await self._shared.store.look_up([key])).get(key)
+        return scores if scores and len(scores.scores) == request.num_documents else None
+
+    async def _wait_for_equal_request(self, key: bytes) -> None:
+        answered = self._in_flight[key] or asyncio.Event()
+        self._in_flight[key] = answered
+        with self._stop_switch.interruptible():
+            await answered.wait()

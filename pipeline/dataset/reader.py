@@ -1,43 +1,66 @@
 """The groups of an input, read and planned a little ahead of their ranking.
 
-A thread decodes and checks, which may wait for a disk or a network, and is mostly long calls. The
-rest takes some milliseconds, and is done on the event loop, see `turns`; large groups, texts to be
-tokenised and partial reuse take longer, and go aside.
+A thread decodes and checks, which may wait for a disk or a network and is mostly long calls. The
+rest takes some milliseconds and runs on the event loop (see `offload`); large groups, texts to be
+tokenised and partial reuse take longer and run in a thread.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
 
 from pipeline.core.arrays import IntArray
+from pipeline.core.background import background
+from pipeline.core.errors import RerankError
 from pipeline.core.groups import GroupBatch
+from pipeline.core.settings import RunSettings
+from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.offload import prefetch, run
 from pipeline.output.part_borders import PartBorders
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.planning.reuse import PartialReuse
 from pipeline.planning.single_request import plan_batch
-from pipeline.source.pieces import Piece
+from pipeline.source.listing import list_input
+from pipeline.source.pieces import BatchLimits, Piece
 from pipeline.source.reading import Reading
+from pipeline.source.source import Source
 from pipeline.tokens.measures import measure_texts
 
-MANY_CANDIDATES = 16_384
-"""Work on more candidates than these goes to a thread: it takes more than some 10 ms."""
-GROUPS_AT_ONCE = 128
-"""Planning them takes some milliseconds; then whatever has arrived has its turn."""
-GROUP_BYTES = 4_096
-"""What a group takes beside its texts."""
+GROUP_BYTES: Final = 4_096
+"""Memory that a group takes besides its texts."""
+
+
+def open_source(
+    input_name: str, settings: RunSettings, limits: BatchLimits | None = None
+) -> Source:
+    """Find the input's files and check their columns.
+
+    Raises:
+        InputError: if there are none, or if they do not hold candidates.
+    """
+    return Source(
+        list_input(input_name),
+        columns=settings.columns,
+        layout=settings.layout,
+        with_text=settings.with_text,
+        duplicates=settings.duplicates,
+        limits=limits,
+    )
 
 
 class PlannedGroup(Struct, frozen=True, eq=False):
     """A planned group and its place in the output.
 
     Attributes:
+        plan: What is sent for it.
         size_bytes: Memory that the group takes while it is in work.
+        part_index: The part that it belongs to.
+        ends_part: It is the last group of this part.
     """
 
     plan: Plan
@@ -54,8 +77,9 @@ class GroupReader:
         planner: Plans what is sent for a group.
         borders: Which part each group belongs to.
         reuse: Finds what groups can begin with; None for exact reuse alone.
-        check: Looks through the whole input while its beginning is read; no group is given out
-            before it has found no fault.
+        check: Checks the whole input while its beginning is read; no group is yielded before it
+            has returned.
+        limits: How much to plan without a pause, and outside a thread.
     """
 
     def __init__(
@@ -63,15 +87,17 @@ class GroupReader:
         reading: Reading,
         planner: Planner,
         borders: PartBorders,
-        reuse: PartialReuse | None = None,
         *,
+        reuse: PartialReuse | None = None,
         check: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        limits: RunLimits | None = None,
     ) -> None:
         self._reading = reading
         self._planner = planner
         self._borders = borders
         self._reuse = reuse
-        self._check = check or _nothing
+        self._check = check or _accept_any_input
+        self._limits = limits or RunLimits()
 
     async def iter_planned(self) -> AsyncGenerator[list[PlannedGroup]]:
         """Yield the groups in input order, some at a time.
@@ -79,29 +105,41 @@ class GroupReader:
         Raises:
             RerankError: as the source, the store and the check do.
         """
-        checked = asyncio.create_task(self._check(), name="check-input")
-        try:
-            async with aclosing(prefetch(self._reading.next_piece)) as pieces:
-                async for piece in pieces:
-                    await checked
-                    for batch in await self._make_groups(piece):
-                        for some in batch.cut(GROUPS_AT_ONCE):
-                            yield await self._plan(some)
-                            await asyncio.sleep(0)
-            await checked
-            for batch in await self._make_groups(None):
-                yield await self._plan(batch)
-        finally:
-            checked.cancel()
-            await asyncio.gather(checked, return_exceptions=True)
+        async with aclosing(prefetch(self._reading.next_piece)) as pieces:
+            piece = await self._read_first(pieces)
+            while piece is not None:
+                for batch in await self._make_groups(piece):
+                    for part in batch.cut(self._limits.groups_at_once):
+                        yield await self._plan(part)
+                        await asyncio.sleep(0)
+                piece = await anext(pieces, None)
+        for batch in await self._make_groups(None):
+            yield await self._plan(batch)
+
+    async def _read_first(self, pieces: AsyncGenerator[Piece]) -> Piece | None:
+        """Read the first piece while the whole input is checked; its own error comes first."""
+        found: list[RerankError] = []
+
+        async def check() -> None:
+            try:
+                await self._check()
+            except RerankError as error:
+                found.append(error)
+
+        async with background(check(), name="check-input") as checking:
+            piece = await anext(pieces, None)
+            await checking
+        if found:
+            raise found[0]
+        return piece
 
     async def _make_groups(self, piece: Piece | None) -> list[GroupBatch]:
         num_candidates = self._reading.open_candidates + (piece.num_candidates if piece else 0)
-        aside = num_candidates > MANY_CANDIDATES
+        aside = num_candidates > self._limits.max_candidates_inline
         return await run(lambda: self._reading.make_groups(piece), aside=aside)
 
     async def _plan(self, batch: GroupBatch) -> list[PlannedGroup]:
-        if self._reuse is not None or len(batch.texts) > MANY_CANDIDATES:
+        if self._reuse is not None or len(batch.texts) > self._limits.max_candidates_inline:
             sizes, plans = await asyncio.to_thread(self._plan_all, batch)
         else:
             measures = measure_texts(batch.texts, self._planner.counter)
@@ -114,11 +152,11 @@ class GroupReader:
         ]
 
     def _plan_all(self, batch: GroupBatch) -> tuple[IntArray, list[Plan]]:
-        """Sizes of the texts, and a plan for each group."""
+        """Return the sizes of the texts, and a plan for each group."""
         measures = measure_texts(batch.texts, self._planner.counter)
         plans = plan_batch(self._planner, batch, measures).complete()
         return measures.sizes, plans if self._reuse is None else self._reuse.apply(plans)
 
 
-async def _nothing() -> None:
-    """Look for no fault."""
+async def _accept_any_input() -> None:
+    """Accept any input."""

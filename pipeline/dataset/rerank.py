@@ -1,4 +1,4 @@
-"""The dataset: source, fan-out, parts, summary. The composition of a whole run.
+"""A whole run: from the source, group by group, to the parts of one output.
 
 A run on an output that another run began continues it: finished parts are not read again, answers
 that were paid for come from the score store, and only the rest is asked for.
@@ -6,90 +6,98 @@ that were paid for come from the score store, and only the rest is asked for.
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from functools import partial
-from typing import Any
+import threading
+from contextlib import AsyncExitStack
+from typing import Any, Final
 
-from pipeline.core.errors import Interrupted, OutputFailed, RerankError, first_leaf
+from pipeline.core.background import background
+from pipeline.core.errors import (
+    Interrupted,
+    RerankError,
+    ServiceEnded,
+    TooManyRejects,
+    first_leaf,
+)
 from pipeline.core.events import log_event
-from pipeline.core.settings import RunSettings
-from pipeline.dataset.cached_scorer import CachedScorer
-from pipeline.dataset.reader import GroupReader
+from pipeline.core.stop import StopSwitch
+from pipeline.dataset.cached_scorer import CachedScorer, SharedScores
+from pipeline.dataset.reader import GroupReader, open_source
+from pipeline.dataset.resume import OpenedOutput, open_output
 from pipeline.dataset.run_stats import RunStats
+from pipeline.dataset.session import Session
 from pipeline.dataset.summary import RunSummary
 from pipeline.dataset.workers import GroupScheduler
-from pipeline.output.layout import SCORES_FOLDER
+from pipeline.output.layout import REJECTS_FOLDER
 from pipeline.output.lock.lock import hold_output
-from pipeline.output.manifest import check_or_create
 from pipeline.output.pace_file import PaceFile
 from pipeline.output.part_borders import PartBorders
-from pipeline.output.part_info import PartInfo
-from pipeline.output.run_records import recorded_run
-from pipeline.output.sink import Sink
+from pipeline.output.run_records import EndState, recorded_run
 from pipeline.output.validation import locate_output, validate_output
 from pipeline.planning.planner import Planner
 from pipeline.planning.reuse import PartialReuse
-from pipeline.score_store.store import ScoreStore
-from pipeline.service.connect import open_client
-from pipeline.service.cost_budget import CostBudget
-from pipeline.service.throttle.throttle import Throttle
-from pipeline.source.listing import list_input
+from pipeline.service.metrics import Metrics
 from pipeline.source.source import Source
 
 log = logging.getLogger(__name__)
 
+MAX_COUNTED_ROWS: Final = 50_000_000
+"""Counting the queries of so many rows takes some seconds of one core."""
 
-class DatasetJob:
-    """One run of the job over a dataset.
+
+async def rerank_dataset(session: Session, input_name: str, output_name: str) -> RunSummary:
+    """Rerank a dataset, or what is missing of it; see `DatasetRun.run`."""
+    return await DatasetRun(session, input_name, output_name).run()
+
+
+class DatasetRun:
+    """One run over a dataset, which can be watched and stopped while it goes on.
 
     Args:
+        session: Access to the service; open when `run` is called.
         input_name: A file, a folder, a glob or an object-store URI.
         output_name: A folder or an object-store URI.
-        settings: What to do.
-        api_key: The service's key; never written anywhere.
 
     Attributes:
         has_begun: The run holds its output, and keeps a record there.
+
+    Raises:
+        SettingsError: for an output address that no file system understands.
     """
 
-    def __init__(
-        self, input_name: str, output_name: str, settings: RunSettings, api_key: str | None
-    ) -> None:
-        self.input_name = input_name
-        self.output = locate_output("OUTPUT", output_name)
-        self.settings = settings
-        self._store_folder = (
-            locate_output("--score-store", settings.score_store)
-            if settings.score_store
-            else self.output.child(SCORES_FOLDER)
-        )
-        self._api_key = api_key
-        self._numbers = RunStats(settings)
-        self._work: GroupScheduler | None = None
-        self._stopped_by: RerankError | None = None
-        self._waiting: asyncio.Task[Any] | None = None
-        self._begun_us = 0
+    def __init__(self, session: Session, input_name: str, output_name: str) -> None:
         self.has_begun = False
+        self._session = session
+        self._settings = session.settings
+        self._input_name = input_name
+        self._output = locate_output("OUTPUT", output_name)
+        self._stats = RunStats(session.settings, session.quota_use)
+        self._stop_switch = StopSwitch()
+        self._scheduler: GroupScheduler | None = None
 
     @property
-    def is_stopping(self) -> bool:
-        """The job was asked to stop, and is saving what is paid."""
-        return self._stopped_by is not None
+    def metrics(self) -> Metrics:
+        """What this run did so far."""
+        return self._stats.metrics
+
+    def snapshot(self) -> RunSummary:
+        """Return the numbers of this run as they are now."""
+        return self._stats.snapshot()
 
     def stop(self, signal_number: int) -> None:
-        """Stop in order: admit no request, await those in flight for 4 s, save."""
-        if self._stopped_by is not None:
-            return
-        self._stopped_by = Interrupted(signal_number)
-        log_event(log, logging.WARNING, "run.stopping", signal=int(signal_number))
-        if self._work is not None:
-            self._work.stop(self._stopped_by)
-        elif self._waiting is not None:
-            self._waiting.cancel()
+        """Stop this run: send nothing more, wait some seconds for what is in flight, save it."""
+        if self._stop_switch.error is None:
+            log_event(log, logging.WARNING, "run.stopping", signal=int(signal_number))
+            self.stop_by(Interrupted(signal_number))
+
+    def stop_by(self, error: RerankError) -> None:
+        """Stop this run in order; it ends with this error. Only the first call counts."""
+        if self._scheduler is None:
+            self._stop_switch.stop(error)
+        else:
+            self._scheduler.stop(error)
 
     async def run(self) -> RunSummary:
-        """Rerank the dataset, or what is missing of it.
+        """Rerank the dataset, or what is missing of it; to be called once.
 
         Raises:
             InputError: if the candidates cannot be read or understood.
@@ -99,152 +107,120 @@ class DatasetJob:
             OutputFailed: if the output cannot be written.
             ServiceEnded: if the service gives no more answers; what was paid is saved.
             Interrupted: after `stop`; what was paid is saved.
+            TooManyRejects: if the run is done, but more candidates than allowed have no score.
         """
-        try:
-            return await self._run()
-        except BaseExceptionGroup as group:  # of task groups; callers know our errors alone
-            raise first_leaf(group) from group
+        with self._session.attached(self):
+            try:
+                await self._run()
+            except BaseExceptionGroup as group:  # of task groups; callers know our errors alone
+                raise first_leaf(group) from group
+        summary = self.snapshot()
+        if summary.rejected > self._settings.max_rejects:
+            raise TooManyRejects(
+                "candidates without a score",
+                which=self._output.child(REJECTS_FOLDER).name,
+                found=summary.rejected,
+                expected=f"at most {self._settings.max_rejects}",
+                cure="the same command asks again for them alone",
+            )
+        return summary
 
-    async def _run(self) -> RunSummary:
-        with self._interruptible():
-            source = await asyncio.to_thread(self._open_source)
-        self._numbers.set_candidates(source.num_candidates)
+    async def _run(self) -> None:
+        """Hold the output, keep a record, and rank what is not finished."""
+        stats, settings = self._stats, self._settings
         async with AsyncExitStack() as held:
-            with self._interruptible():
-                lock = hold_output(self.output, wait_s=self.settings.lock_wait_s)
+            # Until the output is held a stop may cut every wait short: nothing is changed yet.
+            with self._stop_switch.interruptible():
+                source = await asyncio.to_thread(self._open_source)
+                stats.candidates = source.num_candidates
+                lock = hold_output(self._output, wait_s=settings.lock_wait_s)
                 await held.enter_async_context(lock)
-            sink = await asyncio.to_thread(self._open_sink, source)
-            parts = await asyncio.to_thread(sink.read_part_infos)
+            opened = await asyncio.to_thread(open_output, self._output, settings, source)
             async with recorded_run(
-                self.output,
-                input_name=self.input_name,
-                model=self.settings.profile.name,
-                snapshot=self._numbers.facts,
-                on_end=self._numbers.end,
-                is_partial=lambda: self._numbers.rejected() > self.settings.max_rejects,
+                self._output,
+                input_name=self._input_name,
+                model=settings.profile.name,
+                snapshot=self._record_facts,
+                on_end=self._end,
+                is_partial=lambda: stats.rejected() > settings.max_rejects,
             ):
                 self.has_begun = True
-                if self._is_done(source, sink, parts.values()):
-                    self._numbers.finished = parts
+                if opened.is_done(settings.max_rejects):
+                    stats.finished = dict(opened.parts)
                 else:
-                    whole = {i: part for i, part in parts.items() if not part.num_rejected}
-                    self._numbers.finished = whole
-                    await self._rerank(source, sink)
-                self._numbers.conclude()
-        return self.look()
-
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """`stop` ends the wait in the body, which has changed nothing yet."""
-        if self._stopped_by is not None:
-            raise self._stopped_by
-        self._waiting = asyncio.current_task()
-        try:
-            yield
-        except asyncio.CancelledError:
-            if self._stopped_by is None:
-                raise
-            raise self._stopped_by from None
-        finally:
-            self._waiting = None
+                    stats.finished = opened.parts_without_rejects()
+                    async with self._session.scores(self._output) as scores:
+                        await self._rerank(source, opened, scores)
+                stats.conclude()
 
     def _open_source(self) -> Source:
-        settings = self.settings
-        source = Source(
-            list_input(self.input_name),
-            columns=settings.columns,
-            layout=settings.layout,
-            with_text=settings.with_text,
-            duplicates=settings.duplicates,
-        )
-        # Before the lock, which would leave its file there.
-        validate_output(self.output, self.input_name)
+        source = open_source(self._input_name, self._settings, self._session.limits.batch)
+        # Before the output is locked, which would leave a file there.
+        validate_output(self._output, self._input_name)
         return source
 
-    def _open_sink(self, source: Source) -> Sink:
-        settings = self.settings
-        manifest = check_or_create(
-            self.output,
-            settings.output_settings(),
-            source.listing.facts(),
-            restart=settings.restart,
-        )
-        self._begun_us = int(manifest.created.timestamp() * 1e6)
-        return Sink(
-            self.output,
-            source.output_schema,
-            fingerprint=manifest.fingerprint,
-            top_n=settings.top_n,
-        )
-
-    def _is_done(self, source: Source, sink: Sink, parts: Collection[PartInfo]) -> bool:
-        """Whether there is nothing to do: an earlier run may have allowed more rejects."""
-        rejected = sum(part.num_rejected for part in parts)
-        return (
-            rejected <= self.settings.max_rejects
-            and sink.is_finished()
-            and _cover_input(parts, source.listing.num_rows)
-        )
-
-    async def _rerank(self, source: Source, sink: Sink) -> None:
+    async def _rerank(self, source: Source, opened: OpenedOutput, scores: SharedScores) -> None:
         """Rank what is not finished, and commit the output."""
-        settings, numbers = self.settings, self._numbers
-        finished, metrics = numbers.finished.values(), numbers.metrics
-        throttle = Throttle(settings.pace, metrics)
-        budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
-        pace_file = PaceFile(self.output, settings.pace, throttle.set_pace)
-        async with (
-            ScoreStore(
-                self._store_folder, scope=settings.score_scope(), begun_us=self._begun_us
-            ) as store,
-            open_client(settings, self._api_key, throttle, metrics, budget) as client,
-        ):
-            numbers.answers = CachedScorer(store, client)
-            planner = Planner(settings)
-            reader = GroupReader(
-                source.read(finished=[(p.first_row, p.stop_row) for p in finished]),
-                planner,
-                PartBorders(settings.groups_per_part, finished),
-                reuse=PartialReuse(store.earlier_answers(), store.query_key)
-                if settings.reuse == "partial"
-                else None,
-                check=partial(numbers.count_groups, source),
-            )
-            numbers.work = self._work = GroupScheduler(
-                reader,
-                planner,
-                sink,
-                numbers.answers,
-                on_ranked=numbers.count_ranked,
-                on_size_refusal=numbers.count_size_refusal,
-                target_concurrency=client.target_concurrency,
-                on_stop=client.stop,
-            )
-            if self._stopped_by is not None:
-                raise self._stopped_by
-            async with asyncio.TaskGroup() as tasks:
-                following = tasks.create_task(pace_file.follow(), name="pace-file")
-                try:
-                    await self._work.run()
-                finally:
-                    following.cancel()
-            complete = numbers.rejected() <= settings.max_rejects
-            await asyncio.to_thread(sink.finish, len(numbers.parts()), complete=complete)
-            try:
-                await store.compact()
-            except OutputFailed as failure:  # the output is whole, and the next run tries again
-                log_event(log, logging.WARNING, "score_store.not_compacted", error=str(failure))
+        session, settings, stats = self._session, self._settings, self._stats
+        finished, planner = stats.finished.values(), Planner(settings)
+        client = session.client(stats.metrics, self._stop_switch)
+        reuse = None
+        if settings.reuse == "partial":
+            earlier = await scores.store.earlier_answers(opened.begun_us)
+            reuse = PartialReuse(earlier, scores.store.query_key)
+        reader = GroupReader(
+            source.read(finished=[(part.first_row, part.stop_row) for part in finished]),
+            planner,
+            PartBorders(settings.groups_per_part, finished),
+            reuse=reuse,
+            check=lambda: self._count_groups(source),
+            limits=session.limits,
+        )
+        self._stop_switch.raise_if_stopped()
+        self._scheduler = GroupScheduler(
+            reader,
+            planner,
+            CachedScorer(scores, client.score, stats.metrics, self._stop_switch),
+            opened.sink,
+            stats=stats,
+            stop_switch=self._stop_switch,
+            on_error=self._fail,
+            target_concurrency=client.target_concurrency,
+            limits=session.limits,
+        )
+        pace_file = PaceFile(self._output, settings.pace, session.set_pace)
+        async with background(pace_file.follow(), name="pace-file"):
+            await self._scheduler.run()
+        complete = stats.rejected() <= settings.max_rejects
+        await asyncio.to_thread(opened.sink.finish, len(stats.parts()), complete=complete)
 
-    def look(self) -> RunSummary:
-        """The numbers as they are now."""
-        return self._numbers.look()
+    async def _count_groups(self, source: Source) -> None:
+        """Learn how much there is to do; ids are quickly read, texts are not.
 
+        Raises:
+            InputError: for an input at fault, as far as its ids tell: nothing is paid for it yet.
+        """
+        if source.listing.num_rows > MAX_COUNTED_ROWS:
+            return
+        ended = threading.Event()
+        try:
+            self._stats.groups = await asyncio.to_thread(source.count_groups, ended.is_set)
+        finally:
+            ended.set()  # the thread ends too, if nobody waits for it any more
 
-def _cover_input(parts: Collection[PartInfo], num_rows: int) -> bool:
-    """Return whether the parts hold all rows of the input, one part after the other."""
-    row = 0
-    for index, part in enumerate(sorted(parts, key=lambda part: part.index)):
-        if (part.index, part.first_row) != (index, row):
-            return False
-        row = part.stop_row
-    return row == num_rows
+    def _fail(self, error: RerankError) -> None:
+        """Stop this run; an error of the service stops all runs of the session."""
+        if isinstance(error, ServiceEnded):
+            self._session.stop_by(error)
+        self.stop_by(error)
+
+    def _end(self, state: EndState) -> None:
+        """Note how the run ended, and log it."""
+        self._stats.state = state
+        log_event(log, logging.INFO, "run.ended", **self.snapshot().log_fields())
+
+    def _record_facts(self) -> dict[str, Any]:
+        """Return the numbers as a record holds them, which knows its state by itself."""
+        facts = self.snapshot().as_json()
+        facts.pop("state")
+        return facts

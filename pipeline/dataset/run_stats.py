@@ -1,112 +1,132 @@
-"""The numbers of a run, from all who know some of them, while it goes and at its end."""
+"""The numbers of one run while it goes on: counted in `Metrics`, shown as a `RunSummary`."""
 
-import asyncio
-import logging
 import math
-import threading
 import time
-from typing import Any
 
-from pipeline.core.events import log_event
 from pipeline.core.records import Ranking
 from pipeline.core.settings import RunSettings
-from pipeline.dataset.cached_scorer import CachedScorer
-from pipeline.dataset.summary import RunSummary
-from pipeline.dataset.workers import GroupScheduler
+from pipeline.dataset.summary import RunSummary, bound_by
 from pipeline.output.part_info import PartInfo
-from pipeline.output.run_records import EndState
+from pipeline.output.run_records import State
 from pipeline.planning.plan import Plan
-from pipeline.service.metrics import Metrics
-from pipeline.source.source import Source
-
-log = logging.getLogger(__name__)
-
-MAX_COUNTED_ROWS = 50_000_000
-"""Counting the queries of so many rows takes some seconds of one core."""
+from pipeline.service.metrics import Metrics, QuotaUse
 
 
 class RunStats:
-    """Keeps the summary of one run up to date.
+    """Collects the numbers of one run.
+
+    Args:
+        settings: Prices, and how many rejects are allowed.
+        quota_use: How the session's throttle uses the quota.
 
     Attributes:
-        metrics: For the client and the throttle.
-        finished: The parts that were written before this run.
-        answers: Where scores come from, once the run is so far.
-        work: The groups in work, once the run is so far.
+        metrics: What this run did; everybody who does something for the run adds to it.
+        finished: The parts that were written before this run, by index.
+        written: The parts that this run wrote, by index.
+        groups: Queries of the input; None while it is not known.
+        candidates: Candidates of the input; None while it is not known.
+        state: `running`, or how the run ended.
     """
 
-    def __init__(self, settings: RunSettings) -> None:
+    def __init__(self, settings: RunSettings, quota_use: QuotaUse) -> None:
         self.metrics = Metrics()
         self.finished: dict[int, PartInfo] = {}
-        self.answers: CachedScorer | None = None
-        self.work: GroupScheduler | None = None
+        self.written: dict[int, PartInfo] = {}
+        self.groups: int | None = None
+        self.candidates: int | None = None
+        self.state: State = "running"
         self._settings = settings
-        self._summary = RunSummary()
+        self._quota_use = quota_use
+        self._quota_use_before = quota_use.copy()
+        self._is_concluded = False
         self._started, self._started_cpu_s = time.monotonic(), time.process_time()
 
-    def set_candidates(self, candidates: int | None) -> None:
-        """Note how many candidates the input has; None if that is not known yet."""
-        self._summary.candidates = candidates
-
-    async def count_groups(self, source: Source) -> None:
-        """Learn how much there is to do; ids are quickly read, texts are not.
-
-        Raises:
-            InputError: for an input at fault, so far as its ids tell: nothing is paid for it yet.
-        """
-        if source.listing.num_rows > MAX_COUNTED_ROWS:
-            return
-        ended = threading.Event()
-        try:
-            groups = await asyncio.to_thread(source.count_groups, ended.is_set)
-        finally:
-            ended.set()  # the thread too, if nobody waits any more
-        self._summary.groups = groups
-        self._summary.parts = max(1, math.ceil(groups / self._settings.groups_per_part))
-
-    def count_ranked(self, plan: Plan, ranking: Ranking) -> None:
+    def add_ranking(self, plan: Plan, ranking: Ranking) -> None:
         """Count a group that was ranked."""
-        self._summary.add_ranked(ranking, self._settings.profile.usd_per_million_tokens)
-        self._summary.truncated_queries += plan.query_cut
+        metrics = self.metrics
+        metrics.candidates_ranked += ranking.group.num_candidates
+        metrics.merge_status[ranking.merge_status] += 1
+        metrics.truncated_documents += ranking.num_truncated
+        metrics.truncated_queries += plan.query_cut
+        if ranking.rejects:
+            metrics.reject_reasons.update(reject.reason for reject in ranking.rejects)
+        if ranking.documents_reused or ranking.saved_tokens:
+            metrics.partial_groups += ranking.documents_reused > 0
+            metrics.documents_reused += ranking.documents_reused
+            metrics.saved_usd += ranking.saved_tokens * self._settings.profile.usd_per_token
 
-    def count_size_refusal(self) -> None:
+    def add_size_refusal(self) -> None:
         """Count a request that the service refused for its size."""
         self.metrics.size_refusals += 1
 
+    def add_part(self, part: PartInfo) -> None:
+        """Count a part that was written."""
+        self.written[part.index] = part
+
     def parts(self) -> dict[int, PartInfo]:
-        """All parts that are written."""
-        return self.finished | (self.work.parts if self.work else {})
+        """Return all parts that are written, by this run or before it."""
+        return self.finished | self.written
 
     def rejected(self) -> int:
-        """Candidates without a score in these parts."""
+        """Return how many candidates have no score in these parts."""
         return sum(part.num_rejected for part in self.parts().values())
 
-    def look(self) -> RunSummary:
-        """The numbers as they are now."""
-        summary = self._summary
-        summary.seconds = time.monotonic() - self._started
-        summary.take_parts(self.parts())
-        summary.take_metrics(self.metrics, time.process_time() - self._started_cpu_s)
-        summary.candidates_finished = sum(p.num_candidates for p in self.finished.values())
-        summary.requests_reused = self.answers.reused if self.answers else 0
-        summary.size_refusals = self.metrics.size_refusals
-        return summary
-
-    def facts(self) -> dict[str, Any]:
-        """The numbers as a record holds them, which knows its state by itself."""
-        facts = self.look().as_json()
-        facts.pop("state")
-        return facts
-
-    def end(self, state: EndState) -> None:
-        """Note how the run ended, and log it."""
-        summary = self.look()
-        summary.state = state
-        log_event(log, logging.INFO, "run.ended", **summary.log_fields())
-
     def conclude(self) -> None:
-        """Count what is written as all that there is: the run came to its end."""
-        summary = self.look()
-        summary.groups, summary.parts = summary.groups_done, summary.parts_done
-        for part in self.finished.values():
-            summary.merge_status.update(part.merge_status)
+        """Take what is written for all that there is: the run came to its end."""
+        self.groups = sum(part.num_groups for part in self.parts().values())
+        self._is_concluded = True
+
+    def snapshot(self) -> RunSummary:
+        """Return the numbers as they are now."""
+        metrics, parts = self.metrics, self.parts()
+        seconds = time.monotonic() - self._started
+        quota_use = self._quota_use.since(self._quota_use_before)
+        return RunSummary(
+            state=self.state,
+            groups=self.groups,
+            groups_done=sum(part.num_groups for part in parts.values()),
+            parts=self._num_parts(len(parts)),
+            parts_done=len(parts),
+            candidates=self.candidates,
+            candidates_ranked=metrics.candidates_ranked,
+            candidates_finished=sum(part.num_candidates for part in self.finished.values()),
+            rejected=sum(part.num_rejected for part in parts.values()),
+            skipped=sum(part.num_skipped for part in parts.values()),
+            truncated_documents=metrics.truncated_documents,
+            truncated_queries=metrics.truncated_queries,
+            requests=metrics.answered,
+            requests_reused=metrics.requests_reused,
+            total_tokens=metrics.tokens,
+            cost_usd=metrics.cost_usd,
+            partial_groups=metrics.partial_groups,
+            documents_reused=metrics.documents_reused,
+            saved_usd=metrics.saved_usd,
+            merge_status=self._merge_status(),
+            reject_reasons=dict(sorted(metrics.reject_reasons.items())),
+            retries=metrics.retries,
+            throttled=metrics.throttled,
+            size_refusals=metrics.size_refusals,
+            quota_used=quota_use.share,
+            bound_by=self._bound_by(quota_use, seconds),
+            latency_ms=metrics.latency_ms(),
+            seconds=seconds,
+        )
+
+    def _num_parts(self, num_written: int) -> int | None:
+        """Return how many parts the output will have; large candidates make more of them."""
+        if self._is_concluded or self.groups is None:
+            return num_written if self._is_concluded else None
+        return max(1, math.ceil(self.groups / self._settings.groups_per_part), num_written)
+
+    def _merge_status(self) -> dict[str, int]:
+        counts = self.metrics.merge_status.copy()
+        if self._is_concluded:
+            for part in self.finished.values():
+                counts.update(part.merge_status)
+        return dict(sorted(counts.items()))
+
+    def _bound_by(self, quota_use: QuotaUse, seconds: float) -> str:
+        if not self.metrics.answered:
+            return ""
+        cpu_s = time.process_time() - self._started_cpu_s
+        return bound_by(quota_use, seconds=seconds, cpu_s=cpu_s)

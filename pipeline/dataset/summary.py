@@ -1,48 +1,59 @@
-"""What a run did, as one value: the numbers of its report, of `status` and of the progress line."""
+"""What a run did, as one value: the numbers of its report, of its record and of its progress."""
 
-from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct, field
+from msgspec.structs import asdict
 
-from pipeline.core.records import Ranking
-from pipeline.output.part_info import PartInfo
 from pipeline.output.run_records import State
-from pipeline.service.metrics import Metrics
+from pipeline.service.metrics import QuotaUse
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 """Version of the JSON objects that commands print."""
 
-_MOSTLY = 0.5
-_BUSY = 0.9
-"""Of one CPU: hardly more than one thread of Python runs at a time."""
-_SOON_S = 1.0
-"""A run so short is mostly its start, which says nothing about the rest."""
+_MOSTLY: Final = 0.5
+_BUSY: Final = 0.9
+"""Share of one CPU, since hardly more than one thread of Python runs at a time."""
+_MIN_SECONDS: Final = 1.0
+"""A shorter run is mostly its start, which says nothing about the rest."""
 
 
-class RunSummary(Struct):
-    """The numbers of a run; counts unless the name says otherwise.
+class RunSummary(Struct, frozen=True, kw_only=True):
+    """The numbers of a run at one moment; counts unless the name says otherwise.
 
     Attributes:
-        state: `partial` is a run that finished with too many rejects.
+        state: `running`, or how it ended; `partial` is a run with more rejects than allowed.
         groups: Queries of the input; None while it is not known.
-        groups_done: Queries whose part is written, by this run or one before it.
+        groups_done: Queries whose part is written, by this run or before it.
         parts: Parts that the output will have; None while it is not known.
+        parts_done: Parts that are written, by this run or before it.
         candidates: Candidates of the input; None while it is not known.
         candidates_ranked: Candidates whose group this run ranked.
         candidates_finished: Candidates whose part was written before this run.
+        rejected: Candidates in the written parts that should have a score and have none.
+        skipped: Candidates in the written parts with nothing to score.
+        truncated_documents: Documents whose text was cut at the per-item limit.
+        truncated_queries: Groups whose query was cut at the per-item limit.
         requests: Answers that this run paid for.
         requests_reused: Answers that the score store had.
         total_tokens: Tokens of the paid answers, as the service counted them.
-        partial_groups: Queries that begin with an answer that held some of their documents.
-        documents_reused: Their documents that stood in it.
-        saved_usd: What these queries would have cost as a whole, less what was asked, about;
+        cost_usd: Their price.
+        partial_groups: Queries that began with a stored answer to some of their documents.
+        documents_reused: Their documents that this answer holds.
+        saved_usd: Estimate of what these queries would have cost as a whole, less what was paid;
             below 0 where requests did not compare and whole queries were asked after all.
+        merge_status: Ranked queries by `MergeStatus`; at the end, those ranked before this run too.
+        reject_reasons: Candidates without a score by `Reason`.
+        retries: Further attempts after a failure.
+        throttled: Answers that asked for a slower pace (429).
+        size_refusals: Requests that the service refused for their size.
         quota_used: Share of the quota that was used while there was work; None without a quota.
         bound_by: What held the run back most: the name of a limit, `pause` (the service asked for
             it), `cpu` (this process can do no more), or `source` (too little was ready to be sent);
             empty if nothing was sent.
+        latency_ms: Milliseconds from sending a request to its scores, by quantile.
+        seconds: Since the run was started.
     """
 
     state: State = "running"
@@ -64,60 +75,20 @@ class RunSummary(Struct):
     partial_groups: int = 0
     documents_reused: int = 0
     saved_usd: float = 0.0
-    merge_status: Counter[str] = field(default_factory=Counter)
-    reject_reasons: Counter[str] = field(default_factory=Counter)
+    merge_status: Mapping[str, int] = field(default_factory=dict)
+    reject_reasons: Mapping[str, int] = field(default_factory=dict)
     retries: int = 0
     throttled: int = 0
     size_refusals: int = 0
     quota_used: float | None = None
     bound_by: str = ""
-    latency_ms: dict[str, float] = field(default_factory=dict)
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
     def candidates_done(self) -> int:
         """Candidates whose group is ranked, by this run or before it."""
         return self.candidates_ranked + self.candidates_finished
-
-    def add_ranked(self, ranking: Ranking, usd_per_million_tokens: float = 0.0) -> None:
-        """Count a group that this run ranking."""
-        self.candidates_ranked += ranking.group.num_candidates
-        self.merge_status[ranking.merge_status] += 1
-        self.truncated_documents += ranking.num_truncated
-        if ranking.rejects:
-            self.reject_reasons.update(reject.reason for reject in ranking.rejects)
-        if ranking.documents_reused or ranking.saved_tokens:
-            self.partial_groups += ranking.documents_reused > 0
-            self.documents_reused += ranking.documents_reused
-            self.saved_usd += ranking.saved_tokens * usd_per_million_tokens / 1e6
-
-    def take_parts(self, parts: Mapping[int, PartInfo]) -> None:
-        """Take over what the footers of the written parts say."""
-        self.parts_done = len(parts)
-        if self.parts is not None:
-            self.parts = max(self.parts, self.parts_done)  # large candidates make more parts
-        self.groups_done = sum(part.num_groups for part in parts.values())
-        self.rejected = sum(part.num_rejected for part in parts.values())
-        self.skipped = sum(part.num_skipped for part in parts.values())
-
-    def take_metrics(self, metrics: Metrics, cpu_s: float) -> None:
-        """Take over what the client and the throttle counted in so much CPU time."""
-        self.requests = metrics.answered
-        self.total_tokens = metrics.tokens
-        self.cost_usd = metrics.cost_usd
-        self.retries = metrics.retries
-        self.throttled = metrics.throttled
-        self.quota_used = metrics.quota_used
-        self.bound_by = metrics.bound_by if metrics.answered else ""
-        if self.bound_by and metrics.admitted_s < _MOSTLY * self.seconds:
-            self.bound_by = "source"  # most of the time nothing waited to be sent
-        if (
-            self.bound_by in ("source", "max_in_flight")
-            and self.seconds > _SOON_S
-            and cpu_s > _BUSY * self.seconds
-        ):
-            self.bound_by = "cpu"
-        self.latency_ms = metrics.latency_ms()
 
     def log_fields(self) -> dict[str, object]:
         """Return the numbers that matter most, as fields of a log event."""
@@ -130,9 +101,21 @@ class RunSummary(Struct):
         return {"state": self.state, **counts, **rounded}
 
     def as_json(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
-        facts = {name: getattr(self, name) for name in self.__struct_fields__}
-        facts["candidates_done"] = self.candidates_done
-        facts["merge_status"] = dict(sorted(self.merge_status.items()))
-        facts["reject_reasons"] = dict(sorted(self.reject_reasons.items()))
+        """Return the object that `--json` prints."""
+        facts = asdict(self) | {"candidates_done": self.candidates_done}
         return {"schema_version": SCHEMA_VERSION, **facts}
+
+
+def bound_by(quota_use: QuotaUse, *, seconds: float, cpu_s: float) -> str:
+    """Return what held a run back most, as `RunSummary.bound_by`.
+
+    Args:
+        quota_use: How the quota was used during the run.
+        seconds: How long it took.
+        cpu_s: CPU time that this process took for it.
+    """
+    cause = quota_use.bound_by
+    if quota_use.admitted_s < _MOSTLY * seconds:
+        cause = "source"  # most of the time nothing waited to be sent
+    is_busy = seconds > _MIN_SECONDS and cpu_s > _BUSY * seconds
+    return "cpu" if is_busy and cause in ("source", "max_in_flight") else cause

@@ -1,201 +1,196 @@
 """The groups of a run in work: read, planned, ranked side by side, and written part by part.
 
-One task reads ahead and puts groups out to be ranked, while there is room; others, as many as are
-of use, take them one by one; whoever completes a part writes it. When the work must stop, reading
-and waiting end at once, and what is in flight gets a few seconds to arrive, since it is paid.
+One task reads ahead and enqueues groups while there is room. Workers, as many as are useful, rank
+them one by one; the worker that completes a part writes it. When the run must stop, reading and
+waiting end at once, and requests in flight get a few seconds to be answered, since they are paid.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipeline.core.errors import RerankError
-from pipeline.core.records import Ranking
+from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import CachedScorer
 from pipeline.dataset.capacity import CapacityLimiter
+from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.offload import run_steps
 from pipeline.dataset.parts import OpenPart, PartAssembly
 from pipeline.dataset.reader import GroupReader, PlannedGroup
-from pipeline.output.part_info import PartInfo
+from pipeline.dataset.run_stats import RunStats
 from pipeline.output.sink import Sink
-from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.ranking.refused_sizes import RefusedSizes
 from pipeline.ranking.rerank_group import Ask, rerank_group
 
-DRAIN_S = 4.0
-"""How long requests in flight may take once the work must stop."""
-GROUPS_PER_REQUEST_IN_FLIGHT = 2
-"""Groups in work for each request that may be in flight, so that one is always ready to go."""
-MAX_BYTES_IN_WORK = 16 << 20
-"""Texts of the groups in work; as strings and bodies they take about three times as much."""
-MAX_CANDIDATES_IN_PARTS = 1_000_000
-"""Ranked candidates that may wait for their part to be written."""
+_Job: TypeAlias = tuple[PlannedGroup, OpenPart, Ask]
 
 
 class GroupScheduler:
-    """Ranks the groups of batches and writes their parts.
+    """Ranks the groups of an input and writes their parts; for one run.
 
     Args:
-        reader: What to rank, in input order.
-        planner: Plans what is sent once more, where the service refuses something.
+        reader: The groups, in input order.
+        planner: Packs a group anew if the service refuses the size of a request.
+        scorer: Where scores come from.
         sink: Takes the parts.
-        answers: Where scores come from.
-        on_ranked: Is told each plan and what became of it.
-        on_size_refusal: Called for each request that the service refused for its size.
-        target_concurrency: How many groups should be ranked at once, at this moment.
-        on_stop: Is told, once, that no further request shall be sent, and why.
-
-    Attributes:
-        parts: The parts written, by index.
+        stats: Where rankings and parts are counted.
+        stop_switch: Ends the waits of this run.
+        on_error: Called with each error that must end the run; expected to call `stop`.
+        target_concurrency: Returns how many groups should be ranked at once, at this moment.
+        limits: How much to hold at once.
     """
 
     def __init__(
         self,
         reader: GroupReader,
         planner: Planner,
+        scorer: CachedScorer,
         sink: Sink,
-        answers: CachedScorer,
         *,
-        on_ranked: Callable[[Plan, Ranking], None],
-        on_size_refusal: Callable[[], None],
+        stats: RunStats,
+        stop_switch: StopSwitch,
+        on_error: Callable[[RerankError], None],
         target_concurrency: Callable[[], int],
-        on_stop: Callable[[RerankError], None],
+        limits: RunLimits,
     ) -> None:
-        self.parts: dict[int, PartInfo] = {}
-        self._refused_sizes = RefusedSizes(on_size_refusal)
         self._reader = reader
         self._planner = planner
+        self._scorer = scorer
         self._sink = sink
-        self._answers = answers
-        self._on_ranked = on_ranked
-        self._useful_at_once = target_concurrency
-        self._on_stop = on_stop
-        self._room = CapacityLimiter(
-            max_groups=GROUPS_PER_REQUEST_IN_FLIGHT * planner.settings.pace.max_in_flight,
-            max_bytes=MAX_BYTES_IN_WORK,
+        self._stats = stats
+        self._stop_switch = stop_switch
+        self._on_error = on_error
+        self._target_concurrency = target_concurrency
+        self._drain_s = limits.drain_s
+        self._refused_sizes = RefusedSizes(stats.add_size_refusal)
+        self._capacity = CapacityLimiter(
+            max_groups=limits.groups_per_request * planner.settings.pace.max_in_flight,
+            max_bytes=limits.max_bytes_in_work,
         )
-        self._assembly = PartAssembly(max_candidates=MAX_CANDIDATES_IN_PARTS)
-        self._one_write = asyncio.Lock()
-        self._ready: asyncio.Queue[tuple[PlannedGroup, OpenPart, Ask] | None] = asyncio.Queue()
-        self._rankers: set[asyncio.Task[Any]] = set()
-        self._idle_rankers = 0
-        self._reading: asyncio.Task[None] | None = None
-        self._stopped_by: RerankError | None = None
+        self._assembly = PartAssembly(max_candidates=limits.max_candidates_in_parts)
+        self._write_lock = asyncio.Lock()
+        self._ready: asyncio.Queue[_Job | None] = asyncio.Queue()
+        self._workers: set[asyncio.Task[Any]] = set()
+        self._num_idle = 0
 
     async def run(self) -> None:
         """Rank everything.
 
         Raises:
-            RerankError: why the work stopped, if it did before the end.
+            RerankError: the one given to `stop`, if that was called before the end.
         """
         async with asyncio.TaskGroup() as tasks:
-            self._reading = tasks.create_task(self._read(tasks))
-        if self._stopped_by is not None:
-            raise self._stopped_by
+            tasks.create_task(self._read(tasks), name="read-groups")
+        self._stop_switch.raise_if_stopped()
 
     def stop(self, error: RerankError) -> None:
-        """Start nothing more, send nothing more, and give what is in flight `DRAIN_S` seconds."""
-        if self._stopped_by is not None:
+        """Start nothing more, send nothing more, and let what is in flight arrive for a while.
+
+        `run` then raises the error. Only the first call counts.
+        """
+        if self._stop_switch.error is not None:
             return
-        self._stopped_by = error
-        self._on_stop(error)
+        self._stop_switch.stop(error)
         while not self._ready.empty():
             self._ready.get_nowait()
         self._ready.put_nowait(None)
-        if self._reading is not None:
-            self._reading.cancel()
-        asyncio.get_running_loop().call_later(DRAIN_S, self._give_up)
+        asyncio.get_running_loop().call_later(self._drain_s, self._cancel_workers)
 
-    def _give_up(self) -> None:
-        for ranker in self._rankers:
-            ranker.cancel()
+    def _cancel_workers(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
 
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
-        part: OpenPart | None = None
+        """Enqueue all groups; a stop ends this at once."""
         try:
-            async with aclosing(self._reader.iter_planned()) as batches:
-                async for steps in batches:
-                    known = await self._answers.look_up(
-                        [key for step in steps for key in step.plan.keys()]
-                    )
-                    ask = partial(self._answers.ask, known=known)
-                    for step in steps:
-                        part = part or await self._assembly.open(step.part_index)
-                        if not self._room.try_acquire(step.size_bytes):
-                            await self._room.acquire(step.size_bytes)
-                        self._put_out(step, part, ask, tasks)
-                        if part.is_read:
-                            part = None
-            if part is not None:
-                part.is_read = True
-                if part.is_whole:
-                    await self._write(part)
+            with self._stop_switch.interruptible():
+                await self._enqueue_all(tasks)
         except RerankError as error:
-            self.stop(error)
+            self._on_error(error)
         finally:
             self._ready.put_nowait(None)
 
-    def _put_out(
-        self, step: PlannedGroup, part: OpenPart, ask: Ask, tasks: asyncio.TaskGroup
+    async def _enqueue_all(self, tasks: asyncio.TaskGroup) -> None:
+        part: OpenPart | None = None
+        async with aclosing(self._reader.iter_planned()) as batches:
+            async for batch in batches:
+                keys = [key for planned in batch for key in planned.plan.keys()]
+                known = await self._scorer.look_up(keys)
+                ask = partial(self._scorer.ask, known=known)
+                for planned in batch:
+                    part = part or await self._assembly.open(planned.part_index)
+                    if not self._capacity.try_acquire(planned.size_bytes):
+                        await self._capacity.acquire(planned.size_bytes)
+                    self._enqueue(planned, part, ask, tasks)
+                    if part.is_read:
+                        part = None
+        if part is not None:
+            part.is_read = True
+            if part.is_whole:
+                await self._write(part)
+
+    def _enqueue(
+        self, planned: PlannedGroup, part: OpenPart, ask: Ask, tasks: asyncio.TaskGroup
     ) -> None:
-        """Let a group be ranked, for which there is room."""
-        rows = step.plan.group.output
+        """Let a worker rank a group, for which there is room."""
+        output = planned.plan.group.output
         part.num_started += 1
-        part.num_candidates += rows.num_candidates
-        part.passthrough_bytes += rows.passthrough_bytes
-        part.is_read = step.ends_part
-        self._ready.put_nowait((step, part, ask))
-        self._add_ranker(tasks)
+        part.num_candidates += output.num_candidates
+        part.passthrough_bytes += output.passthrough_bytes
+        part.is_read = planned.ends_part
+        self._ready.put_nowait((planned, part, ask))
+        self._add_worker(tasks)
 
-    def _add_ranker(self, tasks: asyncio.TaskGroup) -> None:
-        """Have one more task rank what is ready, if that is of use."""
+    def _add_worker(self, tasks: asyncio.TaskGroup) -> None:
+        """Start one more worker if groups are ready for it and it is useful."""
         if (
-            self._ready.qsize() > self._idle_rankers
-            and len(self._rankers) < self._useful_at_once()
-            and self._stopped_by is None
+            self._ready.qsize() > self._num_idle
+            and len(self._workers) < self._target_concurrency()
+            and self._stop_switch.error is None
         ):
-            self._rankers.add(tasks.create_task(self._rank_ready(tasks)))
+            self._workers.add(tasks.create_task(self._work(tasks)))
 
-    async def _rank_ready(self, tasks: asyncio.TaskGroup) -> None:
-        """Rank one group after the other, while it is of use; None in line is the end."""
-        me = asyncio.current_task()
-        assert me is not None
+    async def _work(self, tasks: asyncio.TaskGroup) -> None:
+        """Rank one group after the other as long as this is useful; None ends the queue."""
+        worker = asyncio.current_task()
+        assert worker is not None
         try:
-            while len(self._rankers) <= self._useful_at_once():
-                self._idle_rankers += 1
+            while len(self._workers) <= self._target_concurrency():
+                self._num_idle += 1
                 try:
-                    ready = await self._ready.get()
+                    job = await self._ready.get()
                 finally:
-                    self._idle_rankers -= 1
-                if ready is None:
-                    self._ready.put_nowait(None)  # for the others
+                    self._num_idle -= 1
+                if job is None:
+                    self._ready.put_nowait(None)  # for the other workers
                     return
-                await self._rank(*ready)
-                self._add_ranker(tasks)  # another one may have begun to wait for its next attempt
+                await self._rank(*job)
+                self._add_worker(tasks)  # a request may have begun to wait for its next attempt
         finally:
-            self._rankers.remove(me)
+            self._workers.remove(worker)
 
-    async def _rank(self, step: PlannedGroup, part: OpenPart, ask: Ask) -> None:
+    async def _rank(self, planned: PlannedGroup, part: OpenPart, ask: Ask) -> None:
+        plan = planned.plan
         try:
             try:
-                ranking = await rerank_group(step.plan, ask, self._planner, self._refused_sizes)
+                ranking = await rerank_group(plan, ask, self._planner, self._refused_sizes)
             finally:
-                self._room.release(step.size_bytes)
-            self._on_ranked(step.plan, ranking)
+                self._capacity.release(planned.size_bytes)
+            self._stats.add_ranking(plan, ranking)
             part.ranked[ranking.group.index] = ranking
             if part.is_whole:
                 await self._write(part)
         except RerankError as error:
-            self.stop(error)
+            self._on_error(error)
 
     async def _write(self, part: OpenPart) -> None:
         # One at a time: a part is encoded whole in memory.
-        async with self._one_write:
+        async with self._write_lock:
             encoding = self._sink.encode(part.index, part.iter_in_order())
             await run_steps(encoding.steps(), aside=part.is_large)
             info = await asyncio.to_thread(self._sink.publish, encoding)
-        self.parts[part.index] = info
+        self._stats.add_part(info)
         self._assembly.close(part)

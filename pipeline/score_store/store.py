@@ -45,8 +45,6 @@ class ScoreStore:
         folder: The store, on this machine or an object store.
         scope: What a score depends on besides query and documents (`RunSettings.score_scope()`);
             it keeps the queries of different models apart for partial reuse.
-        begun_us: When the output was begun, in microseconds since 1970: `earlier_answers` are those
-            saved before, and what is saved here is never dated before, whatever the clock says.
         clock: Seconds since 1970.
         linger_s: How long the first answer of a batch waits for others; by default 20 ms, on an
             object store 1 s.
@@ -58,7 +56,6 @@ class ScoreStore:
         folder: Location,
         *,
         scope: bytes = b"",
-        begun_us: int = 0,
         clock: Callable[[], float] = time.time,
         linger_s: float | None = None,
         limits: StoreLimits | None = None,
@@ -67,7 +64,7 @@ class ScoreStore:
         self._clock = clock
         self._linger_s = linger_s
         self._scope = xxhash.xxh3_64_intdigest(scope)
-        self._begun_us = begun_us
+        self._earliest_us = 0
         self._limits = limits or StoreLimits()
         self._used = array("Q")
         self._damaged: set[str] = set()
@@ -118,7 +115,7 @@ class ScoreStore:
         if len(scores.scores) != len(request.document_keys):
             raise ValueError("an answer has one score per document")
         query_key = self.query_key(request.query)
-        saved_at_us = max(int(self._clock() * 1e6), self._begun_us)
+        saved_at_us = max(int(self._clock() * 1e6), self._earliest_us)
         answer = StoredAnswer(request.key, query_key, request.document_keys, scores, saved_at_us)
         await self._writer.put(answer)
 
@@ -149,9 +146,21 @@ class ScoreStore:
         """Return what identifies a query, as it is sent, among those of this and other models."""
         return xxhash.xxh3_64_intdigest(identity(query), self._scope)
 
-    def earlier_answers(self) -> QueryIndex:
-        """Return the answers that were stored before the output was begun, by their query."""
-        return QueryIndex(self._folder, before_us=self._begun_us)
+    async def earlier_answers(self, begun_us: int) -> QueryIndex:
+        """Return the answers that were stored before an output was begun, by their query.
+
+        What is saved from now on is never dated before that moment, whatever the clock says, so the
+        same answers are found again when a killed run is repeated.
+
+        Args:
+            begun_us: When the output was begun, in microseconds since 1970.
+
+        Raises:
+            OutputFailed: if this or an earlier answer could not be written.
+        """
+        self._earliest_us = max(self._earliest_us, begun_us)
+        await self.flush()
+        return QueryIndex(self._folder, before_us=begun_us)
 
     async def flush(self) -> None:
         """Write all answers handed over; when it returns, a killed process loses none of them.

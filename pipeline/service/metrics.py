@@ -1,11 +1,13 @@
-"""The numbers of a run, counted where they arise: requests, tokens, money, latencies, waits.
+"""Numbers counted where they arise: requests, tokens, money, latencies, waits.
 
-Every room that knows a number adds to the one `Metrics` of the run. Its size is bounded: latencies
-go into a histogram of fixed size, waits into one sum for each cause.
+Every room that knows a number of a run adds to the run's `Metrics`. The use of the quota is counted
+by the throttle, which several runs may share. The size of both is bounded: latencies go into a
+histogram of fixed size, waits into one sum for each cause.
 """
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct, field
@@ -27,6 +29,12 @@ class LatencyHistogram(Struct):
         """Count one latency, in seconds."""
         place = math.log2(max(latency_s, _FIRST_BUCKET_S) / _FIRST_BUCKET_S)
         self.counts[min(int(place * _BUCKETS_PER_DOUBLING), _NUM_BUCKETS - 1)] += 1
+
+    def merge(self, other: "LatencyHistogram") -> None:
+        """Count the latencies of another histogram too."""
+        self.counts = [
+            mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)
+        ]
 
     def quantile_ms(self, share: float) -> float:
         """Return the latency in milliseconds that `share` of all do not exceed; 0 without any."""
@@ -56,6 +64,66 @@ class Waits(Struct):
     pause_s: float = 0.0
 
 
+class QuotaUse(Struct):
+    """How a throttle used its quota, and what held it back.
+
+    Attributes:
+        waits: What requests waited for before they were sent.
+        admitted_s: Seconds from the first admission to the last.
+        requests_offered: Requests that the quota would have taken in that time.
+        requests_used: Requests that it took.
+        tokens_offered: Tokens that the quota would have taken in that time.
+        tokens_used: Tokens that it took.
+    """
+
+    waits: Waits = field(default_factory=Waits)
+    admitted_s: float = 0.0
+    requests_offered: float = 0.0
+    requests_used: float = 0.0
+    tokens_offered: float = 0.0
+    tokens_used: float = 0.0
+
+    def since(self, earlier: "QuotaUse") -> "QuotaUse":
+        """Return what was counted after a copy was taken."""
+        waits = Waits(*_differences(self.waits, earlier.waits, Waits.__struct_fields__))
+        return QuotaUse(waits, *_differences(self, earlier, QuotaUse.__struct_fields__[1:]))
+
+    def copy(self) -> "QuotaUse":
+        """Return the numbers as they are now."""
+        return self.since(QuotaUse())
+
+    @property
+    def share(self) -> float | None:
+        """Share of the configured quota that was used, of the limit nearest to it; None without."""
+        shares = [
+            used / offered
+            for used, offered in (
+                (self.requests_used, self.requests_offered),
+                (self.tokens_used, self.tokens_offered),
+            )
+            if offered > 0
+        ]
+        return min(max(shares), 1.0) if shares else None
+
+    @property
+    def bound_by(self) -> str:
+        """What held the requests back most: a limit, a `pause`, or `source` (too few came)."""
+        waits = {
+            "requests_per_minute": self.waits.requests_s,
+            "tokens_per_minute": self.waits.tokens_s,
+            "max_in_flight": self.waits.in_flight_s,
+            "max_documents_in_flight": self.waits.documents_in_flight_s,
+            "pause": self.waits.pause_s,
+        }
+        if sum(waits.values()) < _MOSTLY * self.admitted_s or not self.admitted_s:
+            return "source"
+        return max(waits, key=lambda cause: waits[cause])
+
+
+def _differences(later: Struct, earlier: Struct, names: Iterable[str]) -> list[float]:
+    return [getattr(later, name) - getattr(earlier, name) for name in names]
+
+
 class Metrics(Struct):
     """What was done so far; counts unless the name says otherwise.
 
@@ -67,14 +135,8 @@ class Metrics(Struct):
         tokens: Tokens of the answered requests, as the service counted them.
         cost_usd: Their price.
         latency: Seconds from sending an answered request to its scores.
-        waits: What requests waited for before they were sent.
-        admitted_s: Seconds from the first admission to the last.
-        requests_offered: Requests that the quota would have taken in that time.
-        requests_used: Requests that it took.
-        tokens_offered: Tokens that the quota would have taken in that time.
-        tokens_used: Tokens that it took.
         requests_reused: Requests that the score store answered.
-        size_refusals: Requests that were packed anew because the service refused their size.
+        size_refusals: Requests that the service refused for their size.
         candidates_ranked: Candidates whose group was ranked.
         truncated_documents: Documents whose text was cut at the per-item limit.
         truncated_queries: Groups whose query was cut at the per-item limit.
@@ -92,12 +154,6 @@ class Metrics(Struct):
     tokens: int = 0
     cost_usd: float = 0.0
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
-    waits: Waits = field(default_factory=Waits)
-    admitted_s: float = 0.0
-    requests_offered: float = 0.0
-    requests_used: float = 0.0
-    tokens_offered: float = 0.0
-    tokens_used: float = 0.0
     requests_reused: int = 0
     size_refusals: int = 0
     candidates_ranked: int = 0
@@ -109,32 +165,17 @@ class Metrics(Struct):
     merge_status: Counter[str] = field(default_factory=Counter)
     reject_reasons: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def quota_used(self) -> float | None:
-        """Share of the configured quota that was used, of the limit nearest to it; None without."""
-        shares = [
-            used / offered
-            for used, offered in (
-                (self.requests_used, self.requests_offered),
-                (self.tokens_used, self.tokens_offered),
-            )
-            if offered > 0
-        ]
-        return min(max(shares), 1.0) if shares else None
-
-    @property
-    def bound_by(self) -> str:
-        """What held the run back most: a limit, a `pause`, or `source` (too little work came)."""
-        waits = {
-            "requests_per_minute": self.waits.requests_s,
-            "tokens_per_minute": self.waits.tokens_s,
-            "max_in_flight": self.waits.in_flight_s,
-            "max_documents_in_flight": self.waits.documents_in_flight_s,
-            "pause": self.waits.pause_s,
-        }
-        if sum(waits.values()) < _MOSTLY * self.admitted_s or not self.admitted_s:
-            return "source"
-        return max(waits, key=lambda cause: waits[cause])
+    def merge(self, other: "Metrics") -> None:
+        """Count what another run did too."""
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            match mine:
+                case LatencyHistogram():
+                    mine.merge(theirs)
+                case Counter():
+                    mine.update(theirs)
+                case _:
+                    setattr(self, name, mine + theirs)
 
     def latency_ms(self) -> dict[str, float]:
         """Return median and tail of the answered requests' latencies, in milliseconds."""

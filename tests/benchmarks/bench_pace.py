@@ -25,9 +25,10 @@ from pipeline.core.models import PROFILES
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.records import Request
 from pipeline.core.settings import Pace, RunSettings
-from pipeline.service.connect import open_client
+from pipeline.service.client import RerankClient
+from pipeline.service.connect import open_endpoint
 from pipeline.service.cost_budget import CostBudget
-from pipeline.service.metrics import Metrics
+from pipeline.service.metrics import Metrics, QuotaUse
 from pipeline.service.throttle.throttle import Throttle
 
 TRUE_PER_S = 100
@@ -128,8 +129,8 @@ async def load(case: Case, url: str, num_requests: int, per_s: float) -> dict[st
     settings = RunSettings(
         provider=PROVIDERS["dashscope"], profile=PROFILES["qwen3-rerank"], url=url, pace=pace
     )
-    metrics = Metrics()
-    throttle = Throttle(pace, metrics)
+    metrics, quota_use = Metrics(), QuotaUse()
+    throttle = Throttle(pace, quota_use)
     work, lost = _requests(num_requests), 0
 
     async def worker() -> None:
@@ -140,20 +141,21 @@ async def load(case: Case, url: str, num_requests: int, per_s: float) -> dict[st
             except RerankError:
                 lost += 1
 
-    async with open_client(settings, "key", throttle, metrics, CostBudget(None, 0.0)) as client:
+    async with open_endpoint(settings, "key", throttle, CostBudget(None, 0.0)) as endpoint:
+        client = RerankClient(endpoint, metrics=metrics)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(128):
                 tasks.create_task(worker())
-    used = (metrics.answered - 1) / metrics.admitted_s / per_s
+    used = (metrics.answered - 1) / quota_use.admitted_s / per_s
     return {
         "case": case.name,
         "used": round(used, 4),
         "bar": case.bar,
-        "seconds": round(metrics.admitted_s, 1),
+        "seconds": round(quota_use.admitted_s, 1),
         "answered": metrics.answered,
         "lost": lost,
         "throttled": metrics.throttled,
-        "bound_by": metrics.bound_by,
+        "bound_by": quota_use.bound_by,
         "passed": used >= case.bar and not lost and metrics.throttled <= case.max_429,
     }
 

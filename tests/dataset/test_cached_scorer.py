@@ -1,4 +1,4 @@
-"""The same request is paid once, whoever asks for it and whenever."""
+"""An equal request is paid once, whoever asks for it and whenever."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from pipeline.core.errors import Transient
+from pipeline.core.errors import Interrupted, RerankError, Transient
 from pipeline.core.records import Request, Scores
-from pipeline.dataset.cached_scorer import CachedScorer
+from pipeline.core.stop import StopSwitch
+from pipeline.dataset.cached_scorer import CachedScorer, KnownScores, SharedScores
 from pipeline.score_store.store import ScoreStore
+from pipeline.service.metrics import Metrics
 from pipeline.storage.location import locate
 
 
-def make_request(name: str) -> Request:
+def make_request(name: str = "q") -> Request:
     return Request(
         query=name,
         documents=["a", "b"],
@@ -26,7 +28,7 @@ def make_request(name: str) -> Request:
 
 @dataclass
 class Service:
-    """Answers when it is told to; fails as often as it is told to."""
+    """Answers once `go` is set; fails as often as `failures` says."""
 
     failures: int = 0
     asked: list[str] = field(default_factory=list)
@@ -41,50 +43,113 @@ class Service:
         return Scores(np.array([0.5, 0.25]), 10, "id")
 
 
+@dataclass
+class Run:
+    """A run that asks for scores."""
+
+    scores: SharedScores
+    service: Service
+    metrics: Metrics = field(default_factory=Metrics)
+    stop_switch: StopSwitch = field(default_factory=StopSwitch)
+
+    def __post_init__(self) -> None:
+        self.scorer = CachedScorer(self.scores, self.service.score, self.metrics, self.stop_switch)
+
+    async def look_up(self) -> KnownScores:
+        return await self.scorer.look_up([make_request().key])
+
+    async def ask(self, known: KnownScores) -> list[float] | RerankError:
+        try:
+            return (await self.scorer.ask(make_request(), known)).scores.tolist()
+        except RerankError as error:
+            return error
+
+
 @pytest.fixture
-async def store(tmp_path):
+async def scores(tmp_path):
     async with ScoreStore(locate(str(tmp_path))) as store:
-        yield store
+        yield SharedScores(store)
 
 
-async def ask_twice(answers: CachedScorer, service: Service, known) -> list[object]:
-    twins = [asyncio.create_task(answers.ask(make_request("q"), known)) for _ in range(2)]
-    await asyncio.sleep(0)
-    service.go.set()
-    return await asyncio.gather(*twins, return_exceptions=True)
+async def test_two_groups_that_ask_the_same_at_once_pay_once(scores):
+    run = Run(scores, Service())
+    known = await run.look_up()
+
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(run.ask(known)) for _ in range(2)]
+        await asyncio.sleep(0)
+        run.service.go.set()
+
+    assert run.service.asked == ["q"]
+    assert run.metrics.requests_reused == 1
+    assert [task.result() for task in asked] == [[0.5, 0.25]] * 2
 
 
-async def test_two_groups_that_ask_the_same_at_once_pay_once(store):
+async def test_two_runs_that_share_a_store_pay_once_and_count_apart(scores):
     service = Service()
-    answers = CachedScorer(store, service)
-    known = await answers.look_up([make_request("q").key])
+    runs = [Run(scores, service), Run(scores, service)]
+    known = [await run.look_up() for run in runs]
 
-    first, second = await ask_twice(answers, service, known)
+    async with asyncio.TaskGroup() as tasks:
+        for run, known_to_run in zip(runs, known, strict=True):
+            tasks.create_task(run.ask(known_to_run))
+        await asyncio.sleep(0)
+        service.go.set()
 
     assert service.asked == ["q"]
-    assert answers.reused == 1
-    assert first.scores.tolist() == second.scores.tolist() == [0.5, 0.25]
+    assert [run.metrics.requests_reused for run in runs] == [0, 1]
 
 
-async def test_a_group_that_asks_the_same_after_the_look_up_of_both_pays_nothing(store):
+async def test_an_answer_is_known_to_all_who_looked_for_it_before_it_came(scores):
+    run = Run(scores, Service())
+    run.service.go.set()
+    first, second = await run.look_up(), await run.look_up()
+
+    await run.ask(first)
+    await run.ask(second)
+
+    assert run.service.asked == ["q"]
+    assert run.metrics.requests_reused == 1
+
+
+async def test_a_request_whose_equal_failed_is_asked_for_itself(scores):
+    run = Run(scores, Service(failures=1))
+    known = await run.look_up()
+
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(run.ask(known)) for _ in range(3)]
+        await asyncio.sleep(0)
+        run.service.go.set()
+
+    failed, *others = [task.result() for task in asked]
+    assert isinstance(failed, Transient)
+    assert others == [[0.5, 0.25]] * 2
+    assert run.service.asked == ["q", "q"]
+
+
+async def test_a_run_that_is_stopped_does_not_wait_for_the_request_of_another(scores):
     service = Service()
-    service.go.set()
-    answers = CachedScorer(store, service)
-    known = await answers.look_up([make_request("q").key])
+    asking, waiting = Run(scores, service), Run(scores, service)
+    known = await asking.look_up()
 
-    await answers.ask(make_request("q"), known)
-    await answers.ask(make_request("q"), known)
+    async with asyncio.TaskGroup() as tasks:
+        in_flight = tasks.create_task(asking.ask(known))
+        await asyncio.sleep(0)
+        stopped = tasks.create_task(waiting.ask(known))
+        await asyncio.sleep(0)
+        waiting.stop_switch.stop(Interrupted(15))
+        assert isinstance(await stopped, Interrupted)
+        assert not in_flight.done()
+        service.go.set()
 
-    assert service.asked == ["q"]
+    assert in_flight.result() == [0.5, 0.25]
 
 
-async def test_a_request_whose_twin_failed_is_asked_for_itself(store):
-    service = Service(failures=1)
-    answers = CachedScorer(store, service)
-    known = await answers.look_up([make_request("q").key])
+async def test_a_request_that_nobody_looked_up_is_found_in_the_store(scores):
+    run = Run(scores, Service())
+    run.service.go.set()
+    await run.ask(await run.look_up())
+    await scores.store.flush()
 
-    first, second = await ask_twice(answers, service, known)
-
-    assert isinstance(first, Transient)
-    assert second.scores.tolist() == [0.5, 0.25]
-    assert service.asked == ["q", "q"]
+    assert await run.ask(KnownScores({})) == [0.5, 0.25]
+    assert run.service.asked == ["q"]

@@ -7,19 +7,22 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.group_world import COUNTER, make_settings
 from support.tables import candidates, facts, groups_of, write
 
+from pipeline.core.background import background
 from pipeline.core.errors import InputError
-from pipeline.dataset import reader as group_reader
+from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.reader import GroupReader, PlannedGroup
 from pipeline.output.part_borders import PartBorders
 from pipeline.planning.planner import Planner
 from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits
+from pipeline.source.pieces import BatchLimits, Piece
+from pipeline.source.reading import Reading
 from pipeline.source.source import Source
 
 GROUPS_PER_PART = 5
@@ -32,15 +35,21 @@ def source_of(path: Path, sizes: Sequence[int], *, rows: int, **how: Any) -> Sou
     return Source(list_input(str(given)), limits=BatchLimits(max_rows=rows), **how)
 
 
-async def steps_of(source: Source) -> list[PlannedGroup]:
-    planner = Planner(make_settings(), COUNTER)
-    reader = GroupReader(source.read(), planner, PartBorders(GROUPS_PER_PART, ()))
+def reader_of(source: Source, limits: RunLimits | None = None, **how: Any) -> GroupReader:
+    """Return a reader of the source."""
+    planner, borders = Planner(make_settings(), COUNTER), PartBorders(GROUPS_PER_PART, ())
+    return GroupReader(source.read(), planner, borders, limits=limits, **how)
+
+
+async def read_all(reader: GroupReader) -> list[PlannedGroup]:
+    """Read all groups."""
     async with aclosing(reader.iter_planned()) as batches:
-        return [step async for steps in batches for step in steps]
+        return [planned async for batch in batches for planned in batch]
 
 
-def told(step: PlannedGroup) -> tuple[object, ...]:
-    plan, place = step.plan, (step.size_bytes, step.part_index, step.ends_part)
+def facts_of(planned: PlannedGroup) -> tuple[object, ...]:
+    """Return what a planned group is, as plain values."""
+    plan, place = planned.plan, (planned.size_bytes, planned.part_index, planned.ends_part)
     return (plan.group.output.index, plan.group.output.first_row, plan.keys(), *place)
 
 
@@ -49,20 +58,19 @@ def told(step: PlannedGroup) -> tuple[object, ...]:
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=14),
     rows=st.sampled_from([1, 3, 7, 50]),
     groups_at_once=st.integers(1, 9),
-    many_rows=st.integers(0, 30),
+    max_candidates_inline=st.integers(0, 30),
 )
-def test_steps_do_not_depend_on_what_is_done_at_once_and_what_in_a_thread(
-    tmp_path_factory, sizes, rows, groups_at_once, many_rows
+def test_groups_do_not_depend_on_what_is_done_at_once_and_what_in_a_thread(
+    tmp_path_factory, sizes, rows, groups_at_once, max_candidates_inline
 ):
-    folder = tmp_path_factory.mktemp("steps")
-    expected = asyncio.run(steps_of(source_of(folder, sizes, rows=1_000)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group_reader, "GROUPS_AT_ONCE", groups_at_once)
-        patch.setattr(group_reader, "MANY_CANDIDATES", many_rows)
-        found = asyncio.run(steps_of(source_of(folder, sizes, rows=rows)))
+    folder = tmp_path_factory.mktemp("groups")
+    limits = RunLimits(groups_at_once=groups_at_once, max_candidates_inline=max_candidates_inline)
 
-    assert [told(step) for step in found] == [told(step) for step in expected]
-    assert [step.plan.group.num_candidates for step in found] == sizes
+    expected = asyncio.run(read_all(reader_of(source_of(folder, sizes, rows=1_000))))
+    found = asyncio.run(read_all(reader_of(source_of(folder, sizes, rows=rows), limits)))
+
+    assert [facts_of(planned) for planned in found] == [facts_of(planned) for planned in expected]
+    assert [planned.plan.group.num_candidates for planned in found] == sizes
 
 
 @given(
@@ -82,104 +90,112 @@ def test_a_batch_that_is_cut_holds_the_same_groups(tmp_path_factory, sizes, max_
     assert max(part.num_groups for part in cut) <= max_groups
 
 
+class NotingCounter:
+    """Counts tokens, and notes in which threads."""
+
+    def __init__(self) -> None:
+        self.is_main_thread: set[bool] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.is_main_thread.add(threading.current_thread() is threading.main_thread())
+        return getattr(COUNTER, name)
+
+
 @pytest.mark.parametrize("large", [False, True])
-async def test_only_what_takes_long_is_planned_in_a_thread(tmp_path, monkeypatch, large):
-    where = set()
-    plan = group_reader.plan_batch
+async def test_only_large_batches_are_planned_in_a_thread(tmp_path, large):
+    counter = NotingCounter()
+    planner = Planner(make_settings(), counter)
+    counter.is_main_thread.clear()
+    limits = RunLimits(max_candidates_inline=2 if large else 1_000)
+    source = source_of(tmp_path, [3] * 9, rows=7)
+    reader = GroupReader(source.read(), planner, PartBorders(GROUPS_PER_PART, ()), limits=limits)
 
-    def noted(*arguments):
-        where.add(threading.current_thread() is threading.main_thread())
-        return plan(*arguments)
-
-    monkeypatch.setattr(group_reader, "plan_batch", noted)
-    if large:
-        monkeypatch.setattr(group_reader, "MANY_CANDIDATES", 2)
-
-    assert len(await steps_of(source_of(tmp_path, [3] * 9, rows=7))) == 9
-    assert where == {not large}
+    assert len(await read_all(reader)) == 9
+    assert counter.is_main_thread == {not large}
 
 
-async def test_what_has_arrived_has_its_turn_between_two_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr(group_reader, "GROUPS_AT_ONCE", 2)
-    planner = Planner(make_settings(), COUNTER)
+async def test_other_tasks_have_their_turn_between_two_batches(tmp_path):
     source = source_of(tmp_path, [1] * 60, rows=1_000)
-    reader = GroupReader(source.read(), planner, PartBorders(GROUPS_PER_PART, ()))
     turns, turns_at = 0, []
 
-    async def take_turns():
+    async def take_turns() -> None:
         nonlocal turns
         while True:
             turns += 1
             await asyncio.sleep(0)
 
-    other = asyncio.create_task(take_turns())
-    async with aclosing(reader.iter_planned()) as batches:
-        async for _ in batches:
-            turns_at.append(turns)
-    other.cancel()
+    async with background(take_turns(), name="other"):
+        reader = reader_of(source, RunLimits(groups_at_once=2))
+        async with aclosing(reader.iter_planned()) as batches:
+            async for _ in batches:
+                turns_at.append(turns)
 
     assert len(turns_at) == 31  # 59 groups two by two, and the one that ends with the input
     assert len(set(turns_at)) == len(turns_at)
 
 
-async def test_a_fault_in_the_input_is_told_and_no_thread_is_left(tmp_path):
+async def test_an_error_in_the_input_is_raised(tmp_path):
     table = candidates([2, 2], query_id=["a", "b", "a", "b"])
     source = Source(list_input(str(write(table, tmp_path / "in.parquet"))))
 
     with pytest.raises(InputError, match="not adjacent"):
-        await steps_of(source)
+        await read_all(reader_of(source))
 
 
-async def test_the_beginning_is_read_while_the_whole_input_is_checked(tmp_path):
-    source, read = source_of(tmp_path, [2] * 3, rows=3), asyncio.Event()
-    reading, loop = source.read(), asyncio.get_running_loop()
-    next_piece = reading.next_piece
+async def test_the_beginning_is_read_while_the_whole_input_is_checked(tmp_path, monkeypatch):
+    source, is_read = source_of(tmp_path, [2] * 3, rows=3), asyncio.Event()
+    loop, next_piece = asyncio.get_running_loop(), Reading.next_piece
 
-    def told_piece():
-        piece = next_piece()
-        loop.call_soon_threadsafe(read.set)
+    def noted_piece(reading: Reading) -> Piece | None:
+        piece = next_piece(reading)
+        loop.call_soon_threadsafe(is_read.set)
         return piece
 
-    reading.next_piece = told_piece
-    planner, borders = Planner(make_settings(), COUNTER), PartBorders(GROUPS_PER_PART, ())
-    reader = GroupReader(reading, planner, borders, check=read.wait)
+    monkeypatch.setattr(Reading, "next_piece", noted_piece)
 
-    async with aclosing(reader.iter_planned()) as batches, asyncio.timeout(30):
-        assert len([step async for steps in batches for step in steps]) == 3
+    async with asyncio.timeout(30):
+        assert len(await read_all(reader_of(source, check=is_read.wait))) == 3
 
 
 @pytest.mark.parametrize("num_groups", [0, 3])
-async def test_no_group_is_given_out_where_the_check_finds_a_fault(tmp_path, num_groups):
-    async def check():
+async def test_no_group_is_yielded_if_the_check_fails(tmp_path, num_groups):
+    async def check() -> None:
         raise InputError("a fault", which="in.parquet")
 
-    planner, borders = Planner(make_settings(), COUNTER), PartBorders(GROUPS_PER_PART, ())
-    source = source_of(tmp_path, [2] * num_groups, rows=3)
-    reader = GroupReader(source.read(), planner, borders, check=check)
+    reader = reader_of(source_of(tmp_path, [2] * num_groups, rows=3), check=check)
 
     async with aclosing(reader.iter_planned()) as batches:
         with pytest.raises(InputError, match="a fault"):
             await anext(batches)
 
 
+async def test_an_error_of_the_first_rows_comes_before_one_of_the_check(tmp_path):
+    async def check() -> None:
+        raise InputError("found by the check")
+
+    rank = pa.array([1, None], pa.int32())
+    table = candidates([2], first_stage_rank=rank)
+    source = Source(list_input(str(write(table, tmp_path / "in.parquet"))))
+
+    with pytest.raises(InputError, match="first_stage_rank"):
+        await read_all(reader_of(source, check=check))
+
+
 async def test_a_check_that_goes_on_ends_with_the_reading(tmp_path):
     begun, ended = asyncio.Event(), asyncio.Event()
 
-    async def check():
+    async def check() -> None:
         begun.set()
         try:
             await asyncio.Event().wait()
         finally:
             ended.set()
 
-    planner, borders = Planner(make_settings(), COUNTER), PartBorders(GROUPS_PER_PART, ())
-    source = source_of(tmp_path, [2] * 3, rows=3)
-    reader = GroupReader(source.read(), planner, borders, check=check)
-    reading = asyncio.create_task(anext(reader.iter_planned()))
-    await begun.wait()
+    reader = reader_of(source_of(tmp_path, [2] * 3, rows=3), check=check)
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(anext(reader.iter_planned()))
+        await begun.wait()
+        reading.cancel()
 
-    reading.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await reading
-
+    assert reading.cancelled()
     assert ended.is_set()

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,15 @@ from xxhash import xxh3_64_intdigest
 from pipeline.core.errors import ContentRefused, Interrupted, RerankError
 from pipeline.core.groups import Group
 from pipeline.core.records import Ranking, Request
-from pipeline.dataset.cached_scorer import CachedScorer
+from pipeline.core.stop import StopSwitch
+from pipeline.dataset.cached_scorer import CachedScorer, SharedScores
 from pipeline.planning.planner import Planner
 from pipeline.planning.reuse import PartialReuse
 from pipeline.ranking.refused_sizes import RefusedSizes
 from pipeline.ranking.rerank_group import rerank_group
 from pipeline.score_store.maintenance import info, prune
 from pipeline.score_store.store import ScoreStore
+from pipeline.service.metrics import Metrics
 from pipeline.storage.location import locate
 
 DAY_US = 24 * 3_600 * 1_000_000
@@ -48,19 +49,18 @@ async def night(
     async with ScoreStore(
         locate(str(folder)),
         scope=planner.settings.score_scope(),
-        begun_us=begun_us,
         clock=lambda: (begun_us if clock_us is None else clock_us) / 1e6,
         linger_s=0.0,
     ) as store:
-        client: Any = SimpleNamespace(score=service.ask)
-        answers = CachedScorer(store, client)
+        scorer = CachedScorer(SharedScores(store), service.ask, Metrics(), StopSwitch())
         plans = [planner.plan(group) for group in groups]
         if reuse:
-            plans = PartialReuse(store.earlier_answers(), store.query_key).apply(plans)
+            earlier = await store.earlier_answers(begun_us)
+            plans = PartialReuse(earlier, store.query_key).apply(plans)
         rankings = []
         for plan in plans:
-            known = await answers.look_up(plan.keys())
-            ask = partial(answers.ask, known=known)
+            known = await scorer.look_up(plan.keys())
+            ask = partial(scorer.ask, known=known)
             rankings.append(await rerank_group(plan, ask, planner, RefusedSizes()))
         return rankings
 

@@ -14,7 +14,8 @@ from support.group_world import make_settings
 from support.real_runs import Ended, end, groups, last_record, start, wait_until
 
 from pipeline.core.errors import Interrupted
-from pipeline.dataset.rerank import DatasetJob
+from pipeline.dataset.rerank import DatasetRun
+from pipeline.dataset.session import Session
 from pipeline.source.source import Source
 
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
@@ -200,13 +201,14 @@ async def test_stopped_while_it_reads_the_ids_it_reads_no_further(
 
     monkeypatch.setattr(Source, "count_groups", count_groups)
     given = groups([1] * 3, tmp_path / "in.parquet")
-    job = DatasetJob(str(given), str(tmp_path / "out"), make_settings(), None)
-    running = asyncio.create_task(job.run())
-    await asyncio.to_thread(begun.wait)
+    async with Session(make_settings()) as session:
+        run = DatasetRun(session, str(given), str(tmp_path / "out"))
+        running = asyncio.create_task(run.run())
+        await asyncio.to_thread(begun.wait)
 
-    job.stop(signal.SIGTERM)
-    with pytest.raises(Interrupted):
-        await running
+        run.stop(signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            await running
 
     assert await asyncio.to_thread(ended.wait, 30)
     assert last_record(tmp_path / "out")["state"] == "interrupted"

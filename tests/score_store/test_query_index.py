@@ -29,16 +29,8 @@ def request(number: int, query: str = "a query") -> Request:
     )
 
 
-def store(
-    folder: Path, at_us: int = NOW_US, *, scope: bytes = b"", begun_us: int = 0
-) -> ScoreStore:
-    return ScoreStore(
-        locate(str(folder)),
-        scope=scope,
-        begun_us=begun_us,
-        clock=lambda: at_us / 1e6,
-        linger_s=0.0,
-    )
+def store(folder: Path, at_us: int = NOW_US, *, scope: bytes = b"") -> ScoreStore:
+    return ScoreStore(locate(str(folder)), scope=scope, clock=lambda: at_us / 1e6, linger_s=0.0)
 
 
 async def save(folder: Path, *requests: Request, at_us: int = NOW_US, score: float = 0.5) -> None:
@@ -87,15 +79,30 @@ async def test_the_queries_of_other_models_are_others(tmp_path: Path) -> None:
 
 async def test_what_is_saved_since_the_output_was_begun_is_not_seen(tmp_path: Path) -> None:
     await save(tmp_path, request(1), at_us=NOW_US - 1)
-    async with store(tmp_path, NOW_US - 5_000_000, begun_us=NOW_US) as opened:
-        answers = opened.earlier_answers()
+    async with store(tmp_path, NOW_US - 5_000_000) as opened:
+        answers = await opened.earlier_answers(NOW_US)
         await opened.save(request(2), Scores(np.zeros(3)))
         await opened.flush()
         assert numbers(find(answers)) == [1]
 
-    async with store(tmp_path, begun_us=NOW_US) as opened:
-        assert numbers(find(opened.earlier_answers())) == [1]
+    async with store(tmp_path) as opened:
+        assert numbers(find(await opened.earlier_answers(NOW_US))) == [1]
     assert numbers(find(earlier(tmp_path))) == [1, 2]
+
+
+async def test_outputs_begun_one_after_the_other_each_see_what_was_saved_before(
+    tmp_path: Path,
+) -> None:
+    async with store(tmp_path, NOW_US - 1) as opened:
+        await opened.save(request(1), Scores(np.zeros(3)))
+        first = await opened.earlier_answers(NOW_US)
+        await opened.save(request(2), Scores(np.zeros(3)))
+        second = await opened.earlier_answers(NOW_US + 1)
+        await opened.save(request(3), Scores(np.zeros(3)))
+        await opened.flush()
+
+        assert numbers(find(first)) == [1]
+        assert numbers(find(second)) == [1, 2]
 
 
 async def test_of_two_answers_to_one_request_the_first_counts(tmp_path: Path) -> None:

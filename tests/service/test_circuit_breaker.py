@@ -19,7 +19,7 @@ from pipeline.core.records import Request, Scores
 from pipeline.core.settings import Pace
 from pipeline.service.backoff import Backoff
 from pipeline.service.circuit_breaker import CircuitBreaker
-from pipeline.service.client import RetryPolicy
+from pipeline.service.endpoint import RetryPolicy
 from pipeline.service.failures import CONNECTION_LOST, UNREACHABLE
 
 DOWN = Transient("ModelUnavailable", status=503)

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 from support.client_bench import USD_PER_TOKEN, a_request, client_on, outcomes, score_all
-from support.fake_transport import HANG, FakeTransport, billed
+from support.fake_transport import HANG, FakeTransport, billed, served
 from support.virtual_clock import on_virtual_clock
 
 from pipeline.core.errors import (
@@ -20,7 +20,10 @@ from pipeline.core.errors import (
 )
 from pipeline.core.settings import Pace
 from pipeline.service.backoff import Backoff
-from pipeline.service.client import RetryPolicy
+from pipeline.service.client import RerankClient
+from pipeline.service.endpoint import RetryPolicy
+from pipeline.service.failures import UNREACHABLE
+from pipeline.service.metrics import Metrics
 
 FAILED = Transient("InternalError", status=500)
 NONSENSE = BadAnswer("not_json", status=200)
@@ -203,6 +206,106 @@ async def test_stopping_cuts_a_wait_for_another_attempt_short() -> None:
         await b.client.score(a_request())
 
     assert asyncio.get_running_loop().time() == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"pace": Pace(requests_per_minute=1)},
+        {"pace": Pace(max_in_flight=1)},
+        {"limit_usd": 400 * USD_PER_TOKEN},
+    ],
+    ids=["for the pace", "for a place in flight", "for money"],
+)
+@on_virtual_clock
+async def test_stopping_ends_every_wait_before_a_request_is_sent(how) -> None:
+    transport = FakeTransport(HANG)
+    b = client_on(transport, **how)
+    loop, ended_at = asyncio.get_running_loop(), 0.0
+
+    async def wait() -> None:
+        nonlocal ended_at
+        with pytest.raises(Interrupted):
+            await b.client.score(a_request(1))
+        ended_at = loop.time()
+
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(b.client.score(a_request(0)))
+        await asyncio.sleep(0.1)
+        tasks.create_task(wait())
+        loop.call_later(1, b.client.stop, Interrupted(15))
+        loop.call_later(20, transport.release)
+
+    assert ended_at == pytest.approx(1.1, abs=0.01)
+    assert len(first.result().scores) == 3
+    assert b.throttle.in_flight == 0
+
+
+@on_virtual_clock
+async def test_stopping_ends_the_wait_for_the_probe_of_another_client() -> None:
+    transport = FakeTransport(Transient(UNREACHABLE), HANG)
+    b = client_on(transport, policy=RetryPolicy(backoff=Backoff(1.0, 1.0)))
+    other = RerankClient(b.endpoint, metrics=Metrics())
+
+    async with asyncio.TaskGroup() as tasks:
+        probing = tasks.create_task(outcomes([other.score(a_request(0))]))
+        await asyncio.sleep(60)
+        waiting = tasks.create_task(outcomes([b.client.score(a_request(1))]))
+        await asyncio.sleep(60)
+        b.client.stop(Interrupted(15))
+        await asyncio.sleep(1)
+        assert isinstance(waiting.result()[0], Interrupted)
+        assert not probing.done()
+        transport.release()
+
+    assert not isinstance(probing.result()[0], BaseException)
+
+
+@on_virtual_clock
+async def test_clients_of_one_endpoint_share_its_quota_and_count_apart() -> None:
+    b = client_on(FakeTransport(latency_s=5), pace=Pace(max_in_flight=2))
+    other = Metrics()
+    clients = [b.client, RerankClient(b.endpoint, metrics=other)]
+
+    async with asyncio.TaskGroup() as tasks:
+        for client, count in zip(clients, (1, 3), strict=True):
+            tasks.create_task(score_all(client, count))
+        await asyncio.sleep(1)
+        assert b.throttle.in_flight == 2
+
+    assert (b.metrics.answered, other.answered) == (1, 3)
+
+
+@on_virtual_clock
+async def test_stopping_one_client_leaves_the_others_of_its_endpoint_alone() -> None:
+    b = client_on(FakeTransport(latency_s=5), pace=Pace(max_in_flight=1))
+    other = RerankClient(b.endpoint, metrics=Metrics())
+
+    async with asyncio.TaskGroup() as tasks:
+        stopped = tasks.create_task(score_all(b.client, 3))
+        going_on = tasks.create_task(score_all(other, 3))
+        await asyncio.sleep(1)
+        b.client.stop(Interrupted(15))
+
+    assert [isinstance(result, Interrupted) for result in stopped.result()] == [False, True, True]
+    assert not any(isinstance(result, BaseException) for result in going_on.result())
+
+
+@on_virtual_clock
+async def test_a_client_that_fails_alone_knows_that_others_are_served() -> None:
+    """So it spends its attempts, instead of waiting for the end of an outage."""
+    policy = RetryPolicy(max_attempts=2, backoff=Backoff(1.0, 1.0))
+    b = client_on(FakeTransport(FAILED, served, FAILED, latency_s=0.5), policy=policy)
+    other = RerankClient(b.endpoint, metrics=Metrics())
+
+    failing = outcomes([b.client.score(a_request(0))])
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(failing)
+        await asyncio.sleep(0.1)
+        await other.score(a_request(1))
+
+    assert isinstance(task.result()[0], Transient)
+    assert not b.endpoint.circuit.is_open
 
 
 @on_virtual_clock

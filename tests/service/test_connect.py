@@ -10,9 +10,8 @@ from pipeline.core.errors import ContentRefused, OutageTooLong, SettingsError
 from pipeline.core.models import PROFILES
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.settings import Pace, RunSettings
-from pipeline.service.connect import open_client
+from pipeline.service.connect import open_endpoint
 from pipeline.service.cost_budget import CostBudget
-from pipeline.service.metrics import Metrics
 from pipeline.service.throttle.throttle import Throttle
 
 
@@ -64,9 +63,7 @@ async def test_a_key_that_no_header_can_hold_is_refused_without_being_shown() ->
     )
 
     with pytest.raises(SettingsError) as caught:
-        async with open_client(
-            settings, "sk-\n123", Throttle(Pace()), Metrics(), CostBudget(None, 0.0)
-        ):
+        async with open_endpoint(settings, "sk-\n123", Throttle(Pace()), CostBudget(None, 0.0)):
             pass
 
     assert "DASHSCOPE_API_KEY" in str(caught.value)

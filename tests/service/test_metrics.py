@@ -1,10 +1,12 @@
 """What the numbers say: quantiles, the use of the quota, what bound the run."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.service.metrics import LatencyHistogram, Metrics, Waits
+from pipeline.service.metrics import LatencyHistogram, Metrics, QuotaUse, Waits
 
 
 @given(
@@ -38,10 +40,10 @@ def test_without_latencies_every_quantile_is_0() -> None:
 
 
 def test_the_quota_is_used_as_far_as_its_tighter_limit() -> None:
-    metrics = Metrics(requests_offered=100, requests_used=40, tokens_offered=1_000, tokens_used=990)
+    use = QuotaUse(requests_offered=100, requests_used=40, tokens_offered=1_000, tokens_used=990)
 
-    assert metrics.quota_used == 0.99
-    assert Metrics().quota_used is None
+    assert use.share == 0.99
+    assert QuotaUse().share is None
 
 
 @pytest.mark.parametrize(
@@ -57,5 +59,29 @@ def test_the_quota_is_used_as_far_as_its_tighter_limit() -> None:
     ],
 )
 def test_the_longest_wait_binds_if_waits_are_most_of_the_time(waits, bound_by) -> None:
-    assert Metrics(admitted_s=10, waits=waits).bound_by == bound_by
-    assert Metrics(waits=waits).bound_by == "source"
+    assert QuotaUse(admitted_s=10, waits=waits).bound_by == bound_by
+    assert QuotaUse(waits=waits).bound_by == "source"
+
+
+def test_the_use_since_a_copy_is_what_came_after_it() -> None:
+    use = QuotaUse(admitted_s=2.0, requests_used=7, waits=Waits(pause_s=1.0))
+    earlier = use.copy()
+    use.requests_used += 3
+    use.waits.pause_s += 0.5
+
+    assert use.since(earlier) == QuotaUse(requests_used=3, waits=Waits(pause_s=0.5))
+    assert earlier.requests_used == 7
+
+
+def test_merged_numbers_are_the_sums() -> None:
+    one = Metrics(answered=2, cost_usd=0.5, merge_status=Counter(comparable=1))
+    other = Metrics(answered=3, cost_usd=0.25, merge_status=Counter(comparable=1, unstable=4))
+    one.latency.add(0.1)
+    other.latency.add(0.1)
+
+    one.merge(other)
+
+    assert (one.answered, one.cost_usd) == (5, 0.75)
+    assert one.merge_status == {"comparable": 2, "unstable": 4}
+    assert sum(one.latency.counts) == 2
+    assert other.answered == 3

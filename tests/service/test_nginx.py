@@ -91,7 +91,7 @@ async def test_a_quota_configured_exactly_is_used_whole_and_never_refused(
 
     assert not [result for result in results if isinstance(result, RerankError)]
     assert b.metrics.throttled == 0
-    assert b.metrics.admitted_s <= 3 / 0.97
+    assert b.quota_use.admitted_s <= 3 / 0.97
 
 
 async def test_a_quota_configured_twice_too_high_loses_nothing(
@@ -103,4 +103,4 @@ async def test_a_quota_configured_twice_too_high_loses_nothing(
 
     assert not [result for result in results if isinstance(result, RerankError)]
     assert 0 < b.metrics.throttled <= 0.1 * 6 * PER_S
-    assert b.metrics.admitted_s <= 6 / 0.7  # of these, a pause of one second after each refusal
+    assert b.quota_use.admitted_s <= 6 / 0.7  # of these, a pause of one second after each refusal

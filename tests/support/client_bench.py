@@ -16,10 +16,11 @@ from pipeline.core.providers import PROVIDERS
 from pipeline.core.records import Request, Scores
 from pipeline.core.settings import Pace, RunSettings
 from pipeline.service.backoff import Backoff
-from pipeline.service.client import RerankClient, RetryPolicy
-from pipeline.service.connect import open_client
+from pipeline.service.client import RerankClient
+from pipeline.service.connect import open_endpoint
 from pipeline.service.cost_budget import CostBudget
-from pipeline.service.metrics import Metrics
+from pipeline.service.endpoint import Endpoint, RetryPolicy
+from pipeline.service.metrics import Metrics, QuotaUse
 from pipeline.service.throttle.throttle import Throttle
 from pipeline.service.transport import Timeouts
 
@@ -54,8 +55,10 @@ class Bench:
     """A client with its throttle and metrics."""
 
     client: RerankClient
+    endpoint: Endpoint
     throttle: Throttle
     metrics: Metrics
+    quota_use: QuotaUse
 
 
 def client_on(
@@ -66,13 +69,12 @@ def client_on(
     policy: RetryPolicy = EXACT,
 ) -> Bench:
     """Return a client on a fake transport, for the virtual clock, where waits take no time."""
-    metrics = Metrics()
-    throttle = Throttle(pace or Pace(), metrics)
+    metrics, quota_use = Metrics(), QuotaUse()
+    throttle = Throttle(pace or Pace(), quota_use)
     budget = CostBudget(limit_usd, USD_PER_TOKEN)
-    client = RerankClient(
-        transport, throttle=throttle, metrics=metrics, budget=budget, policy=policy
-    )
-    return Bench(client, throttle, metrics)
+    endpoint = Endpoint(transport, throttle=throttle, budget=budget, policy=policy)
+    client = RerankClient(endpoint, metrics=metrics)
+    return Bench(client, endpoint, throttle, metrics, quota_use)
 
 
 @dataclass
@@ -97,7 +99,7 @@ async def http_bench(
 ) -> AsyncIterator[HttpBench]:
     """Yield a client that calls a fake service over HTTP and retries without waiting."""
     async with FakeReranker(*script, latency_s=latency_s) as fake:
-        metrics = Metrics()
+        metrics, quota_use = Metrics(), QuotaUse()
         settings = RunSettings(
             provider=PROVIDERS["dashscope"],
             profile=PROFILES["qwen3-rerank"],
@@ -105,12 +107,11 @@ async def http_bench(
             pace=pace or Pace(),
             **more,
         )
-        throttle = Throttle(settings.pace, metrics)
-        async with open_client(
+        throttle = Throttle(settings.pace, quota_use)
+        async with open_endpoint(
             settings,
             KEY,
             throttle,
-            metrics,
             CostBudget(settings.max_cost_usd, settings.profile.usd_per_token),
             policy=RetryPolicy(
                 max_attempts=settings.max_attempts,
@@ -119,8 +120,9 @@ async def http_bench(
                 probe_backoff=NO_WAIT,
             ),
             timeouts=Timeouts(total_s=total_timeout_s),
-        ) as client:
-            yield HttpBench(client, throttle, metrics, fake)
+        ) as endpoint:
+            client = RerankClient(endpoint, metrics=metrics)
+            yield HttpBench(client, endpoint, throttle, metrics, quota_use, fake)
 
 
 async def outcomes(calls: Iterable[Awaitable[Scores]]) -> list[Scores | RerankError]:

@@ -38,8 +38,7 @@ def make_settings(model: str = "qwen3-rerank", **how: Any) -> RunSettings:
     return RunSettings(
         provider=PROVIDERS["dashscope"],
         profile=replace(profile, **limits),
-        url="http://service.invalid",
-        **how,
+        **{"url": "http://service.invalid"} | how,
     )
 
 

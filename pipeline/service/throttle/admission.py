@@ -14,7 +14,7 @@ from pipeline.core.errors import Throttled
 from pipeline.core.events import log_event
 from pipeline.core.settings import Pace
 from pipeline.service.backoff import Backoff
-from pipeline.service.metrics import Metrics
+from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.concurrency import ConcurrencyWindow
 from pipeline.service.throttle.permit import ThrottlePermit
 from pipeline.service.throttle.quota import Quota
@@ -38,15 +38,15 @@ class AdmissionControl:
 
     Args:
         pace: The configured limits.
-        metrics: Where waits and the use of the quota are counted.
+        quota_use: Where waits and the use of the quota are counted.
         on_release: Called whenever a place in flight is free again.
     """
 
-    def __init__(self, pace: Pace, metrics: Metrics, on_release: Callable[[], None]) -> None:
+    def __init__(self, pace: Pace, quota_use: QuotaUse, on_release: Callable[[], None]) -> None:
         self.concurrency = ConcurrencyWindow(pace.max_in_flight, pace.max_documents_in_flight)
         self.requests = Quota(pace.requests_per_minute)
         self.tokens = Quota(pace.tokens_per_minute, grain_s=_TOKEN_GRAIN_S)
-        self._metrics = metrics
+        self._quota_use = quota_use
         self._on_release = on_release
         self._full_since: float | None = None
         self._pause_until = 0.0
@@ -83,7 +83,7 @@ class AdmissionControl:
 
     async def grant(self, documents: int, tokens: int) -> ThrottlePermit:
         """Wait for the pace and for the end of a pause; there must be room in flight."""
-        clock, waits = self.now, self._metrics.waits
+        clock, waits = self.now, self._quota_use.waits
         now = clock()
         await self.requests.acquire(1)
         now, before = clock(), now
@@ -116,16 +116,16 @@ class AdmissionControl:
 
     def _count_use(self, now: float) -> None:
         """Count what the quota took, and could have taken, since the last admission."""
-        metrics, last = self._metrics, self._last_admission
+        use, last = self._quota_use, self._last_admission
         self._last_admission = now
         if last is None:
             return
-        metrics.admitted_s += now - last
+        use.admitted_s += now - last
         if self.requests.configured is not None:
-            metrics.requests_used += 1
-            metrics.requests_offered += (now - last) * self.requests.configured
+            use.requests_used += 1
+            use.requests_offered += (now - last) * self.requests.configured
         if self.tokens.configured is not None:
-            metrics.tokens_offered += (now - last) * self.tokens.configured
+            use.tokens_offered += (now - last) * self.tokens.configured
 
     def answered(self, permit: ThrottlePermit, total_tokens: int | None) -> None:
         """Learn that the service served a request, and the tokens that it counted."""
@@ -139,7 +139,7 @@ class AdmissionControl:
             self.tokens.correct(permit.entries, total_tokens - permit.estimate)
         amount = permit.estimate if total_tokens is None else float(total_tokens)
         if self.tokens.configured is not None:
-            self._metrics.tokens_used += amount
+            self._quota_use.tokens_used += amount
         requests_version, tokens_version, _ = permit.versions
         self.requests.record_success(now, 1, requests_version)
         self.tokens.record_success(now, amount, tokens_version)
@@ -148,9 +148,8 @@ class AdmissionControl:
         """Learn that the service asked for a slower pace."""
         now, estimate = self.now(), permit.estimate
         self.tokens.correct(permit.entries, -estimate)
-        self._metrics.throttled += 1
         if self.requests.configured is not None:
-            self._metrics.requests_used -= 1
+            self._quota_use.requests_used -= 1
         requests_version, tokens_version, concurrency_version = permit.versions
         requests, tokens, pause_s = self.requests.rate, self.tokens.rate, self._pause_s(error)
         match error.limit:
@@ -186,7 +185,7 @@ class AdmissionControl:
         """End a permit without a call of `on_release`."""
         self.concurrency.release(permit.documents)
         if self._full_since is not None:
-            self._metrics.waits.in_flight_s += self.now() - self._full_since
+            self._quota_use.waits.in_flight_s += self.now() - self._full_since
             self._full_since = None
 
     def released(self, permit: ThrottlePermit) -> None:

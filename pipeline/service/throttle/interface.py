@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Protocol, Self
 
-from pipeline.core.errors import RerankError, Throttled
+from pipeline.core.errors import Throttled
 from pipeline.core.settings import Pace
 
 
@@ -39,14 +39,8 @@ class Admission(Protocol):
         Args:
             documents: Documents in the request.
             tokens: Upper bound of its tokens.
-
-        Raises:
-            RerankError: the one given to `stop`, once it was called.
         """
         ...
 
     def set_pace(self, pace: Pace) -> None:
         """Change the limits from now on."""
-
-    def stop(self, error: RerankError) -> None:
-        """Admit nothing more: those that wait, and all later ones, raise `error`."""

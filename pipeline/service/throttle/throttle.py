@@ -9,9 +9,8 @@ once.
 import asyncio
 from collections import deque
 
-from pipeline.core.errors import RerankError
 from pipeline.core.settings import Pace
-from pipeline.service.metrics import Metrics
+from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.admission import AdmissionControl
 from pipeline.service.throttle.permit import ThrottlePermit
 
@@ -21,24 +20,21 @@ class Throttle:
 
     Args:
         pace: The limits; `set_pace` changes them during the run.
-        metrics: Where waits and the use of the quota are counted.
+        quota_use: Where waits and the use of the quota are counted.
     """
 
-    def __init__(self, pace: Pace, metrics: Metrics | None = None) -> None:
-        self._metrics = metrics or Metrics()
-        self._control = AdmissionControl(pace, self._metrics, self._advance)
+    def __init__(self, pace: Pace, quota_use: QuotaUse | None = None) -> None:
+        self._quota_use = quota_use or QuotaUse()
+        self._control = AdmissionControl(pace, self._quota_use, self._advance)
         self._line: deque[_Waiter] = deque()
         self._no_room_since: float | None = None
-        self._pace_wait: asyncio.Timeout | None = None
-        self._stopped_by: RerankError | None = None
 
     def __repr__(self) -> str:
         control, concurrency = self._control, self._control.concurrency
         return (
             f"<Throttle in_flight={concurrency.in_flight}/{concurrency.max_in_flight}"
             f" documents={concurrency.documents} waiting={len(self._line)}"
-            f" requests={control.requests!r} tokens={control.tokens!r}"
-            f"{' stopped' if self._stopped_by else ''}>"
+            f" requests={control.requests!r} tokens={control.tokens!r}>"
         )
 
     @property
@@ -61,29 +57,13 @@ class Throttle:
         self._control.set(pace)
         self._advance()
 
-    def stop(self, error: RerankError) -> None:
-        """Admit nothing more: those that wait, and all later ones, raise `error`."""
-        if self._stopped_by is not None:
-            return
-        self._stopped_by = error
-        if self._pace_wait is not None:
-            self._pace_wait.reschedule(self._control.now())
-        for waiter in self._line:
-            if not waiter.turn.done():
-                waiter.turn.set_result(None)
-        self._line.clear()
-
     async def admit(self, documents: int, tokens: int) -> ThrottlePermit:
         """Wait for this request's turn and for room within every limit.
 
         Args:
             documents: Documents in the request.
             tokens: Upper bound of its tokens.
-
-        Raises:
-            RerankError: the one given to `stop`, once it was called.
         """
-        self._raise_if_stopped()
         if not self._line:
             permit = self._control.try_grant(documents, tokens)
             if permit is not None:
@@ -93,9 +73,8 @@ class Throttle:
         self._advance()
         try:
             permit = await waiter.turn
-            self._raise_if_stopped()
             return permit or await self._wait_for_pace(waiter)
-        except BaseException:  # cancelled or stopped: undo, so that the next one may go
+        except BaseException:  # cancelled: undo, so that the next one may go
             self._leave(waiter)
             raise
 
@@ -117,7 +96,7 @@ class Throttle:
         """Return whether the first in line has room; count how long its documents had none."""
         now, concurrency = self._control.now(), self._control.concurrency
         if self._no_room_since is not None:
-            self._metrics.waits.documents_in_flight_s += now - self._no_room_since
+            self._quota_use.waits.documents_in_flight_s += now - self._no_room_since
         has_place = concurrency.has_room()
         has_room = has_place and concurrency.has_room_for_documents(documents)
         self._no_room_since = now if has_place and not has_room else None
@@ -132,24 +111,9 @@ class Throttle:
                 self._control.take_back(permit)
         self._advance()
 
-    def _raise_if_stopped(self) -> None:
-        if self._stopped_by is not None:
-            raise self._stopped_by.with_traceback(None)
-
     async def _wait_for_pace(self, first: "_Waiter") -> ThrottlePermit:
         """Wait, as the first in line, for all but room; then leave the line."""
-        permit = None
-        try:
-            async with asyncio.timeout(None) as self._pace_wait:
-                permit = await self._control.grant(first.documents, first.tokens)
-        except TimeoutError:
-            assert self._stopped_by is not None, "only `stop` ends this wait"
-        finally:
-            self._pace_wait = None
-        if self._stopped_by is not None and permit is not None:
-            self._control.take_back(permit)
-        self._raise_if_stopped()
-        assert permit is not None
+        permit = await self._control.grant(first.documents, first.tokens)
         self._line.popleft()
         self._advance()
         return permit

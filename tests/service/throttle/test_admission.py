@@ -8,13 +8,13 @@ from support.virtual_clock import on_virtual_clock
 
 from pipeline.core.errors import Throttled
 from pipeline.core.settings import Pace
-from pipeline.service.metrics import Metrics
+from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.admission import AdmissionControl
 
 
 def control() -> AdmissionControl:
     pace = Pace(requests_per_minute=6_000, tokens_per_minute=6_000)
-    return AdmissionControl(pace, Metrics(), lambda: None)
+    return AdmissionControl(pace, QuotaUse(), lambda: None)
 
 
 @pytest.mark.parametrize(

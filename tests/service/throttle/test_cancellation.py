@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.virtual_clock import run
 
-from pipeline.core.errors import CostLimitReached
 from pipeline.core.settings import Pace
 from pipeline.service.throttle.throttle import Throttle
 
@@ -66,21 +65,6 @@ def test_cancelling_the_first_in_line_lets_the_next_one_go(pace, tokens) -> None
             first.cancel()
         assert first.cancelled()
         assert second.exception() is None
-
-    run(main())
-
-
-def test_a_cancelled_task_stays_cancelled_when_the_throttle_is_stopped_too() -> None:
-    throttle = Throttle(Pace(requests_per_minute=1))
-
-    async def main() -> None:
-        await throttle.admit(1, 1)
-        async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(hold(throttle, 1, 1))
-            await asyncio.sleep(1)
-            task.cancel()
-            throttle.stop(CostLimitReached("enough"))
-        assert task.cancelled()
 
     run(main())
 

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.virtual_clock import run
 
-from pipeline.core.errors import CostLimitReached
 from pipeline.core.settings import Pace
-from pipeline.service.metrics import Metrics
+from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.throttle import Throttle
 
 
@@ -228,41 +227,11 @@ def test_a_new_pace_holds_at_once() -> None:
     assert times[-1] < 2
 
 
-def test_stopping_ends_the_waits_and_lets_what_is_in_flight_go_on() -> None:
-    throttle = Throttle(Pace(requests_per_minute=6))
-    error = CostLimitReached("enough")
-    ended: list[object] = []
-
-    async def one() -> None:
-        try:
-            with await throttle.admit(1, 1) as permit:
-                await asyncio.sleep(5)
-                permit.answered(1)
-                ended.append("answered")
-        except CostLimitReached as caught:
-            ended.append(caught)
-
-    async def main() -> float:
-        loop = asyncio.get_running_loop()
-        loop.call_later(1, throttle.stop, error)
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(3):
-                tasks.create_task(one())
-            await asyncio.sleep(2)
-            assert ended == [error, error]
-            assert throttle.in_flight == 1
-        assert throttle.in_flight == 0
-        return loop.time()
-
-    assert run(main()) == pytest.approx(5, abs=0.01)
-    assert ended[-1] == "answered"
-
-
-def test_the_metrics_tell_what_bound_the_run() -> None:
+def test_the_use_of_the_quota_tells_what_bound_the_run() -> None:
     def bound_by(pace: Pace, requests: list[tuple[float, int, int]]) -> str:
-        metrics = Metrics()
-        run(admit_all(Throttle(pace, metrics), requests))
-        return metrics.bound_by
+        use = QuotaUse()
+        run(admit_all(Throttle(pace, use), requests))
+        return use.bound_by
 
     seldom = [(float(number), 1, 1) for number in range(5)]
     assert bound_by(Pace(requests_per_minute=600), backlog(50)) == "requests_per_minute"
@@ -273,12 +242,12 @@ def test_the_metrics_tell_what_bound_the_run() -> None:
     assert bound_by(Pace(requests_per_minute=600), seldom) == "source"
 
 
-def test_the_metrics_tell_the_share_of_the_quota() -> None:
-    metrics = Metrics()
+def test_the_use_of_the_quota_tells_its_share() -> None:
+    use = QuotaUse()
 
-    run(admit_all(Throttle(Pace(requests_per_minute=600), metrics), backlog(100)))
+    run(admit_all(Throttle(Pace(requests_per_minute=600), use), backlog(100)))
 
-    assert metrics.quota_used == pytest.approx(0.995, abs=0.005)
+    assert use.share == pytest.approx(0.995, abs=0.005)
 
 
 def test_the_repr_shows_what_is_in_flight_and_the_rates() -> None:
@@ -297,9 +266,7 @@ def test_the_repr_shows_what_is_in_flight_and_the_rates() -> None:
             )
             with second:
                 pass
-        throttle.stop(CostLimitReached("enough"))
 
     run(main())
 
     assert repr(throttle).startswith("<Throttle in_flight=2/2 documents=31 waiting=0 requests=<")
-    assert repr(throttle).endswith(" stopped>")

@@ -1,0 +1,33 @@
+"""How much a run holds at once."""
+
+from msgspec import Struct
+
+from pipeline.source.pieces import BatchLimits
+
+
+class RunLimits(Struct, frozen=True, kw_only=True):
+    """Bounds on the work of one run; its results do not depend on them.
+
+    With the defaults a run takes at most 300 MB of memory, and never holds the event loop for more
+    than some milliseconds.
+
+    Attributes:
+        groups_per_request: Groups in work for each request that may be in flight, so that one is
+            always ready to be sent.
+        max_bytes_in_work: Texts of the groups in work; as strings and request bodies they take
+            about three times as much.
+        max_candidates_in_parts: Ranked candidates that may wait for their part to be written.
+        drain_s: Seconds that requests in flight may take once the run must stop.
+        groups_at_once: Groups that are planned on the event loop without a pause.
+        max_candidates_inline: Work on more candidates than these goes to a thread: it takes more
+            than about 10 ms.
+        batch: How much of the input is decoded at once.
+    """
+
+    groups_per_request: int = 2
+    max_bytes_in_work: int = 16 << 20
+    max_candidates_in_parts: int = 1_000_000
+    drain_s: float = 4.0
+    groups_at_once: int = 128
+    max_candidates_inline: int = 16_384
+    batch: BatchLimits = BatchLimits()

@@ -1,0 +1,68 @@
+"""What earlier runs left in an output: finished parts, and whether anything is missing."""
+
+from collections.abc import Collection, Mapping
+
+from msgspec import Struct
+
+from pipeline.core.settings import RunSettings
+from pipeline.output.manifest import check_or_create
+from pipeline.output.part_info import PartInfo
+from pipeline.output.sink import Sink
+from pipeline.source.source import Source
+from pipeline.storage.location import Location
+
+
+class OpenedOutput(Struct, frozen=True, eq=False):
+    """An output that this run holds, as it is before the run adds to it.
+
+    Attributes:
+        sink: Writes its parts.
+        begun_us: When it was begun, in microseconds since 1970; the same for every run on it.
+        parts: The parts that are written, by index.
+        num_input_rows: Rows of the input.
+    """
+
+    sink: Sink
+    begun_us: int
+    parts: Mapping[int, PartInfo]
+    num_input_rows: int
+
+    def is_done(self, max_rejects: int) -> bool:
+        """Return whether there is nothing to do; an earlier run may have allowed more rejects."""
+        rejected = sum(part.num_rejected for part in self.parts.values())
+        return (
+            rejected <= max_rejects
+            and self.sink.is_finished()
+            and _cover_input(self.parts.values(), self.num_input_rows)
+        )
+
+    def parts_without_rejects(self) -> dict[int, PartInfo]:
+        """Return the parts that need not be written again."""
+        return {index: part for index, part in self.parts.items() if not part.num_rejected}
+
+
+def open_output(output: Location, settings: RunSettings, source: Source) -> OpenedOutput:
+    """Open an output, or begin it if it is new; to be called while its lock is held.
+
+    Raises:
+        OutputMismatch: if it belongs to other settings or input, or is not an output of this job.
+        OutputFailed: if it cannot be read or written.
+    """
+    manifest = check_or_create(
+        output, settings.output_settings(), source.listing.facts(), restart=settings.restart
+    )
+    sink = Sink(
+        output, source.output_schema, fingerprint=manifest.fingerprint, top_n=settings.top_n
+    )
+    begun_us = int(manifest.created.timestamp() * 1e6)
+    return OpenedOutput(sink, begun_us, sink.read_part_infos(), source.listing.num_rows)
+
+
+def _cover_input(parts: Collection[PartInfo], num_rows: int) -> bool:
+    """Return whether the parts hold all rows of the input, one part after the other."""
+    row = 0
+    for index, part in enumerate(sorted(parts, key=lambda part: part.index)):
+        if (part.index, part.first_row) != (index, row):
+            return False
+        row = part.stop_row
+    return row == num_rows

@@ -1,0 +1,197 @@
+"""What runs against one service share: its quota, a cost budget, connections, paid answers."""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Protocol, Self
+
+from pipeline.core.errors import Interrupted, OutputFailed, RerankError
+from pipeline.core.events import log_event
+from pipeline.core.settings import Pace, RunSettings
+from pipeline.core.stop import StopSwitch
+from pipeline.dataset.cached_scorer import SharedScores
+from pipeline.dataset.limits import RunLimits
+from pipeline.output.layout import SCORES_FOLDER
+from pipeline.output.validation import locate_output
+from pipeline.score_store.store import ScoreStore
+from pipeline.service.client import RerankClient
+from pipeline.service.connect import open_endpoint
+from pipeline.service.cost_budget import CostBudget
+from pipeline.service.metrics import Metrics, QuotaUse
+from pipeline.service.throttle.throttle import Throttle
+from pipeline.service.transport import Transport
+from pipeline.storage.location import Location
+
+log = logging.getLogger(__name__)
+
+
+class SessionRun(Protocol):
+    """A run as its session sees it."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What it did so far."""
+
+    def stop_by(self, error: RerankError) -> None:
+        """Start nothing more, and end with this error once what is in flight has arrived."""
+
+
+class Session:
+    """Access to one provider, model and account, for any number of runs.
+
+    Use: `async with Session(settings, api_key) as session: await rerank_dataset(session, ...)`.
+    Runs may follow each other or go on side by side as tasks of one event loop. They share the
+    quota, the cost budget, the connections, and the score store if the settings name one; else each
+    output has its own. An error of the service ends all of them, any other error its run alone.
+
+    Args:
+        settings: What to do.
+        api_key: The service's key; None if it takes none. Never written anywhere.
+        limits: How much each run holds at once.
+        transport: Carries the requests; by default HTTP.
+
+    Attributes:
+        quota_use: How the quota was used so far, by all runs.
+
+    Raises:
+        SettingsError: for an address of the score store that no file system understands.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        api_key: str | None = None,
+        *,
+        limits: RunLimits | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self.settings = settings
+        self.limits = limits or RunLimits()
+        self.quota_use = QuotaUse()
+        self._api_key = api_key
+        self._transport = transport
+        self._store_folder = (
+            locate_output("--score-store", settings.score_store) if settings.score_store else None
+        )
+        self._throttle = Throttle(settings.pace, self.quota_use)
+        self._budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
+        self._scores: SharedScores | None = None
+        self._runs: list[SessionRun] = []
+        self._past = Metrics()
+        self._stopped_by: RerankError | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the connections, and the score store that all runs share.
+
+        Raises:
+            SettingsError: if the address or the key cannot be used.
+            OutputFailed: if the store cannot be read.
+        """
+        async with AsyncExitStack() as resources:
+            self._endpoint = await resources.enter_async_context(
+                open_endpoint(
+                    self.settings,
+                    self._api_key,
+                    self._throttle,
+                    self._budget,
+                    transport=self._transport,
+                )
+            )
+            if self._store_folder is not None:
+                self._scores = await resources.enter_async_context(
+                    _open_scores(self._store_folder, self.settings)
+                )
+            self._resources = resources.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the connections and the score store.
+
+        Raises:
+            OutputFailed: if an answer could not be written.
+        """
+        await self._resources.__aexit__(kind, error, traceback)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the session was asked to stop, or must stop."""
+        return self._stopped_by is not None
+
+    def stop(self, signal_number: int) -> None:
+        """Stop all runs: send nothing more, wait some seconds for what is in flight, save it."""
+        if self._stopped_by is None:
+            log_event(log, logging.WARNING, "run.stopping", signal=int(signal_number))
+            self.stop_by(Interrupted(signal_number))
+
+    def stop_by(self, error: RerankError) -> None:
+        """Stop all runs, which end with this error; only the first call counts."""
+        if self._stopped_by is None:
+            self._stopped_by = error
+            for run in self._runs:
+                run.stop_by(error)
+
+    def metrics(self) -> Metrics:
+        """Return the numbers of all runs together, as they are now."""
+        total = Metrics()
+        for metrics in (self._past, *(run.metrics for run in self._runs)):
+            total.merge(metrics)
+        return total
+
+    @contextmanager
+    def attached(self, run: SessionRun) -> Iterator[None]:
+        """Count a run as one of this session while the body runs.
+
+        Raises:
+            RerankError: the one that the session was stopped by.
+        """
+        if self._stopped_by is not None:
+            raise self._stopped_by.with_traceback(None)
+        self._runs.append(run)
+        try:
+            yield
+        finally:
+            self._runs.remove(run)
+            self._past.merge(run.metrics)
+            if not self._runs:
+                self.set_pace(self.settings.pace)  # what a run's pace file said ends with it
+
+    def client(self, metrics: Metrics, stop_switch: StopSwitch) -> RerankClient:
+        """Return a client for one run."""
+        return RerankClient(self._endpoint, metrics=metrics, stop_switch=stop_switch)
+
+    def set_pace(self, pace: Pace) -> None:
+        """Change the pace of all runs from now on."""
+        self._throttle.set_pace(pace)
+
+    @asynccontextmanager
+    async def scores(self, output: Location) -> AsyncIterator[SharedScores]:
+        """Yield the score store for the run on an output; its answers are saved when the body ends.
+
+        Raises:
+            OutputFailed: if the store cannot be read or written.
+        """
+        if self._scores is None:
+            async with _open_scores(output.child(SCORES_FOLDER), self.settings) as scores:
+                yield scores
+        else:
+            try:
+                yield self._scores
+            finally:
+                await self._scores.store.flush()
+
+
+@asynccontextmanager
+async def _open_scores(folder: Location, settings: RunSettings) -> AsyncIterator[SharedScores]:
+    """Yield the store in a folder, which is compacted at the end if all went well."""
+    async with ScoreStore(folder, scope=settings.score_scope()) as store:
+        yield SharedScores(store)
+        try:
+            await store.compact()
+        except OutputFailed as failure:  # nothing is lost, and the next run tries again
+            log_event(log, logging.WARNING, "score_store.not_compacted", error=str(failure))
