@@ -10,13 +10,10 @@ from pathlib import Path
 import click
 import pytest
 from support.logging_state import restored_logging
-from support.real_runs import ROOT, SAMPLE, environment, rerank
+from support.real_runs import ROOT, environment, rerank
 
 from jobs import cli
 from jobs.cli import main
-from jobs.options.run_options import settings_options
-from jobs.options.settings import make_settings
-from pipeline.core.settings import RunSettings
 
 OFFLINE = ("--provider", "emulator", "--url", "http://127.0.0.1:9/")
 
@@ -34,24 +31,6 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     assert out == ""
     assert err.count("\n") == 1
     return code, err.removesuffix("\n")
-
-
-def settings_from(*arguments: str) -> RunSettings:
-    """Return the settings of a `run` with these options, without running it."""
-    made: list[RunSettings] = []
-
-    @click.group(cls=cli.LazyCommands)
-    def group() -> None: ...
-
-    @settings_options
-    def run(**options: object) -> None:
-        made.append(make_settings(options))
-
-    command = click.command("run")(run)
-    cli._name_variables(command, "RERANK_run")
-    group.get_command = lambda ctx, name: command  # type: ignore[method-assign]
-    group.main(["run", *OFFLINE, *arguments], standalone_mode=False)
-    return made[0]
 
 
 @pytest.mark.parametrize(
@@ -190,76 +169,6 @@ def test_an_unexpected_error_is_one_line_and_exit_1(
     assert len(line) < 400
 
 
-def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tmp_path / "c.toml"
-    config.write_text(
-        "top-n = 1\nmax_attempts = 2\ncertify-depth = 3\nmax-rejects = 9\n[run]\nmax-rejects = 4\n"
-        "[plan]\ntop-n = 99\n"
-    )
-    monkeypatch.setenv("RERANK_RUN_TOP_N", "10")
-    monkeypatch.setenv("RERANK_RUN_MAX_ATTEMPTS", "20")
-
-    settings = settings_from("--config", str(config), "--top-n", "100")
-
-    assert settings.top_n == 100
-    assert settings.max_attempts == 20
-    assert settings.certify_depth == 3
-    assert settings.max_rejects == 4
-
-
-def test_repeatable_options_come_from_a_list_or_from_separate_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = tmp_path / "c.toml"
-    config.write_text('column = ["query=question", "text=a passage"]\nwith-text = true\n')
-    by_file = settings_from("--config", str(config))
-    monkeypatch.setenv("RERANK_RUN_COLUMN", "query=question text=passage")
-    by_variable = settings_from()
-
-    assert by_file.columns == {"query": "question", "text": "a passage"}
-    assert by_file.with_text
-    assert by_variable.columns == {"query": "question", "text": "passage"}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("top_nn = 3", "unknown options (found top-nn)"),
-        ("input-name = 'x'", "unknown options (found input-name)"),
-        ("[rum]\ntop-n = 3", "unknown options (found rum)"),
-        ("config = 'x'", "unknown options (found config)"),
-        ("run = 3", "unknown options (found run)"),
-        ("x = [", "not TOML: "),
-        ("top-n = [3]", "top-n: cannot be used (found [3], expected a string, number or boolean)"),
-        ("column = 'a=b'", "column: cannot be used (found 'a=b', expected a list of strings)"),
-        ("top-n = 2000-01-01", "top-n: cannot be used"),
-        ("top-n = 3.5", "Invalid value for '--top-n': '3.5' is not a valid integer"),
-        ("top-n = true", "Invalid value for '--top-n': 'true' is not a valid integer"),
-        ("restart = 'perhaps'", "Invalid value for '--restart': 'perhaps'"),
-    ],
-)
-def test_an_invalid_config_file_is_refused(
-    content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = tmp_path / "c.toml"
-    config.write_text(content)
-
-    code, line = refused(capsys, "run", "a", "b", *OFFLINE, "--config", str(config))
-
-    assert code == 2
-    assert message in line
-    assert "--config" in line
-
-
-def test_a_missing_config_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused(capsys, "plan", "a", "--config", "none.toml") == (
-        2,
-        "rerank: error: --config none.toml: cannot be read: No such file or directory",
-    )
-
-
 def test_an_invalid_value_from_the_environment_names_its_variable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,13 +250,3 @@ def test_a_missing_key_is_reported_before_anything_is_written(tmp_path: Path) ->
     assert ended.code == 2
     assert "DASHSCOPE_API_KEY: no API key" in ended.failure
     assert not (tmp_path / "out").exists()
-
-
-def test_one_config_serves_run_and_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tmp_path / "c.toml"
-    config.write_text('provider = "emulator"\nscore-store = "scores"\nmax-documents = 25\n')
-
-    code = main(["plan", str(SAMPLE / "candidates.parquet"), "--config", str(config), "--json"])
-
-    assert code == 0
-    assert json.loads(capsys.readouterr().out)["requests"] > 51

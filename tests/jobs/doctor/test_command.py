@@ -8,21 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pytest
 from support.logging_state import restored_logging
 
 from jobs.cli import main
-from jobs.doctor.comparability import evaluate_probe, probe_sets, sending_order
-from jobs.doctor.findings import Usage, describe_probe, describe_usage
-from jobs.doctor.texts import COMMON, EASY, STRONG
 from jobs.emulator.child import emulator_process
 from jobs.emulator.distortions import DISTORTIONS
-from pipeline.core.models import PROFILES
 from pipeline.core.providers import EMULATOR_PATH, PROVIDERS
 
 KEY = "sk-of-the-doctor-0123456789"
-QWEN = PROFILES["qwen3-rerank"]
 ALL = ["settings", "address", "answer", "repeat", "documents", "long document", "tokens"]
 
 
@@ -219,131 +213,12 @@ def test_comparability_is_recognised_under_every_distortion(
     assert "--merge auto" in found(facts, "comparability")
 
 
-# the probe, as a pure function
-
-
-def sigmoid(logit: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-logit))
-
-
-def logits() -> tuple[np.ndarray, np.ndarray]:
-    common, easy, strong = (
-        np.linspace(*span, len(texts))
-        for span, texts in (((4, -6), COMMON), ((-4, -7), EASY), ((5, 2), STRONG))
-    )
-    return np.concatenate((common, easy)), np.concatenate((common, strong))
-
-
-def test_the_sets_of_the_probe_share_their_first_documents() -> None:
-    first, second, shared = probe_sets(500)
-
-    assert (len(first), len(second), shared) == (140, 140, 40)
-    assert first[:40] == second[:40] == COMMON
-    assert len({*COMMON, *EASY, *STRONG}) == 240
-
-
-@pytest.mark.parametrize(("most", "shared"), [(100, 40), (60, 30), (32, 16), (2, 1)])
-def test_the_probe_respects_a_small_limit_of_documents(most: int, shared: int) -> None:
-    first, second, num_common = probe_sets(most)
-
-    assert (len(first), len(second), num_common) == (most, most, shared)
-    assert set(first) & set(second) == set(first[:shared]) == set(second[:shared])
-
-
 def test_a_model_of_fewer_documents_is_probed_too(doctor: Any, healthy: str) -> None:
     code, facts, _ = doctor("--url", healthy, "--model", "qwen3-vl-rerank", "--comparability")
 
     assert code == 0
     assert set(statuses(facts).values()) == {"ok"}
     assert "100 are accepted, 101 are refused" in found(facts, "documents")
-
-
-def test_documents_are_sent_in_an_order_of_their_own() -> None:
-    order = sending_order(COMMON + EASY)
-
-    assert sorted(order) == list(range(140))
-    assert 10 <= sum(place < len(COMMON) for place in order[:70]) <= 30
-
-
-def test_noise_between_repeats_is_measured() -> None:
-    first, second = logits()
-    rng = np.random.default_rng(0)
-    noisy = [sigmoid(x + 0.1 * rng.standard_normal(140)) for x in (first, second, first)]
-
-    result = evaluate_probe(*noisy, num_common=40)
-
-    assert result.comparable
-    assert result.repeat_sd == pytest.approx(0.1, rel=0.2)
-    assert result.set_rms == pytest.approx(0.1, rel=0.35)
-
-
-def test_a_shift_between_the_sets_is_measured() -> None:
-    first, second = logits()
-
-    result = evaluate_probe(sigmoid(first), sigmoid(second - 0.5), sigmoid(first), num_common=40)
-
-    assert not result.comparable
-    assert not result.is_noise_alone
-    assert result.set_shift == pytest.approx(-0.5)
-    assert result.residual_rms == pytest.approx(0, abs=0.01)
-    assert "other documents shift them by -0.5 logits" in describe_probe("c", result).finding
-
-
-def test_noise_is_distinguished_from_an_effect_of_the_set() -> None:
-    first, second = logits()
-    rng = np.random.default_rng(0)
-    noisy = [sigmoid(x + 0.6 * rng.standard_normal(140)) for x in (first, second, first)]
-
-    result = evaluate_probe(*noisy, num_common=40)
-
-    assert not result.comparable
-    assert result.is_noise_alone
-    assert "too noisy" in describe_probe("c", result).finding
-
-
-def test_raw_logits_ties_and_saturation_are_recognised() -> None:
-    first, second = logits()
-
-    raw = evaluate_probe(first, second, first, num_common=40)
-    coarse = evaluate_probe(
-        *(sigmoid(3 * x).round(3) for x in (first, second, first)), num_common=40
-    )
-
-    assert (raw.scale, raw.comparable, raw.digits) == ("logits", True, None)
-    assert (coarse.scale, coarse.digits) == ("probabilities", 3)
-    assert coarse.tied > 0.5
-    assert coarse.saturated > 0.3
-
-
-def test_constant_scores_are_not_comparable() -> None:
-    ones = np.ones(140)
-
-    result = evaluate_probe(ones, ones, ones, num_common=40)
-
-    assert not result.comparable
-    assert (result.saturated, result.tied, result.repeat_sd) == (1, 1, 0)
-    assert "every score is saturated at 0 or 1" in describe_probe("c", result).finding
-
-
-@pytest.mark.parametrize(
-    ("usages", "planned", "status", "text"),
-    [
-        ([(2, 40, 40), (500, 1_500, 1_500)], 0, "ok", "exactly"),
-        ([(2, 40, 180), (500, 1_500, 36_500)], 0, "warn", "+ 70 per document"),
-        ([(2, 40, 60), (500, 1_500, 6_500)], 14, "ok", "+ 10 per document, as planned"),
-        ([(2, 40, 30), (500, 1_500, 1_001)], 0, "ok", "plans overestimate"),
-        ([(2, 40, 50), (500, 1_500, 1_900)], 0, "warn", "1.27 times"),
-    ],
-)
-def test_usage_is_compared_with_the_formula(
-    usages: list[tuple[int, int, int]], planned: int, status: str, text: str
-) -> None:
-    finding = describe_usage(
-        "tokens", [Usage(*usage) for usage in usages], planned_overhead=planned, profile=QWEN
-    )
-
-    assert finding.status == status
-    assert text in finding.finding
 
 
 def test_every_provider_can_be_checked() -> None:

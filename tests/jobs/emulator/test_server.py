@@ -11,7 +11,6 @@ import pytest
 
 from jobs.emulator.config import EmulatorConfig
 from jobs.emulator.lifecycle import running_emulator
-from jobs.emulator.sliding_window import SlidingWindow
 from jobs.emulator.wire_formats import COMPATIBLE, NATIVE
 from pipeline.tokens.counter import TokenCounter
 
@@ -354,15 +353,6 @@ async def test_the_quota_tolerates_the_configured_jitter() -> None:
     assert statuses == [200, 200, 200, 429]
 
 
-def test_a_window_drops_amounts_as_old_as_itself() -> None:
-    window = SlidingWindow(10)
-    window.add(0, 3)
-    window.add(4, 2)
-
-    assert [window.total(9.9), window.total(10), window.total(14)] == [5, 2, 0]
-    assert window.peak == 5
-
-
 async def test_the_latency_is_a_minimum() -> None:
     loop = asyncio.get_running_loop()
 
@@ -382,11 +372,11 @@ async def test_the_stats_count_requests_by_outcome() -> None:
         await asyncio.gather(*(ask(service.url, nested()) for _ in range(3)))
         await ask(service.url, b"")
         async with aiohttp.ClientSession() as session:
-            told = await (await session.get(f"{service.url}/emulator/stats")).json()
+            shown = await (await session.get(f"{service.url}/emulator/stats")).json()
 
-    assert told == service.stats.as_dict()
-    assert 1 <= told.pop("max_in_flight") <= 3
-    assert told == {
+    assert shown == service.stats.as_dict()
+    assert 1 <= shown.pop("max_in_flight") <= 3
+    assert shown == {
         "requests": 5,
         "by_status": {"200": 4, "400": 1},
         "documents": 12,

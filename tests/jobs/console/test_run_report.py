@@ -1,0 +1,63 @@
+"""The report of a run: what limited it, and what it says of reuse, truncation and doubt."""
+
+from typing import Any
+
+import pytest
+from support.group_world import make_settings
+
+from jobs.console.run_report import LIMITED_BY, show_report
+from pipeline.dataset.summary import RunSummary
+
+LATENCY_MS = {"p50": 8.0, "p95": 20.0, "p99": 30.0}
+
+
+def report(capsys: pytest.CaptureFixture[str], **numbers: Any) -> dict[str, str]:
+    """Return the lines of a report by their names."""
+    summary = {"requests": 100, "seconds": 10.0, "latency_ms": LATENCY_MS} | numbers
+    show_report(RunSummary(**summary), make_settings(), "out")
+    lines = capsys.readouterr().out.splitlines()
+    width = lines[0].index("0 queries")
+    return {line[:width].strip(): line[width:].strip() for line in lines}
+
+
+@pytest.mark.parametrize("bound_by", LIMITED_BY)
+def test_every_limit_is_named_in_words(bound_by: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pace = report(capsys, bound_by=bound_by)["pace"]
+
+    assert pace == LIMITED_BY[bound_by]
+
+
+def test_the_share_of_the_quota_is_shown_with_its_limit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    facts = report(capsys, bound_by="requests_per_minute", quota_used=0.98)
+
+    assert facts["pace"] == "98% of the quota; limited by the quota of requests"
+
+
+def test_a_throttled_run_below_its_quota_was_given_too_high_a_quota(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    facts = report(capsys, bound_by="tokens_per_minute", quota_used=0.5, throttled=7)
+
+    assert facts["pace"] == (
+        "50% of the quota; limited by the service's own quota, which is lower than the one given"
+    )
+    assert facts["retried"] == "0 after failures, 7 after 429"
+
+
+def test_truncated_documents_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = report(capsys, truncated_documents=33, truncated_queries=1)
+
+    assert facts["truncated"] == "33 documents, 1 query over 4,000 tokens"
+
+
+def test_queries_with_an_uncertain_order_are_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_report(RunSummary(merge_status={"unstable": 2}), make_settings(), "out")
+
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "warning: 2 queries unstable: requests disagree; the order below the certified depth is"
+        " uncertain"
+    )
