@@ -3,10 +3,13 @@
 import importlib.util
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from support.markdown import blocks, read_page, section
 from support.real_runs import ROOT, SAMPLE, rerank, rerank_here
@@ -63,67 +66,67 @@ def test_make_run_prints_what_the_readme_shows(tmp_path: Path) -> None:
     ]
 
 
-@pytest.fixture(scope="module")
-def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Yield a user's folder, the working folder meanwhile: candidates by id, queries, corpus."""
-    folder = tmp_path_factory.mktemp("own_data")
-    candidates = pl.read_parquet(SAMPLE / "candidates.parquet")
-    kept = ("query_id", "doc_id", "first_stage_rank")
-    candidates.select(kept).sample(fraction=1, shuffle=True, seed=1).write_parquet(
-        folder / "candidates.parquet"
-    )
-    (folder / "queries.jsonl").write_bytes((SAMPLE / "queries.jsonl").read_bytes())
-    (folder / "corpus.jsonl").write_bytes((SAMPLE / "documents.jsonl").read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        yield folder
-
-
-def run_snippet(heading: str, place: int = 0) -> dict[str, object]:
-    """Run a Python block of a section in the present folder; return its variables."""
-    variables: dict[str, object] = {}
+def run_snippet(heading: str, place: int = 0) -> dict[str, Any]:
+    """Run a Python block of a section in the working folder; return its variables."""
+    variables: dict[str, Any] = {}
     exec(blocks(section(README, heading), "python")[place], variables)
     return variables
 
 
-def test_your_own_data_a_try_and_the_whole_run_work_as_shown(own_data: Path) -> None:
-    run_snippet("Your own data")
-    run_snippet("The real service")
-    commands = [
-        line
-        for block in blocks(section(README, "The real service"), "")
-        for line in block.splitlines()
-        if line.startswith("rerank run")
-    ]
-    summaries = [
-        rerank_here(*shlex.split(command)[1:], "--provider", "emulator", "--json").facts
-        for command in commands
-    ]
+@pytest.fixture(scope="module")
+def summaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
+    """Do with other data what the README does, in a folder that is the working folder meanwhile.
 
+    Yield the summaries of its runs. The data are candidates by id, in any order, queries, corpus.
+    """
+    folder = tmp_path_factory.mktemp("own_data")
+    candidates = pl.read_parquet(SAMPLE / "candidates.parquet")
+    by_id = candidates.select("query_id", "doc_id", "first_stage_rank")
+    by_id.sample(fraction=1, shuffle=True, seed=1).write_parquet(folder / "candidates.parquet")
+    shutil.copy(SAMPLE / "queries.jsonl", folder / "queries.jsonl")
+    shutil.copy(SAMPLE / "documents.jsonl", folder / "corpus.jsonl")
+    code = "".join(blocks(section(README, "The real service"), ""))
+    commands = re.findall(r"^rerank (run .*)$", code, re.MULTILINE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_snippet("Your own data")
+        run_snippet("The real service")
+        yield [
+            rerank_here(*shlex.split(command), "--provider", "emulator", "--json").facts
+            for command in commands
+        ]
+
+
+def test_the_whole_run_reuses_what_the_try_has_paid_for(summaries: list[dict[str, Any]]) -> None:
     tried, whole = summaries
+
     assert (tried["state"], tried["requests"]) == ("done", 20)
     assert (whole["state"], whole["requests_reused"], whole["requests"]) == ("done", 20, 31)
     assert whole["candidates"] == 3_261
 
 
-READERS = {"polars": 0, "duckdb": 1, "pandas": 2}
-
-
-@pytest.mark.parametrize("reader", READERS)
-def test_a_result_is_read_as_shown(reader: str, own_data: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "reader", "lengths"),
+    [
+        (0, "polars", {"ranked": 3_261, "top": 510, "costs": 51}),
+        (1, "duckdb", {"top": 510}),
+        (2, "pandas", {"ranked": 3_261}),
+    ],
+)
+@pytest.mark.usefixtures("summaries")
+def test_a_result_is_read_as_shown(place: int, reader: str, lengths: dict[str, int]) -> None:
     if importlib.util.find_spec(reader) is None:
         pytest.skip(f"{reader} is not installed")
-    if not (own_data / "reranked").exists():
-        source = (SAMPLE / "candidates.parquet", "reranked")
-        assert rerank_here("run", *source, "--provider", "emulator").code == 0
 
-    variables = run_snippet("Read the result", READERS[reader])
+    variables = run_snippet("Read the result", place)
 
-    lengths = {name: len(value) for name, value in variables.items() if hasattr(value, "__len__")}
-    expected = {"ranked": 3_261, "top": 510, "costs": 51}
-    assert {name: lengths[name] for name in expected if name in lengths}
-    for name, length in expected.items():
-        assert lengths.get(name, length) == length
+    assert {name: len(variables[name]) for name in lengths} == lengths
+
+
+@pytest.mark.usefixtures("summaries")
+def test_readers_built_on_pyarrow_skip_what_is_not_a_part() -> None:
+    """Such a reader is pandas, which is no extra here: pyarrow would import it in every run."""
+    assert pq.read_table("reranked").num_rows == 3_261
 
 
 def test_the_readme_is_short() -> None:
