@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from jobs.console.failures import report_failure
 from jobs.console.log_format import guess_format
 from jobs.process.allocator import set_library_defaults
+from jobs.process.descriptors import open_missing_descriptors
 from jobs.process.signals import raised_interrupts
 from pipeline.core.errors import RerankError, shorten
 
@@ -67,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output belongs to other settings or input, 6 another run holds the output, 7 too many rejects,
     130 and 143 interrupted.
     """
+    open_missing_descriptors()
     set_library_defaults()
     guess_format(sys.argv[1:] if arguments is None else arguments, os.environ)
     try:

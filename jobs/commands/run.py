@@ -9,7 +9,7 @@ import click
 
 from jobs.console import logs
 from jobs.console.log_format import LogFormat, log_format_option
-from jobs.console.printing import emit_json, json_option
+from jobs.console.printing import emit_json, json_option, not_printed_is_no_failure
 from jobs.console.progress import progress_display
 from jobs.console.run_report import show_report
 from jobs.emulator.child import starting_emulator
@@ -82,10 +82,11 @@ def run(
             run_to_end(session, job, progress=progress is not False, bar=log_format == "text")
         finally:
             summary = job.snapshot()
-            if as_json and job.has_begun:
-                emit_json(summary.as_json())
-            elif not as_json and summary.state in ("done", "partial"):
-                show_report(summary, settings, output_name)
+            with not_printed_is_no_failure():
+                if as_json and job.has_begun:
+                    emit_json(summary.as_json())
+                elif not as_json and summary.state in ("done", "partial"):
+                    show_report(summary, settings, output_name)
 
 
 def run_to_end(

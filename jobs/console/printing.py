@@ -1,15 +1,22 @@
 """Output of reporting commands: aligned lines for people, or one JSON object with `--json`.
 
-Results go to stdout. A reader that stops early, as `| head` does, is not a failure.
+Results go to stdout. A reader that stops early, as `| head` does, is not a failure, and characters
+that the terminal's encoding lacks are escaped.
 """
 
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import click
 import orjson
+
+from pipeline.core.events import log_event
+
+log = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -23,8 +30,26 @@ def emit(text: str) -> None:
     """Print a line on stdout."""
     try:
         click.echo(text)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding
+        click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
     except BrokenPipeError:
-        # Python flushes stdout again at exit, which would fail again.
+        _discard_stdout()
+
+
+@contextmanager
+def not_printed_is_no_failure() -> Iterator[None]:
+    """Log a report that cannot be printed, and go on: what it speaks of is done."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # a full disk, a closed stdout
+        log_event(log, logging.WARNING, "report.not_printed", error=str(error))
+        _discard_stdout()
+
+
+def _discard_stdout() -> None:
+    """Lead stdout to the null device: Python flushes it again at exit, which would fail again."""
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM: stop a job in order, within five seconds; a second signal exits at once."""
+"""SIGINT, SIGTERM and SIGHUP: stop a job within five seconds; a second signal exits at once.
+
+SIGHUP counts as SIGTERM, exit code 143 included; where it is ignored (`nohup`), it stays ignored.
+"""
 
 import os
 import signal
@@ -11,7 +14,7 @@ from typing import NoReturn, Protocol
 from jobs.console.failures import report_failure
 from pipeline.core.errors import Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_AFTER_S = 4.8
 """From the first signal to a forced exit, if a slow disk or a thread still holds the process.
 Answers are stored 50 ms after they arrive, so nothing that was paid for is lost by then."""
@@ -36,11 +39,11 @@ def raised_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = [signal.signal(number, _raise) for number in SIGNALS]
+    before = {number: signal.signal(number, _raise) for number in _handled_signals()}
     try:
         yield
     finally:
-        for number, handler in zip(SIGNALS, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, handler)
 
 
@@ -48,12 +51,25 @@ def stop_when_interrupted(job: Stoppable) -> None:
     """Stop the job of the running event loop on the first signal, and exit on the second."""
     import asyncio  # here, since every command imports this module
 
-    for number in SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, _stop, job, number)
+    for number in _handled_signals():
+        asyncio.get_running_loop().add_signal_handler(number, _stop, job, _reported(number))
+
+
+def _handled_signals() -> list[signal.Signals]:
+    return [
+        number
+        for number in _SIGNALS
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    ]
+
+
+def _reported(number: int) -> signal.Signals:
+    """Return the signal that the exit code speaks of."""
+    return signal.SIGTERM if number == signal.SIGHUP else signal.Signals(number)
 
 
 def _raise(number: int, _: object) -> NoReturn:
-    raise Interrupted(number)
+    raise Interrupted(_reported(number))
 
 
 def _stop(job: Stoppable, number: signal.Signals) -> None:

@@ -117,7 +117,7 @@ class _AppendedFile:
         with translate_errors(location, OutputFailed, "cannot be created"):
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-            self._file: int | None = os.open(path, flags, 0o644)
+            self._file: int | None = os.open(path, flags, 0o666)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
