@@ -1,10 +1,9 @@
-"""Work that keeps the CPU busy: step by step on the event loop, or aside in a thread.
+"""Where CPU-bound work runs: on the event loop, or aside in a thread.
 
-Python runs one thread at a time, and one that wants its turn is woken, nearly always in vain, each
-time the event loop takes something from a connection. So a few milliseconds of small steps, such as
-calls of Arrow and NumPy, are cheaper on the loop itself, between two answers: reading, planning and
-encoding in threads took a fifth more CPU. What takes longer goes aside after all, and so does
-whatever waits for a disk or a network.
+Python runs one thread at a time, and a waiting thread is woken, nearly always in vain, each time
+the event loop reads from a connection. So work of a few milliseconds, such as calls of Arrow and
+NumPy, is cheaper on the loop, between two answers: reading, planning and encoding in threads took a
+fifth more CPU. Work that takes longer runs in a thread, and so does any wait for a disk or network.
 """
 
 import asyncio
@@ -16,12 +15,12 @@ Result = TypeVar("Result")
 
 
 async def run(work: Callable[[], Result], *, aside: bool) -> Result:
-    """What some work comes to, done at once or in a thread."""
+    """Run `work` inline, or in a thread if `aside`, and return its result."""
     return await asyncio.to_thread(work) if aside else work()
 
 
 async def run_steps(steps: Iterable[None], *, aside: bool) -> None:
-    """Do some work in steps, all in a thread; else what has arrived has its turn between two."""
+    """Run all steps in a thread if `aside`; else let other tasks run between two steps."""
     if aside:
         await asyncio.to_thread(lambda: [None for _ in steps])
     else:
@@ -30,19 +29,18 @@ async def run_steps(steps: Iterable[None], *, aside: bool) -> None:
 
 
 async def prefetch(read: Callable[[], Item | None]) -> AsyncGenerator[Item]:
-    """Yield what `read` returns until it returns None; it runs in a thread, one call ahead.
+    """Yield what `read` returns until it returns None; call it in a thread, one call ahead.
 
-    While the consumer works on one item, the next is being read; never more than that.
+    While the consumer works on one item the next one is read, and no more than that.
     """
     loop = asyncio.get_running_loop()
     upcoming = loop.run_in_executor(None, read)
     try:
-        # Shielded, since to cancel the future would not stop the thread, only hide it.
+        # Shielded: cancelling the future would not stop the thread, only hide it.
         while (item := await asyncio.shield(upcoming)) is not None:
             upcoming = loop.run_in_executor(None, read)
             yield item
     finally:
-        # Do not leave the thread reading behind our back. What went wrong with an item that
-        # nobody wants any more is of no interest.
+        # Leave no thread running. An error of an item that nobody wants any more is dropped.
         await asyncio.wait([upcoming])
         upcoming.exception()

@@ -1,8 +1,8 @@
-"""Rankings, in whatever order they are done, to whole parts.
+"""Rankings, in any order, to whole parts.
 
-A part is a fixed range of groups. Its rankings wait here until the last of them is there. A slow
-group holds back its own part, not the reading of the next ones, as long as not too many candidates
-wait in open parts.
+A part is a fixed range of groups. Its rankings wait here until the last one is there. A slow group
+holds back its own part but not the next ones, as long as not too many candidates wait in open
+parts.
 """
 
 import asyncio
@@ -15,9 +15,11 @@ from pipeline.core.records import Ranking
 from pipeline.ranking.sort_batch import sort_rankings
 
 _SORTED_AT_ONCE: Final = 128
+
 _MANY_CANDIDATES: Final = 131_072
 _MANY_GROUPS: Final = 4_096
 _MANY_BYTES: Final = 4 << 20
+"""With more than one of these a step of a part's encoding takes more than about 10 ms."""
 
 
 class OpenPart(Struct, eq=False):
@@ -25,11 +27,11 @@ class OpenPart(Struct, eq=False):
 
     Attributes:
         index: The part's number.
-        ranked: What is done, by group index.
-        num_started: Groups that were started.
+        ranked: The rankings so far, by group index.
+        num_started: Groups that were enqueued.
         num_candidates: Their candidates.
-        passthrough_bytes: Bytes in their passed-through strings.
-        is_read: All groups of the part were started.
+        passthrough_bytes: Bytes of their passed-through strings.
+        is_read: All groups of the part were enqueued.
     """
 
     index: int
@@ -41,12 +43,12 @@ class OpenPart(Struct, eq=False):
 
     @property
     def is_whole(self) -> bool:
-        """Every group of the part is ranked."""
+        """Whether every group of the part is ranked."""
         return self.is_read and len(self.ranked) == self.num_started
 
     @property
     def is_large(self) -> bool:
-        """A step of its encoding may take more than some 10 ms."""
+        """Whether it must be encoded in a thread."""
         return (
             self.num_candidates > _MANY_CANDIDATES
             or self.num_started > _MANY_GROUPS
@@ -54,16 +56,16 @@ class OpenPart(Struct, eq=False):
         )
 
     def iter_in_order(self) -> Iterator[Ranking]:
-        """Yield the rankings in input order; sorts what is not in order yet, some at a time."""
+        """Yield the rankings in input order; sort their candidates, some rankings at a time."""
         rankings = [self.ranked[index] for index in sorted(self.ranked)]
         for start in range(0, len(rankings), _SORTED_AT_ONCE):
-            some = rankings[start : start + _SORTED_AT_ONCE]
-            sort_rankings(some)
-            yield from some
+            batch = rankings[start : start + _SORTED_AT_ONCE]
+            sort_rankings(batch)
+            yield from batch
 
 
 class PartAssembly:
-    """The open parts; opening another waits while they hold `max_candidates` or more."""
+    """The open parts, which together hold about `max_candidates` candidates at most."""
 
     def __init__(self, *, max_candidates: int) -> None:
         self._max_candidates = max_candidates
@@ -71,7 +73,7 @@ class PartAssembly:
         self._closed = asyncio.Event()
 
     async def open(self, index: int) -> OpenPart:
-        """Open a part, once there is room for it."""
+        """Open a part; wait while the open ones hold too many candidates."""
         while sum(part.num_candidates for part in self._open) >= self._max_candidates:
             self._closed.clear()
             await self._closed.wait()
@@ -80,6 +82,6 @@ class PartAssembly:
         return part
 
     def close(self, part: OpenPart) -> None:
-        """Forget a part, which is written."""
+        """Forget a part that is written."""
         self._open.remove(part)
         self._closed.set()

@@ -1,14 +1,15 @@
-"""What a run would send and cost, without sending anything.
+"""What a run would send and cost, without sending a request.
 
 Requests are exact, since every group is planned as a run plans it. Tokens are exact for a small
-input; for a large one they are estimated from counted samples, since counting every text would cost
-more than all the rest.
+input; for a large one they are estimated from counted samples, since counting every text would take
+longer than all other work.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from pipeline.core.arrays import IntArray
 from pipeline.core.settings import RunSettings
@@ -19,20 +20,27 @@ from pipeline.planning.planner import Planner
 from pipeline.source.source import Source
 from pipeline.tokens.measures import measure_texts
 
-EXTRA_REQUESTS = 2
-"""A group of several requests may take a final request and one extension more."""
+EXTRA_REQUESTS: Final = 2
+"""Further requests that a group of several requests may take: a final one and its extension."""
 
 
 class DatasetPlan(Struct):
     """The numbers of a plan; counts unless the name says otherwise.
 
     Attributes:
-        requests: Of the first round, exact.
-        requests_max: With the final requests of groups that take several.
+        groups: Queries of the input.
+        candidates: Candidates of the input.
+        requests: Requests of the first round, exact.
+        requests_max: These, and the final requests of groups that take several.
         split_groups: Groups that take several requests.
         tokens: query_tokens x documents + sum(document_tokens) of the first round.
-        minutes: At the quota; None without one.
-        bound_by: The limit that binds.
+        cost_usd: The price of these tokens.
+        minutes: How long a run takes at the quota; None without a quota.
+        bound_by: The limit that takes longest, `nothing` without a quota.
+        truncated_documents: Candidates whose text is cut at the per-item limit.
+        truncated_queries: Groups whose query is cut at the per-item limit.
+        skipped: Candidates with nothing to score.
+        rejected: Candidates that fit no request.
     """
 
     groups: int = 0
@@ -50,13 +58,12 @@ class DatasetPlan(Struct):
     rejected: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
-        facts = {name: getattr(self, name) for name in self.__struct_fields__}
-        return {"schema_version": SCHEMA_VERSION, **facts}
+        """Return the object that `--json` prints."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
 
 def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
-    """Plan a dataset.
+    """Plan every group of a dataset and add up the numbers.
 
     Raises:
         InputError: if the candidates cannot be read or understood.
@@ -92,7 +99,7 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
 
 
 def _add(plan: DatasetPlan, estimate: TokenEstimate, group: Plan) -> int:
-    """Count a group; how many documents its requests hold together."""
+    """Count a group; return how many documents its requests hold together."""
     requests, skipped = group.packing.requests(), sum(reject.skipped for reject in group.rejects)
     plan.groups += 1
     plan.candidates += group.group.num_candidates

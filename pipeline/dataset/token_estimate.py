@@ -1,10 +1,12 @@
-"""Tokens of many texts from a counted sample.
+"""Estimate the tokens of many texts from a counted sample.
 
-Texts are told apart by how far their bound lies from their size, which is a matter of script.
-Within such a stratum the ratio of tokens to bound varies little, so a few thousand counted texts
+Texts are divided into strata by the ratio of their token bound to their size, which depends on the
+script. Within a stratum the ratio of tokens to bound varies little, so a few thousand counted texts
 give the sum within a fraction of a percent (the ratio estimator of survey sampling: Cochran,
 Sampling Techniques, 1977, chapter 6).
 """
+
+from typing import Final
 
 import numpy as np
 
@@ -12,18 +14,19 @@ from pipeline.core.arrays import IntArray
 from pipeline.planning.units import Units
 from pipeline.tokens.counter import Counter
 
-SAMPLE_SIZE = 6_000
+SAMPLE_SIZE: Final = 6_000
 """Texts that are counted; an input with fewer is counted whole."""
-STRATA = 16
+
+STRATA: Final = 16
 
 
 class TokenEstimate:
-    """Adds up tokens; `total` corrects those that are only bounded by what the sample shows.
+    """Adds up tokens; those that are only bounded are scaled by what the sample shows.
 
     Args:
         counter: Counts the sample.
         num_texts: About how many texts will be added.
-        cap: Tokens of a text or query that are counted at most: the service cuts the rest.
+        cap: Tokens that count of a text or query; the service cuts the rest.
     """
 
     def __init__(self, counter: Counter, num_texts: int, *, cap: int) -> None:
@@ -37,11 +40,11 @@ class TokenEstimate:
         self._sample_tokens = np.zeros(STRATA)
 
     def add_query(self, tokens: int, times: int) -> None:
-        """Add a query of known tokens, so many times."""
+        """Add a query of `tokens` tokens, `times` times."""
         self._exact += min(tokens, self._cap) * times
 
     def add_units(self, units: Units, times: IntArray) -> None:
-        """Add the texts of units, each so many times."""
+        """Add the texts of units, each as often as `times` says."""
         tokens = np.minimum(units.tokens, self._cap)
         self._exact += int((tokens * times)[units.exact].sum())
         bounded = np.flatnonzero(~units.exact)
@@ -57,7 +60,7 @@ class TokenEstimate:
             self._sample_tokens += np.bincount(strata[sample], counts, minlength=STRATA)
 
     def total(self) -> int:
-        """The tokens of all that was added."""
+        """Return the estimated tokens of all that was added."""
         overall = self._sample_tokens.sum() / max(self._sample_bounds.sum(), 1)
         ratios = np.full(STRATA, overall)
         counted = self._sample_bounds > 0

@@ -1,4 +1,4 @@
-"""Backpressure and cancellation of the fan-out; nothing here waits for time."""
+"""Capacity for groups in work, and reading ahead; nothing here waits for time."""
 
 import asyncio
 import threading
@@ -23,72 +23,72 @@ async def is_waiting(task: asyncio.Task[None]) -> bool:
     return not task.done()
 
 
-async def test_a_group_waits_while_there_are_enough():
-    room = CapacityLimiter(max_groups=2, max_bytes=100)
-    await room.acquire(1)
-    await room.acquire(1)
+async def test_a_group_waits_while_the_most_groups_are_in_work():
+    capacity = CapacityLimiter(max_groups=2, max_bytes=100)
+    await capacity.acquire(1)
+    await capacity.acquire(1)
 
-    third = asyncio.create_task(room.acquire(1))
+    third = asyncio.create_task(capacity.acquire(1))
     assert await is_waiting(third)
-    room.release(1)
+    capacity.release(1)
 
     assert not await is_waiting(third)
-    assert (room.groups, room.bytes) == (2, 2)
+    assert (capacity.groups, capacity.bytes) == (2, 2)
 
 
-async def test_a_group_waits_until_its_bytes_have_room():
-    room = CapacityLimiter(max_groups=9, max_bytes=100)
-    await room.acquire(40)
-    await room.acquire(40)
+async def test_a_group_waits_until_there_is_capacity_for_its_bytes():
+    capacity = CapacityLimiter(max_groups=9, max_bytes=100)
+    await capacity.acquire(40)
+    await capacity.acquire(40)
 
-    large = asyncio.create_task(room.acquire(61))
+    large = asyncio.create_task(capacity.acquire(61))
     assert await is_waiting(large)
-    room.release(40)
+    capacity.release(40)
     assert await is_waiting(large)
-    room.release(40)
+    capacity.release(40)
 
     assert not await is_waiting(large)
 
 
-async def test_a_group_larger_than_the_room_goes_alone():
-    room = CapacityLimiter(max_groups=9, max_bytes=100)
-    await room.acquire(1)
+async def test_a_group_larger_than_the_capacity_is_admitted_alone():
+    capacity = CapacityLimiter(max_groups=9, max_bytes=100)
+    await capacity.acquire(1)
 
-    giant = asyncio.create_task(room.acquire(1_000))
+    giant = asyncio.create_task(capacity.acquire(1_000))
     assert await is_waiting(giant)
-    room.release(1)
+    capacity.release(1)
     assert not await is_waiting(giant)
-    small = asyncio.create_task(room.acquire(1))
+    small = asyncio.create_task(capacity.acquire(1))
     assert await is_waiting(small)
-    room.release(1_000)
+    capacity.release(1_000)
 
     assert not await is_waiting(small)
 
 
-async def test_a_cancelled_wait_takes_no_room():
-    room = CapacityLimiter(max_groups=1, max_bytes=100)
-    await room.acquire(5)
-    waiting = asyncio.create_task(room.acquire(7))
+async def test_a_cancelled_wait_takes_no_capacity():
+    capacity = CapacityLimiter(max_groups=1, max_bytes=100)
+    await capacity.acquire(5)
+    waiting = asyncio.create_task(capacity.acquire(7))
     await settle()
 
     waiting.cancel()
     await settle()
 
     assert waiting.cancelled()
-    assert (room.groups, room.bytes) == (1, 5)
-    room.release(5)
-    await room.acquire(7)
+    assert (capacity.groups, capacity.bytes) == (1, 5)
+    capacity.release(5)
+    await capacity.acquire(7)
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 5), st.randoms())
-def test_room_is_never_exceeded_and_every_group_gets_it(sizes, max_groups, random):
+def test_capacity_is_never_exceeded_and_every_group_is_admitted(sizes, max_groups, random):
     async def work() -> None:
-        room, inside, done = CapacityLimiter(max_groups=max_groups, max_bytes=60), [], []
+        capacity, inside, done = CapacityLimiter(max_groups=max_groups, max_bytes=60), [], []
 
         async def read() -> None:
             for size in sizes:
-                await room.acquire(size)
+                await capacity.acquire(size)
                 inside.append(size)
                 assert len(inside) <= max_groups
                 assert sum(inside) <= 60
@@ -97,15 +97,15 @@ def test_room_is_never_exceeded_and_every_group_gets_it(sizes, max_groups, rando
         while len(done) < len(sizes):
             await settle()
             done.append(inside.pop(random.randrange(len(inside))))
-            room.release(done[-1])
+            capacity.release(done[-1])
         await reader
-        assert (room.groups, room.bytes) == (0, 0)
+        assert (capacity.groups, capacity.bytes) == (0, 0)
 
     asyncio.run(work())
 
 
 class Readings:
-    """Counts up to `stop`; each reading waits to be allowed."""
+    """Count up to `stop`; each call waits until it is allowed."""
 
     def __init__(self, stop: int) -> None:
         self.stop = stop
@@ -125,7 +125,7 @@ class Readings:
         self.allowed.release(count)
 
 
-async def test_all_is_read_in_order_to_the_end():
+async def test_everything_is_read_in_order_to_the_end():
     readings = Readings(3)
     readings.allow(4)
 
@@ -147,7 +147,7 @@ async def test_only_one_item_is_read_ahead():
     assert readings.begun == readings.ended == 6
 
 
-async def test_an_error_of_reading_comes_when_its_item_is_asked_for():
+async def test_an_error_of_reading_is_raised_when_its_item_is_wanted():
     numbers = iter([1, 2])
 
     def read() -> int:
@@ -162,7 +162,7 @@ async def test_an_error_of_reading_comes_when_its_item_is_asked_for():
         await anext(items)
 
 
-async def test_closing_early_swallows_what_was_wrong_with_an_item_nobody_wants():
+async def test_closing_early_drops_the_error_of_an_item_that_nobody_wants():
     numbers = iter([1])
 
     def read() -> int:
@@ -174,7 +174,7 @@ async def test_closing_early_swallows_what_was_wrong_with_an_item_nobody_wants()
         assert await anext(items) == 1
 
 
-async def test_cancelled_while_reading_it_leaves_no_thread_behind():
+async def test_cancelling_while_a_thread_reads_waits_for_its_end():
     readings = Readings(9)
 
     async def consume() -> None:

@@ -1,4 +1,4 @@
-"""Work in steps: others have their turn between two, or it is done aside in a thread."""
+"""CPU-bound work: other tasks run between two steps, or all of it runs in a thread."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ import pytest
 from pipeline.dataset.offload import run, run_steps
 
 
-async def test_what_has_arrived_has_its_turn_between_two_steps():
+async def test_other_tasks_run_between_two_steps():
     order: list[str] = []
 
     def steps() -> Iterator[None]:
@@ -27,7 +27,7 @@ async def test_what_has_arrived_has_its_turn_between_two_steps():
     assert order == [f"{what} {number}" for number in range(3) for what in ("step", "answer")]
 
 
-async def test_aside_all_steps_are_taken_in_one_other_thread():
+async def test_aside_all_steps_run_in_one_other_thread():
     threads: list[int] = []
 
     def steps() -> Iterator[None]:
@@ -43,7 +43,7 @@ async def test_aside_all_steps_are_taken_in_one_other_thread():
 
 
 @pytest.mark.parametrize("aside", [False, True])
-async def test_what_goes_wrong_with_work_is_told_to_whoever_waits_for_it(aside):
+async def test_an_error_of_the_work_is_raised_where_it_is_awaited(aside):
     def fail() -> int:
         raise OSError("disk full")
 

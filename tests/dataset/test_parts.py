@@ -1,3 +1,5 @@
+"""Parts are whole when all their groups are ranked, and few of them are open."""
+
 import asyncio
 
 import pytest

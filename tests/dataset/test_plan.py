@@ -1,3 +1,5 @@
+"""What a run would send and cost: the numbers of the plans of its groups."""
+
 from pathlib import Path
 from typing import Any
 

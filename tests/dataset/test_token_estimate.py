@@ -1,3 +1,5 @@
+"""Estimated tokens: near the true count, from a sample of the texts."""
+
 import numpy as np
 import pytest
 from support.group_world import COUNTER, make_group, tokens
