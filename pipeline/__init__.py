@@ -1,7 +1,83 @@
-"""Rerank the candidates of many queries with a rerank service: the library.
+"""Rerank the candidates of many queries with a rerank service, from Parquet to Parquet.
 
-A candidate travels one path: `source` reads it in a group, `packing` puts it into a request,
-`client` (or `score_store`, if it was paid before) brings its score, `merging` its place in the
-group's ranking, and `sink` writes it in a part. `rerank_group` is that path for one group,
-`rerank_dataset` for a dataset. Nothing in here knows of a command line or an environment variable.
+    async with Session(settings, api_key) as session:
+        summary = await rerank_dataset(session, "candidates.parquet", "out")
+
+`__all__` is the public interface; everything else may change. A name is imported when it is first
+used, so that importing the package is quick. The library knows nothing of the command line.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.core.errors import (
+        CostLimitReached,
+        InputError,
+        Interrupted,
+        OutageTooLong,
+        OutputBusy,
+        OutputFailed,
+        OutputMismatch,
+        RerankError,
+        ServiceEnded,
+        ServiceRefused,
+        SettingsError,
+        TooManyRejects,
+    )
+    from pipeline.core.settings import Pace, RunSettings
+    from pipeline.dataset.rerank import DatasetRun, rerank_dataset
+    from pipeline.dataset.session import Session
+    from pipeline.dataset.summary import RunSummary
+
+    __version__: str
+
+__all__ = [
+    "CostLimitReached",
+    "DatasetRun",
+    "InputError",
+    "Interrupted",
+    "OutageTooLong",
+    "OutputBusy",
+    "OutputFailed",
+    "OutputMismatch",
+    "Pace",
+    "RerankError",
+    "RunSettings",
+    "RunSummary",
+    "ServiceEnded",
+    "ServiceRefused",
+    "Session",
+    "SettingsError",
+    "TooManyRejects",
+    "__version__",
+    "rerank_dataset",
+]
+
+_MODULES = {
+    "DatasetRun": "pipeline.dataset.rerank",
+    "Pace": "pipeline.core.settings",
+    "RunSettings": "pipeline.core.settings",
+    "RunSummary": "pipeline.dataset.summary",
+    "Session": "pipeline.dataset.session",
+    "rerank_dataset": "pipeline.dataset.rerank",
+}
+"""Where the public names are defined; the errors are in `pipeline.core.errors`."""
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "__version__":
+        value: Any = import_module("importlib.metadata").version("rerank-pipeline")
+    else:
+        module = import_module(_MODULES.get(name, "pipeline.core.errors"))
+        value = getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return list(__all__)
