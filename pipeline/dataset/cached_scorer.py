@@ -46,17 +46,12 @@ class SharedScores(Struct, eq=False):
         known.scores.update(await self.store.look_up(keys))
         return known
 
-    async def save(self, request: Request, scores: Scores) -> None:
-        """Save an answer, and let those know it that looked for it before.
-
-        Raises:
-            OutputFailed: if this or an earlier answer could not be written.
-        """
-        await self.store.save(request, scores)
+    def announce(self, key: bytes, scores: Scores) -> None:
+        """Let those know an answer that looked for it before it came."""
         for reference in self._known:
             known = reference()
-            if known is not None and request.key in known.scores:
-                known.scores[request.key] = scores
+            if known is not None and key in known.scores:
+                known.scores[key] = scores
 
 
 class CachedScorer:
@@ -109,7 +104,8 @@ class CachedScorer:
                 self._metrics.requests_reused += 1
                 return scores
             scores = await self._ask_service(request)
-            await self._shared.save(request, scores)
+            await self._shared.store.save(request, scores)
+            self._shared.announce(key, scores)
             return scores
         finally:
             if (answered := self._in_flight.pop(key)) is not None:

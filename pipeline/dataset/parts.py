@@ -69,19 +69,18 @@ class PartAssembly:
 
     def __init__(self, *, max_candidates: int) -> None:
         self._max_candidates = max_candidates
-        self._open: set[OpenPart] = set()
+        self._open: dict[int, OpenPart] = {}
         self._closed = asyncio.Event()
 
     async def open(self, index: int) -> OpenPart:
         """Open a part; wait while the open ones hold too many candidates."""
-        while sum(part.num_candidates for part in self._open) >= self._max_candidates:
+        while sum(part.num_candidates for part in self._open.values()) >= self._max_candidates:
             self._closed.clear()
             await self._closed.wait()
-        part = OpenPart(index)
-        self._open.add(part)
+        part = self._open[index] = OpenPart(index)
         return part
 
-    def close(self, part: OpenPart) -> None:
+    def close(self, index: int) -> None:
         """Forget a part that is written."""
-        self._open.remove(part)
+        del self._open[index]
         self._closed.set()

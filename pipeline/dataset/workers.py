@@ -193,4 +193,4 @@ class GroupScheduler:
             await run_steps(encoding.steps(), aside=part.is_large)
             info = await asyncio.to_thread(self._sink.publish, encoding)
         self._stats.add_part(info)
-        self._assembly.close(part)
+        self._assembly.close(part.index)

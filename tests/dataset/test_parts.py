@@ -38,7 +38,7 @@ async def test_another_part_is_opened_only_while_few_candidates_wait():
     for _ in range(3):
         await asyncio.sleep(0)
     assert not third.done()
-    assembly.close(second)
+    assembly.close(1)
 
     assert (await third).index == 2
 
