@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done, 1 unexpected, 2 usage or settings, 3 input, 4 the service gives no more answers, 5 the
     output belongs to other settings or input, 6 another run holds the output, 7 too many rejects,
-    130 and 143 interrupted.
+    10 a gate failed, 130 and 143 interrupted.
     """
     open_missing_descriptors()
     set_library_defaults()

@@ -1,160 +1,63 @@
-"""`rerank evaluate`: measure an output against judgements, before and after reranking.
-
-Both orders are evaluated by rank, not by score: trec_eval sorts a TREC run by score and breaks ties
-by doc_id, which would change the order of candidates with equal scores.
-"""
-
-from collections.abc import Iterable
-from typing import Any
+"""`rerank evaluate`: measures of an output against judgements, before and after reranking."""
 
 import click
-import polars as pl
 
-from jobs.console.printing import emit, emit_json, emit_table, json_option, num
-from jobs.options.config_file import config_option
-from pipeline.core.errors import InputError, SettingsError
-from pipeline.output.reader import read_columns
-
-DEFAULT_MEASURES = ("nDCG@10", "RR@10", "R@100")
-NUM_EXTREMES = 5
-"""How many of the most improved and of the most degraded queries are listed."""
+from jobs.console.printing import emit_json, num
+from jobs.options.evaluation_options import QRELS_HELP, evaluation_options, judged_measures
 
 
 @click.command()
 @click.argument("output")
-@click.option("--qrels", required=True, help="Parquet with query_id, doc_id, relevance.")
+@click.option("--qrels", required=True, metavar="FILE", help=QRELS_HELP)
 @click.option(
-    "--measure",
-    "measures",
-    multiple=True,
-    default=DEFAULT_MEASURES,
-    show_default=True,
-    help="Measure, by its ir-measures name; repeatable. The first one sorts the queries.",
+    "--input",
+    "input_name",
+    metavar="INPUT",
+    help="Input of OUTPUT, for the order before where --top-n cut OUTPUT. "
+    "[default: where the last run found it]",
 )
-@json_option
-@config_option
-def evaluate(output: str, qrels: str, measures: tuple[str, ...], as_json: bool) -> None:
-    """Measure OUTPUT against judgements, before reranking and after."""
-    result = compare(output, qrels, measures)
-    if as_json:
-        emit_json(result)
-    else:
-        _show(result)
+@evaluation_options
+def evaluate(
+    output: str,
+    qrels: str,
+    input_name: str | None,
+    measures: tuple[str, ...],
+    per_query: str | None,
+    show_all: bool,
+    fail_under: tuple[str, ...],
+    fail_if_worse: bool,
+    as_json: bool,
+) -> None:
+    """Measure OUTPUT against judgements, before reranking and after.
 
-
-def compare(output: str, qrels: str, measures: Iterable[str]) -> dict[str, Any]:
-    """Measure both orders of an output.
-
-    A judged query that is missing from the output counts as 0 in both orders.
-
-    Returns:
-        `queries`: the number of judged queries; `measures`: for each name the means `before` and
-        `after`, the p-value of a paired t-test over the queries, and how many queries improved and
-        degraded; `best` and `worst`: the queries whose first measure changed most.
-
-    Raises:
-        InputError: if a file cannot be read, or if no judged query is in the output.
-        SettingsError: for an unknown measure.
+    Judgements have the columns query_id, doc_id and relevance, or BEIR's query-id, corpus-id and
+    score, or are TREC lines: query_id iteration doc_id relevance.
     """
-    parsed = [_parse(name) for name in measures]
-    judged = read_columns(qrels, ("query_id", "doc_id", "relevance"))
-    ranked = read_columns(output, ("query_id", "doc_id", "rank", "first_stage_rank"))
-    judged, ranked = (
-        frame.with_columns(pl.col("query_id", "doc_id").cast(pl.String))
-        for frame in (judged, ranked)
-    )
-    if ranked.join(judged, on="query_id", how="semi").is_empty():
-        raise InputError("has judgements for none of the output's queries", which=qrels)
-    before = _per_query(parsed, judged, ranked, "first_stage_rank")
-    after = _per_query(parsed, judged, ranked, "rank")
-    both = before.join(after, on=["measure", "query_id"], suffix="_after")
-    first = str(parsed[0])
-    change = (
-        both.filter(pl.col("measure") == first)
-        .with_columns(change=pl.col("value_after") - pl.col("value"))
-        .sort("change", "query_id")
-    )
-    named = [
-        {"query_id": row["query_id"], "before": row["value"], "after": row["value_after"]}
-        for row in change.iter_rows(named=True)
-        if row["change"] != 0
-    ]
-    return {
-        "queries": judged["query_id"].n_unique(),
-        "measures": {
-            str(measure): _paired(both.filter(pl.col("measure") == str(measure)))
-            for measure in parsed
-        },
-        "best": [row for row in reversed(named[-NUM_EXTREMES:]) if row["after"] > row["before"]],
-        "worst": [row for row in named[:NUM_EXTREMES] if row["after"] < row["before"]],
-    }
+    parsed, gate = judged_measures(measures, fail_under, fail_if_worse=fail_if_worse)
+    from jobs.console.evaluation_report import judged_facts, show_judged
+    from pipeline.evaluation.evaluate import evaluate_output
+    from pipeline.evaluation.gate import missed, raise_missed, refuse_unfinished, refuse_unknown
+    from pipeline.evaluation.per_query import locate_per_query, write_per_query
+    from pipeline.output.reader import open_output
 
-
-def _parse(name: str) -> Any:
-    try:
-        import ir_measures
-    except ImportError as error:
-        raise SettingsError(
-            "needs the extra `evaluate`", cure="pip install 'rerank-pipeline[evaluate]'"
-        ) from error
-    try:
-        return ir_measures.parse_measure(name)
-    except (ValueError, NameError) as error:
-        raise SettingsError(
-            "unknown measure", which="--measure", found=name, expected="nDCG@10, RR@10, R@100, ..."
-        ) from error
-
-
-def _per_query(
-    measures: list[Any], judged: pl.DataFrame, ranked: pl.DataFrame, rank_column: str
-) -> pl.DataFrame:
-    """Return columns measure, query_id, value: a row for each measure and judged query."""
-    import ir_measures
-
-    qrels = [ir_measures.Qrel(*row) for row in judged.iter_rows()]
-    run = [
-        ir_measures.ScoredDoc(query_id, doc_id, -float(rank))
-        for query_id, doc_id, rank in ranked.select("query_id", "doc_id", rank_column).iter_rows()
-    ]
-    rows = [
-        (str(m.measure), m.query_id, m.value) for m in ir_measures.iter_calc(measures, qrels, run)
-    ]
-    return pl.DataFrame(rows, schema=["measure", "query_id", "value"], orient="row")
-
-
-def _paired(values: pl.DataFrame) -> dict[str, Any]:
-    from scipy.stats import ttest_rel
-
-    before, after = values["value"].to_numpy(), values["value_after"].to_numpy()
-    changed = bool((before != after).any()) and len(before) > 1
-    return {
-        "before": float(before.mean()),
-        "after": float(after.mean()),
-        "p_value": float(ttest_rel(after, before).pvalue) if changed else None,
-        "improved": int((after > before).sum()),
-        "degraded": int((after < before).sum()),
-    }
-
-
-def _show(result: dict[str, Any]) -> None:
-    emit(num(result["queries"], "judged query", "judged queries"))
-    header = ("measure", "before", "after", "change", "p-value", "improved", "degraded")
-    emit_table(header, [_cells(name, values) for name, values in result["measures"].items()])
-    for title in ("best", "worst"):
-        queries = ", ".join(
-            f"{row['query_id']} {row['before']:.2f} -> {row['after']:.2f}" for row in result[title]
-        )
-        emit(f"{title}: {queries or '-'}")
-
-
-def _cells(name: str, values: dict[str, Any]) -> tuple[str, ...]:
-    before, after, p_value = values["before"], values["after"], values["p_value"]
-    return (
-        name,
-        f"{before:.4f}",
-        f"{after:.4f}",
-        f"{after - before:+.4f}",
-        "-" if p_value is None else f"{p_value:.2g}",
-        str(values["improved"]),
-        str(values["degraded"]),
-    )
+    read = [output, qrels, *([input_name] if input_name else [])]
+    file = locate_per_query(per_query, apart_from=read) if per_query is not None else None
+    found = open_output(output)
+    refuse_unfinished(gate, found)
+    result = evaluate_output(found, qrels, parsed, input_name=input_name)
+    refuse_unknown(gate, output, result.no_before)
+    if file is not None:
+        write_per_query(file, result.by_query)
+    misses = missed(gate, result.measures)
+    if as_json:
+        facts = {
+            "queries": result.queries,
+            "queries_missing": result.queries_missing,
+            "finished": result.is_finished,
+            "before_from": result.before_from,
+        }
+        emit_json(facts | judged_facts(result, show_all=show_all) | gate.facts(misses))
+    else:
+        title = num(result.queries, "judged query", "judged queries")
+        show_judged(title, result, ("before", "after"), show_all=show_all)
+    raise_missed(misses)

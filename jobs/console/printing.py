@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
+from unicodedata import combining, east_asian_width
 
 import click
 import orjson
@@ -71,10 +72,18 @@ def emit_facts(facts: Iterable[tuple[str, str]]) -> None:
 def emit_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print columns: the first aligned left, the others right."""
     lines = [header, *rows]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(header))]
+    widths = [max(_num_cells(line[at]) for line in lines) for at in range(len(header))]
     for line in lines:
-        cells = [f"{line[0]:{widths[0]}}", *map(str.rjust, line[1:], widths[1:])]
-        emit("  ".join(cells).rstrip())
+        gaps = [" " * (width - _num_cells(text)) for text, width in zip(line, widths, strict=True)]
+        numbers = [gap + text for gap, text in zip(gaps[1:], line[1:], strict=True)]
+        emit("  ".join([line[0] + gaps[0], *numbers]).rstrip())
+
+
+def _num_cells(text: str) -> int:
+    """Return how many cells of a terminal a text takes: two for a wide character."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if east_asian_width(c) in "WF" else not combining(c) for c in text)
 
 
 def num(count: int, noun: str, plural: str = "") -> str:

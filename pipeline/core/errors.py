@@ -11,6 +11,7 @@
       OutputBusy                another run holds the output                       exit 6
       OutputFailed              the output cannot be written                       exit 1
       TooManyRejects            the run finished with too many rejects             exit 7
+      GateFailed                a ranking is not as good as was asked              exit 10
       Interrupted               a signal asked the job to stop                     exit 130, 143
       RequestError              one attempt of one request got no scores; never leaves the job
         Throttled               the service asks for a slower pace; costs no attempt
@@ -126,6 +127,12 @@ class TooManyRejects(RerankError):
     """The run finished, but more candidates were rejected than allowed."""
 
     exit_code = 7
+
+
+class GateFailed(RerankError):
+    """A ranking is not as good as the gate of `evaluate` or `compare` asks."""
+
+    exit_code = 10
 
 
 class Interrupted(RerankError):

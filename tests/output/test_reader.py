@@ -1,67 +1,112 @@
-"""Columns of a result as a frame."""
+"""A written output, opened again."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from support.tables import write
+from support.made_outputs import write_candidates, write_output
 
-from pipeline.core.errors import InputError
-from pipeline.output.reader import read_columns
+from pipeline.core.errors import InputError, OutputMismatch
+from pipeline.output.reader import open_output
 
-
-def table(*ids: str) -> pa.Table:
-    return pa.table({"query_id": ids, "rank": list(range(len(ids))), "more": [0.5] * len(ids)})
+QUERIES = {"q1": ["a", "b", "c"], "q2": ["a"], "q3": ["x", "y"]}
 
 
-def test_columns_of_all_parts_come_in_the_order_of_the_parts(tmp_path: Path) -> None:
-    write(table("a", "b"), tmp_path / "part-00000.parquet")
-    write(table("c"), tmp_path / "part-00001.parquet")
-    write(table("no"), tmp_path / "_groups" / "part-00000.parquet")
-    (tmp_path / "_SUCCESS").touch()
-
-    frame = read_columns(str(tmp_path), ("rank", "query_id"))
-
-    assert frame.to_dict(as_series=False) == {"rank": [0, 1, 0], "query_id": ["a", "b", "c"]}
+@pytest.fixture
+def candidates(tmp_path: Path) -> Path:
+    return write_candidates(QUERIES, tmp_path / "in.parquet")
 
 
-def test_one_file_is_read_too(tmp_path: Path) -> None:
-    file = write(table("a"), tmp_path / "x.parquet")
+def test_parts_come_in_order_with_the_columns_that_were_asked_for(
+    candidates: Path, output: Path
+) -> None:
+    write_output(candidates, output, {"q1": [0.1, 0.2, 0.3]})
 
-    assert read_columns(str(file), ("query_id",))["query_id"].to_list() == ["a"]
+    parts = list(open_output(str(output)).iter_parts(["query_id", "rank", "doc_id"]))
+
+    assert [part["query_id"].to_list() for part in parts] == [["q1"] * 3 + ["q2"], ["q3"] * 2]
+    assert parts[0].columns == ["query_id", "rank", "doc_id"]
+    assert parts[0]["doc_id"].to_list() == ["c", "b", "a", "a"]
+
+
+def test_an_output_is_finished_with_success_and_all_parts(candidates: Path, output: Path) -> None:
+    write_output(candidates, output, groups_per_part=1)
+    assert open_output(str(output)).is_finished
+
+    (output / "part-00001.parquet").unlink()
+
+    assert not open_output(str(output)).is_finished
+
+
+def test_an_output_without_success_is_not_finished(candidates: Path, output: Path) -> None:
+    write_output(candidates, output, parts=1)
+
+    found = open_output(str(output))
+
+    assert len(found.parts) == 1
+    assert not found.is_finished
+
+
+@pytest.mark.parametrize(("top_n", "is_cut"), [(None, False), (3, False), (2, True)])
+def test_an_output_is_cut_if_a_query_had_more_candidates_than_top_n(
+    top_n: int | None, is_cut: bool, candidates: Path, output: Path
+) -> None:
+    write_output(candidates, output, top_n=top_n)
+
+    assert open_output(str(output)).is_cut() is is_cut
+
+
+def test_a_folder_that_looks_like_a_partition_adds_no_column(
+    candidates: Path, tmp_path: Path
+) -> None:
+    output = write_output(candidates, tmp_path / "rank=9" / "out")
+
+    (part, _) = open_output(str(output)).iter_parts(["rank"])
+
+    assert part["rank"].to_list() == [1, 2, 3, 1]
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "no such file or folder"),
-        ({}, "holds no Parquet file"),
-        ({"part-00000.parquet": b"PAR1 no PAR1"}, "part-00000.parquet: cannot be read as Parquet"),
-    ],
+    ("name", "said"),
+    [("none", "no such output"), ("in.parquet", "no _manifest.json"), (".", "no _manifest.json")],
 )
-def test_what_cannot_be_read_is_refused(
-    tmp_path: Path, content: dict[str, bytes] | None, message: str
+def test_what_is_no_output_is_refused(
+    name: str, said: str, candidates: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "out"
-    for name, data in (content or {}).items():
-        folder.mkdir()
-        (folder / name).write_bytes(data)
-    if content == {}:
-        folder.mkdir()
-
-    with pytest.raises(InputError, match=message):
-        read_columns(str(folder), ("query_id",))
+    with pytest.raises(InputError, match=said):
+        open_output(str(tmp_path / name))
 
 
-def test_missing_columns_are_named(tmp_path: Path) -> None:
-    file = write(table("a"), tmp_path / "x.parquet")
+def test_an_empty_name_is_refused() -> None:
+    with pytest.raises(InputError, match="no folder is named"):
+        open_output("")
 
-    with pytest.raises(InputError) as refused:
-        read_columns(str(file), ("query_id", "doc_id"))
 
-    assert "missing columns ['doc_id'] (found ['query_id', 'rank', 'more'])" in str(refused.value)
+def test_a_damaged_manifest_is_refused(candidates: Path, output: Path) -> None:
+    write_output(candidates, output)
+    (output / "_manifest.json").write_text("{}")
+
+    with pytest.raises(OutputMismatch, match="is damaged"):
+        open_output(str(output))
+
+
+def test_a_part_that_vanishes_while_it_is_read_is_told(candidates: Path, output: Path) -> None:
+    write_output(candidates, output)
+    parts = open_output(str(output)).iter_parts(["rank"])
+    next(parts)
+
+    (output / "part-00001.parquet").unlink()
+
+    with pytest.raises(InputError, match=r"part-00001\.parquet: cannot be read"):
+        next(parts)
+
+
+def test_a_part_without_a_column_is_told(candidates: Path, output: Path) -> None:
+    write_output(candidates, output)
+
+    with pytest.raises(InputError, match=r"missing columns \['note'\]"):
+        next(open_output(str(output)).iter_parts(["note"]))
 
 
 def test_importing_it_does_not_import_polars() -> None:

@@ -1,0 +1,83 @@
+"""The order of the first stage: from an output that holds all candidates, else from its input."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import polars as pl
+from msgspec.structs import replace
+
+from pipeline.core.errors import InputError, RerankError
+from pipeline.output.manifest import FileFacts
+from pipeline.output.reader import WrittenOutput
+from pipeline.output.run_records import read_run_records
+from pipeline.source.listing import list_input
+from pipeline.source.source import Source
+
+_PIECE_ROWS = 200_000
+"""Rows that are scored at once: few enough to be small, enough to be quick."""
+
+
+def find_input(output: WrittenOutput, input_name: str | None) -> Source:
+    """Find the input that an output was made from, and make sure that it is still the same.
+
+    Args:
+        output: The output.
+        input_name: Where its input is; None: where the last run found it.
+
+    Raises:
+        InputError: if it cannot be read or has changed since.
+    """
+    settings = output.manifest.settings
+    name = input_name or _recorded_input(output)
+    if name is None:
+        raise InputError("no record says where the input is", which=output.location.name)
+    listing = list_input(name)
+    if not _are_same(
+        msgspec.convert(listing.facts(), list[FileFacts]), output.manifest.input_files
+    ):
+        raise InputError(
+            "not the input that the output was made from, or changed since",
+            which=name,
+            cure="name that input with --input",
+        )
+    return Source(
+        listing,
+        columns=settings["columns"],
+        layout=settings["layout"],
+        duplicates=settings["duplicates"],
+    )
+
+
+def iter_first_stage(source: Source) -> Iterator[pl.DataFrame]:
+    """Yield `query_id` and `doc_id` (strings) and `rank` of all candidates, whole queries.
+
+    Raises:
+        InputError: if the input cannot be read or understood.
+    """
+    pieces: list[pl.DataFrame] = []
+    for batch in source.iter_batches():
+        ids = pl.from_arrow(batch.candidates.select(["query_id", "doc_id"]))
+        assert isinstance(ids, pl.DataFrame)
+        ranks = pl.Series("rank", batch.first_stage_rank)
+        pieces.append(ids.select(pl.all().cast(pl.String), ranks))
+        if sum(piece.height for piece in pieces) >= _PIECE_ROWS:
+            yield pl.concat(pieces)
+            pieces = []
+    if pieces:
+        yield pl.concat(pieces)
+
+
+def _are_same(found: Sequence[FileFacts], expected: Sequence[FileFacts]) -> bool:
+    """Return whether the files are the same; one file alone may bear another name."""
+    if len(found) == len(expected) == 1:
+        found = [replace(found[0], path=expected[0].path)]
+    return list(found) == list(expected)
+
+
+def _recorded_input(output: WrittenOutput) -> str | None:
+    try:
+        records = read_run_records(output.location)
+    except RerankError as error:
+        raise InputError(error.what, which=error.which) from error
+    names = [record.input for record in records if record.input]
+    return names[-1] if names else None
