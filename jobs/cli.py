@@ -24,6 +24,7 @@ COMMANDS = {
     "plan": ("jobs.commands.plan", "Estimate what a run would do and cost; sends nothing."),
     "status": ("jobs.commands.status", "Show how far the run on OUTPUT is, or how it ended."),
     "evaluate": ("jobs.commands.evaluate", "Measure OUTPUT against judgements, before and after."),
+    "compare": ("jobs.commands.compare", "Compare OUTPUT with another output of its queries."),
     "store": ("jobs.commands.store", "Inspect or shrink a score store."),
     "doctor": ("jobs.doctor.command", "Check key, endpoint, limits and score comparability."),
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),

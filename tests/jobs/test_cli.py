@@ -109,6 +109,7 @@ def test_no_input_is_exit_3(arguments: list[str], capsys: pytest.CaptureFixture[
     [
         (["status", "no-such"], "not an output of `rerank run`: it has no _manifest.json"),
         (["evaluate", "no-such", "--qrels", "none"], "no-such: no such output"),
+        (["compare", "no-such", "neither"], "no-such: no such output"),
         (["store", "info", "no-such"], "no-such: no such score store"),
         (["store", "prune", "no-such", "--unused-for", "3"], "no-such: no such score store"),
         (["status", "foo://x"], "foo://x: unknown kind of address"),
