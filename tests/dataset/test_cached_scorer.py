@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from pipeline.core.errors import Interrupted, RerankError, Transient
 from pipeline.core.records import Request, Scores
@@ -98,6 +99,21 @@ async def test_two_runs_that_share_a_store_pay_once_and_count_apart(scores):
 
     assert service.asked == ["q"]
     assert [run.metrics.requests_reused for run in runs] == [0, 1]
+
+
+async def test_equal_requests_are_paid_once_though_each_must_look_into_a_file_first(scores):
+    similar = replace(make_request("another"), key=make_request().key[:8] + b"otherend")
+    await scores.store.save(similar, Scores(np.array([1.0, 2.0]), 10, "id"))
+    await scores.store.flush()
+    run = Run(scores, Service())
+    run.service.go.set()
+
+    async with asyncio.TaskGroup() as tasks:
+        asked = [tasks.create_task(run.ask(KnownScores({}))) for _ in range(8)]
+
+    assert run.service.asked == ["q"]
+    assert run.metrics.requests_reused == 7
+    assert [task.result() for task in asked] == [[0.5, 0.25]] * 8
 
 
 async def test_an_answer_is_known_to_all_who_looked_for_it_before_it_came(scores):
