@@ -9,7 +9,7 @@ that is confirmed: a local file must be unlocked, and an object must be old by t
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -17,10 +17,9 @@ import pyarrow as pa
 from msgspec import Struct, field
 
 from pipeline.core.arrays import BoolArray
-from pipeline.core.sorted_runs import SortedRuns
 from pipeline.score_store.last_used import fold_files, read_last_used
 from pipeline.score_store.limits import StoreLimits
-from pipeline.score_store.rows import Rows
+from pipeline.score_store.rows import Rows, Saved, repeated
 from pipeline.score_store.segments import (
     Message,
     Segment,
@@ -131,19 +130,44 @@ def _replace(
     stopped: Callable[[], bool] = lambda: False,
 ) -> int:
     """Publish segments with the kept rows of the old ones, then remove the old ones."""
-    seen = SortedRuns()
+    unwritten = _first_saved(segments, kept)
     for segment in segments:
         for rows in _iter_rows(segment):
             if stopped():
                 return 0
             mask = kept(rows)
-            places = np.flatnonzero(mask)
-            mask[places[seen.add_and_mark_repeats(rows.prefixes[places])]] = False
+            for row in _repeated_rows(rows, unwritten):
+                mask[row] &= unwritten[rows.key(row)] == rows.saved(row)
+                if mask[row]:
+                    unwritten[rows.key(row)] = None
             target.add(rows.batch.filter(pa.array(mask)))
     target.publish()
     for segment in segments:
         segment.location.remove()
     return len(segments)
+
+
+def _first_saved(
+    segments: list[Segment], kept: Callable[[Rows], BoolArray]
+) -> dict[bytes, Saved | None]:
+    """Return which answer to keep, for each key that occurs more than once; there are few."""
+    keys = (facts.keys for segment in segments for facts in segment.batches)
+    first: dict[bytes, Saved | None] = dict.fromkeys(repeated(b"".join(keys)))
+    for segment in segments if first else ():
+        for rows in _iter_rows(segment):
+            places = _repeated_rows(rows, first)
+            mask = kept(rows) if places else ()
+            for row in places:
+                key, saved = rows.key(row), rows.saved(row)
+                if mask[row]:
+                    first[key] = min(first[key] or saved, saved)
+    return first
+
+
+def _repeated_rows(rows: Rows, repeated_keys: Container[bytes]) -> list[int]:
+    if not repeated_keys:
+        return []
+    return [row for row in range(rows.batch.num_rows) if rows.key(row) in repeated_keys]
 
 
 def _iter_rows(segment: Segment) -> Iterator[Rows]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.core.arrays import KeyArray
 from pipeline.score_store.key_index import KeyIndex, Place
-from pipeline.score_store.rows import StoredAnswer
+from pipeline.score_store.rows import Saved, StoredAnswer
 from pipeline.score_store.segments import Segment, iter_segments, read_batches
 from pipeline.storage.location import Location
 
@@ -47,9 +47,9 @@ class QueryIndex:
                 break
             except FileNotFoundError:  # another run has compacted meanwhile
                 self._index = None
-        answers.sort(key=lambda a: (a.key, a.saved_at_us, a.scores.scores.tobytes()))
+        answers.sort(key=lambda found: (found[1].key, found[0]))
         found: dict[int, list[StoredAnswer]] = {}
-        for answer in answers:
+        for _, answer in answers:
             of_query = found.setdefault(answer.query_key, [])
             if not of_query or of_query[-1].key != answer.key:
                 of_query.append(answer)
@@ -70,7 +70,9 @@ class QueryIndex:
             if rows is not None:
                 yield segment.place(facts), rows.query_keys
 
-    def _read(self, places: dict[Place, list[int]], wanted: KeyArray) -> Iterator[StoredAnswer]:
+    def _read(
+        self, places: dict[Place, list[int]], wanted: KeyArray
+    ) -> Iterator[tuple[Saved, StoredAnswer]]:
         by_segment: dict[str, list[Place]] = {}
         for place in places:
             by_segment.setdefault(place.segment, []).append(place)

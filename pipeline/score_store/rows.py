@@ -6,14 +6,14 @@ footer, a row that verifies is the answer that was paid for.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import xxhash
 from msgspec import Struct
 
-from pipeline.core.arrays import BoolArray, FloatArray, KeyArray, OffsetArray
+from pipeline.core.arrays import BoolArray, FloatArray, IntArray, KeyArray, OffsetArray
 from pipeline.core.records import Scores
 
 KEY_BYTES = 16
@@ -39,6 +39,11 @@ _FIELDS: "list[pa.Field[Any]]" = [
     pa.field("checksum", pa.uint64(), nullable=False),
 ]
 SCHEMA = pa.schema(_FIELDS)
+
+
+Saved: TypeAlias = tuple[int, int]
+"""When an answer was saved, in microseconds since 1970, then its checksum. Of several answers to
+one request the least counts: the one that was saved first."""
 
 
 class StoredAnswer(Struct, frozen=True, eq=False):
@@ -115,8 +120,22 @@ class Rows:
         self._response_ids: Any = batch.column("response_id")
         self._checksums: KeyArray = batch.column("checksum").to_numpy()
 
-    def find(self, wanted: KeyArray) -> Iterator[tuple[bytes, Scores]]:
-        """Yield key and scores of each row that verifies and whose key begins with wanted bits."""
+    @property
+    def saved_at_us(self) -> IntArray:
+        """When each row was saved, in microseconds since 1970."""
+        times: IntArray = self.batch.column("saved_at").view(pa.int64()).to_numpy()
+        return times
+
+    def saved(self, row: int) -> Saved:
+        """Return which of several answers to one request this one is."""
+        return int(self.saved_at_us[row]), int(self._checksums[row])
+
+    def key(self, row: int) -> bytes:
+        """Return the key of a row."""
+        return self.keys[row * KEY_BYTES : (row + 1) * KEY_BYTES]
+
+    def find(self, wanted: KeyArray) -> Iterator[tuple[bytes, Saved, Scores]]:
+        """Yield each row that verifies and whose key begins with wanted bits."""
         # One comparison each beats np.isin for the few keys that a batch usually has to answer.
         matches = (
             np.isin(self.prefixes, wanted)
@@ -126,23 +145,26 @@ class Rows:
         for row in np.flatnonzero(matches).tolist():
             scores = self._verified(row)
             if scores is not None:
-                yield self._key(row), scores
+                yield self.key(row), self.saved(row), scores
 
-    def find_queries(self, wanted: KeyArray, before_us: int) -> Iterator[StoredAnswer]:
+    def find_queries(
+        self, wanted: KeyArray, before_us: int
+    ) -> Iterator[tuple[Saved, StoredAnswer]]:
         """Yield each row that verifies, has a wanted query and was saved before that moment."""
-        saved_at_us = self.batch.column("saved_at").view(pa.int64()).to_numpy()
+        saved_at_us = self.saved_at_us
         matches = np.isin(self.query_keys, wanted) & (saved_at_us < before_us)
         for row in np.flatnonzero(matches).tolist():
             scores = self._verified(row)
             if scores is not None:
                 start, stop = self._offsets[row : row + 2]
-                yield StoredAnswer(
-                    self._key(row),
+                answer = StoredAnswer(
+                    self.key(row),
                     int(self.query_keys[row]),
                     self._document_keys[start:stop].copy(),
                     scores,
                     int(saved_at_us[row]),
                 )
+                yield self.saved(row), answer
 
     def verified(self) -> BoolArray:
         """Return which rows are as they were when they were saved."""
@@ -155,7 +177,7 @@ class Rows:
         total_tokens = self._total_tokens[row].as_py()
         response_id = self._response_ids[row].as_py()
         checksum = _checksum(
-            self._key(row),
+            self.key(row),
             int(self.query_keys[row]),
             self._document_keys[start:stop].tobytes(),
             scores.tobytes(),
@@ -164,9 +186,6 @@ class Rows:
         )
         sound = checksum == self._checksums[row]
         return Scores(scores, total_tokens, response_id) if sound else None
-
-    def _key(self, row: int) -> bytes:
-        return self.keys[row * KEY_BYTES : (row + 1) * KEY_BYTES]
 
 
 def key_bytes(batch: pa.RecordBatch) -> bytes:
@@ -183,6 +202,14 @@ def num_documents(batch: pa.RecordBatch) -> int:
     documents: Any = batch.column("documents")
     count: int = documents.offsets[-1].as_py() - documents.offsets[0].as_py()
     return count
+
+
+def repeated(keys: bytes) -> set[bytes]:
+    """Return the keys that occur more than once; keys are given one after the other."""
+    halves = np.frombuffer(keys, "<u8").reshape(-1, 2)
+    halves = halves[np.lexsort((halves[:, 1], halves[:, 0]))]
+    repeats = (halves[1:] == halves[:-1]).all(axis=1)
+    return {half.tobytes() for half in halves[1:][repeats]}
 
 
 def prefixes(keys: bytes) -> KeyArray:

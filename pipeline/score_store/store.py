@@ -28,7 +28,7 @@ from pipeline.score_store.key_index import KeyIndex, Place
 from pipeline.score_store.last_used import record_use
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.query_index import QueryIndex
-from pipeline.score_store.rows import StoredAnswer, prefixes
+from pipeline.score_store.rows import Saved, StoredAnswer, prefixes
 from pipeline.score_store.segment_index import BatchFacts
 from pipeline.score_store.segments import iter_segments, read_batches
 from pipeline.storage.location import Location
@@ -121,6 +121,8 @@ class ScoreStore:
 
     async def look_up(self, keys: Sequence[bytes]) -> dict[bytes, Scores]:
         """Return the stored answers among `keys`; ask for those of several groups at once.
+
+        Of an answer that is stored twice, the first one saved counts.
 
         Raises:
             OutputFailed: if the store cannot be read.
@@ -232,18 +234,19 @@ class ScoreStore:
         by_segment: dict[str, list[Place]] = {}
         for place in sorted(places):
             by_segment.setdefault(place.segment, []).append(place)
-        found: dict[bytes, Scores] = {}
+        found: dict[bytes, tuple[Saved, Scores]] = {}
         damaged = set[str]()
         for name, batches in by_segment.items():
             ranges = [(place.offset, place.size) for place in batches]
             read = read_batches(self._folder.child(name), ranges)
             for place, rows in zip(batches, read, strict=True):
                 positions = places[place]
-                if rows is not None:
-                    found |= rows.find(wanted[positions])
+                for key, saved, scores in rows.find(wanted[positions]) if rows is not None else ():
+                    if key not in found or saved < found[key][0]:
+                        found[key] = saved, scores
                 # A key may be missing because another one begins alike; then all rows verify.
                 if not all(keys[position] in found for position in positions) and (
                     rows is None or not rows.verified().all()
                 ):
                     damaged.add(name)
-        return {key: found[key] for key in keys if key in found}, damaged
+        return {key: found[key][1] for key in keys if key in found}, damaged

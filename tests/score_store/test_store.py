@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from support.score_stores import DAY, NOW, answer, keys, look_up, request, right, same, save, store
 
 from pipeline.core.errors import OutputFailed
@@ -393,6 +394,56 @@ async def test_compaction_folds_many_segments_into_one(tmp_path: Path) -> None:
     assert info(locate(str(tmp_path))).requests == 6  # the repeated one is kept once
     assert only_segment(tmp_path)
     assert right(await look_up(tmp_path, [*range(5), 99]), [*range(5), 99])
+
+
+async def test_of_two_answers_to_one_request_the_first_saved_counts_before_and_after_compaction(
+    tmp_path: Path,
+) -> None:
+    """The second one is in the segment that was begun first."""
+    asked, clock = request(1), [NOW]
+    folder = locate(str(tmp_path))
+    async with ScoreStore(folder, clock=lambda: clock[0], linger_s=0.0) as opened:
+        await opened.save(request(7), answer(7))
+        await opened.flush()
+        clock[0] = NOW + 20
+        async with store(tmp_path, NOW + 10) as other:
+            await other.save(asked, answer(10))
+        await opened.save(asked, answer(20))
+
+    before = await look_up(tmp_path, [1])
+    await compact(tmp_path)
+
+    assert same(before[asked.key], answer(10))
+    assert info(folder).requests == 2
+    assert same((await look_up(tmp_path, [1]))[asked.key], answer(10))
+
+
+async def test_of_two_answers_saved_at_once_every_reader_takes_the_same(tmp_path: Path) -> None:
+    asked = request(1)
+    for scores in (answer(10), answer(20)):
+        async with store(tmp_path) as opened:
+            await opened.save(asked, scores)
+
+    before = await look_up(tmp_path, [1])
+    await compact(tmp_path)
+    after = await look_up(tmp_path, [1])
+
+    assert same(before[asked.key], after[asked.key])
+
+
+async def test_compaction_keeps_keys_that_begin_alike(tmp_path: Path) -> None:
+    one = request(1)
+    other = replace(one, key=one.key[:8] + b"otherend")
+    await save(tmp_path, [1])
+    async with store(tmp_path) as opened:
+        await opened.save(other, answer(2))
+
+    await compact(tmp_path)
+
+    async with store(tmp_path) as opened:
+        found = await opened.look_up([one.key, other.key])
+    assert same(found[one.key], answer(1))
+    assert same(found[other.key], answer(2))
 
 
 async def test_compaction_leaves_a_living_runs_segment_alone(tmp_path: Path) -> None:
