@@ -1,10 +1,11 @@
 """Folding small segments into full ones, and leaving out answers that are no longer used.
 
-New segments are published whole before the old ones are removed, so a crash at any step leaves
-every answer in the store, at worst twice, and the next compaction drops the second copy. Only
-segments without a writer are touched: closed ones, and unclosed ones of dead runs that were not
-written for a day (a living run closes its segment after an hour). Since a machine's clock may jump,
-that is confirmed: a local file must be unlocked, and an object must be old by the store's clock.
+New segments are published whole before a note replaces the old ones, which are deleted some minutes
+later (see `replaced`). So a crash at any step leaves every answer in the store, at worst twice, and
+the next compaction drops the second copy. Only segments without a writer are touched: closed ones,
+and unclosed ones of dead runs that were not written for a day (a living run closes its segment
+after an hour). Since a machine's clock may jump, that is confirmed: a local file must be unlocked,
+and an object must be old by the store's clock.
 """
 
 import fcntl
@@ -19,6 +20,7 @@ from msgspec import Struct, field
 from pipeline.core.arrays import BoolArray
 from pipeline.score_store.last_used import fold_files, read_last_used
 from pipeline.score_store.limits import StoreLimits
+from pipeline.score_store.replaced import delete_replaced, note_replaced
 from pipeline.score_store.rows import Rows, Saved, repeated
 from pipeline.score_store.segments import (
     Message,
@@ -27,6 +29,7 @@ from pipeline.score_store.segments import (
     iter_segments,
     new_name,
     read_batches,
+    read_listed,
 )
 from pipeline.storage.location import Location
 
@@ -39,13 +42,15 @@ def compact(
     stopped: Callable[[], bool] = lambda: False,
     limits: StoreLimits | None = None,
 ) -> int:
-    """Fold the small segments that have no writer; return the number of segments removed.
+    """Fold the small segments that have no writer; return the number of segments replaced.
+
+    Segments that an earlier compaction has replaced are deleted first, if that is long enough ago.
 
     Args:
         folder: The store.
         clock: Seconds since 1970.
-        stopped: Asked often whether to end early; then nothing is removed.
-        limits: What is small, and how large a folded batch is.
+        stopped: Asked often whether to end early; then nothing is replaced.
+        limits: What is small, how large a folded batch is, and when to delete.
 
     Raises:
         OutputFailed: if the store cannot be read or written; nothing is lost.
@@ -53,44 +58,52 @@ def compact(
     now, limits = clock(), limits or StoreLimits()
     folder.remove_unfinished(before=datetime.fromtimestamp(now - limits.abandoned_after_s, UTC))
     fold_files(folder, now)
-    small = [
-        segment
-        for segment in _finished(folder, now, limits)
-        if not segment.closed or 2 * segment.size_bytes < limits.full_bytes
-    ]
-    if len(small) < 2 and all(segment.closed for segment in small):
+    delete_replaced(folder, now, older_than_s=limits.replaced_for_s)
+    try:
+        small = [
+            segment
+            for segment in _finished(folder, now, limits)
+            if not segment.closed or 2 * segment.size_bytes < limits.full_bytes
+        ]
+        if len(small) < 2 and all(segment.closed for segment in small):
+            return 0
+        target = _Target(folder, clock, limits)
+        return _replace(small, target, lambda rows: rows.verified(), stopped)
+    except FileNotFoundError:  # another run folds and deletes at the same time
         return 0
-    target = _Target(folder, clock, limits)
-    return _replace(small, target, lambda rows: rows.verified(), stopped)
 
 
 def prune(folder: Location, unused_for_days: float, clock: Callable[[], float]) -> int:
     """Drop the answers that were neither saved nor used in the last days; return their number.
 
+    What is replaced is deleted at once; runs that use the store meanwhile list it again.
+
     Raises:
         OutputFailed: if the store cannot be read or written; nothing is lost.
     """
-    now, limits = clock(), StoreLimits()
+    now = clock()
     since_us = int(now * 1e6 - unused_for_days * _DAY_US)
     prefixes, used_at_us = read_last_used(folder)
-    used = prefixes[used_at_us >= since_us]
-    dropped = 0
+    used, dropped = prefixes[used_at_us >= since_us], list[int]()
 
     def needed(rows: Rows) -> BoolArray:
-        recent = rows.batch.column("saved_at").view(pa.int64()).to_numpy() >= since_us
-        kept: BoolArray = recent | np.isin(rows.prefixes, used)
+        kept: BoolArray = (rows.saved_at_us >= since_us) | np.isin(rows.prefixes, used)
         return kept
 
-    for segment in _finished(folder, now, limits):
-        if segment.batches and min(facts.oldest_us for facts in segment.batches) >= since_us:
-            continue
-        unneeded = sum(int((~needed(rows)).sum()) for rows in _iter_rows(segment))
-        if unneeded:
-            target = _Target(folder, clock, limits)
-            _replace([segment], target, lambda rows: needed(rows) & rows.verified())
-            dropped += unneeded
+    def prune_segments() -> None:
+        for segment in _finished(folder, now, StoreLimits()):
+            if segment.batches and min(facts.oldest_us for facts in segment.batches) >= since_us:
+                continue
+            unneeded = sum(int((~needed(rows)).sum()) for rows in _iter_rows(segment))
+            if unneeded:
+                target = _Target(folder, clock, StoreLimits())
+                _replace([segment], target, lambda rows: needed(rows) & rows.verified())
+                dropped.append(unneeded)
+
+    read_listed(folder, prune_segments)
+    delete_replaced(folder, now, older_than_s=0)
     fold_files(folder, now, since_us=since_us)
-    return dropped
+    return sum(dropped)
 
 
 def _finished(folder: Location, now: float, limits: StoreLimits) -> Iterator[Segment]:
@@ -129,7 +142,7 @@ def _replace(
     kept: Callable[[Rows], BoolArray],
     stopped: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Publish segments with the kept rows of the old ones, then remove the old ones."""
+    """Publish segments with the kept rows of the old ones, which are then no longer listed."""
     unwritten = _first_saved(segments, kept)
     for segment in segments:
         for rows in _iter_rows(segment):
@@ -142,8 +155,7 @@ def _replace(
                     unwritten[rows.key(row)] = None
             target.add(rows.batch.filter(pa.array(mask)))
     target.publish()
-    for segment in segments:
-        segment.location.remove()
+    note_replaced(target.folder, [segment.name for segment in segments], target.clock())
     return len(segments)
 
 
@@ -172,12 +184,9 @@ def _repeated_rows(rows: Rows, repeated_keys: Container[bytes]) -> list[int]:
 
 def _iter_rows(segment: Segment) -> Iterator[Rows]:
     places = [(facts.offset, facts.size) for facts in segment.batches]
-    try:
-        for rows in read_batches(segment.location, places):
-            if rows is not None:
-                yield rows
-    except FileNotFoundError:
-        return  # another run has folded it meanwhile
+    for rows in read_batches(segment.location, places):
+        if rows is not None:
+            yield rows
 
 
 class _Target(Struct):

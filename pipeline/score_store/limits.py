@@ -16,6 +16,8 @@ class StoreLimits(Struct, frozen=True):
         max_age_s: A segment of this age is closed.
         abandoned_after_s: A segment that is not closed and was not written for so long has no
             writer; many times `max_age_s`.
+        replaced_for_s: A segment that compaction has replaced is deleted so much later, since runs
+            that listed it before still read it.
     """
 
     max_waiting: int = 2_048
@@ -24,3 +26,4 @@ class StoreLimits(Struct, frozen=True):
     folded_bytes: int = 64 << 10
     max_age_s: float = 3_600.0
     abandoned_after_s: float = 24 * 3_600.0
+    replaced_for_s: float = 900.0

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from pipeline.score_store import compaction
 from pipeline.score_store.last_used import read_last_used
-from pipeline.score_store.segments import iter_segments
+from pipeline.score_store.segments import iter_segments, read_listed
 from pipeline.storage.location import Location
 
 
@@ -30,7 +30,7 @@ def info(folder: Location) -> StoreInfo:
     Raises:
         OutputFailed: if the store exists and cannot be read.
     """
-    segments = list(iter_segments(folder))
+    segments = read_listed(folder, lambda: list(iter_segments(folder)))
     batches = [facts for segment in segments for facts in segment.batches]
     _, used_at_us = read_last_used(folder)
     return StoreInfo(

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.core.arrays import KeyArray
 from pipeline.score_store.key_index import KeyIndex, Place
 from pipeline.score_store.rows import Saved, StoredAnswer
-from pipeline.score_store.segments import Segment, iter_segments, read_batches
+from pipeline.score_store.segments import Segment, iter_segments, read_batches, read_listed
 from pipeline.storage.location import Location
 
 
@@ -39,20 +39,20 @@ class QueryIndex:
             OutputFailed: if the store cannot be read.
         """
         wanted = np.array(sorted(set(query_keys)), np.uint64)
-        while True:
-            try:
-                if self._index is None:
-                    self._index = self._read_index()
-                answers = list(self._read(self._index.find(wanted), wanted))
-                break
-            except FileNotFoundError:  # another run has compacted meanwhile
-                self._index = None
+        answers = read_listed(self._folder, lambda: self._find(wanted))
         answers.sort(key=lambda found: (found[1].key, found[0]))
         found: dict[int, list[StoredAnswer]] = {}
         for _, answer in answers:
             of_query = found.setdefault(answer.query_key, [])
             if not of_query or of_query[-1].key != answer.key:
                 of_query.append(answer)
+        return found
+
+    def _find(self, wanted: KeyArray) -> list[tuple[Saved, StoredAnswer]]:
+        index, self._index = self._index, None  # not kept if a segment is gone
+        index = index or self._read_index()
+        found = list(self._read(index.find(wanted), wanted))
+        self._index = index
         return found
 
     def _read_index(self) -> KeyIndex:

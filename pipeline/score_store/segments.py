@@ -9,25 +9,31 @@ skipped, and a torn tail ends it.
 
 import struct
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import xxhash
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from pipeline.core.errors import OutputFailed
 from pipeline.score_store.key_index import Place
+from pipeline.score_store.replaced import read_replaced
 from pipeline.score_store.rows import SCHEMA, Rows
 from pipeline.score_store.segment_index import BatchFacts, SegmentIndex
 from pipeline.storage.files import FileInfo
 from pipeline.storage.location import Location
 
+Result = TypeVar("Result")
+
 _OPENED_AT_ONCE = 16
 """On an object store, opening a segment waits for a few round trips."""
+MAX_LISTINGS: Final = 5
+"""Segments are deleted minutes after they were replaced, so a second listing is hardly needed."""
 
 _SUFFIX = ".arrows"
 _MARK = b"\xff\xff\xff\xff"
@@ -116,11 +122,21 @@ def new_name(now: float) -> str:
 
 
 def list_segments(folder: Location) -> list[FileInfo]:
-    """Return the store's segments, oldest first; none if there is no folder."""
+    """Return the store's segments, oldest first; none if there is no folder.
+
+    Raises:
+        OutputFailed: if the folder exists and cannot be listed.
+    """
+    children = folder.children()
+    replaced = read_replaced(folder, children)
+    if replaced:  # what replaces them may have been published while the files were listed
+        children = folder.children()
     return [
         info
-        for info in folder.children()
-        if info.base_name.startswith("segment-") and info.base_name.endswith(_SUFFIX)
+        for info in children
+        if info.base_name.startswith("segment-")
+        and info.base_name.endswith(_SUFFIX)
+        and info.base_name not in replaced
     ]
 
 
@@ -128,17 +144,40 @@ def iter_segments(folder: Location) -> Iterator[Segment]:
     """Yield the store's segments, oldest first; on an object store several are opened at once.
 
     Raises:
+        FileNotFoundError: if one is gone since it was listed; see `read_listed`.
         OutputFailed: if one exists and cannot be read.
     """
     with ThreadPoolExecutor(1 if folder.is_local else _OPENED_AT_ONCE) as pool:
-        opened = pool.map(lambda info: open_segment(folder, info), list_segments(folder))
-        yield from (segment for segment in opened if segment is not None)
+        yield from pool.map(lambda info: open_segment(folder, info), list_segments(folder))
 
 
-def open_segment(folder: Location, info: FileInfo) -> Segment | None:
-    """Return a segment with its index; None if it is gone.
+def read_listed(folder: Location, read: Callable[[], Result]) -> Result:
+    """Return what `read` returns, which lists the segments of a store and reads them.
+
+    If a segment is gone since it was listed, `read` is called again: another run has deleted it,
+    and the list holds the segments that replace it.
 
     Raises:
+        OutputFailed: as `read` does, or if segments that are listed can never be found.
+    """
+    for _ in range(MAX_LISTINGS):
+        try:
+            return read()
+        except FileNotFoundError as error:
+            gone = error
+    raise listed_in_vain(folder) from gone
+
+
+def listed_in_vain(folder: Location) -> OutputFailed:
+    """Return the error of a store that lists segments which can never be found."""
+    return OutputFailed("lists segments that cannot be found", which=folder.name)
+
+
+def open_segment(folder: Location, info: FileInfo) -> Segment:
+    """Return a segment with its index.
+
+    Raises:
+        FileNotFoundError: if it is gone.
         OutputFailed: if it exists and cannot be read.
     """
     location, size_bytes = folder.child(info.base_name), info.size_bytes or 0
@@ -148,7 +187,7 @@ def open_segment(folder: Location, info: FileInfo) -> Segment | None:
         return Segment(*facts, closed=True, batches=batches)
     content = location.read()
     if content is None:
-        return None
+        raise FileNotFoundError(location.name)
     scanned = SegmentIndex()
     for offset, size, batch in _scan(content):
         scanned.add(BatchFacts.of(offset, size, batch))
@@ -161,7 +200,7 @@ def read_batches(location: Location, places: list[tuple[int, int]]) -> Iterator[
     """Yield the batch at each (offset, size); None where none can be read any more.
 
     Raises:
-        FileNotFoundError: if the segment is gone, since another run has compacted it.
+        FileNotFoundError: if the segment is gone; see `read_listed`.
         OutputFailed: if it exists and cannot be read.
     """
     for content in location.read_ranges(places):
@@ -173,21 +212,18 @@ def _read_index(location: Location, size_bytes: int) -> SegmentIndex | None:
     """Return the index at the end of a closed segment; None if it is missing or damaged."""
     if size_bytes < _TRAILER.size:
         return None
-    try:
-        tail_bytes = min(_TAIL_BYTES, size_bytes)
-        (tail,) = location.read_ranges([(size_bytes - tail_bytes, tail_bytes)])
-        trailer = _trailer(tail)
-        if trailer is None:
-            return None
-        length, checksum = trailer
-        start = size_bytes - _TRAILER.size - length
-        if start < 0:
-            return None
-        content = tail[-_TRAILER.size - length : -_TRAILER.size]
-        if len(content) < length:
-            (content,) = location.read_ranges([(start, length)])
-    except FileNotFoundError:
+    tail_bytes = min(_TAIL_BYTES, size_bytes)
+    (tail,) = location.read_ranges([(size_bytes - tail_bytes, tail_bytes)])
+    trailer = _trailer(tail)
+    if trailer is None:
         return None
+    length, checksum = trailer
+    start = size_bytes - _TRAILER.size - length
+    if start < 0:
+        return None
+    content = tail[-_TRAILER.size - length : -_TRAILER.size]
+    if len(content) < length:
+        (content,) = location.read_ranges([(start, length)])
     if xxhash.xxh3_64_intdigest(content) != checksum:
         return None
     return SegmentIndex.from_bytes(content)

@@ -30,7 +30,13 @@ from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.query_index import QueryIndex
 from pipeline.score_store.rows import Saved, StoredAnswer, prefixes
 from pipeline.score_store.segment_index import BatchFacts
-from pipeline.score_store.segments import iter_segments, read_batches
+from pipeline.score_store.segments import (
+    MAX_LISTINGS,
+    iter_segments,
+    listed_in_vain,
+    read_batches,
+    read_listed,
+)
 from pipeline.storage.location import Location
 
 _log = logging.getLogger(__name__)
@@ -134,9 +140,8 @@ class ScoreStore:
                 found[key] = scores
         stored = [key for key in dict.fromkeys(keys) if key not in found]
         wanted = prefixes(b"".join(stored))
-        places = self._index.find(wanted)
-        if places:
-            read, damaged = await self._read_again(places, stored, wanted)
+        if self._index.find(wanted):
+            read, damaged = await self._read_stored(stored, wanted)
             found |= read
             for segment in damaged:
                 self._warn_of_damage(segment)
@@ -173,7 +178,7 @@ class ScoreStore:
         await self._writer.flush()
 
     async def compact(self) -> int:
-        """Fold small finished segments into full ones; return the number of segments removed.
+        """Fold small finished segments into full ones; return the number of segments replaced.
 
         Call it at the end of a run. A crash at any step loses nothing; cancelling ends it soon.
 
@@ -183,35 +188,34 @@ class ScoreStore:
         await self._writer.seal()
         stop = threading.Event()
         try:
-            removed = await asyncio.to_thread(
+            return await asyncio.to_thread(
                 compaction.compact, self._folder, self._clock, stop.is_set, self._limits
             )
         except asyncio.CancelledError:
             stop.set()  # else the process would wait for the thread
             raise
-        if removed:
-            await self._refresh()
-        return removed
 
-    async def _read_again(
-        self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: KeyArray
+    async def _read_stored(
+        self, keys: Sequence[bytes], wanted: KeyArray
     ) -> tuple[dict[bytes, Scores], set[str]]:
-        """Read; if another run has compacted meanwhile, find the new segments and read again."""
-        while True:
+        """Read what the index finds; list the segments again if one of them is gone."""
+        for _ in range(MAX_LISTINGS):
+            places = self._index.find(wanted)
             try:
                 return await asyncio.to_thread(self._read, places, keys, wanted)
-            except FileNotFoundError:
-                await self._refresh()
-                places = self._index.find(wanted)
+            except FileNotFoundError as error:
+                gone = error
+                async with self._writer.lock:
+                    self._index = await asyncio.to_thread(self._read_index)
+        raise listed_in_vain(self._folder) from gone
 
     def _add(self, place: Place, facts: BatchFacts) -> None:
         self._index.add(place, prefixes(facts.keys))
 
-    async def _refresh(self) -> None:
-        async with self._writer.lock:
-            self._index = await asyncio.to_thread(self._read_index)
-
     def _read_index(self) -> KeyIndex:
+        return read_listed(self._folder, self._index_segments)
+
+    def _index_segments(self) -> KeyIndex:
         index = KeyIndex()
         for segment in iter_segments(self._folder):
             if segment.damaged:

@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,30 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
-from support.score_stores import DAY, NOW, answer, keys, look_up, request, right, same, save, store
+from support.score_stores import (
+    DAY,
+    NOW,
+    answer,
+    compact,
+    keys,
+    look_up,
+    request,
+    right,
+    same,
+    save,
+    store,
+    unclosed_segment,
+)
 
 from pipeline.core.errors import OutputFailed
 from pipeline.core.records import Request, Scores
-from pipeline.score_store import compaction
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.maintenance import info, prune
 from pipeline.score_store.rows import SCHEMA, Rows, StoredAnswer, encode
 from pipeline.score_store.segment_index import BatchFacts, SegmentIndex
-from pipeline.score_store.segments import Message, SegmentBuilder, list_segments, open_segment
+from pipeline.score_store.segments import list_segments, open_segment
 from pipeline.score_store.store import ScoreStore
-from pipeline.storage.location import Location, locate
+from pipeline.storage.location import locate
 
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -43,20 +54,6 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
 def only_segment(folder: Path) -> Path:
     (path,) = folder.glob("segment-*")
     return path
-
-
-def unclosed(numbers: Sequence[int]) -> tuple[bytes, list[int]]:
-    """Return a segment as a killed run leaves it, and where its batches end."""
-    builder = SegmentBuilder()
-    content, ends = builder.start(), []
-    for number in numbers:
-        asked = request(number)
-        stored = StoredAnswer(asked.key, 7, asked.document_keys, answer(number), int(NOW * 1e6))
-        message = Message.of(encode([stored]))
-        builder.add(message)
-        content += message.content
-        ends.append(len(content))
-    return content, ends
 
 
 def closed(numbers: Sequence[int]) -> bytes:
@@ -285,7 +282,7 @@ async def test_after_a_failed_write_the_next_answer_is_refused(
 
 # --- Damage -------------------------------------------------------------------------------------
 
-UNCLOSED, ENDS = unclosed(range(6))
+UNCLOSED, ENDS = unclosed_segment(range(6))
 CLOSED = closed(range(6))
 
 
@@ -376,168 +373,7 @@ def test_the_contents_of_a_segment_are_read_as_they_were_written(
     assert len(read) == len(added)
 
 
-# --- Compaction, uses, pruning ------------------------------------------------------------------
-
-
-async def compact(folder: Path, now: float = NOW) -> int:
-    async with store(folder, now) as opened:
-        return await opened.compact()
-
-
-async def test_compaction_folds_many_segments_into_one(tmp_path: Path) -> None:
-    for number in range(5):
-        await save(tmp_path, [number, 99])
-
-    removed = await compact(tmp_path)
-
-    assert removed == 5
-    assert info(locate(str(tmp_path))).requests == 6  # the repeated one is kept once
-    assert only_segment(tmp_path)
-    assert right(await look_up(tmp_path, [*range(5), 99]), [*range(5), 99])
-
-
-async def test_of_two_answers_to_one_request_the_first_saved_counts_before_and_after_compaction(
-    tmp_path: Path,
-) -> None:
-    """The second one is in the segment that was begun first."""
-    asked, clock = request(1), [NOW]
-    folder = locate(str(tmp_path))
-    async with ScoreStore(folder, clock=lambda: clock[0], linger_s=0.0) as opened:
-        await opened.save(request(7), answer(7))
-        await opened.flush()
-        clock[0] = NOW + 20
-        async with store(tmp_path, NOW + 10) as other:
-            await other.save(asked, answer(10))
-        await opened.save(asked, answer(20))
-
-    before = await look_up(tmp_path, [1])
-    await compact(tmp_path)
-
-    assert same(before[asked.key], answer(10))
-    assert info(folder).requests == 2
-    assert same((await look_up(tmp_path, [1]))[asked.key], answer(10))
-
-
-async def test_of_two_answers_saved_at_once_every_reader_takes_the_same(tmp_path: Path) -> None:
-    asked = request(1)
-    for scores in (answer(10), answer(20)):
-        async with store(tmp_path) as opened:
-            await opened.save(asked, scores)
-
-    before = await look_up(tmp_path, [1])
-    await compact(tmp_path)
-    after = await look_up(tmp_path, [1])
-
-    assert same(before[asked.key], after[asked.key])
-
-
-async def test_compaction_keeps_keys_that_begin_alike(tmp_path: Path) -> None:
-    one = request(1)
-    other = replace(one, key=one.key[:8] + b"otherend")
-    await save(tmp_path, [1])
-    async with store(tmp_path) as opened:
-        await opened.save(other, answer(2))
-
-    await compact(tmp_path)
-
-    async with store(tmp_path) as opened:
-        found = await opened.look_up([one.key, other.key])
-    assert same(found[one.key], answer(1))
-    assert same(found[other.key], answer(2))
-
-
-async def test_compaction_leaves_a_living_runs_segment_alone(tmp_path: Path) -> None:
-    await save(tmp_path, [1])
-    await save(tmp_path, [2])
-    async with store(tmp_path) as living:
-        await living.save(request(3), answer(3))
-        await living.flush()
-        await compact(tmp_path)
-        await living.save(request(4), answer(4))
-
-    assert right(await look_up(tmp_path, range(1, 5)), range(1, 5))
-
-
-async def test_compaction_takes_a_dead_runs_segment_after_a_day(tmp_path: Path) -> None:
-    dead = tmp_path / "segment-20200101T000000-000000-aaaaaaaa.arrows"
-    dead.write_bytes(UNCLOSED[: ENDS[3] + 10])
-    written = dead.stat().st_mtime
-
-    await compact(tmp_path, written + DAY - 60)
-    assert dead.exists()
-    await compact(tmp_path, written + DAY + 60)
-
-    assert not dead.exists()
-    assert right(await look_up(tmp_path, range(6)), range(4))
-
-
-async def test_a_run_finds_its_answers_after_another_run_has_compacted(tmp_path: Path) -> None:
-    await save(tmp_path, [1])
-    await save(tmp_path, [2])
-    async with store(tmp_path) as opened:
-        await opened.save(request(3), answer(3))
-        await opened.flush()
-        await compact(tmp_path)
-
-        assert right(await opened.look_up(keys([1, 2, 3])), [1, 2, 3])
-
-
-async def test_damaged_answers_do_not_survive_compaction_but_their_sound_copies_do(
-    tmp_path: Path,
-) -> None:
-    damaged = bytearray(UNCLOSED)
-    damaged[damaged.find(answer(2).scores.tobytes())] ^= 1
-    old = tmp_path / "segment-1.arrows"
-    old.write_bytes(damaged)
-    await save(tmp_path, [2])
-
-    await compact(tmp_path, old.stat().st_mtime + 2 * DAY)
-
-    assert right(await look_up(tmp_path, range(6)), range(6))
-    assert info(locate(str(tmp_path))).requests == 6
-
-
-class Crash(BaseException):
-    """The process ends here."""
-
-
-@pytest.mark.parametrize("step", range(8))
-async def test_a_crash_at_any_step_of_compaction_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
-    limits = StoreLimits(full_bytes=5_300, folded_bytes=1)
-    for number in range(6):
-        await save(tmp_path, [2 * number, 2 * number + 1])
-    steps = iter(range(100))
-
-    def crashing(act: Callable[..., None]) -> Callable[..., None]:
-        def acted(*arguments: Any) -> None:
-            if next(steps) == step:
-                raise Crash
-            act(*arguments)
-
-        return acted
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Location, "publish", crashing(Location.publish))
-        patched.setattr(Location, "remove", crashing(Location.remove))
-        with pytest.raises(Crash):
-            compaction.compact(locate(str(tmp_path)), lambda: NOW, limits=limits)
-
-    assert right(await look_up(tmp_path, range(12)), range(12))
-    compaction.compact(locate(str(tmp_path)), lambda: NOW, limits=limits)
-    assert right(await look_up(tmp_path, range(12)), range(12))
-
-
-async def test_a_stopped_compaction_removes_nothing(tmp_path: Path) -> None:
-    for number in range(4):
-        await save(tmp_path, [number])
-    asked = iter([False, False, True])
-
-    removed = compaction.compact(locate(str(tmp_path)), lambda: NOW, lambda: next(asked))
-
-    assert removed == 0
-    assert right(await look_up(tmp_path, range(4)), range(4))
+# --- Uses, pruning ------------------------------------------------------------------------------
 
 
 async def test_info_tells_what_the_store_holds(tmp_path: Path) -> None:

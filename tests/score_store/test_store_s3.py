@@ -10,6 +10,7 @@ from pipeline.core.errors import OutputFailed
 from pipeline.score_store import group_commit
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.maintenance import info, prune
+from pipeline.score_store.replaced import delete_replaced
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.location import Location, locate
 
@@ -67,14 +68,35 @@ async def test_compaction_folds_and_pruning_drops(folder: Location) -> None:
     assert right(await look_up(folder, range(4)), [2])
 
 
-async def test_another_runs_compaction_is_noticed(folder: Location) -> None:
+async def test_a_run_goes_on_when_what_it_listed_was_replaced_and_deleted(
+    folder: Location,
+) -> None:
     await save(folder, [1])
     await save(folder, [2])
     async with store(folder) as opened:
         async with store(folder) as other:
             await other.compact()
+        listed = len(folder.children())
+        assert right(await opened.look_up(keys([1])), [1])
 
+        delete_replaced(folder, NOW, older_than_s=0)
+        assert len(folder.children()) == listed - 3
         assert right(await opened.look_up(keys([1, 2])), [1, 2])
+
+
+async def test_what_was_replaced_is_deleted_once_it_is_old_by_the_stores_clock(
+    folder: Location,
+) -> None:
+    for number in range(3):
+        await save(folder, [number])
+    async with store(folder, NOW + 40_000 * DAY) as jumped:
+        await jumped.compact()
+        await jumped.compact()
+    kept = [child.base_name for child in folder.children()]
+
+    assert sum(name.startswith("segment-") for name in kept) == 4
+    delete_replaced(folder, NOW + 40_000 * DAY, older_than_s=0.0)
+    assert info(folder).segments == len(folder.children()) == 1
 
 
 def test_an_answer_waits_a_second_at_most_before_it_is_sent() -> None:

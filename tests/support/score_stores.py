@@ -8,6 +8,8 @@ import numpy as np
 
 from pipeline.core.records import Request, Scores
 from pipeline.score_store.limits import StoreLimits
+from pipeline.score_store.rows import StoredAnswer, encode
+from pipeline.score_store.segments import Message, SegmentBuilder
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.location import Location, locate
 
@@ -70,3 +72,23 @@ async def save(
 async def look_up(folder: Path | Location, numbers: Sequence[int]) -> dict[bytes, Scores]:
     async with store(folder) as opened:
         return await opened.look_up(keys(numbers))
+
+
+async def compact(folder: Path, now: float = NOW) -> int:
+    """Open the store and compact it, as a run does at its end."""
+    async with store(folder, now) as opened:
+        return await opened.compact()
+
+
+def unclosed_segment(numbers: Sequence[int]) -> tuple[bytes, list[int]]:
+    """Return a segment as a killed run leaves it, and where its batches end."""
+    builder = SegmentBuilder()
+    content, ends = builder.start(), []
+    for number in numbers:
+        asked = request(number)
+        stored = StoredAnswer(asked.key, 7, asked.document_keys, answer(number), int(NOW * 1e6))
+        message = Message.of(encode([stored]))
+        builder.add(message)
+        content += message.content
+        ends.append(len(content))
+    return content, ends

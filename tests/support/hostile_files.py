@@ -1,0 +1,47 @@
+"""Files on this machine that misbehave where a test says so."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from pipeline.storage.files import FileInfo
+from pipeline.storage.local_files import LocalFiles
+from pipeline.storage.location import Location
+
+Listing: TypeAlias = list[FileInfo]
+
+
+class HostileFiles(Struct, frozen=True):
+    """Local files whose listings are not what is there.
+
+    Attributes:
+        listed: Takes a listing and returns the one to tell.
+    """
+
+    listed: Callable[[Listing], Listing]
+
+    def children(self, folder: str, *, recursive: bool) -> Listing:
+        """List the folder."""
+        return self.listed(LocalFiles().children(folder, recursive=recursive))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(LocalFiles(), name)
+
+
+def hostile(folder: Path, listed: Callable[[Listing], Listing]) -> Location:
+    """Return a folder whose listings are changed by `listed`."""
+    return Location(HostileFiles(listed), str(folder), str(folder))
+
+
+def after_listing(folder: Path, act: Callable[[], object]) -> Location:
+    """Return a folder in which another process acts right after the first listing."""
+    left = [act]
+
+    def act_once(found: Listing) -> Listing:
+        if left:
+            left.pop()()
+        return found
+
+    return hostile(folder, act_once)
