@@ -8,6 +8,7 @@ fifth more CPU. Work that takes longer runs in a thread, and so does any wait fo
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import suppress
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -17,6 +18,22 @@ Result = TypeVar("Result")
 async def run(work: Callable[[], Result], *, aside: bool) -> Result:
     """Run `work` inline, or in a thread if `aside`, and return its result."""
     return await asyncio.to_thread(work) if aside else work()
+
+
+async def run_to_end(work: Callable[[], Result]) -> Result:
+    """Run `work` in a thread and return its result; a cancelled caller still waits for its end.
+
+    For work that writes: nobody else may write in its place while the thread goes on.
+    """
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        running.exception()  # the caller no longer asks for it
+        raise
 
 
 async def run_steps(steps: Iterable[None], *, aside: bool) -> None:

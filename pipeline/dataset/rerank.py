@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 from pipeline.core.background import background
@@ -21,6 +22,7 @@ from pipeline.core.errors import (
 from pipeline.core.events import log_event
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import CachedScorer, SharedScores
+from pipeline.dataset.offload import run_to_end
 from pipeline.dataset.reader import GroupReader, open_source
 from pipeline.dataset.resume import OpenedOutput, open_output
 from pipeline.dataset.run_stats import RunStats
@@ -192,7 +194,7 @@ class DatasetRun:
         async with background(pace_file.follow(), name="pace-file"):
             await self._scheduler.run()
         complete = stats.rejected() <= settings.max_rejects
-        await asyncio.to_thread(opened.sink.finish, len(stats.parts()), complete=complete)
+        await run_to_end(partial(opened.sink.finish, len(stats.parts()), complete=complete))
 
     async def _count_groups(self, source: Source) -> None:
         """Learn how much there is to do; ids are quickly read, texts are not.

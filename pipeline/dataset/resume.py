@@ -5,9 +5,11 @@ from collections.abc import Collection, Mapping
 from msgspec import Struct
 
 from pipeline.core.settings import RunSettings
+from pipeline.output.layout import SCORES_FOLDER
 from pipeline.output.manifest import check_or_create
 from pipeline.output.part_info import PartInfo
 from pipeline.output.sink import Sink
+from pipeline.score_store.segments import list_segments
 from pipeline.source.source import Source
 from pipeline.storage.location import Location
 
@@ -49,7 +51,11 @@ def open_output(output: Location, settings: RunSettings, source: Source) -> Open
         OutputFailed: if it cannot be read or written.
     """
     manifest = check_or_create(
-        output, settings.output_settings(), source.listing.facts(), restart=settings.restart
+        output,
+        settings.output_settings(),
+        source.listing.facts(),
+        restart=settings.restart,
+        has_answers=lambda: bool(list_segments(output.child(SCORES_FOLDER))),
     )
     sink = Sink(
         output, source.output_schema, fingerprint=manifest.fingerprint, top_n=settings.top_n

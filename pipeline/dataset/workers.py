@@ -16,7 +16,7 @@ from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import CachedScorer
 from pipeline.dataset.capacity import CapacityLimiter
 from pipeline.dataset.limits import RunLimits
-from pipeline.dataset.offload import run_steps
+from pipeline.dataset.offload import run_steps, run_to_end
 from pipeline.dataset.parts import OpenPart, PartAssembly
 from pipeline.dataset.reader import GroupReader, PlannedGroup
 from pipeline.dataset.run_stats import RunStats
@@ -191,6 +191,6 @@ class GroupScheduler:
         async with self._write_lock:
             encoding = self._sink.encode(part.index, part.iter_in_order())
             await run_steps(encoding.steps(), aside=part.is_large)
-            info = await asyncio.to_thread(self._sink.publish, encoding)
+            info = await run_to_end(partial(self._sink.publish, encoding))
         self._stats.add_part(info)
         self._assembly.close(part.index)

@@ -5,7 +5,7 @@ message names what differs. Everything here blocks on files: call it in a thread
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from pipeline.output.layout import (
     MANIFEST_NAME,
     RESULT_FOLDERS,
     RUNS_FOLDER,
+    SCORES_FOLDER,
     SUCCESS_NAME,
     is_hidden,
     part_index,
@@ -26,7 +27,6 @@ from pipeline.output.layout import (
 from pipeline.storage.location import Location
 
 _SHOWN_DIFFERENCES = 4
-_RESTART = "--restart begins anew, or choose another OUTPUT (the score store still serves)"
 
 
 class FileFacts(Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +72,7 @@ def check_or_create(
     input_files: Sequence[Mapping[str, str | int]],
     *,
     restart: bool = False,
+    has_answers: Callable[[], bool] = lambda: True,
 ) -> Manifest:
     """Check that the output belongs to these settings and this input; begin it if it is new.
 
@@ -82,6 +83,8 @@ def check_or_create(
         settings: What changes the output, by name.
         input_files: `path`, `size_bytes` and `num_rows` of each input file, in reading order.
         restart: Remove results of other settings or input; scores and run records are kept.
+        has_answers: Returns whether its own score store holds paid answers. An output that has
+            neither these nor a part may be taken over by other settings or input.
 
     Raises:
         OutputMismatch: if it belongs to others, or is not an output of this job.
@@ -89,6 +92,9 @@ def check_or_create(
     """
     manifest = _new_manifest(settings, input_files)
     existing = _read(output, check=not restart)
+    differences = [] if existing is None or restart else _differences(existing, manifest)
+    if differences and not _has_parts(output) and not has_answers():
+        restart = True
     if existing is None and not (restart and output.child(MANIFEST_NAME).exists()):
         refuse_foreign(output)
     elif restart:
@@ -97,7 +103,8 @@ def check_or_create(
         output.make_folder()
         output.child(MANIFEST_NAME).publish(manifest.to_json())
     else:
-        _refuse_differences(output, existing, manifest)
+        if differences:
+            raise _other_settings(output, differences, has_answers=has_answers())
         manifest = existing
     for folder in (output, *map(output.child, (*RESULT_FOLDERS, RUNS_FOLDER))):
         folder.remove_unfinished()
@@ -178,22 +185,36 @@ def _read(output: Location, *, check: bool) -> Manifest | None:
             which=file.name,
             found=f"format {found}",
             expected=OUTPUT_FORMAT,
-            cure="use that version, or " + _RESTART,
+            cure="use that version, or " + _cure(output),
         )
-    raise OutputMismatch("is damaged", which=file.name, cure=_RESTART)
+    raise OutputMismatch("is damaged", which=file.name, cure=_cure(output))
 
 
-def _refuse_differences(output: Location, existing: Manifest, manifest: Manifest) -> None:
-    differences = _differences(existing, manifest)
-    if differences:
-        shown = "; ".join(differences[:_SHOWN_DIFFERENCES])
-        more = len(differences) - _SHOWN_DIFFERENCES
-        raise OutputMismatch(
-            "made with other settings or input: "
-            + (shown if more <= 0 else f"{shown}; and {more} more"),
-            which=output.name,
-            cure=_RESTART,
-        )
+def _other_settings(
+    output: Location, differences: Sequence[str], *, has_answers: bool
+) -> OutputMismatch:
+    shown = "; ".join(differences[:_SHOWN_DIFFERENCES])
+    more = len(differences) - _SHOWN_DIFFERENCES
+    return OutputMismatch(
+        "made with other settings or input: "
+        + (shown if more <= 0 else f"{shown}; and {more} more"),
+        which=output.name,
+        cure=_cure(output, has_answers=has_answers),
+    )
+
+
+def _cure(output: Location, *, has_answers: bool = True) -> str:
+    if not has_answers:
+        return "--restart begins anew, or choose another OUTPUT"
+    store = output.child(SCORES_FOLDER).name
+    return (
+        "--restart begins anew and keeps the paid answers;"
+        f" another OUTPUT reuses them with --score-store {store}"
+    )
+
+
+def _has_parts(output: Location) -> bool:
+    return any(part_index(info.base_name) is not None for info in output.children())
 
 
 def _remove_results(output: Location) -> None:

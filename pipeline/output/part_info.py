@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct, field
 
+from pipeline.core.errors import OutputFailed
 from pipeline.output.layout import GROUPS_FOLDER, REJECTS_FOLDER, part_index, part_name
+from pipeline.storage.errors import StoreError, translate_errors
 from pipeline.storage.location import Location
 
 METADATA_KEY = b"rerank"
@@ -89,8 +91,11 @@ def part_sizes(folder: Location) -> dict[int, int]:
 def read_part_infos(output: Location, fingerprint: str) -> dict[int, PartInfo]:
     """Return the parts that are committed, by index in ascending order.
 
-    A part counts as absent, and will be written again, if it cannot be read, has another
+    A part counts as absent, and will be written again, if it is not Parquet, has another
     fingerprint, or if its groups or rejects are missing, cut short or of another part.
+
+    Raises:
+        OutputFailed: if a part is there and cannot be read; writing it again would be paid for.
     """
     indices = list(part_sizes(output))
     groups = part_sizes(output.child(GROUPS_FOLDER))
@@ -109,9 +114,14 @@ def read_part_infos(output: Location, fingerprint: str) -> dict[int, PartInfo]:
 
 
 def _read_info(part: Location) -> PartInfo | None:
-    try:
-        with part.open() as stream:
-            entries = pq.read_metadata(stream).metadata or {}
-        return PartInfo.from_json(entries[METADATA_KEY])
-    except (OSError, pa.ArrowException, msgspec.MsgspecError, KeyError):
-        return None
+    with translate_errors(part, OutputFailed, "cannot be read"):
+        try:
+            with part.open() as stream:
+                entries = pq.read_metadata(stream).metadata or {}
+            return PartInfo.from_json(entries[METADATA_KEY])
+        except (pa.ArrowException, msgspec.MsgspecError, KeyError, FileNotFoundError):
+            return None
+        except OSError as error:
+            if error.errno is None and not isinstance(error, StoreError):
+                return None  # Arrow's word for a damaged footer; a disk's errors have a number
+            raise

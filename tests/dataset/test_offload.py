@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.dataset.offload import run, run_steps
+from pipeline.dataset.offload import run, run_steps, run_to_end
 
 
 async def test_other_tasks_run_between_two_steps():
@@ -65,3 +65,24 @@ async def test_work_aside_leaves_the_event_loop_free():
     goes_on.set()
 
     assert await work
+
+
+async def test_a_cancelled_caller_waits_until_the_thread_has_written() -> None:
+    may_end, written = threading.Event(), list[str]()
+
+    def write() -> None:
+        may_end.wait(30)
+        written.append("part")
+
+    work = asyncio.create_task(run_to_end(write))
+    await asyncio.sleep(0)
+    work.cancel()
+    await asyncio.sleep(0)
+    work.cancel()
+    await asyncio.sleep(0)
+    assert not work.done()
+    may_end.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await work
+    assert written == ["part"]

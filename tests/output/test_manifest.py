@@ -21,7 +21,10 @@ FILES = [
     {"path": "a.parquet", "size_bytes": 100, "num_rows": 10},
     {"path": "b.parquet", "size_bytes": 200, "num_rows": 20},
 ]
-CURE = "--restart begins anew, or choose another OUTPUT (the score store still serves)"
+CURE = (
+    "--restart begins anew and keeps the paid answers; "
+    "another OUTPUT reuses them with --score-store out/_scores"
+)
 
 
 @pytest.fixture
@@ -221,3 +224,24 @@ def test_it_is_kept_on_an_object_store_and_a_restart_removes_the_parts() -> None
 
         assert read_manifest(folder) == manifest
         assert [child.base_name for child in folder.children()] == ["_manifest.json"]
+
+
+def test_an_output_without_part_and_answer_may_be_taken_over_by_other_settings(
+    output: Location,
+) -> None:
+    others = SETTINGS | {"model": "gte-rerank-v2"}
+
+    taken = check_or_create(output, others, FILES, has_answers=lambda: False)
+
+    assert taken.settings == others
+    assert read_manifest(output) == taken
+
+
+@pytest.mark.parametrize("kept", ["a part", "a paid answer"])
+def test_an_output_that_holds_something_is_not_taken_over(output: Location, kept: str) -> None:
+    if kept == "a part":
+        put(output, "part-00000.parquet")
+    others = SETTINGS | {"model": "gte-rerank-v2"}
+
+    with pytest.raises(OutputMismatch, match="model: qwen3-rerank there, gte-rerank-v2 now"):
+        check_or_create(output, others, FILES, has_answers=lambda: kept == "a paid answer")

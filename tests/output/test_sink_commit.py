@@ -1,5 +1,7 @@
 """A part is there or not: its presence is its commit, and `_SUCCESS` comes last of all."""
 
+import errno
+import os
 import shutil
 
 import numpy as np
@@ -13,10 +15,11 @@ from support.tables import candidates, rank_by, read_groups, write
 from pipeline.core.errors import OutputFailed
 from pipeline.core.groups import GroupOutput
 from pipeline.output.part_borders import PartBorders, PartLimits
-from pipeline.output.part_info import PartInfo
+from pipeline.output.part_info import PartInfo, read_part_infos
 from pipeline.output.sink import Sink
 from pipeline.source.listing import list_input
 from pipeline.source.source import Source
+from pipeline.storage.local_files import LocalFiles
 from pipeline.storage.location import Location, locate
 
 
@@ -207,3 +210,18 @@ def test_a_resumed_job_cuts_the_same_parts(num_groups, groups_per_part, done):
 def _group(index: int) -> GroupOutput:
     rows = pa.table({"query_id": ["q"], "doc_id": ["d"]})
     return GroupOutput(index, 0, 1, "q", rows, np.ones(1, np.int32), 0, 1)
+
+
+class Unreadable(LocalFiles, frozen=True):
+    """Files that may be listed but not opened; root may read anything of a real disk."""
+
+    def open(self, path: str) -> pa.NativeFile:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def test_a_part_that_is_there_and_cannot_be_read_is_not_taken_for_absent(tmp_path, source, sink):
+    sink.write_part(0, rankings_of(source))
+    output = Location(Unreadable(), str(tmp_path / "out"), "out")
+
+    with pytest.raises(OutputFailed, match=r"out/part-00000\.parquet: cannot be read: Permission"):
+        read_part_infos(output, "f00d")

@@ -78,20 +78,35 @@ async def hold_output(
         await sleep(pause_s)
         waited_s += pause_s
     try:
-        async with background(_keep(lock, output), name="output-lock") as keeping:
+        async with background(_keep(lock), name="output-lock") as keeping:
             yield
+    except _LockLost as lost:
+        # Asked only now that the body has ended: until then it could have written.
+        holder = await _holder_if_reachable(lock)
+        raise _busy("the lock on this output was lost", output, holder) from lost.__cause__
     finally:
         if keeping.cancelled():  # else the lock was lost
             await lock.release()
 
 
-async def _keep(lock: Lock, output: Location) -> None:
-    await lock.keep()
+class _LockLost(Exception):
+    """Another run may hold the output now."""
+
+
+async def _keep(lock: Lock) -> None:
+    """Hold the lock; raise at once when it is lost."""
     try:
-        holder = await lock.holder()
+        await lock.keep()
+    except Exception as error:  # whatever it is, nobody renews the lock any more
+        raise _LockLost from error
+    raise _LockLost
+
+
+async def _holder_if_reachable(lock: Lock) -> Owner | None:
+    try:
+        return await lock.holder()
     except OutputFailed:  # out of reach, which may be why the lock was lost
-        holder = None
-    raise _busy("the lock on this output was lost", output, holder)
+        return None
 
 
 def is_held(output: Location, *, times: LeaseTimes | None = None) -> bool:

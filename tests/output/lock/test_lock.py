@@ -168,6 +168,42 @@ async def test_a_run_that_loses_its_lock_is_cancelled_and_ends_as_busy(tmp_path:
     assert not lock.released
 
 
+async def test_the_body_of_a_lost_lock_has_ended_before_the_new_holder_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    events = list[str]()
+
+    class WatchedLock(LostLock):
+        async def holder(self) -> Owner:
+            events.append("holder asked for")
+            return await super().holder()
+
+    async def work() -> None:
+        async with hold_output(locate(str(tmp_path)), lock=WatchedLock()):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                events.append("body ended")
+
+    with pytest.raises(OutputBusy):
+        await work()
+
+    assert events == ["body ended", "holder asked for"]
+
+
+async def test_a_lock_whose_renewal_fails_in_any_way_counts_as_lost(tmp_path: Path) -> None:
+    class FailingLock(LostLock):
+        async def keep(self) -> None:
+            raise RuntimeError("not foreseen")
+
+    async def work() -> None:
+        async with hold_output(locate(str(tmp_path)), lock=FailingLock()):
+            await asyncio.Event().wait()
+
+    with pytest.raises(OutputBusy, match="the lock on this output was lost"):
+        await work()
+
+
 def test_the_lock_file_names_its_owner_and_is_held_only_meanwhile(tmp_path: Path) -> None:
     output = locate(str(tmp_path / "out"))
 
