@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.core.errors import (
         CostLimitReached,
+        GateFailed,
         InputError,
         Interrupted,
         OutageTooLong,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CostLimitReached",
     "DatasetRun",
+    "GateFailed",
     "InputError",
     "Interrupted",
     "OutageTooLong",

@@ -79,6 +79,7 @@ def find_coverage(
             which=qrels_name,
             found=hint or _examples(missing, "the judgements"),
             expected=None if hint else f"query ids of {output.location.name}",
+            cure=None if output.is_finished else "it is not finished: finish it first",
         )
     return Coverage(held.sort(), missing, hint)
 

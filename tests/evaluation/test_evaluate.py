@@ -303,6 +303,14 @@ def test_judgements_of_no_query_are_refused_with_a_hint(
         evaluate(output, judge(tmp_path, [(judged, "a", 1)]))
 
 
+def test_an_unfinished_output_that_holds_no_judged_query_is_told_as_such(tmp_path: Path) -> None:
+    candidates = write_candidates({f"q{n}": ["a"] for n in range(4)}, tmp_path / "in.parquet")
+    output = write_output(candidates, tmp_path / "out", parts=1)
+
+    with pytest.raises(InputError, match="it is not finished: finish it first"):
+        evaluate(output, judge(tmp_path, [("q3", "a", 1)]))
+
+
 def test_documents_written_in_another_way_are_refused_with_a_hint(tmp_path: Path) -> None:
     output = write_output(
         write_candidates({"q": ["0a", "1"]}, tmp_path / "in.parquet"), tmp_path / "out"
