@@ -11,9 +11,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from pipeline.core.backoff import Backoff
 from pipeline.core.errors import BadAnswer, OutageTooLong, RequestError, Throttled
 from pipeline.core.events import log_event
-from pipeline.service.backoff import Backoff
 from pipeline.service.failures import is_service_down
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from pipeline.service.backoff import Backoff
+from pipeline.core.backoff import Backoff
 from pipeline.service.circuit_breaker import PROBE_BACKOFF, CircuitBreaker
 from pipeline.service.cost_budget import CostBudget
 from pipeline.service.throttle.interface import Admission

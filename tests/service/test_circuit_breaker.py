@@ -8,6 +8,7 @@ from support.client_bench import a_request, client_on, outcomes, score_all
 from support.fake_transport import FakeTransport, served
 from support.virtual_clock import on_virtual_clock
 
+from pipeline.core.backoff import Backoff
 from pipeline.core.errors import (
     BadAnswer,
     OutageTooLong,
@@ -17,7 +18,6 @@ from pipeline.core.errors import (
 )
 from pipeline.core.records import Request, Scores
 from pipeline.core.settings import Pace
-from pipeline.service.backoff import Backoff
 from pipeline.service.circuit_breaker import CircuitBreaker
 from pipeline.service.endpoint import RetryPolicy
 from pipeline.service.failures import CONNECTION_LOST, UNREACHABLE

@@ -8,6 +8,7 @@ from support.client_bench import USD_PER_TOKEN, a_request, client_on, outcomes, 
 from support.fake_transport import HANG, FakeTransport, billed, served
 from support.virtual_clock import on_virtual_clock
 
+from pipeline.core.backoff import Backoff
 from pipeline.core.errors import (
     BadAnswer,
     ContentRefused,
@@ -19,7 +20,6 @@ from pipeline.core.errors import (
     Transient,
 )
 from pipeline.core.settings import Pace
-from pipeline.service.backoff import Backoff
 from pipeline.service.client import RerankClient
 from pipeline.service.endpoint import RetryPolicy
 from pipeline.service.failures import UNREACHABLE

@@ -10,12 +10,12 @@ import numpy as np
 from support.fake_reranker import FakeReranker, Step
 from support.fake_transport import FakeTransport
 
+from pipeline.core.backoff import Backoff
 from pipeline.core.errors import RerankError
 from pipeline.core.models import PROFILES
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.records import Request, Scores
 from pipeline.core.settings import Pace, RunSettings
-from pipeline.service.backoff import Backoff
 from pipeline.service.client import RerankClient
 from pipeline.service.connect import open_endpoint
 from pipeline.service.cost_budget import CostBudget

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Final
 
+from pipeline.core.backoff import Backoff
 from pipeline.core.errors import Throttled
 from pipeline.core.events import log_event
 from pipeline.core.settings import Pace
-from pipeline.service.backoff import Backoff
 from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.concurrency import ConcurrencyWindow
 from pipeline.service.throttle.permit import ThrottlePermit

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.service.backoff import Backoff
+from pipeline.core.backoff import Backoff
 
 
 def test_waits_double_up_to_the_cap() -> None:
