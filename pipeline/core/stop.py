@@ -15,21 +15,22 @@ class StopSwitch:
 
     Attributes:
         error: The error given to `stop`; None before.
+        waits: The blocks that are entered and not left, in order.
     """
 
     def __init__(self) -> None:
         self.error: RerankError | None = None
-        self._waits: dict[_Wait, None] = {}
+        self.waits: dict[_Wait, None] = {}
 
     def __repr__(self) -> str:
-        return f"<StopSwitch {'stopped' if self.error else 'running'} waits={len(self._waits)}>"
+        return f"<StopSwitch {'stopped' if self.error else 'running'} waits={len(self.waits)}>"
 
     def stop(self, error: RerankError) -> None:
         """Raise `error` in all waits and in all later ones; only the first call counts."""
         if self.error is None:
             self.error = error
-            while self._waits:
-                self._waits.popitem()[0].interrupt()
+            while self.waits:
+                self.waits.popitem()[0].interrupt()
 
     def raise_if_stopped(self) -> None:
         """Raise the error given to `stop`, if it was called."""
@@ -42,14 +43,6 @@ class StopSwitch:
         It raises the error given to `stop` when it is entered, or at the wait in its body.
         """
         return _Wait(self)
-
-    def add(self, wait: "_Wait") -> None:
-        """Interrupt this wait when `stop` is called."""
-        self._waits[wait] = None
-
-    def remove(self, wait: "_Wait") -> None:
-        """Forget a wait that ended by itself."""
-        del self._waits[wait]
 
 
 class _Wait:
@@ -66,11 +59,11 @@ class _Wait:
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancelled_before = task, task.cancelling()
-        self._switch.add(self)
+        self._switch.waits[self] = None
         return self
 
     def interrupt(self) -> None:
-        """Cancel the task's wait."""
+        """Cancel what the task waits for."""
         self._is_interrupted = True
         self._task.cancel()
 
@@ -81,6 +74,6 @@ class _Wait:
         traceback: TracebackType | None,
     ) -> None:
         if not self._is_interrupted:
-            self._switch.remove(self)
+            del self._switch.waits[self]
         elif self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
             self._switch.raise_if_stopped()  # nobody else cancelled the task

@@ -1,4 +1,4 @@
-"""Damage of an output is mended by running again, and nothing is paid for that was paid before."""
+"""A damaged output is repaired by the same command, and nothing that was paid is paid again."""
 
 import json
 import os
@@ -17,12 +17,12 @@ from pipeline.storage.location import locate
 NUM_GROUPS, PER_PART = 60, 10
 IN_WAVES = ("--max-in-flight", 8)
 LATENCY_MS = 40
-"""Longer than answers linger before they are written, so the store's segment has many blocks."""
+"""Longer than answers wait to be written together, so the store's segment has many blocks."""
 
 
 @dataclass(frozen=True)
 class World:
-    """A finished output to take copies of, and the service that its scores came from."""
+    """A finished output, of which tests take copies, and the service that scored it."""
 
     service: Service
     given: Path
@@ -100,7 +100,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_damage_is_mended_from_the_store_without_a_request(
+def test_damage_is_repaired_from_the_store_without_a_request(
     world: World, output: Path, name: str
 ) -> None:
     paid = world.service.requests()
@@ -123,7 +123,7 @@ def test_an_undamaged_output_is_not_touched(world: World, output: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_what_a_killed_run_left_half_written_is_ignored_and_then_removed(
+def test_unfinished_files_of_a_killed_run_are_ignored_and_then_removed(
     world: World, output: Path
 ) -> None:
     leftovers = [
@@ -148,7 +148,7 @@ def test_what_a_killed_run_left_half_written_is_ignored_and_then_removed(
     assert results(output) == world.expected
 
 
-def test_a_damaged_run_record_is_left_out_and_told(world: World, output: Path) -> None:
+def test_a_damaged_run_record_is_left_out_and_logged(world: World, output: Path) -> None:
     (record,) = (output / "_runs").glob("*.json")
     record.write_bytes(b"{ half of")
 
@@ -174,7 +174,7 @@ def forget_parts(output: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0.15, 0.4, 0.6, 0.8])
-def test_flipped_bits_in_the_store_are_paid_again_and_never_served(
+def test_answers_with_flipped_bits_are_paid_again_and_never_used(
     world: World, output: Path, place: float
 ) -> None:
     forget_parts(output)
@@ -199,9 +199,7 @@ def test_flipped_bits_in_the_store_are_paid_again_and_never_served(
     assert "damaged" not in again.err
 
 
-def test_a_store_that_is_gone_is_paid_for_again_only_where_parts_are_missing(
-    world: World, output: Path
-) -> None:
+def test_without_the_store_only_missing_parts_are_paid_again(world: World, output: Path) -> None:
     shutil.rmtree(output / "_scores")
     (output / "part-00002.parquet").unlink()
 
@@ -211,7 +209,7 @@ def test_a_store_that_is_gone_is_paid_for_again_only_where_parts_are_missing(
     assert results(output) == world.expected
 
 
-def test_a_segment_that_is_cut_short_serves_what_is_left(world: World, output: Path) -> None:
+def test_a_truncated_segment_serves_its_intact_answers(world: World, output: Path) -> None:
     forget_parts(output)
     segment = only_segment(output)
     os.truncate(segment, segment.stat().st_size // 2)

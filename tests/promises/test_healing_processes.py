@@ -1,4 +1,4 @@
-"""A disk that is full, a folder that is closed, a clock that jumps: real processes, real limits."""
+"""A full disk, a folder without permission, a clock that jumps: real processes, real limits."""
 
 import os
 import resource
@@ -101,7 +101,7 @@ def assert_little_is_paid_again(world: World, before: int) -> None:
     assert NUM_GROUPS <= answered <= NUM_GROUPS + 2 * (IN_FLIGHT + 0.05 * RATE)
 
 
-def test_a_limit_on_file_sizes_ends_a_run_in_one_line_and_nothing_paid_is_lost(
+def test_a_limit_on_file_sizes_ends_a_run_with_one_line_and_loses_nothing_paid(
     world: World, tmp_path: Path
 ) -> None:
     before, output = world.service.answers(), tmp_path / "out"
@@ -133,7 +133,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[Path]:
         subprocess.run(("umount", str(folder)), check=True)
 
 
-def test_a_full_disk_ends_a_run_in_one_line_and_nothing_paid_is_lost(
+def test_a_full_disk_ends_a_run_with_one_line_and_loses_nothing_paid(
     world: World, tmp_path: Path
 ) -> None:
     before = world.service.answers()
@@ -152,7 +152,9 @@ def test_a_full_disk_ends_a_run_in_one_line_and_nothing_paid_is_lost(
     assert_little_is_paid_again(world, before)
 
 
-def test_a_closed_folder_is_told_before_anything_is_sent(world: World, tmp_path: Path) -> None:
+def test_a_folder_without_permission_is_refused_before_anything_is_sent(
+    world: World, tmp_path: Path
+) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
     rights = ("-dac_override", "-dac_read_search")
@@ -170,7 +172,7 @@ def test_a_closed_folder_is_told_before_anything_is_sent(world: World, tmp_path:
     assert world.service.requests() == before
 
 
-def test_an_output_below_a_file_is_told_before_anything_is_sent(
+def test_an_output_below_a_file_is_refused_before_anything_is_sent(
     world: World, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"")
@@ -187,7 +189,7 @@ def test_an_output_below_a_file_is_told_before_anything_is_sent(
 @pytest.mark.parametrize(
     "jumps", ["[0, -300_000, 40_000_000, 300_000]", "[-40_000_000, -40_004_000]"]
 )
-def test_a_clock_that_jumps_breaks_nothing(world: World, tmp_path: Path, jumps: str) -> None:
+def test_a_clock_that_jumps_changes_nothing(world: World, tmp_path: Path, jumps: str) -> None:
     before, output = world.service.answers(), tmp_path / "out"
     process = world.start(output, (*DRIFTING, jumps))
     wait_until(lambda: world.service.answers() - before >= 110, poll_s=0.01)
@@ -207,7 +209,9 @@ def test_a_clock_that_jumps_breaks_nothing(world: World, tmp_path: Path, jumps: 
     assert_little_is_paid_again(world, before)
 
 
-def test_a_store_that_is_removed_under_a_run_is_begun_anew(world: World, tmp_path: Path) -> None:
+def test_a_store_that_is_removed_during_a_run_is_created_again(
+    world: World, tmp_path: Path
+) -> None:
     output = tmp_path / "out"
     before = world.service.answers()
     process = world.start(output)

@@ -57,7 +57,7 @@ async def run_again(given: Path) -> int:
 async def test_no_request_is_sent_after_a_signal_and_what_was_paid_is_saved(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
-    """Twenty answers a second come in, each of which would be followed by a new request."""
+    """Twenty answers a second arrive, and without the signal a request would follow each."""
     given = groups([2] * 100, tmp_path / "in.parquet")
     loop = asyncio.get_running_loop()
     async with FakeReranker(latency_s=1) as fake:
@@ -79,7 +79,7 @@ async def test_no_request_is_sent_after_a_signal_and_what_was_paid_is_saved(
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-async def test_a_service_that_hangs_does_not_hold_up_the_end(
+async def test_a_service_that_hangs_does_not_delay_the_end(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     given = groups([2] * 100, tmp_path / "in.parquet")
@@ -100,7 +100,7 @@ async def test_a_service_that_hangs_does_not_hold_up_the_end(
     assert await run_again(given) == 70
 
 
-async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
+async def test_a_second_signal_exits_at_once(tmp_path: Path) -> None:
     given = groups([2] * 100, tmp_path / "in.parquet")
     loop = asyncio.get_running_loop()
     async with FakeReranker(*[200] * 30, *["hang"] * 100) as fake:
@@ -123,7 +123,7 @@ async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_fatal_refusal_lets_what_is_in_flight_arrive(tmp_path: Path) -> None:
-    """All others that are in flight at the refusal are paid, and answered a second later."""
+    """The other requests in flight at the refusal are paid, and answered 0.3 s later."""
     given = groups([2] * 100, tmp_path / "in.parquet")
     async with FakeReranker(*[200] * 30, 401, latency_s=0.3) as fake:
         async with running(fake, given, "--max-in-flight", IN_FLIGHT) as process:
@@ -152,7 +152,7 @@ async def test_a_run_that_waits_for_the_output_can_be_stopped(tmp_path: Path) ->
     assert "interrupted" in left.failure
 
 
-async def test_a_run_waits_for_a_busy_output_if_told_to(tmp_path: Path) -> None:
+async def test_a_run_waits_for_a_busy_output_with_lock_wait(tmp_path: Path) -> None:
     given = groups([2] * 3, tmp_path / "in.parquet")
     async with FakeReranker(*["hang"] * 3) as fake, running(fake, given) as owner:
         await reached(lambda: len(fake.calls) == 3)
@@ -168,10 +168,10 @@ async def test_a_run_waits_for_a_busy_output_if_told_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-async def test_a_signal_before_the_run_has_begun_is_told(
+async def test_a_signal_while_libraries_are_imported_ends_the_command(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
-    """The first library of the job is being loaded then."""
+    """The signal comes as soon as numpy is mapped into memory."""
     given = groups([2] * 3, tmp_path / "in.parquet")
     async with FakeReranker() as fake, running(fake, given) as process:
         await asyncio.to_thread(wait_until, lambda: "numpy" in _maps(process), poll_s=0)
@@ -187,7 +187,7 @@ def _maps(process: "Popen[str]") -> str:
     return Path(f"/proc/{process.pid}/maps").read_text()
 
 
-async def test_stopped_while_it_reads_the_ids_it_reads_no_further(
+async def test_a_stop_ends_the_counting_of_queries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, ended = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Promise 3: killed at any moment and run again, it gives the same bytes and pays little twice.
+"""A run that is killed at any moment and repeated gives the same bytes and pays little twice.
 
 Real processes and a real `kill -9`; the service counts what was paid for.
 """
@@ -42,7 +42,7 @@ SIZES = [9 if group % 5 == 0 else 3 for group in range(160)]
 
 @dataclass(frozen=True)
 class World:
-    """Candidates, a service, and what an uninterrupted run makes of them."""
+    """Candidates, a service, and the result of an uninterrupted run."""
 
     given: Path
     service: Service
@@ -61,7 +61,7 @@ class World:
         return start(*self.options(output, *more))
 
     def kill_after(self, num_answers: int, output: Path) -> int:
-        """Run, kill after so many answers; how many may have been lost by right."""
+        """Run and kill after `num_answers`; return how many answers may have been lost."""
         before = self.service.answers()
         seen = [(time.monotonic(), 0)]
         process = self.start(output)
@@ -73,9 +73,9 @@ class World:
         wait_until(is_enough, poll_s=0.01)
         killed(process)
         killed_at, answered = seen[-1]
-        # What was answered so long before had time enough to be saved.
+        # Answers that came this long before the kill had time enough to be saved.
         saved = max(count for at, count in seen if at <= killed_at - UNSAVED_S or not count)
-        # And between the last look and the kill as much may have come as between two looks.
+        # Between the last poll and the kill as many may have come as between two polls.
         unseen = max(later - count for (_, count), (_, later) in pairwise(seen))
         return IN_FLIGHT + answered - saved + unseen
 
@@ -92,10 +92,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield World(given, running, results(folder / "whole"), running.requests())
 
 
-def test_killed_after_k_answers_it_gives_the_same_bytes_and_pays_little_twice(
+def test_a_run_killed_after_k_answers_gives_the_same_bytes_and_pays_little_twice(
     world: World, tmp_path: Path
 ) -> None:
-    """For k spread over the whole run."""
+    """The numbers k are spread over the whole run."""
     again, allowed = [], []
     for kill in range(NUM_KILLS):
         output = tmp_path / f"out-{kill}"
@@ -114,7 +114,7 @@ def test_killed_after_k_answers_it_gives_the_same_bytes_and_pays_little_twice(
     )
 
 
-def test_killed_twice_it_gives_the_same_bytes(world: World, tmp_path: Path) -> None:
+def test_a_run_killed_twice_gives_the_same_bytes(world: World, tmp_path: Path) -> None:
     output = tmp_path / "out"
     before = world.service.requests()
 
@@ -128,7 +128,7 @@ def test_killed_twice_it_gives_the_same_bytes(world: World, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["_lock", "_manifest.json", "_runs", "_scores"])
-def test_killed_while_it_begins_it_gives_the_same_bytes(
+def test_a_run_killed_at_its_start_gives_the_same_bytes(
     name: str, world: World, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
@@ -140,8 +140,8 @@ def test_killed_while_it_begins_it_gives_the_same_bytes(
     assert results(output) == world.expected
 
 
-def test_killed_before_the_last_step_it_needs_no_request_more(world: World, tmp_path: Path) -> None:
-    """Between the last part and `_SUCCESS` lie some milliseconds: tried until one kill hits."""
+def test_a_run_killed_before_the_last_step_sends_nothing_more(world: World, tmp_path: Path) -> None:
+    """The kill must hit the milliseconds between the last part and `_SUCCESS`."""
     for attempt in range(20):
         output = tmp_path / f"out-{attempt}"
         process = world.start(output)
@@ -163,8 +163,10 @@ def test_killed_before_the_last_step_it_needs_no_request_more(world: World, tmp_
     assert results(output) == world.expected
 
 
-def test_killed_while_it_compacts_the_store_it_loses_nothing(world: World, tmp_path: Path) -> None:
-    """A store of many small segments, which the end of a run folds into one."""
+def test_a_run_killed_while_it_compacts_the_store_loses_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    """The store has many small segments, which the end of a run merges into one."""
     full, kept = tmp_path / "full", tmp_path / "whole"
     shutil.copytree(world.given.parent / "whole" / "_scores", full)
     asyncio.run(_add_segments(full, 100))
@@ -191,7 +193,7 @@ def test_killed_while_it_compacts_the_store_it_loses_nothing(world: World, tmp_p
 
 
 def _spin(wait_s: float) -> None:
-    """Wait more exactly than a sleep does."""
+    """Wait more precisely than a sleep does."""
     until = time.perf_counter() + wait_s
     while time.perf_counter() < until:
         pass
@@ -212,7 +214,7 @@ def _foreign(number: int) -> Request:
     return Request("", [""] * 200, 0, xxh3_128_digest(b"%d" % number), keys, number)
 
 
-def test_a_kill_leaves_nothing_half_written_for_long(world: World, tmp_path: Path) -> None:
+def test_the_next_run_removes_unfinished_files(world: World, tmp_path: Path) -> None:
     output = tmp_path / "out"
     world.kill_after(world.num_requests // 2, output)
     (output / ".part-00001.parquet.123.unfinished").write_bytes(b"half")

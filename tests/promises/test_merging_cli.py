@@ -61,13 +61,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("case", sizes(), ids=lambda case: case.name.replace(" ", "-"))
-def test_a_run_reaches_the_bars_and_trusting_scores_does_not(case: Case, folder: Path) -> None:
+def test_merging_reaches_the_bars_and_trusting_scores_does_not(case: Case, folder: Path) -> None:
     means, statuses = simulate(case, QUERIES, folder)
 
     assert verdict(case, means) == [], (means, statuses)  # type: ignore[arg-type]
 
 
-def test_the_certified_depth_is_honest_where_the_final_request_is_too_small(folder: Path) -> None:
+def test_the_certified_depth_is_right_if_the_final_request_is_too_small(folder: Path) -> None:
     """Hardly more documents fit a request than shall be settled: nothing is left for a margin."""
     case = Case("tight", {}, "monotone", num_documents=600, max_documents=DEPTH + 10)
 

@@ -26,7 +26,7 @@ from support.real_runs import (
 )
 
 RATE = 80
-"""Requests a second of a run that is watched while it goes on."""
+"""Requests per second of a run that is observed while it goes on."""
 IN_FLIGHT = 8
 UNSAVED_S = 2.0
 """How long an answer may take from its arrival to the store's object."""
@@ -36,7 +36,7 @@ NUM_GROUPS = 320
 
 @dataclass(frozen=True)
 class World:
-    """A store, a service, candidates, and what a run on disk makes of them."""
+    """An object store, a service, candidates, and the result of a run on disk."""
 
     store: Store
     service: Service
@@ -71,7 +71,7 @@ def state(world: World, output: str) -> str:
     return str(told.facts["state"])
 
 
-def test_a_run_there_gives_the_bytes_of_a_run_here_and_the_next_one_sends_nothing(
+def test_a_run_gives_the_bytes_of_a_run_on_disk_and_the_next_one_sends_nothing(
     world: World,
 ) -> None:
     output = f"s3://{BUCKET}/whole/out"
@@ -93,7 +93,7 @@ def test_a_run_there_gives_the_bytes_of_a_run_here_and_the_next_one_sends_nothin
     assert told.facts["requests"] == NUM_GROUPS
 
 
-def test_measures_and_a_shared_store_work_there(world: World) -> None:
+def test_evaluate_and_a_shared_score_store_work(world: World) -> None:
     judged = world.store.put(SAMPLE / "qrels.parquet", "sample/qrels.parquet")
     source = world.store.put(SAMPLE / "candidates.parquet", "sample/in.parquet")
     shared = ("--score-store", f"s3://{BUCKET}/sample/scores")
@@ -154,7 +154,7 @@ def test_a_second_run_is_refused_and_goes_on_after_the_first_is_stopped(world: W
     assert world.service.answers() - before == NUM_GROUPS, "an interrupt loses nothing"
 
 
-def test_what_is_damaged_there_is_mended_without_a_request(world: World) -> None:
+def test_damage_is_repaired_without_a_request(world: World) -> None:
     output = f"s3://{BUCKET}/damaged/out"
     where = world.store.at("damaged/out")
     assert rerank_here(*world.options(world.given, output)).code == 0
@@ -172,10 +172,10 @@ def test_what_is_damaged_there_is_mended_without_a_request(world: World) -> None
     assert world.service.requests() == paid
 
 
-# --- What cannot be reached -----------------------------------------------------------------------
+# --- Stores that cannot be reached --------------------------------------------------------------
 
 
-def test_a_bucket_that_is_not_there_is_told_in_one_line(world: World) -> None:
+def test_a_missing_bucket_ends_the_run_with_one_line(world: World) -> None:
     source = rerank_here(*world.options("s3://no-such-bucket/in", "s3://lake/x"))
     output = rerank_here(*world.options(world.given, "s3://no-such-bucket/x"))
     nothing = rerank_here("status", "s3://no-such-bucket/x")
@@ -186,7 +186,7 @@ def test_a_bucket_that_is_not_there_is_told_in_one_line(world: World) -> None:
     assert "no such object, bucket or container; create the bucket" in output.failure
 
 
-def test_a_wrong_key_is_told_in_one_line(world: World) -> None:
+def test_a_wrong_key_ends_the_run_with_one_line(world: World) -> None:
     with moto_store(guarded=True) as guarded:
         source = rerank(*world.options(f"s3://{BUCKET}/in", "out"), env=guarded.env)
         output = rerank(*world.options(world.given, f"s3://{BUCKET}/x"), env=guarded.env)

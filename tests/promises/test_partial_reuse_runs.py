@@ -1,4 +1,4 @@
-"""Two nights by the real command: the second pays for what is new, whatever interrupts it."""
+"""Two nightly runs of the real command: the second pays for new documents, even if killed."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -58,7 +58,7 @@ def scores(output: Path) -> Mapping[tuple[str, str], float]:
     return {(row["query_id"], row["doc_id"]): row["relevance_score"] for row in ranked(output)}
 
 
-def test_the_second_night_pays_for_new_documents_and_anchors_alone(
+def test_the_second_run_pays_for_new_documents_and_anchors_only(
     nights: tuple[Path, Path], tmp_path: Path, quick_service: Service
 ) -> None:
     first, second = nights
@@ -82,7 +82,7 @@ def test_the_second_night_pays_for_new_documents_and_anchors_alone(
     assert scores(tmp_path / "2") == scores(tmp_path / "whole")
 
 
-def test_the_report_tells_what_was_reused_in_part_and_saved(
+def test_the_report_shows_partial_reuse_and_savings(
     nights: tuple[Path, Path], tmp_path: Path, quick_service: Service
 ) -> None:
     first, second = nights
@@ -95,7 +95,7 @@ def test_the_report_tells_what_was_reused_in_part_and_saved(
     assert "627 scores of 11 queries, saved about $0.00" in line
 
 
-def test_exact_reuse_asks_changed_groups_as_a_whole(
+def test_exact_reuse_sends_changed_groups_whole(
     nights: tuple[Path, Path], tmp_path: Path, quick_service: Service
 ) -> None:
     first, second = nights
@@ -137,10 +137,10 @@ def test_a_second_run_and_a_restart_send_nothing(
     assert results(tmp_path / "2") == before
 
 
-def test_killed_after_k_answers_a_partial_run_gives_the_same_bytes(
+def test_a_partial_run_killed_after_k_answers_gives_the_same_bytes(
     nights: tuple[Path, Path], tmp_path: Path, slow_service: Service
 ) -> None:
-    """Requests do not compare here, so groups go on to final requests and whole groups."""
+    """The requests are not comparable, so final requests and whole groups follow."""
     first, second = nights
     partial = ("--reuse", "partial", "--max-in-flight", 4, "--certify-depth", 5)
     partial += ("--groups-per-part", 4)

@@ -1,4 +1,4 @@
-"""The same command again: after rejects, faults, other settings, another run; and nothing leaks."""
+"""The same command again, after rejects, faults, other settings, another run; and secrets."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,10 +102,10 @@ FAULTS = (
     *("null-score=0.02", "empty-results=0.02", "502-html=0.02", "html-in-200=0.02"),
     *("truncated-json=0.02",),
 )
-"""Beside 15 % of 500, 503 and connections that are reset before or amid the answer."""
+"""In addition to 15 % of 500, 503 and connections reset before or during the answer."""
 
 
-def test_a_night_of_faults_loses_nothing_and_changes_nothing(
+def test_many_faults_lose_nothing_and_change_nothing(
     tmp_path: Path, quick_service: Service
 ) -> None:
     given = groups([3] * 60 + [12] * 12, tmp_path / "in.parquet")
@@ -126,7 +126,7 @@ def test_a_night_of_faults_loses_nothing_and_changes_nothing(
     assert results(tmp_path / "out") == results(tmp_path / "calm")
 
 
-def test_an_output_of_other_settings_is_refused_by_name_and_restart_begins_anew(
+def test_other_settings_are_refused_by_name_and_restart_discards_the_parts(
     tmp_path: Path, quick_service: Service
 ) -> None:
     given, output = groups([5] * 6, tmp_path / "in.parquet"), tmp_path / "out"
@@ -158,7 +158,7 @@ def test_restart_keeps_what_was_paid_for(tmp_path: Path, quick_service: Service)
     assert results(output) == before
 
 
-def test_an_output_of_another_input_is_refused_by_file(
+def test_another_input_is_refused_by_the_name_of_its_file(
     tmp_path: Path, quick_service: Service
 ) -> None:
     output = tmp_path / "out"
@@ -172,7 +172,7 @@ def test_an_output_of_another_input_is_refused_by_file(
     assert "input file in.parquet: 5 rows there, 10 now" in refused.failure
 
 
-def test_pace_and_address_are_no_settings_of_the_output(
+def test_pace_and_address_are_not_part_of_the_fingerprint(
     tmp_path: Path, quick_service: Service
 ) -> None:
     given, output = groups([5] * 6, tmp_path / "in.parquet"), tmp_path / "out"
@@ -209,8 +209,8 @@ def test_a_second_run_on_a_busy_output_is_exit_6_and_a_dead_owner_frees_it(
 
 
 @pytest.mark.parametrize("ending", ["done", "rejects", "refused", "interrupted"])
-def test_neither_key_nor_text_is_told_anywhere(ending: str, tmp_path: Path) -> None:
-    """In no file of the output, whatever its encoding, and in nothing that is printed."""
+def test_neither_key_nor_text_appears_anywhere(ending: str, tmp_path: Path) -> None:
+    """Neither in a file of the output, whatever its encoding, nor in what is printed."""
     texts = {(group, 0): f"{MARKER} {group}" for group in range(8)}
     texts[5, 1] = f"{MARKER} poison-pill"
     given, output = groups([3] * 8, tmp_path / "in.parquet", texts=texts), tmp_path / "out"
