@@ -73,7 +73,7 @@ def datasets(tmp_path: Path) -> Datasets:
 
 @pytest.fixture
 async def expected(tmp_path: Path) -> list[dict[str, bytes]]:
-    """What two runs in sessions of their own write."""
+    """Return what two runs in sessions of their own write."""
     apart = Datasets(tmp_path / "apart")
     for given in (apart.first, apart.second):
         async with FakeReranker() as fake:

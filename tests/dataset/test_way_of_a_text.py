@@ -25,7 +25,7 @@ MAX_FUNCTIONS, MAX_ROOM_CHANGES = 80, 30
 
 @pytest.fixture
 async def way(tmp_path: Path) -> list[Step]:
-    """The functions that one text passes in a run whose output holds the texts."""
+    """Return the functions that one text passes in a run whose output holds the texts."""
     table = candidates([3], text=[TEXT, "another text", "a third one"])
     given, trace = write(table, tmp_path / "in.parquet"), TextTrace(TEXT)
     async with FakeReranker() as fake:
