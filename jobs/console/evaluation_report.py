@@ -1,4 +1,4 @@
-"""What `evaluate` and `compare` print for people, and as JSON."""
+"""Output of `evaluate` and `compare`: tables for people, or facts for JSON."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,13 +14,13 @@ from pipeline.evaluation.paired import PairedMeasure
 Judged = Evaluation | JudgedComparison
 
 NUM_EXTREMES = 5
-"""Queries that are named as most improved, most degraded and most changed."""
+"""How many of the most improved, most degraded or most changed queries are shown."""
 
 _ID_LENGTH = 40
 
 
 def judged_facts(result: Judged, *, show_all: bool) -> dict[str, Any]:
-    """Return measures, queries and notes of what was judged, for JSON."""
+    """Return measures, queries and notes for JSON."""
     first = _first_measure(result)
     columns = ["query_id", "before", "after", "change"]
     every = {"all": first.select(columns).to_dicts()} if show_all else {}
@@ -34,7 +34,7 @@ def judged_facts(result: Judged, *, show_all: bool) -> dict[str, Any]:
 
 
 def show_judged(title: str, result: Judged, orders: tuple[str, str], *, show_all: bool) -> None:
-    """Print measures and queries of what was judged.
+    """Print measures and queries.
 
     Args:
         title: The first line.
@@ -58,7 +58,7 @@ def show_judged(title: str, result: Judged, orders: tuple[str, str], *, show_all
 
 
 def agreement_facts(result: UnjudgedComparison, *, show_all: bool) -> dict[str, Any]:
-    """Return figures of agreement, queries and notes, for JSON."""
+    """Return figures of agreement, queries and notes for JSON."""
     every = {"all": result.by_query.to_dicts()} if show_all else {}
     return {
         "agreement": to_builtins(result.agreement),
@@ -134,6 +134,6 @@ def _p_value(value: float | None) -> str:
 
 
 def _shown_id(query_id: str) -> str:
-    """Return an id for a terminal: short, and nothing in it that the terminal would act on."""
+    """Return an id for a terminal: shortened, and without control characters."""
     plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in query_id[: _ID_LENGTH + 1])
     return plain if len(plain) <= _ID_LENGTH else f"{plain[: _ID_LENGTH - 1]}…"

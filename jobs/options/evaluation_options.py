@@ -61,7 +61,7 @@ def evaluation_options(command: Command) -> Command:
 def judged_measures(
     names: tuple[str, ...], fail_under: tuple[str, ...], *, fail_if_worse: bool
 ) -> tuple[list["Measure"], "Gate"]:
-    """Return the measures to compute, those of the gate included, and the gate.
+    """Return the measures to compute, including those of the gate, and the gate.
 
     Raises:
         SettingsError: for a measure or a pair that cannot be used.
@@ -76,7 +76,7 @@ def judged_measures(
 def agreement_gate(
     names: tuple[str, ...], fail_under: tuple[str, ...], *, fail_if_worse: bool
 ) -> "Gate":
-    """Return the gate of a comparison without judgements: the least means of its figures.
+    """Return the gate of a comparison without judgements: minimum means of its figures.
 
     Raises:
         SettingsError: for an option that needs judgements, and for another name.

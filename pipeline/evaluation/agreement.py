@@ -1,11 +1,11 @@
-"""How alike two rankings of a query are, without judgements.
+"""Agreement of two rankings of a query, without judgements.
 
-* overlap@10: the share of the first ten places that both have; of fewer where both are shorter.
+* overlap@10: the share of documents in common among the first ten, or fewer if both are shorter.
 * RBO: rank-biased overlap with p = .9, extrapolated, for lists of different lengths: equation 32 of
   Webber, Moffat and Zobel, "A similarity measure for indefinite rankings", ACM TOIS 28 (2010),
   doi 10.1145/1852102.1852106. Its first ten places have 86 % of the weight.
-* tau: Kendall's tau-b of the documents that both have; none if these are fewer than two. Places
-  have no ties, so it is 1 - 2 x inversions / pairs.
+* tau: Kendall's tau-b of the documents in common, undefined for fewer than two. Places have no
+  ties, so it is 1 - 2 x inversions / pairs.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.core.arrays import FloatArray, IntArray
 DEPTH = 10
 P = 0.9
 _DIGITS = 12
-"""Digits of RBO that its sums leave right: equal rankings have 1 exactly."""
+"""Digits of RBO that are kept: rounding errors removed, equal rankings have exactly 1."""
 NAMES = (f"overlap@{DEPTH}", "RBO", "tau")
 
 
@@ -24,8 +24,8 @@ def compare_rankings(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
     """Compare the rankings of the queries that both have.
 
     Args:
-        one: `query_id`, `doc_id` and `rank`, whole queries. Of a doc_id that a query holds several
-            times the best rank counts.
+        one: `query_id`, `doc_id` and `rank`, in whole queries. Of a repeated doc_id the best rank
+            counts.
         other: The same.
 
     Returns:
@@ -61,14 +61,14 @@ def _places(rankings: pl.DataFrame) -> pl.DataFrame:
 
 
 def _overlap(number: IntArray, depth: IntArray, long: IntArray) -> FloatArray:
-    """Return the share of the first places; `depth` is the worse place of a common document."""
+    """Return overlap@10; `depth` is the worse of the two places of a common document."""
     both = np.bincount(number[depth <= DEPTH], minlength=len(long))
     overlap: FloatArray = both / np.minimum(long, DEPTH)
     return overlap
 
 
 def _rbo(number: IntArray, depth: IntArray, short: IntArray, long: IntArray) -> FloatArray:
-    """Return RBO; the sums over depths are differences of two running sums."""
+    """Return RBO; sums over depths are differences of cumulative sums."""
     depths = np.arange(1, max(long.max(initial=0), 1) + 1)
     weights = np.append(0.0, np.cumsum(P**depths))  # sum of p^d up to each depth
     shares = np.append(0.0, np.cumsum(P**depths / depths))  # sum of p^d / d
@@ -83,7 +83,7 @@ def _rbo(number: IntArray, depth: IntArray, short: IntArray, long: IntArray) -> 
 
 
 def _tau(number: IntArray, places: IntArray, num_queries: int) -> FloatArray:
-    """Return tau of the common documents, which are in the order of the first ranking."""
+    """Return tau of the common documents, given in the order of the first ranking."""
     size = np.bincount(number, minlength=num_queries)
     pairs = size * (size - 1) / 2
     inversions = _inversions(number, places, num_queries)
@@ -92,10 +92,10 @@ def _tau(number: IntArray, places: IntArray, num_queries: int) -> FloatArray:
 
 
 def _inversions(number: IntArray, places: IntArray, num_queries: int) -> FloatArray:
-    """Count, in each query, the pairs whose places are in falling order.
+    """Count the pairs of places in descending order, for all queries at once.
 
-    Two places differ first, from the top, in one bit. So for each bit: among places with the same
-    bits above it, in their order, count the ones before each zero. All queries at once.
+    Two different places have a highest bit in which they differ. So for each bit, among places with
+    equal higher bits, in their order: count the ones that precede each zero.
     """
     inversions = np.zeros(num_queries)
     num_bits = int(places.max(initial=0)).bit_length()

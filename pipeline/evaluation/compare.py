@@ -1,4 +1,4 @@
-"""Two outputs of the same queries: by judgements, or by how alike their rankings are.
+"""Compare two outputs of the same queries, with judgements or by the agreement of rankings.
 
 Only queries that both outputs hold are compared; the others are counted.
 """
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from ir_measures import Measure
 
 _PIECE_ROWS = 250_000
-"""Rows of one output that are held against the other at once."""
+"""Rows of one output that are compared with the other at once; bounds memory."""
 
 
 class Shared(Struct, frozen=True, kw_only=True):
-    """How many queries the outputs hold; of the judged ones, if there are judgements.
+    """Numbers of queries; with judgements, of judged queries only.
 
     Attributes:
-        queries: Both hold them: these are compared.
-        only_output: Only OUTPUT holds them.
-        only_other: Only OTHER holds them.
-        missing: Judged queries that neither holds.
+        queries: In both outputs; these are compared.
+        only_output: Only in OUTPUT.
+        only_other: Only in OTHER.
+        missing: Judged, but in neither.
     """
 
     queries: int
@@ -42,12 +42,12 @@ class Shared(Struct, frozen=True, kw_only=True):
 
 
 class JudgedComparison(Struct, frozen=True, kw_only=True):
-    """Two outputs by judgements; `before` is OTHER, `after` is OUTPUT, change = OUTPUT - OTHER.
+    """Measures of two outputs: `before` is OTHER, `after` is OUTPUT, change = OUTPUT - OTHER.
 
     Attributes:
-        measures: By name, in the order they were asked for.
+        measures: By name, in the requested order.
         by_query: As `paired.by_query` returns it.
-        notes: What one should know beside the figures, a sentence each.
+        notes: Sentences that qualify the figures.
     """
 
     shared: Shared
@@ -57,10 +57,10 @@ class JudgedComparison(Struct, frozen=True, kw_only=True):
 
 
 class Agreement(Struct, frozen=True):
-    """One figure of agreement over the queries that have it; None where none has.
+    """A figure of agreement over the queries for which it is defined; None if there are none.
 
     Attributes:
-        queries: How many have it.
+        queries: For how many queries it is defined.
     """
 
     mean: float | None
@@ -69,12 +69,12 @@ class Agreement(Struct, frozen=True):
 
 
 class UnjudgedComparison(Struct, frozen=True, kw_only=True):
-    """Two outputs by how alike their rankings are.
+    """Agreement of the rankings of two outputs.
 
     Attributes:
-        agreement: By name, see `agreement`.
-        by_query: `query_id` and a column for each name, least RBO first.
-        notes: What one should know beside the figures, a sentence each.
+        agreement: By name, see the module `agreement`.
+        by_query: `query_id` and a column per name, sorted by rising RBO.
+        notes: Sentences that qualify the figures.
     """
 
     shared: Shared
@@ -155,10 +155,10 @@ def compare_unjudged(output: WrittenOutput, other: WrittenOutput) -> UnjudgedCom
 def _aligned(
     output: WrittenOutput, other: WrittenOutput
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield rankings of both outputs, piece by piece the same queries.
+    """Yield rankings of both outputs in pieces that hold the same queries.
 
-    Of `other` only the parts that hold a piece's queries are read, one after the other, so that
-    memory stays bounded whatever the order of the queries is.
+    For each piece, the parts of `other` that hold its queries are read one by one, so memory stays
+    bounded whatever the order of the queries is.
     """
     places = [part.unique().cast(pl.String) for part in other.iter_parts(["query_id"])]
     for piece in _pieces(output):

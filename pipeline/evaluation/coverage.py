@@ -1,4 +1,4 @@
-"""How judgements and outputs fit together: which judged queries and documents an output holds."""
+"""Which judged queries and documents an output holds."""
 
 from collections.abc import Iterator
 
@@ -13,10 +13,10 @@ _IDS = ["query_id", "doc_id"]
 
 
 class Coverage(Struct, frozen=True, eq=False):
-    """The judged queries, by whether an output holds them; strings, sorted.
+    """The judged queries that an output holds, and those that it lacks; sorted strings.
 
     Attributes:
-        hint: In what ids of missing queries differ from ids that the output holds.
+        hint: How ids of missing queries differ from ids that the output holds.
     """
 
     held: pl.Series
@@ -25,7 +25,7 @@ class Coverage(Struct, frozen=True, eq=False):
 
 
 def iter_rankings(output: WrittenOutput, *ranks: str) -> Iterator[pl.DataFrame]:
-    """Yield `query_id` and `doc_id` (strings) and these columns of ranks, whole queries.
+    """Yield `query_id` and `doc_id` (strings) and these columns of ranks, in whole queries.
 
     Raises:
         InputError: if a part cannot be read, or if there is none.
@@ -53,16 +53,16 @@ def read_rankings(output: WrittenOutput, at: int, *ranks: str) -> pl.DataFrame:
 def find_coverage(
     output: WrittenOutput, qrels_name: str, judgements: pl.DataFrame, held: pl.Series
 ) -> Coverage:
-    """Tell the judged queries that an output holds from the others.
+    """Separate the judged queries that an output holds from those that it lacks.
 
     Args:
         output: The output.
         qrels_name: The file of the judgements, for messages.
         judgements: As `read_judgements` returns them.
-        held: The judged queries that were found in it.
+        held: The judged queries found in the output.
 
     Raises:
-        InputError: if it holds none of them.
+        InputError: if the output holds none of them.
     """
     judged = judgements["query_id"].unique()
     missing = judged.filter(~judged.is_in(held.implode())).sort()
@@ -87,12 +87,12 @@ def find_coverage(
 def refuse_other_documents(
     output: WrittenOutput, qrels_name: str, judgements: pl.DataFrame, held: pl.Series
 ) -> None:
-    """Refuse judgements whose documents are the output's, written in another way.
+    """Refuse judgements whose doc_ids are those of the output in another spelling.
 
-    Call it where no judged document was found.
+    Call this if no judged document was found.
 
     Raises:
-        InputError: if ids differ in nothing but blanks, case, zeros or decimals.
+        InputError: if ids differ only in blanks, case, zeros or decimals.
     """
     queries = held.to_frame("query_id")
     of_queries = (part.join(queries, on="query_id", how="semi") for part in iter_rankings(output))

@@ -1,7 +1,7 @@
-"""An output against judgements: measures of the first stage's order and of the new one.
+"""Evaluate an output against judgements: the first-stage order and the new order.
 
-Every judged query counts, as in TREC: one that a finished output does not hold counts as an empty
-ranking, in both orders. Of an output that is not finished only the queries that it holds count.
+As in TREC, every judged query counts: one that a finished output does not hold counts as an empty
+ranking, in both orders. Of an unfinished output only the queries that it holds count.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 
 class Evaluation(Struct, frozen=True, kw_only=True):
-    """What the judgements say of an output.
+    """The result of an evaluation.
 
     Attributes:
         queries: Judged queries that count.
         queries_missing: Judged queries that the output does not hold.
-        is_finished: The output is finished.
-        before_from: Where the first stage's order was read; None if it is not known.
+        is_finished: Whether the output is finished.
+        before_from: Where the first-stage order was read; None if it is not known.
         no_before: Why it is not known.
-        measures: By name, in the order they were asked for.
+        measures: By name, in the requested order.
         by_query: As `paired.by_query` returns it.
-        notes: What one should know beside the figures, a sentence each.
+        notes: Sentences that qualify the figures.
     """
 
     queries: int
@@ -55,16 +55,16 @@ def evaluate_output(
     *,
     input_name: str | None = None,
 ) -> Evaluation:
-    """Judge both orders of an output.
+    """Evaluate both orders of an output.
 
-    A doc_id that a query holds several times is one document, at its best place in each order.
-    Where `--top-n` left out candidates, the first stage's order is read from the input.
+    A repeated doc_id of a query is one document, at its best place in each order. If `--top-n` left
+    out candidates, the first-stage order is read from the input.
 
     Args:
         output: The output.
-        qrels_name: A file of judgements, see `judgement_files`.
+        qrels_name: The file of judgements, see `judgement_files`.
         measures: Each measure once.
-        input_name: The input; None: where the last run found it, if it is needed.
+        input_name: The input; None: where the last run found it, if needed.
 
     Raises:
         InputError: if a file cannot be read or understood, or if no judged query is in the output.
@@ -110,7 +110,7 @@ def evaluate_output(
 
 
 def _find_source(output: WrittenOutput, input_name: str | None) -> tuple[Source | None, str | None]:
-    """Return the input, if the first stage's order is to be read there, or why it cannot be."""
+    """Return the input if the first-stage order must be read there, or why that is impossible."""
     if input_name is None and not output.is_cut():
         return None, None
     try:

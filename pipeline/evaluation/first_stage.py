@@ -1,4 +1,4 @@
-"""The order of the first stage: from an output that holds all candidates, else from its input."""
+"""The first-stage order of an output that `--top-n` cut, read from its input."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,15 +14,15 @@ from pipeline.source.listing import list_input
 from pipeline.source.source import Source
 
 _PIECE_ROWS = 200_000
-"""Rows that are scored at once: few enough to be small, enough to be quick."""
+"""Rows scored at once: bounds memory, and keeps the overhead per call small."""
 
 
 def find_input(output: WrittenOutput, input_name: str | None) -> Source:
-    """Find the input that an output was made from, and make sure that it is still the same.
+    """Open the input that an output was made from; check that it has not changed.
 
     Args:
         output: The output.
-        input_name: Where its input is; None: where the last run found it.
+        input_name: Its input; None: where the last run found it.
 
     Raises:
         InputError: if it cannot be read or has changed since.
@@ -49,7 +49,7 @@ def find_input(output: WrittenOutput, input_name: str | None) -> Source:
 
 
 def iter_first_stage(source: Source) -> Iterator[pl.DataFrame]:
-    """Yield `query_id` and `doc_id` (strings) and `rank` of all candidates, whole queries.
+    """Yield `query_id` and `doc_id` (strings) and `rank` of all candidates, in whole queries.
 
     Raises:
         InputError: if the input cannot be read or understood.
@@ -68,7 +68,7 @@ def iter_first_stage(source: Source) -> Iterator[pl.DataFrame]:
 
 
 def _are_same(found: Sequence[FileFacts], expected: Sequence[FileFacts]) -> bool:
-    """Return whether the files are the same; one file alone may bear another name."""
+    """Return whether the files are the same; a single file may have been renamed."""
     if len(found) == len(expected) == 1:
         found = [replace(found[0], path=expected[0].path)]
     return list(found) == list(expected)

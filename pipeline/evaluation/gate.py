@@ -1,4 +1,4 @@
-"""A gate: what a ranking must reach, so that a pipeline stops before a worse one is loaded."""
+"""Quality gates: what a ranking must reach before a pipeline may load it."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,11 +14,11 @@ UNDER, WORSE = "--fail-under", "--fail-if-worse"
 
 
 class Gate(Struct, frozen=True):
-    """What is asked.
+    """What a ranking must reach.
 
     Attributes:
-        least: The least that each named figure may be.
-        refuse_worse: No measure may have fallen significantly.
+        least: The minimum of each named value.
+        refuse_worse: Whether a significant loss of any measure fails.
     """
 
     least: Mapping[str, float]
@@ -26,18 +26,18 @@ class Gate(Struct, frozen=True):
 
     @property
     def is_set(self) -> bool:
-        """Whether anything is asked."""
+        """Whether the gate checks anything."""
         return bool(self.least) or self.refuse_worse
 
     def facts(self, misses: Sequence["Miss"]) -> dict[str, Any]:
-        """Return what came of it, for JSON; nothing where nothing was asked."""
+        """Return the outcome for JSON; nothing if the gate checks nothing."""
         if not self.is_set:
             return {}
         return {"gate": {"passed": not misses, "missed": to_builtins(misses)}}
 
 
 class Miss(Struct, frozen=True):
-    """A figure that is not what was asked."""
+    """A value that failed the gate."""
 
     name: str
     found: str
@@ -45,14 +45,14 @@ class Miss(Struct, frozen=True):
 
 
 def parse_least(pairs: Iterable[str], named: Callable[[str], str]) -> dict[str, float]:
-    """Read `NAME=NUMBER` pairs.
+    """Parse `NAME=NUMBER` pairs.
 
     Args:
         pairs: As given with `--fail-under`.
-        named: Returns the proper name of a figure, or raises SettingsError.
+        named: Returns the canonical name of a value, or raises SettingsError.
 
     Raises:
-        SettingsError: for what is not such a pair, and for a name that comes twice.
+        SettingsError: for anything else than such a pair, and for a repeated name.
     """
     least: dict[str, float] = {}
     for pair in pairs:
@@ -76,10 +76,10 @@ def parse_least(pairs: Iterable[str], named: Callable[[str], str]) -> dict[str, 
 
 
 def missed(gate: Gate, measures: Mapping[str, PairedMeasure]) -> list[Miss]:
-    """Return the measures whose change is not what the gate asks.
+    """Return the measures that fail the gate.
 
-    `refuse_worse` misses a measure whose change is below 0 with a p-value below `SIGNIFICANT_P`,
-    or by the same for all of several queries, where there is no p-value.
+    With `refuse_worse` a measure fails if its change is negative with a p-value below
+    `SIGNIFICANT_P`, or if all of several queries lost the same amount (no p-value).
     """
     changes = {name: measure.change for name, measure in measures.items()}
     misses = [
@@ -100,7 +100,7 @@ def missed(gate: Gate, measures: Mapping[str, PairedMeasure]) -> list[Miss]:
 
 
 def below(gate: Gate, figures: Mapping[str, float | None]) -> list[Miss]:
-    """Return the figures that are below what the gate asks, unknown ones included."""
+    """Return the values below their minimum; an unknown value fails."""
     misses = []
     for name, least in gate.least.items():
         value = figures[name]
@@ -111,10 +111,10 @@ def below(gate: Gate, figures: Mapping[str, float | None]) -> list[Miss]:
 
 
 def refuse_unfinished(gate: Gate, *outputs: WrittenOutput) -> None:
-    """Let no output pass a gate before it is finished.
+    """Refuse to gate an output that is not finished.
 
     Raises:
-        InputError: for an output without `_SUCCESS`, or without a part.
+        InputError: if `_SUCCESS` or a part is missing.
     """
     for output in outputs if gate.is_set else ():
         if not output.is_finished:
@@ -126,20 +126,20 @@ def refuse_unfinished(gate: Gate, *outputs: WrittenOutput) -> None:
 
 
 def refuse_unknown(gate: Gate, which: str, reason: str | None) -> None:
-    """Let no output pass a gate without the order before.
+    """Refuse to gate an output whose order before is not known.
 
     Raises:
-        InputError: if there is a reason why that order is not known.
+        InputError: if a reason is given why it is not known.
     """
     if gate.is_set and reason is not None:
         raise InputError(f"a gate needs the order before: {reason}", which=which)
 
 
 def raise_missed(misses: Sequence[Miss]) -> None:
-    """Raise what a gate missed, in one line.
+    """Raise one error for everything that failed.
 
     Raises:
-        GateFailed: if there is anything.
+        GateFailed: if anything failed.
     """
     if misses:
         raise GateFailed(

@@ -1,4 +1,4 @@
-"""Why ids that look alike do not match: what would have to be left out of them."""
+"""Explain why ids that look alike do not match."""
 
 from collections.abc import Iterable
 
@@ -18,12 +18,12 @@ _DIFFERENCES = {
 
 
 def explain_difference(judged: pl.Series, held: Iterable[pl.Series], where: str) -> str | None:
-    """Return in what the ids of judgements and of an output differ; None if in more than that.
+    """Return how ids of judgements and of an output differ; None if for no known reason.
 
     Args:
         judged: Ids of the judgements.
         held: Ids of the output, in pieces.
-        where: What the second ids are in, for the sentence.
+        where: Name of the output, for the sentence.
     """
     ids = pl.DataFrame({"id": judged}).unique()
     folded = {what: ids.with_columns(key=fold) for what, fold in _DIFFERENCES.items()}

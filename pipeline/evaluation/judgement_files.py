@@ -1,7 +1,7 @@
-"""Files of relevance judgements, opened.
+"""Open files of relevance judgements.
 
-The suffix tells the format, never the content. Every format but Parquet may be compressed: `.gz`
-or `.zst` follows its own suffix.
+The suffix alone determines the format. Every format except Parquet may be compressed: `.gz` or
+`.zst` follows its own suffix.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -124,7 +124,7 @@ def _read_parquet(which: str, files: Sequence[Location]) -> RawJudgements:
 
 @contextmanager
 def _readable(location: Location, what: str = "a file") -> Iterator[None]:
-    """Translate the errors of file systems and readers; one without a number tells of damage."""
+    """Translate errors of file systems and readers; one without an errno means a damaged file."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:

@@ -1,4 +1,4 @@
-"""The text formats of relevance judgements; nothing is checked here but the form."""
+"""Parsers of the text formats of relevance judgements; `judgements` checks the values."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ _TREC_LINE = f"^{_TREC_BLANK.join([_TREC_FIELD] * 4)}$"
 
 
 class RawJudgements(Struct, frozen=True, eq=False):
-    """Judgements as a file says them.
+    """Judgements as read from a file, before their values are checked.
 
     Attributes:
         which: The file, for messages.
@@ -38,7 +38,7 @@ class RawJudgements(Struct, frozen=True, eq=False):
 
 
 def parse_trec(which: str, content: bytes) -> RawJudgements:
-    """Read lines of four fields between blanks or tabs; blank lines are skipped.
+    """Parse lines of four fields separated by blanks or tabs; skip blank lines.
 
     Raises:
         InputError: for a line with more or fewer fields.
@@ -62,7 +62,7 @@ def parse_trec(which: str, content: bytes) -> RawJudgements:
 
 
 def parse_jsonl(which: str, content: bytes) -> RawJudgements:
-    """Read one object a line, its values as text; blank lines are skipped.
+    """Parse one JSON object per line, with its values as text; skip blank lines.
 
     Raises:
         InputError: for a line that is not a JSON object, or lacks a value, or whose ids are
@@ -99,10 +99,10 @@ def _text(value: Any) -> str | None:
 
 
 def table_parser(separator: str) -> Callable[[str, bytes], RawJudgements]:
-    """Return a parser of tables with a header; rows without any value are skipped."""
+    """Return a parser of tables with a header row; it skips rows without any value."""
 
     def parse(which: str, content: bytes) -> RawJudgements:
-        """Read a table, its values as text.
+        """Parse a table, with its values as text.
 
         Raises:
             InputError: if it is none, or lacks a column.
@@ -131,7 +131,7 @@ def table_parser(separator: str) -> Callable[[str, bytes], RawJudgements]:
 
 
 def _not_a_table(which: str, content: bytes, separator: str) -> InputError:
-    """Return what is wrong with a table; Polars does not say where."""
+    """Return the error of a table that Polars cannot parse; name the row if it can be found."""
     rows = csv.reader(content.decode().splitlines(), delimiter=separator)
     try:
         header = next(rows)
@@ -151,13 +151,13 @@ def _not_a_table(which: str, content: bytes, separator: str) -> InputError:
 def find_columns(
     which: str, names: Sequence[str], *, where: str = "", cure: str | None = None
 ) -> list[str]:
-    """Return which of these columns are query_id, doc_id and relevance.
+    """Return the columns that hold query_id, doc_id and relevance, in this order.
 
     Args:
-        which: The file.
+        which: The file, for messages.
         names: The names of its columns.
-        where: In which part of the file, for messages.
-        cure: What to do where one is missing.
+        where: The part of the file, for messages.
+        cure: What to suggest if a column is missing.
 
     Raises:
         InputError: if one of them is missing, or there twice.

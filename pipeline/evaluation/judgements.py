@@ -1,4 +1,4 @@
-"""Relevance judgements: which documents are relevant to which query, as somebody decided.
+"""Relevance judgements (qrels): how relevant a document is to a query.
 
 Ids are compared as strings, as TREC does. A relevance is a whole number; below 1 is not relevant.
 """
@@ -10,13 +10,13 @@ from pipeline.evaluation.judgement_files import read_judgement_file
 from pipeline.evaluation.judgement_formats import COLUMNS, RawJudgements
 
 MAX_RELEVANCE = 100_000
-"""trec_eval keeps a count for every grade of a query; far above this, it crashes."""
+"""trec_eval allocates a counter per grade, and crashes at values far above this."""
 
 _WHOLE = r"^[+-]?[0-9]+(\.0*)?$"
 
 
 def read_judgements(name: str) -> pl.DataFrame:
-    """Read the judgements in a file; `judgement_files` says which formats there are.
+    """Read the judgements of a file, in any format of `judgement_files`.
 
     Returns:
         `query_id` and `doc_id` (strings) and `relevance` (int64), one row for each pair, sorted.

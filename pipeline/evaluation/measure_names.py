@@ -1,6 +1,7 @@
-"""The names of measures, taken apart: `Name(parameter=value, ...)@cutoff`, as ir-measures has them.
+"""Parse the names of measures: `Name(parameter=value, ...)@cutoff`, as ir-measures writes them.
 
-ir-measures' own parser takes no negative number and is tied to the Python of its day.
+The parser of ir-measures rejects negative numbers without naming them, and uses parts of `ast` that
+newer versions of Python no longer have.
 """
 
 import ast
@@ -12,7 +13,7 @@ _MAX_LENGTH = 200
 
 
 def split_name(name: str) -> tuple[str, dict[str, Any], Any]:
-    """Return the measure's bare name, its parameters, and what follows the `@`, else None.
+    """Return the bare name, the parameters, and the value after `@` or None.
 
     Raises:
         ValueError: if it is not such a name, or too long for one.
@@ -38,12 +39,12 @@ def split_name(name: str) -> tuple[str, dict[str, Any], Any]:
 
 
 def nearest_names(name: str, base: str, known: Iterable[str]) -> list[str]:
-    """Return the known names that are like an unknown one, the nearest first, at most three.
+    """Return up to three known names similar to an unknown one, the most similar first.
 
     Args:
         name: The whole name.
-        base: Its bare name; what follows it is kept.
-        known: Bare names; of names that differ in case alone the last one is taken.
+        base: Its bare name; the rest of the name is kept.
+        known: Bare names; of names that differ only in case, the last one is used.
     """
     by_lower = {other.lower(): other for other in known}
     matches = difflib.get_close_matches(base.lower(), by_lower, n=3, cutoff=0.6)

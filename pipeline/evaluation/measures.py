@@ -1,7 +1,7 @@
-"""Measures by the names of ir-measures, checked before anything is computed.
+"""Measures by their names in ir-measures, validated before anything is computed.
 
-Only the providers that work within this process are used, so that a measure has the same value on
-every machine. Parameters are checked here, because trec_eval ends the process at a cutoff of 0.
+Only providers that run inside this process are used, so that a measure has the same value on every
+machine. Parameters are validated here because trec_eval aborts the process at a cutoff of 0.
 """
 
 from collections.abc import Iterable
@@ -75,7 +75,7 @@ def parse_measure(name: str, option: str = "--measure") -> "Measure":
 
 
 def local_provider() -> Any:
-    """Return the provider of everything that is computed in this process."""
+    """Return a provider that combines all that run inside this process."""
     import ir_measures
     from ir_measures.providers import FallbackProvider
 
@@ -95,7 +95,7 @@ def _registry() -> dict[str, Any]:
 
 
 def _fault(measure: Any, parameters: dict[str, Any]) -> tuple[str, str | None, str] | None:
-    """Return what is wrong with a parameter, what was found and what was expected."""
+    """Return the problem of the first invalid parameter, the value found and the one expected."""
     known = measure.SUPPORTED_PARAMS
     for parameter, value in parameters.items():
         if parameter not in known:
@@ -111,7 +111,7 @@ def _fault(measure: Any, parameters: dict[str, Any]) -> tuple[str, str | None, s
 
 
 def _expected(parameter: str, value: Any, info: Any) -> str | None:
-    """Return what a value should have been; None if it is right."""
+    """Return a description of the valid values; None if this value is valid."""
     whole = type(value) is int
     real = type(value) is float
     match parameter:

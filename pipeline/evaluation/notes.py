@@ -1,4 +1,4 @@
-"""What one should know beside the figures, in sentences."""
+"""Notes that qualify the figures, as sentences."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def coverage_notes(coverage: Coverage, *, is_finished: bool) -> Iterator[str]:
-    """Yield which judged queries do not count, or count without a ranking."""
+    """Yield which judged queries are left out, or count as empty rankings."""
     num_missing = len(coverage.missing)
     if num_missing == 1:
         missing, counted = "1 judged query is not", "counts as an empty ranking"
@@ -30,14 +30,14 @@ def coverage_notes(coverage: Coverage, *, is_finished: bool) -> Iterator[str]:
 
 
 def repeated_notes(num_repeated: int) -> Iterator[str]:
-    """Yield how many rows are of a document that stands at a better place."""
+    """Yield how many rows repeat a document of their query."""
     if num_repeated:
         rows = f"{num_repeated:,} {'row repeats' if num_repeated == 1 else 'rows repeat'}"
         yield f"{rows} a document of the query: each document counts once, at its best place"
 
 
 def depth_notes(output: WrittenOutput, measures: Sequence["Measure"]) -> Iterator[str]:
-    """Yield which measures look deeper than what an output keeps of a query."""
+    """Yield which measures look deeper than the candidates that an output keeps per query."""
     top_n = output.manifest.settings.get("top_n")
     if top_n is None or not output.is_cut():
         return

@@ -1,4 +1,4 @@
-"""Two orders of the same queries, compared query by query."""
+"""Compare two rankings of the same queries, query by query."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 SIGNIFICANT_P = 0.05
 ROUNDING = 1e-12
-"""Differences below this come from the order of sums."""
+"""Smaller differences are rounding errors."""
 
 
 class PairedMeasure(Struct, frozen=True, kw_only=True):
-    """One measure of two orders; all but `after` are None where there is only one order.
+    """One measure before and after; without a ranking before, all but `after` are None.
 
     Attributes:
-        before: The measure over all queries.
-        after: The same for the other order.
+        before: The measure over all queries, before.
+        after: The same, after.
         change: after - before.
-        p_value: Of a two-sided paired t-test over the queries; None where all queries changed by
-            the same, which the test says nothing about.
-        p_value_holm: The same, adjusted to the number of measures, see `holm`.
+        p_value: Of a two-sided paired t-test over the queries; None if all queries changed by the
+            same amount, for which the test is undefined.
+        p_value_holm: The p-value adjusted for the number of measures, see `holm`.
         improved: Queries whose value rose.
         degraded: Queries whose value fell.
     """
@@ -46,12 +46,12 @@ class PairedMeasure(Struct, frozen=True, kw_only=True):
 def compare_measures(
     measures: Sequence["Measure"], before: pl.DataFrame | None, after: pl.DataFrame
 ) -> dict[str, PairedMeasure]:
-    """Compare each measure.
+    """Compare each measure, by name.
 
     Args:
         measures: The measures.
-        before: Values as `Scorer.values` returns them.
-        after: The same queries in the same order.
+        before: Values as `Scorer.values` returns them; None if they are not known.
+        after: Values of the same queries in the same order.
     """
     found = [
         _compare(measure, None if before is None else before[str(measure)], after[str(measure)])
@@ -81,9 +81,9 @@ def _compare(measure: "Measure", before: pl.Series | None, after: pl.Series) -> 
 
 
 def t_test(changes: FloatArray) -> float | None:
-    """Return the p-value of a two-sided paired t-test, from the pairs' differences.
+    """Return the p-value of a two-sided paired t-test, given the differences of the pairs.
 
-    None for fewer than two pairs, and where all differences are the same.
+    None for fewer than two pairs, and if all differences are equal.
     """
     from scipy.special import stdtr
 
@@ -94,7 +94,7 @@ def t_test(changes: FloatArray) -> float | None:
 
 
 def holm(p_values: Iterable[float | None]) -> list[float | None]:
-    """Adjust the p-values of several tests by Holm's step-down method, in their order.
+    """Adjust the p-values of several tests by Holm's step-down method; keep their order.
 
     Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
     Statistics 6 (1979). A test without a p-value does not count.
@@ -112,7 +112,7 @@ def holm(p_values: Iterable[float | None]) -> list[float | None]:
 def by_query(
     measures: Sequence["Measure"], before: pl.DataFrame | None, after: pl.DataFrame
 ) -> pl.DataFrame:
-    """Return each query's values, a row per measure and query.
+    """Return the values as a table, with a row per measure and query.
 
     Returns:
         `query_id`, `measure`, `before`, `after` and `change`; measures in their order, each sorted

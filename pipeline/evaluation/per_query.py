@@ -1,4 +1,4 @@
-"""`--per-query FILE`: a table of values, as Parquet or CSV."""
+"""Write `--per-query FILE`: the values of every query, as Parquet or CSV."""
 
 import io
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ OPTION = "--per-query"
 
 
 def locate_per_query(name: str, *, apart_from: Sequence[str]) -> Location:
-    """Return where to write, before anything is computed.
+    """Return where to write; call this before anything is computed.
 
     Args:
-        name: The file to write; its suffix tells the format.
-        apart_from: What is read: no such file is replaced, and no such folder is written to.
+        name: The file to write; its suffix determines the format.
+        apart_from: Files and folders that the command reads: none is overwritten or written into.
 
     Raises:
-        SettingsError: for another suffix, an unusable address, a folder, or a place that is read.
+        SettingsError: for another suffix, an unusable address, a folder, or a place it reads.
     """
     if not name.lower().endswith((".parquet", ".csv")):
         raise SettingsError("unknown suffix", which=OPTION, found=name, expected=".parquet or .csv")
@@ -39,7 +39,7 @@ def locate_per_query(name: str, *, apart_from: Sequence[str]) -> Location:
 
 
 def write_per_query(file: Location, values: pl.DataFrame) -> None:
-    """Write the table, whole or not at all; replaces an older one.
+    """Write the table atomically; replace an older one.
 
     Raises:
         SettingsError: if it cannot be written.

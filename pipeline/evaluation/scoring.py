@@ -1,8 +1,8 @@
-"""Values of measures for each query, computed by ir-measures from ranks alone.
+"""Compute measures per query with ir-measures, from ranks alone.
 
-ir-measures is told neither ids nor scores. A document is named by its place in the ranking, and
-its score falls with its place: trec_eval orders equal scores by doc_id, whatever the ranking says,
-and cuts an id at a NUL. So rankings of the same length share one table of scores.
+ir-measures gets neither ids nor scores: a document is named by its place in the ranking, and its
+score decreases with its place. trec_eval orders equal scores by doc_id, keeps scores in 32 bits and
+truncates ids at a NUL; by place none of this matters. Rankings of equal length share one table.
 """
 
 import math
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 _RANK_BITS = 32
 _NOT_RELEVANT = "not relevant"
-"""An absent document for queries whose judgements are all below 0: trec_eval computes the nDCG of
-such a query for ever. No measure changes by it."""
+"""A document that no ranking holds, added to queries with only negative judgements: trec_eval never
+finishes the nDCG of such a query. It changes no measure."""
 
 
 class Scorer:
-    """Collects the values of measures over rankings that come in pieces.
+    """Computes measures of rankings that arrive in pieces.
 
     Args:
         measures: Each measure once.
         judgements: As `read_judgements` returns them.
 
     Attributes:
-        num_repeated: Rows left out because their document stands at a better place of the query.
-        num_found: Judged documents that are in the rankings.
+        num_repeated: Rows ignored because their document has a better rank in the same query.
+        num_found: Judged documents found in the rankings.
     """
 
     def __init__(self, measures: Sequence["Measure"], judgements: pl.DataFrame) -> None:
@@ -53,9 +53,9 @@ class Scorer:
         """Score the judged queries of these rankings.
 
         Args:
-            rankings: `query_id` and `doc_id` (strings) and `rank`, whole queries, in any order.
-                Equal ranks of a query are ordered by doc_id, backwards, as trec_eval orders equal
-                scores. Of a doc_id that a query holds several times the best rank counts.
+            rankings: `query_id` and `doc_id` (strings) and `rank`; all rows of each query, in any
+                order. Of a repeated doc_id the best rank counts. Equal ranks are ordered by
+                descending doc_id, as trec_eval orders equal scores.
         """
         own = rankings.join(self._queries, on="query_id").select("number", "doc_id", "rank")
         if own.is_empty():
@@ -69,11 +69,11 @@ class Scorer:
         self._values.append(self._score(sizes, judged))
 
     def values(self, query_ids: pl.Series | None = None) -> pl.DataFrame:
-        """Return the values, a column for each measure.
+        """Return the values per query.
 
         Args:
-            query_ids: Which queries; one that is in no ranking has the measure's value for an
-                empty one. None: the judged queries of the rankings.
+            query_ids: The queries to return; one without a ranking has the values of an empty
+                ranking. None: all judged queries that have a ranking.
 
         Returns:
             `query_id` and a float column for each measure, sorted by query_id.
@@ -101,7 +101,7 @@ class Scorer:
         for depth, measures in self._batches:
             run = {query: self._table(min(size, depth)) for query, size in lengths.items()}
             for found in self._provider.iter_calc(measures, qrels, run):
-                # NaN is a precision of nothing: IPrec(judged_only=True) where nothing is judged.
+                # IPrec(judged_only=True) is NaN for a ranking without a judged document.
                 value = found.value if math.isfinite(found.value) else found.measure.DEFAULT
                 values[found.measure][found.query_id] = float(value)
         columns = {str(m): [of_m[query] for query in qrels] for m, of_m in values.items()}
@@ -116,7 +116,7 @@ class Scorer:
     def _table(self, size: int) -> dict[str, float]:
         """Return the scores of a ranking of this length, by place.
 
-        They are above 0, which is what Compat takes an absent document to have.
+        They are positive, since Compat gives 0 to documents that are not in the ranking.
         """
         if size not in self._tables:
             self._tables[size] = {self._names[place]: float(size - place) for place in range(size)}
@@ -134,10 +134,10 @@ def _places(rankings: pl.DataFrame) -> pl.DataFrame:
 
 
 def _batches(measures: Sequence["Measure"]) -> list[tuple[int, list["Measure"]]]:
-    """Return measures to compute at once, with the number of places that they look at.
+    """Group the measures that can be computed together, with the number of places they look at.
 
-    Measures with gains or `judged_only` stand alone: ir-measures may compute nDCG and NumRet with
-    the parameters of another measure, by the order of a set.
+    A measure with gains or `judged_only` is computed alone: in company, ir-measures may use its
+    parameters for nDCG and NumRet too, depending on the order of a set.
     """
     batches: dict[tuple[int, str], list[Measure]] = {}
     for measure in measures:
@@ -151,7 +151,7 @@ def _batches(measures: Sequence["Measure"]) -> list[tuple[int, list["Measure"]]]
 
 
 def aggregate(measure: Any, values: pl.Series) -> float:
-    """Return a measure over all queries: the mean, or the sum where it counts something."""
+    """Return a measure over all queries: its mean, or its sum if it is a count."""
     from ir_measures import SumAgg
 
     total = values.sum() if isinstance(measure.aggregator(), SumAgg) else values.mean()

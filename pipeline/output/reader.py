@@ -1,4 +1,4 @@
-"""A written output, opened again: its manifest, its committed parts and their rows."""
+"""Read a written output: its manifest, its committed parts and their rows."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class WrittenOutput(Struct, frozen=True):
-    """An output as it is on the disk or the object store now.
+    """An output as it is stored now.
 
     Attributes:
         parts: The committed parts, by index.
-        is_finished: `_SUCCESS` is there and no part is missing between others.
+        is_finished: Whether `_SUCCESS` exists and no part is missing between others.
     """
 
     location: Location
@@ -33,12 +33,12 @@ class WrittenOutput(Struct, frozen=True):
     is_finished: bool
 
     def iter_parts(self, columns: Sequence[str]) -> Iterator["pl.DataFrame"]:
-        """Yield what `read_part` reads of each part, in their order."""
+        """Yield these columns of each part, in order; see `read_part`."""
         for at in range(len(self.parts)):
             yield self.read_part(at, columns)
 
     def read_part(self, at: int, columns: Sequence[str]) -> "pl.DataFrame":
-        """Read these columns of the part `parts[at]`; it holds the rows of its queries whole.
+        """Read these columns of the part `parts[at]`, which holds all rows of its queries.
 
         Raises:
             InputError: if the part cannot be read.
@@ -46,7 +46,7 @@ class WrittenOutput(Struct, frozen=True):
         return _read(self.location.child(part_name(self.parts[at].index)), columns)
 
     def is_cut(self) -> bool:
-        """Return whether `--top-n` left out candidates of at least one query.
+        """Return whether `--top-n` left out candidates of any query.
 
         Raises:
             InputError: if `_groups` cannot be read.
@@ -63,7 +63,7 @@ class WrittenOutput(Struct, frozen=True):
 
 
 def open_output(name: str) -> WrittenOutput:
-    """Find the output of a run, finished or not.
+    """Open the output of a run, finished or not.
 
     Raises:
         InputError: if there is none, or if it cannot be read.
@@ -89,7 +89,7 @@ def open_output(name: str) -> WrittenOutput:
 
 
 def _are_adjacent(parts: Sequence[PartInfo]) -> bool:
-    """Return whether each part begins where the one before it ends."""
+    """Return whether each part begins where the previous one ends."""
     next_group = 0
     for index, part in enumerate(parts):
         if (part.index, part.first_group) != (index, next_group):
