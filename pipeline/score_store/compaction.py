@@ -73,18 +73,44 @@ def compact(
         return 0
 
 
-def prune(folder: Location, unused_for_days: float, clock: Callable[[], float]) -> int:
-    """Drop the answers that were neither saved nor used in the last days; return their number.
+class Pruned(Struct):
+    """What `prune` removes, and what it keeps.
+
+    Attributes:
+        removed: Answers that are removed.
+        kept: Answers that are kept; those of runs that still write are not among them.
+        removed_bytes: About how many bytes of the store are removed.
+    """
+
+    removed: int = 0
+    kept: int = 0
+    removed_bytes: int = 0
+
+
+def prune(
+    folder: Location,
+    unused_for_days: float,
+    clock: Callable[[], float],
+    *,
+    dry_run: bool = False,
+) -> Pruned:
+    """Remove the answers that were neither saved nor used in the last days.
 
     What is replaced is deleted at once; runs that use the store meanwhile list it again.
+
+    Args:
+        folder: The store.
+        unused_for_days: For how long an answer must not have been used.
+        clock: Seconds since 1970.
+        dry_run: Only count.
 
     Raises:
         OutputFailed: if the store cannot be read or written; nothing is lost.
     """
-    now = clock()
+    now, pruned = clock(), Pruned()
     since_us = int(now * 1e6 - unused_for_days * _DAY_US)
     prefixes, used_at_us = read_last_used(folder)
-    used, dropped = prefixes[used_at_us >= since_us], list[int]()
+    used, done = prefixes[used_at_us >= since_us], set[str]()
 
     def needed(rows: Rows) -> BoolArray:
         kept: BoolArray = (rows.saved_at_us >= since_us) | np.isin(rows.prefixes, used)
@@ -92,18 +118,26 @@ def prune(folder: Location, unused_for_days: float, clock: Callable[[], float]) 
 
     def prune_segments() -> None:
         for segment in _finished(folder, now, StoreLimits()):
-            if segment.batches and min(facts.oldest_us for facts in segment.batches) >= since_us:
+            if segment.name in done:
                 continue
-            unneeded = sum(int((~needed(rows)).sum()) for rows in _iter_rows(segment))
-            if unneeded:
+            total = sum(facts.num_requests for facts in segment.batches)
+            unneeded = 0
+            if min((facts.oldest_us for facts in segment.batches), default=0) < since_us:
+                unneeded = sum(int((~needed(rows)).sum()) for rows in _iter_rows(segment))
+            if unneeded and not dry_run:
                 target = _Target(folder, clock, StoreLimits())
                 _replace([segment], target, lambda rows: needed(rows) & rows.verified())
-                dropped.append(unneeded)
+                done.update(target.published)
+            done.add(segment.name)
+            pruned.removed += unneeded
+            pruned.kept += total - unneeded
+            pruned.removed_bytes += segment.size_bytes * unneeded // max(total, 1)
 
     read_listed(folder, prune_segments)
-    delete_replaced(folder, now, older_than_s=0)
-    fold_files(folder, now, since_us=since_us)
-    return sum(dropped)
+    if not dry_run:
+        delete_replaced(folder, now, older_than_s=0)
+        fold_files(folder, now, since_us=since_us)
+    return pruned
 
 
 def _finished(folder: Location, now: float, limits: StoreLimits) -> Iterator[Segment]:
@@ -199,6 +233,7 @@ class _Target(Struct):
     builder: SegmentBuilder = field(default_factory=SegmentBuilder)
     waiting: list[pa.RecordBatch] = field(default_factory=list)
     waiting_bytes: int = 0
+    published: list[str] = field(default_factory=list)
 
     def add(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
@@ -213,7 +248,9 @@ class _Target(Struct):
         self._write_waiting()
         if self.content:
             self.content += self.builder.end()
-            self.folder.child(new_name(self.clock())).publish(bytes(self.content))
+            name = new_name(self.clock())
+            self.folder.child(name).publish(bytes(self.content))
+            self.published.append(name)
             self.content, self.builder = bytearray(), SegmentBuilder()
 
     def _write_waiting(self) -> None:

@@ -11,6 +11,9 @@ from pipeline.score_store.last_used import read_last_used
 from pipeline.score_store.segments import iter_segments, read_listed
 from pipeline.storage.location import Location
 
+_LATEST_US = 253_402_300_800 * 1_000_000
+"""The end of the year 9999."""
+
 
 class StoreInfo(Struct, frozen=True):
     """What a store holds; an answer stored twice counts twice until compaction drops one."""
@@ -44,14 +47,33 @@ def info(folder: Location) -> StoreInfo:
     )
 
 
-def prune(folder: Location, unused_for_days: float, clock: Callable[[], float] = time.time) -> int:
-    """Drop the answers that were neither saved nor used in the last days; return their number.
+def prune(
+    folder: Location,
+    unused_for_days: float,
+    clock: Callable[[], float] = time.time,
+    *,
+    dry_run: bool = False,
+) -> compaction.Pruned:
+    """Remove the answers that were neither saved nor used in the last days; see `compaction`.
 
     Raises:
         OutputFailed: if the store cannot be read or written; nothing is lost.
     """
-    return compaction.prune(folder, unused_for_days, clock)
+    return compaction.prune(folder, unused_for_days, clock, dry_run=dry_run)
+
+
+def is_store(folder: Location) -> bool:
+    """Return whether a folder is a score store, be it an empty one.
+
+    Raises:
+        OutputFailed: if it cannot be listed.
+    """
+    names = [info.base_name for info in folder.children()]
+    return folder.is_folder() and (not names or any(name.startswith("segment-") for name in names))
 
 
 def _moment(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else datetime.fromtimestamp(microseconds / 1e6, UTC)
+    """Return a time; None if there is none, or if a flipped bit made it impossible."""
+    if microseconds is None or not 0 <= microseconds < _LATEST_US:
+        return None
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)

@@ -217,7 +217,7 @@ async def test_pruning_deletes_what_is_replaced_at_once(tmp_path: Path) -> None:
     await save(tmp_path, [3], NOW + DAY)
     await compact(tmp_path)
 
-    assert prune(locate(str(tmp_path)), 1, clock=lambda: NOW + 1.5 * DAY) == 2
+    assert prune(locate(str(tmp_path)), 1, clock=lambda: NOW + 1.5 * DAY).removed == 2
 
     assert len(files(tmp_path)) == 1
     assert files(tmp_path, "replaced") == []

@@ -398,7 +398,7 @@ async def test_pruning_drops_what_was_neither_saved_nor_used_lately(tmp_path: Pa
         await used.look_up(keys([2]))
     await save(tmp_path, [4], NOW + 25 * DAY)
 
-    dropped = prune(locate(str(tmp_path)), 10, clock=lambda: NOW + 29 * DAY)
+    dropped = prune(locate(str(tmp_path)), 10, clock=lambda: NOW + 29 * DAY).removed
 
     assert dropped == 2
     assert right(await look_up(tmp_path, range(1, 5)), [2, 4])
@@ -413,7 +413,7 @@ async def test_many_notes_of_use_are_folded_into_one(tmp_path: Path) -> None:
     await compact(tmp_path, NOW + 20 * DAY)
 
     assert sum(name.base_name.startswith("used-") for name in locate(str(tmp_path)).children()) == 1
-    assert prune(locate(str(tmp_path)), 5, clock=lambda: NOW + 22 * DAY) == 1
+    assert prune(locate(str(tmp_path)), 5, clock=lambda: NOW + 22 * DAY).removed == 1
     assert right(await look_up(tmp_path, [1, 2]), [1])
 
 
@@ -441,7 +441,7 @@ async def test_a_store_of_an_earlier_version_is_read_and_pruned(tmp_path: Path) 
     assert (held.requests, held.documents, held.segments) == (3, 9, 1)
     assert held.last_used is not None
     assert held.last_used.timestamp() == 1.8e9
-    removed = prune(locate(str(tmp_path)), 1, clock=lambda: 1.8e9 + 2 * DAY)
+    removed = prune(locate(str(tmp_path)), 1, clock=lambda: 1.8e9 + 2 * DAY).removed
     assert (removed, info(locate(str(tmp_path))).segments) == (3, 0)
 
 

@@ -64,7 +64,7 @@ async def test_compaction_folds_and_pruning_drops(folder: Location) -> None:
         assert right(await opened.look_up(keys([2])), [2])
 
     assert info(folder).segments == 1
-    assert prune(folder, 10, clock=lambda: NOW + 25 * DAY) == 3
+    assert prune(folder, 10, clock=lambda: NOW + 25 * DAY).removed == 3
     assert right(await look_up(folder, range(4)), [2])
 
 

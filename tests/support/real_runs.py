@@ -72,9 +72,11 @@ def start(
         [sys.executable, "-m", "jobs", *map(str, arguments)],
         cwd=ROOT,
         env=environment() if env is None else dict(env),
-        stdin=subprocess.DEVNULL,
         text=True,
-        **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how),
+        **(
+            {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            | how
+        ),
     )
 
 
