@@ -194,7 +194,8 @@ class DatasetRun:
         async with background(pace_file.follow(), name="pace-file"):
             await self._scheduler.run()
         complete = stats.rejected() <= settings.max_rejects
-        await run_to_end(partial(opened.sink.finish, len(stats.parts()), complete=complete))
+        await asyncio.to_thread(source.listing.refuse_changes)
+        await run_to_end(partial(opened.finish, stats.parts(), complete=complete))
 
     async def _count_groups(self, source: Source) -> None:
         """Learn how much there is to do; ids are quickly read, texts are not.

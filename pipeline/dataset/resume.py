@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
+from pipeline.core.errors import OutputFailed
 from pipeline.core.settings import RunSettings
 from pipeline.output.layout import SCORES_FOLDER
 from pipeline.output.manifest import check_or_create
@@ -41,6 +42,25 @@ class OpenedOutput(Struct, frozen=True, eq=False):
     def parts_without_rejects(self) -> dict[int, PartInfo]:
         """Return the parts that need not be written again."""
         return {index: part for index, part in self.parts.items() if not part.num_rejected}
+
+    def finish(self, parts: Mapping[int, PartInfo], *, complete: bool) -> None:
+        """Keep exactly these parts, all of which are written.
+
+        Args:
+            parts: All parts of the output, by index.
+            complete: Whether few enough candidates were rejected; then it is marked as done.
+
+        Raises:
+            OutputFailed: if the parts leave out rows of the input, or if a file cannot be written.
+        """
+        if not _cover_input(parts.values(), self.num_input_rows):
+            raise OutputFailed(
+                "the parts do not hold every row of the input",
+                found=sum(part.num_rows for part in parts.values()),
+                expected=f"{self.num_input_rows} rows, one part after the other",
+                cure="please report this: the output is not marked as done",
+            )
+        self.sink.finish(len(parts), complete=complete)
 
 
 def open_output(output: Location, settings: RunSettings, source: Source) -> OpenedOutput:

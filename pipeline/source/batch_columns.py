@@ -9,7 +9,7 @@ from msgspec import Struct
 from pipeline.core.arrays import IntArray
 from pipeline.core.errors import InputError, shorten
 from pipeline.source.arrow import Array, nulls, repeat
-from pipeline.source.listing import InputFile
+from pipeline.source.input_file import InputFile
 from pipeline.source.schema import InputSchema
 
 

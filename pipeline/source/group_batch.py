@@ -13,7 +13,7 @@ from pipeline.core.groups import FIRST_RANK, GroupBatch
 from pipeline.source.adjacency import take_ids
 from pipeline.source.arrow import Array, one_chunk
 from pipeline.source.decoded_rows import DecodedRows, join_rows
-from pipeline.source.listing import InputFile
+from pipeline.source.input_file import InputFile
 
 LocateRow: TypeAlias = Callable[[int], tuple[InputFile, int]]
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from pipeline.core.errors import InputError
 from pipeline.source.arrow import Scalar
+from pipeline.source.input_file import InputFile
 from pipeline.source.parquet_file import open_parquet, translate_errors
 from pipeline.source.patterns import path_matcher, split_pattern
 from pipeline.storage.location import Location
@@ -26,26 +27,6 @@ _SUFFIXES = (".parquet", ".parq", ".pq")
 _HIDDEN = ("_", ".")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _FOOTERS_AT_ONCE = 8
-
-
-class InputFile(Struct, frozen=True, eq=False):
-    """One Parquet file of the input.
-
-    Attributes:
-        path: Its path below the input, the same wherever the input lies.
-        location: Where it lies.
-        size_bytes: Its size.
-        num_rows: Its rows, from the footer.
-        schema: Its columns, those of its `key=value` folders last.
-        constants: The values of these folders, by column.
-    """
-
-    path: str
-    location: Location
-    size_bytes: int
-    num_rows: int
-    schema: pa.Schema
-    constants: Mapping[str, Scalar]
 
 
 class InputListing(Struct, frozen=True):
@@ -75,11 +56,20 @@ class InputListing(Struct, frozen=True):
         return file, row - (stops[number] - file.num_rows)
 
     def facts(self) -> list[dict[str, str | int]]:
-        """Return what the manifest keeps of the input: path, size and rows of each file."""
-        return [
-            {"path": file.path, "size_bytes": file.size_bytes, "num_rows": file.num_rows}
-            for file in self.files
-        ]
+        """Return what the manifest keeps of each file."""
+        return [file.facts() for file in self.files]
+
+    def refuse_changes(self) -> None:
+        """Compare every file with what was listed; to be called when all is read.
+
+        Files that were added to the input since are not looked for: they are no part of it.
+
+        Raises:
+            InputError: if one has changed or is gone.
+        """
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
+            for _ in threads.map(InputFile.refuse_changes, self.files):
+                pass
 
 
 def list_input(name: str) -> InputListing:
@@ -101,28 +91,24 @@ def list_input(name: str) -> InputListing:
             expected="names that end in .parquet and do not begin with _ or .",
             cure="check the input's name",
         )
-    constants = _hive_constants(list(found))
+    constants = _hive_constants(found)
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
-        files = threads.map(_read_footer, repeat(base), found.items(), constants)
+        files = threads.map(_read_footer, repeat(base), found, constants)
         return InputListing(name, tuple(files))
 
 
-def _find(base: Location, pattern: str) -> dict[str, int] | None:
-    """Return the sizes of the files to read, by path below the base; None if there is no base."""
+def _find(base: Location, pattern: str) -> list[str] | None:
+    """Return the files to read, by path below the base; None if there is no base."""
     info = base.files.info(base.path)
-    if info is not None and info.size_bytes is not None and not pattern:
-        return {"": info.size_bytes}
+    if info is not None and not info.is_folder and not pattern:
+        return [""]
     if info is None or not info.is_folder:
         return None
     deep = "/" in pattern or not pattern.endswith(_SUFFIXES)
     below = base.files.children(base.path, recursive=deep)
-    sizes = {
-        file.path.removeprefix(base.path).lstrip("/"): file.size_bytes
-        for file in below
-        if file.size_bytes is not None
-    }
+    paths = [file.path.removeprefix(base.path).lstrip("/") for file in below if not file.is_folder]
     matches = path_matcher(pattern)
-    return {path: sizes[path] for path in sorted(sizes) if _is_input(path) and matches(path)}
+    return sorted(path for path in paths if _is_input(path) and matches(path))
 
 
 def _is_input(path: str) -> bool:
@@ -156,17 +142,14 @@ def _hive_type(values: Iterable[str | None]) -> pa.DataType:
     return pa.int64() if all(v is None or canonical(v) for v in values) else pa.string()
 
 
-def _read_footer(
-    base: Location, found: tuple[str, int], folders: Mapping[str, Scalar]
-) -> InputFile:
-    path, size_bytes = found
+def _read_footer(base: Location, path: str, folders: Mapping[str, Scalar]) -> InputFile:
     location = base.child(path) if path else base
-    with open_parquet(location, for_rows=False) as parquet:
-        schema = parquet.schema_arrow
-        num_rows = parquet.metadata.num_rows
+    with open_parquet(location, for_rows=False) as opened:
+        schema = opened.parquet.schema_arrow
+        num_rows = opened.parquet.metadata.num_rows
     # A column of the file itself wins over a folder of its name.
     constants = {key: value for key, value in folders.items() if key not in schema.names}
     for key, value in constants.items():
         schema = schema.append(pa.field(key, value.type))
     path = path or base.path.rpartition("/")[2]
-    return InputFile(path, location, size_bytes, num_rows, schema, constants)
+    return InputFile(path, location, opened.state, num_rows, schema, constants)

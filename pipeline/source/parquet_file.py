@@ -5,18 +5,63 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Struct
 
 from pipeline.core.errors import InputError, shorten
-from pipeline.storage.errors import StoreError, explain
+from pipeline.source.footer import Footer, read_footer
+from pipeline.storage.errors import ChangedObject, StoreError, explain
+from pipeline.storage.files import FileInfo, OpenFile
 from pipeline.storage.location import Location
 
 _LOCAL_BUFFER_BYTES = 1 << 20
 _REMOTE_BUFFER_BYTES = 8 << 20  # one request to the object store fills a buffer
 
 
+class FileState(Struct, frozen=True):
+    """What a file was when it was opened; equal contents have equal digests.
+
+    Attributes:
+        info: Its size, and when it was written or its version.
+        footer_digest: Digest of its footer.
+    """
+
+    info: FileInfo
+    footer_digest: str
+
+    def is_same(self, other: "FileState") -> bool:
+        """Return whether nothing was written to the file between the two."""
+        return self.info.is_same_state(other.info) and self.footer_digest == other.footer_digest
+
+
+class OpenParquet(Struct, frozen=True, eq=False):
+    """An open file.
+
+    Attributes:
+        parquet: Reads it; column chunks are streamed, not loaded whole.
+        state: What the file was when it was opened.
+    """
+
+    parquet: pq.ParquetFile
+    state: FileState
+    _location: Location
+    _file: OpenFile
+
+    def refuse_changes(self) -> None:
+        """Refuse what was read from the file if something was written to it since it was opened.
+
+        To be called after each read, and cheap: an object that was replaced is not read at all.
+
+        Raises:
+            InputError: if it has changed.
+        """
+        info = self._file.snapshot()
+        if not info.is_same_state(self.state.info):
+            raise changed(self._location, info, self.state.info)
+
+
 @contextmanager
-def open_parquet(location: Location, *, for_rows: bool) -> Iterator[pq.ParquetFile]:
-    """Open a file whose column chunks are streamed, not loaded whole.
+def open_parquet(location: Location, *, for_rows: bool) -> Iterator[OpenParquet]:
+    """Open a file.
 
     Args:
         location: The file.
@@ -24,19 +69,45 @@ def open_parquet(location: Location, *, for_rows: bool) -> Iterator[pq.ParquetFi
             is fetched in one request, instead of one or two for each column.
 
     Raises:
-        InputError: if it cannot be opened, is not a Parquet file, or breaks while it is read.
+        InputError: if it cannot be opened, is not a Parquet file, breaks while it is read, or is an
+            object that was replaced meanwhile.
     """
-    with (
-        translate_errors(location),
-        location.open() as stream,
-        pq.ParquetFile(
-            _fetch_if_small(stream) if for_rows and not location.is_local else stream,
-            pre_buffer=False,
-            buffer_size=_LOCAL_BUFFER_BYTES if location.is_local else _REMOTE_BUFFER_BYTES,
-            page_checksum_verification=True,
-        ) as parquet,
-    ):
-        yield parquet
+    with translate_errors(location):
+        file = location.open_with_info()
+        with file.stream as stream:
+            if for_rows and not location.is_local:
+                stream = _fetch_if_small(stream)
+            footer = read_footer(stream)
+            with _reader(stream, footer, is_local=location.is_local) as parquet:
+                yield OpenParquet(parquet, FileState(file.info, footer.digest), location, file)
+
+
+def changed(
+    location: Location, found: FileInfo | None = None, expected: FileInfo | None = None
+) -> InputError:
+    """Return the error for a file that was written to, or replaced, while the job runs."""
+    return InputError(
+        "changed while it was read",
+        which=location.name,
+        found=found and _describe(found),
+        expected=expected and _describe(expected),
+        cure="run again once nothing writes to it any more",
+    )
+
+
+def _describe(info: FileInfo) -> str:
+    written = "" if info.modified is None else f" written {info.modified:%Y-%m-%d %H:%M:%S.%f}"
+    return f"{info.size_bytes} bytes{written}"
+
+
+def _reader(stream: pa.NativeFile, footer: Footer, *, is_local: bool) -> pq.ParquetFile:
+    return pq.ParquetFile(
+        stream,
+        metadata=footer.metadata,
+        pre_buffer=False,
+        buffer_size=_LOCAL_BUFFER_BYTES if is_local else _REMOTE_BUFFER_BYTES,
+        page_checksum_verification=True,
+    )
 
 
 def _fetch_if_small(stream: pa.NativeFile) -> pa.NativeFile:
@@ -55,6 +126,8 @@ def translate_errors(location: Location) -> Iterator[None]:
             which=location.name,
             cure="let nothing remove or replace input files while the job runs",
         ) from error
+    except ChangedObject as error:
+        raise changed(location) from error
     except OSError as error:
         # The Parquet reader raises OSError for damage too, then without an error number.
         if error.errno is None and not isinstance(error, StoreError):

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec import Struct
 
+from pipeline.core.errors import InputError
 from pipeline.source.arrow import Array
 from pipeline.source.decoded_rows import DecodedRows
-from pipeline.source.listing import InputFile
-from pipeline.source.parquet_file import open_parquet
+from pipeline.source.input_file import InputFile
 from pipeline.source.row_decoder import RowDecoder
 from pipeline.source.row_spans import RowSpans
 from pipeline.source.schema import InputSchema
@@ -99,10 +99,11 @@ def _iter_file(
 ) -> Iterator[Piece]:
     decoder = RowDecoder(file, schema)
     row = first_row
-    with open_parquet(file.location, for_rows=True) as parquet:
-        batches = _BatchReader(parquet, limits)
-        for run, ids_only in _runs(parquet.metadata, first_row, finished, limits.max_run_rows):
+    with file.open() as opened:
+        batches, metadata = _BatchReader(opened.parquet, limits), opened.parquet.metadata
+        for run, ids_only in _runs(metadata, first_row, finished, limits.max_run_rows):
             for batch in batches.iter_run(run, decoder.id_columns if ids_only else None):
+                opened.refuse_changes()
                 for start, stop, is_finished in finished.split(row, row + batch.num_rows):
                     part = batch.slice(start - row, stop - start)
                     if is_finished:
@@ -112,6 +113,14 @@ def _iter_file(
                         query_ids = rows.query_ids
                     yield Piece(file, start, query_ids, rows)
                 row += batch.num_rows
+        if row - first_row != file.num_rows:
+            raise InputError(
+                "not all rows can be read",
+                which=file.location.name,
+                found=row - first_row,
+                expected=file.num_rows,
+                cure="write or copy the file again",
+            )
 
 
 def _runs(

@@ -10,7 +10,7 @@ from pipeline.core.arrays import IntArray
 from pipeline.source.arrow import Array
 from pipeline.source.batch_columns import BatchColumns, Places
 from pipeline.source.decoded_rows import DecodedRows
-from pipeline.source.listing import InputFile
+from pipeline.source.input_file import InputFile
 from pipeline.source.schema import InputSchema
 
 

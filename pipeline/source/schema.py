@@ -21,8 +21,8 @@ from pipeline.source.column_types import (
     rank_type,
     text_type,
 )
+from pipeline.source.input_file import InputFile
 from pipeline.source.layouts.layout import Layout
-from pipeline.source.listing import InputFile
 
 _TYPE_RULES = {
     "query_id": (id_type, ID_TYPES),

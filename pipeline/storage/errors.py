@@ -35,6 +35,10 @@ class MissingObject(StoreError, FileNotFoundError):
     """There is no such object, or no such bucket or container."""
 
 
+class ChangedObject(StoreError):
+    """An object was replaced while it was read."""
+
+
 class _Named(Protocol):
     @property
     def name(self) -> str: ...

@@ -1,11 +1,18 @@
 """What a place must offer to hold files: the seam between local disks and object stores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import pyarrow as pa
 from msgspec import Struct
+
+
+class Version(Struct, frozen=True):
+    """Which state of an object is meant: S3 and Azure tell by `e_tag`, Google by `version`."""
+
+    e_tag: str | None = None
+    version: str | None = None
 
 
 class FileInfo(Struct, frozen=True):
@@ -15,11 +22,13 @@ class FileInfo(Struct, frozen=True):
         path: Its path in its file system.
         size_bytes: None for a folder.
         modified: When the file was last written, by the clock of the place; None for a folder.
+        version: Of an object, if its store tells versions apart.
     """
 
     path: str
     size_bytes: int | None = None
     modified: datetime | None = None
+    version: Version | None = None
 
     @property
     def base_name(self) -> str:
@@ -31,12 +40,27 @@ class FileInfo(Struct, frozen=True):
         """Whether it is a folder; on an object store, a prefix with something below it."""
         return self.size_bytes is None
 
+    def is_same_state(self, other: "FileInfo") -> bool:
+        """Return whether the file has not been written between this and the other look at it."""
+        if self.size_bytes != other.size_bytes:
+            return False
+        if self.version is not None and other.version is not None:
+            return self.version == other.version
+        return self.modified == other.modified
 
-class Version(Struct, frozen=True):
-    """Which state of an object is meant: S3 and Azure tell by `e_tag`, Google by `version`."""
 
-    e_tag: str | None = None
-    version: str | None = None
+class OpenFile(Struct, frozen=True, eq=False):
+    """A file that is open for reading.
+
+    Attributes:
+        stream: Reads at any position; of an object only the version that was opened.
+        info: What the file was when it was opened.
+        snapshot: Returns what the open file is now, without a request to an object store.
+    """
+
+    stream: pa.NativeFile
+    info: FileInfo
+    snapshot: Callable[[], FileInfo]
 
 
 class StoredObject(Struct, frozen=True):
@@ -63,7 +87,7 @@ class Files(Protocol):
         An object store lists the folders between only where `recursive` is false.
         """
 
-    def open(self, path: str) -> pa.NativeFile:
+    def open(self, path: str) -> OpenFile:
         """Open a file for reading at any position."""
 
     def read(self, path: str) -> bytes:

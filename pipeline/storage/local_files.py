@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from msgspec import Struct
 
-from pipeline.storage.files import FileInfo
+from pipeline.storage.files import FileInfo, OpenFile
 
 _UNFINISHED = ".unfinished"
 
@@ -29,17 +29,20 @@ class LocalFiles(Struct, frozen=True):
             facts = Path(path).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        if stat.S_ISDIR(facts.st_mode):
-            return FileInfo(path)
-        return FileInfo(path, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
+        return _info(path, facts)
 
     def children(self, folder: str, *, recursive: bool) -> list[FileInfo]:
         """Return what is below a folder; nothing if the folder does not exist."""
         return list(self._walk(folder, recursive)) if self.info(folder) is not None else []
 
-    def open(self, path: str) -> pa.NativeFile:
+    def open(self, path: str) -> OpenFile:
         """Open a file for reading at any position."""
-        return pa.OSFile(path, "rb")
+        stream = pa.OSFile(path, "rb")
+
+        def snapshot() -> FileInfo:
+            return _info(path, os.fstat(stream.fileno()))
+
+        return OpenFile(stream, snapshot(), snapshot)
 
     def read(self, path: str) -> bytes:
         """Return the whole file."""
@@ -93,6 +96,12 @@ class LocalFiles(Struct, frozen=True):
                 yield info
                 if recursive and info.is_folder:
                     yield from self._walk(entry.path, recursive)
+
+
+def _info(path: str, facts: os.stat_result) -> FileInfo:
+    if stat.S_ISDIR(facts.st_mode):
+        return FileInfo(path)
+    return FileInfo(path, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
 
 
 def is_unfinished(name: str) -> bool:

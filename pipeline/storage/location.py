@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from pipeline.core.errors import InputError, OutputFailed, SettingsError
 from pipeline.storage.errors import translate_errors
-from pipeline.storage.files import FileInfo, Files
+from pipeline.storage.files import FileInfo, Files, OpenFile
 from pipeline.storage.local_files import LocalFiles, is_unfinished
 
 _REMOTE = ("s3", "gs", "gcs", "abfs", "abfss")
@@ -86,6 +86,10 @@ class Location(Struct, frozen=True):
 
     def open(self) -> pa.NativeFile:
         """Open the file for reading at any position; raises OSError, as reading from it does."""
+        return self.open_with_info().stream
+
+    def open_with_info(self) -> OpenFile:
+        """Open the file, and return what it was then; raises OSError as `open` does."""
         return self.files.open(self.path)
 
     def read(self) -> bytes | None:

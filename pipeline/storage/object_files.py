@@ -17,10 +17,15 @@ from typing import Any
 
 import pyarrow as pa
 from msgspec import Struct
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import (
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
 
-from pipeline.storage.errors import MissingObject, StoreError
-from pipeline.storage.files import FileInfo
+from pipeline.storage.errors import ChangedObject, MissingObject, StoreError
+from pipeline.storage.files import FileInfo, OpenFile, Version
 
 _UPLOAD_BYTES = 5 << 20
 """Bytes of one request of an upload; S3 takes no smaller ones but the last."""
@@ -62,7 +67,7 @@ class ObjectFiles(Struct, frozen=True):
                 meta = self.store.head(key)
         except MissingObject:
             return FileInfo(path) if self._exists_below(key) else None
-        return FileInfo(path, meta["size"], meta["last_modified"])
+        return _info(path, meta)
 
     def children(self, folder: str, *, recursive: bool) -> list[FileInfo]:
         """Return the objects below a prefix, and if not `recursive` its folders."""
@@ -78,17 +83,18 @@ class ObjectFiles(Struct, frozen=True):
             return []
         return [
             *(FileInfo(f"{self.bucket}/{name}") for name in folders),
-            *(
-                FileInfo(f"{self.bucket}/{meta['path']}", meta["size"], meta["last_modified"])
-                for meta in objects
-            ),
+            *(_info(f"{self.bucket}/{meta['path']}", meta) for meta in objects),
         ]
 
-    def open(self, path: str) -> pa.NativeFile:
-        """Open an object for reading at any position; each read is one request."""
+    def open(self, path: str) -> OpenFile:
+        """Open an object for reading at any position; each read is one request.
+
+        Where the store tells versions apart, a read of another one raises ChangedObject.
+        """
         with store_errors():
-            size_bytes = self.store.head(self._key(path))["size"]
-        return pa.PythonFile(_ObjectReader(self.store, self._key(path), size_bytes), mode="r")
+            info = _info(path, self.store.head(self._key(path)))
+        reader = _ObjectReader(self.store, self._key(path), info)
+        return OpenFile(pa.PythonFile(reader, mode="r"), info, lambda: info)
 
     def read(self, path: str) -> bytes:
         """Return the whole object."""
@@ -140,11 +146,12 @@ class ObjectFiles(Struct, frozen=True):
 class _ObjectReader(io.RawIOBase):
     """An object as a file that pyarrow can read."""
 
-    def __init__(self, store: Any, key: str, size_bytes: int) -> None:
+    def __init__(self, store: Any, key: str, info: FileInfo) -> None:
         super().__init__()
         self._store = store
         self._key = key
-        self._size_bytes = size_bytes
+        self._size_bytes = info.size_bytes or 0
+        self._conditions = _conditions(info.version)
         self._position = 0
 
     def seekable(self) -> bool:
@@ -169,10 +176,28 @@ class _ObjectReader(io.RawIOBase):
         size = left if size < 0 else min(size, left)
         if not size:
             return pa.py_buffer(b"")
+        byte_range = (self._position, self._position + size)
         with store_errors():
-            content = self._store.get_range(self._key, start=self._position, length=size)
+            options = {"range": byte_range, **self._conditions}
+            content = self._store.get(self._key, options=options).bytes()
         self._position += size
         return pa.py_buffer(content)
+
+
+def _info(path: str, meta: Any) -> FileInfo:
+    version = Version(meta["e_tag"], meta["version"])
+    known = version if version != Version() else None
+    return FileInfo(path, meta["size"], meta["last_modified"], known)
+
+
+def _conditions(version: Version | None) -> dict[str, str]:
+    """Return the options of a request that only this version may answer.
+
+    Its number would do as well, but S3 asks for another permission then.
+    """
+    e_tag = version and version.e_tag
+    # A weak tag matches nothing, not even itself (RFC 9110, section 13.1.1).
+    return {"if_match": e_tag} if e_tag and not e_tag.startswith("W/") else {}
 
 
 @contextlib.contextmanager
@@ -185,6 +210,8 @@ def store_errors() -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise MissingObject("no such object, bucket or container", _BUCKET_CURE) from error
+    except PreconditionError as error:
+        raise ChangedObject("it was replaced while it was read") from error
     except BaseError as error:
         line, _, _ = str(error).partition("\n")
         # The errors of a listing have no types of their own.

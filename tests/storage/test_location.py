@@ -70,6 +70,20 @@ def test_ranges_of_a_file_that_is_gone_are_missing(folder: Location) -> None:
         folder.child("none").read_ranges([(0, 1)])
 
 
+def test_an_open_file_tells_what_it_was_and_what_it_is(folder: Location, tmp_path: Path) -> None:
+    file = folder.child("file")
+    file.publish(b"first")
+    opened = file.open_with_info()
+
+    with opened.stream:
+        assert opened.info == opened.snapshot() == file.info()
+        (tmp_path / "file").write_bytes(b"first and more")
+        now = opened.snapshot()
+        file.publish(b"second")
+        assert opened.snapshot() == now
+    assert not now.is_same_state(opened.info)
+
+
 def test_a_folder_lists_what_is_below_it_by_path(folder: Location, tmp_path: Path) -> None:
     for name in ("b", "a/x", "a/deep/y"):
         folder.child(*name.split("/")).publish(b"1")

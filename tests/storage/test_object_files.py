@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ from obstore.exceptions import BaseError, GenericError, PermissionDeniedError
 from support.object_store import BUCKET, KEYS, Store, moto_store
 
 from pipeline.core.errors import InputError, OutputFailed, SettingsError
-from pipeline.storage.errors import MissingObject, StoreError
+from pipeline.storage.errors import ChangedObject, MissingObject, StoreError
 from pipeline.storage.location import Location, locate
 from pipeline.storage.object_files import ObjectFiles, store_errors
 from pipeline.storage.object_stores import Timeouts, connect
@@ -127,6 +128,40 @@ def test_a_reader_of_parquet_gets_the_stores_own_error(folder: Location) -> None
             pq.ParquetFile(stream)
     with pytest.raises(MissingObject):
         file.open()
+
+
+def test_an_object_that_is_replaced_while_it_is_open_is_not_read_on(folder: Location) -> None:
+    file = folder.child("file")
+    file.publish(b"first content")
+
+    opened = file.open_with_info()
+    with opened.stream as stream:
+        assert stream.read(5) == b"first"
+        assert opened.info == opened.snapshot() == file.info()
+        file.publish(b"other content")
+        with pytest.raises(ChangedObject, match="replaced while it was read"):
+            stream.read(5)
+
+    now = file.info()
+    assert now is not None
+    assert not now.is_same_state(opened.info)
+
+
+def test_an_object_with_a_weak_tag_is_read_without_conditions(folder: Location) -> None:
+    file = folder.child("file")
+    file.publish(b"first content")
+
+    class WithWeakTags:
+        """Answers as its store does, but with other tags."""
+
+        def __init__(self, store: Any) -> None:
+            self.get = store.get
+            self.head = lambda key: store.head(key) | {"e_tag": 'W/"1"'}
+
+    assert isinstance(file.files, ObjectFiles)
+    files = ObjectFiles(WithWeakTags(file.files.store), file.files.bucket)
+    with files.open(file.path).stream as stream:
+        assert stream.read() == b"first content"
 
 
 # --- Refusals -------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from pipeline.core.errors import InputError, SettingsError
+from pipeline.source.input_file import InputFile
 from pipeline.source.layouts.layout import Layout, LayoutFactory
 from pipeline.source.layouts.long import LongLayout
-from pipeline.source.listing import InputFile
 
 LAYOUTS: Mapping[str, LayoutFactory] = {"long": LongLayout}
 """What `--layout` may name, besides `auto`."""

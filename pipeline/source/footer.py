@@ -1,0 +1,61 @@
+"""The footer of a Parquet file as bytes, and a digest of it that tells files of one size apart."""
+
+import hashlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from msgspec import Struct
+
+_MAGIC = b"PAR1"
+_ENCRYPTED_MAGIC = b"PARE"
+_TAIL_BYTES = 8  # the footer's length and the magic bytes
+_FIRST_READ_BYTES = 64 << 10  # holds most footers whole, so that one request is enough
+
+
+class Footer(Struct, frozen=True, eq=False):
+    """The footer of one file.
+
+    Attributes:
+        metadata: What it states: schema, row groups, statistics.
+        digest: 32 hexadecimal digits of the SHA-256 of its bytes. Row counts, sizes, places and
+            extremes of all columns are in them, so a file that is written anew has another digest.
+    """
+
+    metadata: pq.FileMetaData
+    digest: str
+
+
+def read_footer(stream: pa.NativeFile) -> Footer:
+    """Read the footer at the end of a file.
+
+    Raises:
+        pa.ArrowException: if the file does not end with one.
+        OSError: if it cannot be read.
+    """
+    content = _read_footer_bytes(stream)
+    # The parser wants a file; what it does not look at may be missing.
+    metadata = pq.read_metadata(pa.BufferReader(_MAGIC + content))
+    return Footer(metadata, hashlib.sha256(content).hexdigest()[:32])
+
+
+def _read_footer_bytes(stream: pa.NativeFile) -> bytes:
+    size_bytes = stream.size()
+    read_bytes = min(size_bytes, _FIRST_READ_BYTES)
+    tail = _read_at(stream, size_bytes - read_bytes, read_bytes)
+    if tail.endswith(_ENCRYPTED_MAGIC):
+        raise pa.ArrowInvalid("it is encrypted, and no key is known")
+    if size_bytes < len(_MAGIC) + _TAIL_BYTES or not tail.endswith(_MAGIC):
+        raise pa.ArrowInvalid(f"file size is {size_bytes} bytes, and the last are not {_MAGIC!r}")
+    footer_bytes = int.from_bytes(tail[-_TAIL_BYTES : -len(_MAGIC)], "little") + _TAIL_BYTES
+    if footer_bytes + len(_MAGIC) > size_bytes:
+        raise pa.ArrowInvalid(
+            f"file size is {size_bytes} bytes, and its footer would have {footer_bytes}"
+        )
+    if footer_bytes > len(tail):
+        tail = _read_at(stream, size_bytes - footer_bytes, footer_bytes)
+    return tail[-footer_bytes:]
+
+
+def _read_at(stream: pa.NativeFile, position: int, num_bytes: int) -> bytes:
+    stream.seek(position)
+    return stream.read(num_bytes)
