@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct, field
-from msgspec.structs import asdict
 
 from pipeline.core.errors import OutputMismatch
 from pipeline.core.settings import OUTPUT_FORMAT, fingerprint
@@ -29,12 +28,20 @@ from pipeline.storage.location import Location
 _SHOWN_DIFFERENCES = 4
 
 
-class FileFacts(Struct, frozen=True, forbid_unknown_fields=True):
-    """An input file as the manifest identifies it."""
+class FileFacts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An input file as the manifest identifies it.
+
+    Attributes:
+        path: Below the input.
+        size_bytes: Its size.
+        num_rows: Its rows.
+        footer_digest: Digest of its Parquet footer; manifests of earlier versions have none.
+    """
 
     path: str
     size_bytes: int
     num_rows: int
+    footer_digest: str | None = None
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -81,7 +88,7 @@ def check_or_create(
     Args:
         output: The output folder.
         settings: What changes the output, by name.
-        input_files: `path`, `size_bytes` and `num_rows` of each input file, in reading order.
+        input_files: The `FileFacts` of each input file, in reading order.
         restart: Remove results of other settings or input; scores and run records are kept.
         has_answers: Returns whether its own score store holds paid answers. An output that has
             neither these nor a part may be taken over by other settings or input.
@@ -156,7 +163,7 @@ def _new_manifest(
 
 
 def _fingerprint(settings: Mapping[str, Any], files: Sequence[FileFacts]) -> str:
-    return fingerprint({"settings": settings, "input": [asdict(file) for file in files]})
+    return fingerprint({"settings": settings, "input": msgspec.to_builtins(files)})
 
 
 class _Format(Struct):
@@ -245,7 +252,9 @@ def _differences(existing: Manifest, manifest: Manifest) -> list[str]:
             found.append(f"input file {path}: {old.num_rows} rows there, {new.num_rows} now")
         elif old.size_bytes != new.size_bytes:
             found.append(f"input file {path}: {old.size_bytes} bytes there, {new.size_bytes} now")
-    if not found and existing.input_files != manifest.input_files:
+        elif None not in (digests := {old.footer_digest, new.footer_digest}) and len(digests) > 1:
+            found.append(f"input file {path}: same size and rows, but written anew")
+    if not found and [*before_files] != [*after_files]:
         found.append("the order of the input files")
     return found
 

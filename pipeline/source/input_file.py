@@ -43,6 +43,7 @@ class InputFile(Struct, frozen=True, eq=False):
             "path": self.path,
             "size_bytes": self.state.info.size_bytes or 0,
             "num_rows": self.num_rows,
+            "footer_digest": self.state.footer_digest,
         }
 
     @contextmanager

@@ -84,6 +84,8 @@ async def test_a_file_that_is_replaced_ends_the_run(world: World, requests_befor
         await world.rerank(*[200] * requests_before, change)
 
     assert not world.is_done()
+    with pytest.raises(OutputMismatch, match=r"input file b\.parquet: .*; --restart begins anew"):
+        await world.rerank()
     await world.rerank(restart=True)
     await world.rerank(output=world.other_output)
     assert world.is_done()
@@ -115,6 +117,17 @@ async def test_a_file_that_changes_while_its_run_is_continued_ends_it(world: Wor
 
     assert not world.is_done()
     assert results(world.output).items() >= finished.items()
+
+
+async def test_a_finished_output_of_a_file_written_anew_is_refused_by_name(world: World) -> None:
+    await world.rerank()
+    size_bytes = world.file.stat().st_size
+
+    world.write("FIRST")
+
+    assert world.file.stat().st_size == size_bytes
+    with pytest.raises(OutputMismatch, match=r"file b\.parquet: same size and rows, but written"):
+        await world.rerank()
 
 
 async def test_a_copy_of_the_input_is_the_same_input(world: World) -> None:

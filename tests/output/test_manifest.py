@@ -18,8 +18,8 @@ SETTINGS: dict[str, Any] = {
     "top_n": None,
 }
 FILES = [
-    {"path": "a.parquet", "size_bytes": 100, "num_rows": 10},
-    {"path": "b.parquet", "size_bytes": 200, "num_rows": 20},
+    {"path": "a.parquet", "size_bytes": 100, "num_rows": 10, "footer_digest": "aa"},
+    {"path": "b.parquet", "size_bytes": 200, "num_rows": 20, "footer_digest": "bb"},
 ]
 CURE = (
     "--restart begins anew and keeps the paid answers; "
@@ -96,6 +96,17 @@ def test_a_file_of_another_size_is_refused(output: Location) -> None:
     files = [FILES[0], {**FILES[1], "size_bytes": 201}]
 
     assert "input file b.parquet: 200 bytes there, 201 now" in refusal(output, SETTINGS, files)
+
+
+def test_a_file_that_was_written_anew_with_the_same_size_and_rows_is_refused(
+    output: Location,
+) -> None:
+    files = [FILES[0], {**FILES[1], "footer_digest": "cc"}]
+
+    assert refusal(output, SETTINGS, files) == (
+        "out: made with other settings or input: "
+        "input file b.parquet: same size and rows, but written anew; " + CURE
+    )
 
 
 def test_another_order_of_the_files_is_refused(output: Location) -> None:
@@ -212,6 +223,16 @@ def test_a_manifest_of_an_earlier_version_is_continued(tmp_path: Path) -> None:
     assert manifest.created.isoformat() == facts["created"]
     assert output.child("_manifest.json").read() == content
     assert manifest.to_json() == content, "and the same is written today"
+
+
+def test_without_digests_a_manifest_accepts_the_files_of_its_sizes_alone(tmp_path: Path) -> None:
+    files = [{key: file[key] for key in ("path", "size_bytes", "num_rows")} for file in FILES]
+    output = locate(str(tmp_path))
+    written = check_or_create(output, SETTINGS, files)
+
+    assert check_or_create(output, SETTINGS, FILES) == written
+    larger = [FILES[0], {**FILES[1], "size_bytes": 201}]
+    assert "input file b.parquet: 200 bytes there, 201 now" in refusal(output, SETTINGS, larger)
 
 
 def test_it_is_kept_on_an_object_store_and_a_restart_removes_the_parts() -> None:

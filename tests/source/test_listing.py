@@ -1,5 +1,6 @@
 """Which files an input name stands for."""
 
+import hashlib
 import json
 
 import pyarrow as pa
@@ -20,6 +21,12 @@ def tree(tmp_path):
     (tmp_path / "notes.txt").write_text("not a table")
     (tmp_path / "_SUCCESS").touch()
     return tmp_path
+
+
+def footer_digest(content: bytes) -> str:
+    """Return the digest of the bytes from the file's metadata to its end."""
+    size = int.from_bytes(content[-8:-4], "little") + 8
+    return hashlib.sha256(content[-size:]).hexdigest()[:32]
 
 
 def paths(name: object) -> list[str]:
@@ -82,7 +89,8 @@ def test_a_wildcard_for_a_bucket_is_refused_with_the_cure():
         list_input("s3://lake-*/in")
 
 
-def test_the_manifest_gets_path_size_and_rows(tree):
+def test_the_manifest_gets_path_size_rows_and_a_digest_of_the_footer(tree):
+    write(candidates([1], query_id=["another"]), tree / "a/2.parquet")
     facts = list_input(str(tree / "a")).facts()
 
     assert [(fact["path"], fact["num_rows"]) for fact in facts] == [
@@ -90,6 +98,8 @@ def test_the_manifest_gets_path_size_and_rows(tree):
         ("2.parquet", 1),
     ]
     assert facts[0]["size_bytes"] == (tree / "a/1.parquet").stat().st_size
+    assert facts[0]["footer_digest"] == footer_digest((tree / "a/1.parquet").read_bytes())
+    assert facts[0]["footer_digest"] != facts[1]["footer_digest"]
     assert json.loads(json.dumps(facts)) == facts
 
 
