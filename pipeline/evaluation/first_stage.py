@@ -71,7 +71,9 @@ def _are_same(found: Sequence[FileFacts], expected: Sequence[FileFacts]) -> bool
     """Return whether the files are the same; a single file may have been renamed."""
     if len(found) == len(expected) == 1:
         found = [replace(found[0], path=expected[0].path)]
-    return list(found) == list(expected)
+    if len(found) != len(expected):
+        return False
+    return all(one.is_same(other) for one, other in zip(found, expected, strict=True))
 
 
 def _recorded_input(output: WrittenOutput) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pipeline.core.errors import OutputMismatch
 from pipeline.core.settings import OUTPUT_FORMAT, fingerprint
@@ -42,6 +43,11 @@ class FileFacts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     size_bytes: int
     num_rows: int
     footer_digest: str | None = None
+
+    def is_same(self, other: "FileFacts") -> bool:
+        """Return whether the two are the same file, as far as both tell."""
+        unknown = None in (self.footer_digest, other.footer_digest)
+        return (replace(self, footer_digest=other.footer_digest) if unknown else self) == other
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -252,7 +258,7 @@ def _differences(existing: Manifest, manifest: Manifest) -> list[str]:
             found.append(f"input file {path}: {old.num_rows} rows there, {new.num_rows} now")
         elif old.size_bytes != new.size_bytes:
             found.append(f"input file {path}: {old.size_bytes} bytes there, {new.size_bytes} now")
-        elif None not in (digests := {old.footer_digest, new.footer_digest}) and len(digests) > 1:
+        elif not old.is_same(new):
             found.append(f"input file {path}: same size and rows, but written anew")
     if not found and [*before_files] != [*after_files]:
         found.append("the order of the input files")
