@@ -7,7 +7,7 @@ import polars as pl
 from msgspec.structs import replace
 
 from pipeline.core.errors import InputError, RerankError
-from pipeline.output.manifest import FileFacts
+from pipeline.output.differences import FileFacts
 from pipeline.output.reader import WrittenOutput
 from pipeline.output.run_records import read_run_records
 from pipeline.source.listing import list_input

@@ -4,17 +4,16 @@
 message names what differs. Everything here blocks on files: call it in a thread.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from pipeline.core.errors import OutputMismatch
 from pipeline.core.settings import OUTPUT_FORMAT, fingerprint
+from pipeline.output.differences import FileFacts, file_differences, setting_differences
 from pipeline.output.layout import (
     MANIFEST_NAME,
     RESULT_FOLDERS,
@@ -27,27 +26,6 @@ from pipeline.output.layout import (
 from pipeline.storage.location import Location
 
 _SHOWN_DIFFERENCES = 4
-
-
-class FileFacts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An input file as the manifest identifies it.
-
-    Attributes:
-        path: Below the input.
-        size_bytes: Its size.
-        num_rows: Its rows.
-        footer_digest: Digest of its Parquet footer; manifests of earlier versions have none.
-    """
-
-    path: str
-    size_bytes: int
-    num_rows: int
-    footer_digest: str | None = None
-
-    def is_same(self, other: "FileFacts") -> bool:
-        """Return whether the two are the same file, as far as both tell."""
-        unknown = None in (self.footer_digest, other.footer_digest)
-        return (replace(self, footer_digest=other.footer_digest) if unknown else self) == other
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -105,7 +83,10 @@ def check_or_create(
     """
     manifest = _new_manifest(settings, input_files)
     existing = _read(output, check=not restart)
-    differences = [] if existing is None or restart else _differences(existing, manifest)
+    differences = list[str]()
+    if existing is not None and not restart:
+        differences += setting_differences(existing.settings, manifest.settings)
+        differences += file_differences(existing.input_files, manifest.input_files)
     if differences and not _has_parts(output) and not has_answers():
         restart = True
     if existing is None and not (restart and output.child(MANIFEST_NAME).exists()):
@@ -237,33 +218,3 @@ def _remove_results(output: Location) -> None:
         name = child.base_name
         if part_index(name) is not None or name in RESULT_FOLDERS:
             output.child(name).remove()
-
-
-def _differences(existing: Manifest, manifest: Manifest) -> list[str]:
-    """Return what differs, by name: settings first, then files."""
-    found = []
-    for name in sorted({*existing.settings, *manifest.settings}):
-        before, after = existing.settings.get(name), manifest.settings.get(name)
-        if before != after:
-            found.append(f"{name}: {_shown(before)} there, {_shown(after)} now")
-    before_files = {file.path: file for file in existing.input_files}
-    after_files = {file.path: file for file in manifest.input_files}
-    for path in sorted({*before_files, *after_files}):
-        old, new = before_files.get(path), after_files.get(path)
-        if old is None:
-            found.append(f"input file {path}: new")
-        elif new is None:
-            found.append(f"input file {path}: gone")
-        elif old.num_rows != new.num_rows:
-            found.append(f"input file {path}: {old.num_rows} rows there, {new.num_rows} now")
-        elif old.size_bytes != new.size_bytes:
-            found.append(f"input file {path}: {old.size_bytes} bytes there, {new.size_bytes} now")
-        elif not old.is_same(new):
-            found.append(f"input file {path}: same size and rows, but written anew")
-    if not found and [*before_files] != [*after_files]:
-        found.append("the order of the input files")
-    return found
-
-
-def _shown(value: object) -> str:
-    return "none" if value is None else json.dumps(value, ensure_ascii=False).strip('"')
