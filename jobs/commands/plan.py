@@ -52,6 +52,8 @@ def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:
     queries = num(facts["truncated_queries"], "query", "queries")
     yield "truncated", f"{num(facts['truncated_documents'], 'document')}, {queries}"
     yield "not sent", f"{facts['skipped']:,} without text or query, {facts['rejected']:,} too long"
+    for name, kind in facts["widened_columns"].items():
+        yield "column", f"{name!r} becomes {kind}: its types differ in the files"
 
 
 def _duration(minutes: float) -> str:

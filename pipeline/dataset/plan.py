@@ -8,7 +8,7 @@ longer than all other work.
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import asdict
 
 from pipeline.core.arrays import IntArray
@@ -41,6 +41,7 @@ class DatasetPlan(Struct):
         truncated_queries: Groups whose query is cut at the per-item limit.
         skipped: Candidates with nothing to score.
         rejected: Candidates that fit no request.
+        widened_columns: Columns whose types differ in the input's files, with the output's type.
     """
 
     groups: int = 0
@@ -56,6 +57,7 @@ class DatasetPlan(Struct):
     truncated_queries: int = 0
     skipped: int = 0
     rejected: int = 0
+    widened_columns: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
@@ -69,6 +71,7 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
         InputError: if the candidates cannot be read or understood.
     """
     planner, plan = Planner(settings), DatasetPlan()
+    plan.widened_columns = {name: str(kind) for name, kind in source.widened.items()}
     estimate = TokenEstimate(
         planner.counter,
         source.num_candidates or source.listing.num_rows,

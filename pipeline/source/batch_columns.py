@@ -124,11 +124,26 @@ class BatchColumns:
         return ranks
 
     def typed(self, source: str, kind: pa.DataType) -> Array:
-        """Return a column as a type that holds its values without loss."""
+        """Return a column as a type that holds its values without loss.
+
+        Raises:
+            InputError: for a time that nanoseconds do not reach.
+        """
         column = self._column(source)
         if pa.types.is_null(column.type):
             return nulls(len(column), kind)
-        return column if column.type == kind else column.cast(kind)
+        if column.type == kind:
+            return column
+        try:
+            return column.cast(kind)
+        except pa.ArrowInvalid as error:
+            raise InputError(
+                f"column {source!r} holds a value that does not fit the type of other files",
+                which=self._file.location.name,
+                found=self.places.describe(_first_misfit(column, kind)),
+                expected=kind,
+                cure="write all files with one type",
+            ) from error
 
     def _column(self, source: str) -> Array:
         return _column(self._file, self._batch, source)
@@ -155,6 +170,16 @@ def _first_over_32_bits(column: Array) -> int:
         for place, rank in enumerate(column.to_pylist())
         if rank is not None and not -(2**31) <= rank < 2**31
     )
+
+
+def _first_misfit(column: Array, kind: pa.DataType) -> int:
+    """Return the place of the first value that cannot be cast; slow, since only for an error."""
+    for place in range(len(column)):
+        try:
+            column.slice(place, 1).cast(kind)
+        except pa.ArrowInvalid:
+            return place
+    raise AssertionError("Arrow casts each value, but not all of them")
 
 
 def _first_not_utf8(column: Array) -> int:

@@ -58,22 +58,22 @@ def rank_type(kind: pa.DataType) -> pa.DataType | None:
     return pa.int32() if pa.types.is_integer(plain_type(kind)) else None
 
 
-def joint_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds a column of two files without loss; None if there is none."""
-    if one.equals(other) or pa.types.is_null(other):
-        return one
-    if pa.types.is_null(one):
-        return other
-    for is_kind, joint in (
-        ((pa.types.is_string, pa.types.is_large_string), pa.large_string()),
-        ((pa.types.is_binary, pa.types.is_large_binary), pa.large_binary()),
-    ):
-        if all(any(check(kind) for check in is_kind) for kind in (one, other)):
-            return joint
-    for same_sign in (pa.types.is_signed_integer, pa.types.is_unsigned_integer):
-        if same_sign(one) and same_sign(other):
-            return max(one, other, key=lambda kind: kind.bit_width)
-    return None
+def has_nested_dictionary(schema: pa.Schema) -> bool:
+    """Return whether a list, struct or map of the schema holds a dictionary.
+
+    Arrow's Parquet reader cannot join such values of several row groups.
+    """
+    return any(
+        _holds_dictionary(kind.field(at).type)
+        for kind in schema.types
+        for at in range(kind.num_fields)
+    )
+
+
+def _holds_dictionary(kind: pa.DataType) -> bool:
+    return pa.types.is_dictionary(kind) or any(
+        _holds_dictionary(kind.field(at).type) for at in range(kind.num_fields)
+    )
 
 
 def _plain_field(field: Field) -> Field:

@@ -107,6 +107,8 @@ def _reader(stream: pa.NativeFile, footer: Footer, *, is_local: bool) -> pq.Parq
         pre_buffer=False,
         buffer_size=_LOCAL_BUFFER_BYTES if is_local else _REMOTE_BUFFER_BYTES,
         page_checksum_verification=True,
+        # In nanoseconds such a time would wrap around outside the years 1677 to 2262.
+        coerce_int96_timestamp_unit="us",
     )
 
 

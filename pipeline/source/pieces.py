@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from pipeline.core.errors import InputError
 from pipeline.source.arrow import Array
+from pipeline.source.column_types import has_nested_dictionary
 from pipeline.source.decoded_rows import DecodedRows
 from pipeline.source.input_file import InputFile
 from pipeline.source.row_decoder import RowDecoder
@@ -101,7 +102,8 @@ def _iter_file(
     row = first_row
     with file.open() as opened:
         batches, metadata = _BatchReader(opened.parquet, limits), opened.parquet.metadata
-        for run, ids_only in _runs(metadata, first_row, finished, limits.max_run_rows):
+        max_rows = 0 if has_nested_dictionary(opened.parquet.schema_arrow) else limits.max_run_rows
+        for run, ids_only in _runs(metadata, first_row, finished, max_rows):
             for batch in batches.iter_run(run, decoder.id_columns if ids_only else None):
                 opened.refuse_changes()
                 for start, stop, is_finished in finished.split(row, row + batch.num_rows):
@@ -126,7 +128,10 @@ def _iter_file(
 def _runs(
     metadata: pq.FileMetaData, row: int, finished: RowSpans, max_run_rows: int
 ) -> Iterator[tuple[list[int], bool]]:
-    """Yield runs of neighbouring row groups, and whether all rows of a run are finished."""
+    """Yield runs of neighbouring row groups, and whether all rows of a run are finished.
+
+    A run has at most `max_run_rows` rows, or is one row group.
+    """
     run: list[int] = []
     run_rows, run_finished = 0, False
     for index in range(metadata.num_row_groups):

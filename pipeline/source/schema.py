@@ -16,12 +16,12 @@ from pipeline.source.column_types import (
     RANK_TYPES,
     TEXT_TYPES,
     id_type,
-    joint_type,
     plain_type,
     rank_type,
     text_type,
 )
 from pipeline.source.input_file import InputFile
+from pipeline.source.joint_types import joint_type
 from pipeline.source.layouts.layout import Layout
 
 _TYPE_RULES = {
@@ -50,6 +50,8 @@ class InputSchema(Struct, frozen=True, eq=False):
         passthrough: What passes through: output name to input column, in the output's order.
         candidate_schema: `query_id`, `doc_id` and the passed-through columns.
         output_schema: The columns of a part.
+        widened: Columns of a part whose types differ in the files; the part has a type that holds
+            the values of all of them.
     """
 
     layout: Layout
@@ -57,6 +59,7 @@ class InputSchema(Struct, frozen=True, eq=False):
     passthrough: Mapping[str, str]
     candidate_schema: pa.Schema
     output_schema: pa.Schema
+    widened: Mapping[str, pa.DataType]
 
 
 def resolve_schema(
@@ -102,6 +105,7 @@ class _Union:
         self._sources: dict[str, str] = {}
         self._types: dict[str, pa.DataType] = {}
         self._seen_in: dict[str, InputFile] = {}
+        self._widened = set[str]()
 
     def add(self, file: InputFile) -> None:
         """Join a file's columns to those of the files before it."""
@@ -131,9 +135,8 @@ class _Union:
         types = {field.name: plain_type(field.type) for field in fields}
         for role, source in sources.items():
             types[source] = _role_type(role, fields.field(source), file)
-        ids = {sources["query_id"], sources["doc_id"]}
         for name, kind in types.items():
-            self._join(name, kind, file, is_id=name in ids)
+            self._join(name, kind, file)
 
     def schema(self, with_text: bool) -> InputSchema:
         """Return the columns of all files together."""
@@ -148,12 +151,19 @@ class _Union:
         )
         passing = [pa.field(new, types[name]) for new, name in passthrough.items()]
         texts = [pa.field(role, types[sources[role]]) for role in shown]
+        source_of = sources | passthrough
+        output_schema = pa.schema([*ids, *_RANKED, *passing, *texts])
         return InputSchema(
             layout=self._layout,
             sources=sources,
             passthrough=passthrough | {role: sources[role] for role in shown},
             candidate_schema=pa.schema([*ids, *passing, *texts]),
-            output_schema=pa.schema([*ids, *_RANKED, *passing, *texts]),
+            output_schema=output_schema,
+            widened={
+                field.name: field.type
+                for field in output_schema
+                if source_of.get(field.name) in self._widened
+            },
         )
 
     def _find_roles(self, fields: pa.Schema, file: InputFile) -> dict[str, str]:
@@ -173,11 +183,11 @@ class _Union:
             )
         return {role: source for role, source in sources.items() if source in fields.names}
 
-    def _join(self, name: str, kind: pa.DataType, file: InputFile, *, is_id: bool) -> None:
+    def _join(self, name: str, kind: pa.DataType, file: InputFile) -> None:
         before = self._types.setdefault(name, kind)
         first_file = self._seen_in.setdefault(name, file)
         joint = joint_type(before, kind)
-        if joint is None or (is_id and pa.types.is_integer(joint) and before != kind):
+        if joint is None:
             raise InputError(
                 f"column {name!r} has another type than in {first_file.path}",
                 which=file.location.name,
@@ -186,6 +196,8 @@ class _Union:
                 cure="write both files with one type",
             )
         self._types[name] = joint
+        if not (before.equals(kind) or pa.types.is_null(before) or pa.types.is_null(kind)):
+            self._widened.add(name)
 
 
 def _role_type(role: str, field: Field, file: InputFile) -> pa.DataType:

@@ -65,6 +65,11 @@ class Source:
         return self._schema.output_schema
 
     @property
+    def widened(self) -> Mapping[str, pa.DataType]:
+        """The columns of a part whose types differ in the files, with the type of the part."""
+        return self._schema.widened
+
+    @property
     def num_candidates(self) -> int | None:
         """How many candidates the input has; None if only its rows can tell."""
         return self.listing.num_rows if self._layout.rows_are_candidates else None

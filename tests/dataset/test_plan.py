@@ -76,6 +76,16 @@ def test_an_input_without_rows_needs_nothing(tmp_path):
     assert (plan.groups, plan.requests, plan.tokens, plan.cost_usd) == (0, 0, 0, 0.0)
 
 
+def test_columns_whose_types_differ_in_the_files_are_told_with_the_outputs_type(tmp_path):
+    for number, price in enumerate((pa.array([1.5], pa.float32()), pa.array([2.5]))):
+        table = candidates([1], query_id=[f"q{number}"], price=price)
+        write(table, tmp_path / "in" / f"{number}.parquet")
+
+    plan = plan_dataset(Source(list_input(str(tmp_path / "in"))), make_settings())
+
+    assert plan.as_json()["widened_columns"] == {"price": "double"}
+
+
 def test_trusted_requests_need_no_final_ones(tmp_path):
     table = candidates([50])
 

@@ -1,7 +1,10 @@
 """Values of the input arrive as they are, and nothing unfit passes."""
 
+from datetime import datetime
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.tables import candidates, open_source, read_groups, write
 
@@ -118,3 +121,51 @@ def test_a_null_column_of_texts_means_that_there_are_none(tmp_path):
     )
 
     assert group.texts.to_pylist() == [None, None]
+
+
+DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+
+
+@pytest.mark.parametrize(
+    ("kind", "becomes", "value"),
+    [
+        (pa.list_(DICTIONARY), pa.list_(pa.string()), lambda word: [word, None, word]),
+        (pa.large_list(DICTIONARY), pa.large_list(pa.string()), lambda word: [word]),
+        (pa.struct([("a", DICTIONARY)]), pa.struct([("a", pa.string())]), lambda word: {"a": word}),
+        (pa.map_(pa.string(), DICTIONARY), pa.map_(pa.string(), pa.string()), lambda w: [(w, w)]),
+        (
+            pa.list_(pa.struct([("a", pa.list_(DICTIONARY)), ("b", pa.int8())])),
+            pa.list_(pa.struct([("a", pa.list_(pa.string())), ("b", pa.int8())])),
+            lambda word: [{"a": [word], "b": 1}, None],
+        ),
+    ],
+)
+def test_a_dictionary_in_a_nested_column_is_read_across_row_groups(tmp_path, kind, becomes, value):
+    values = [value(f"word {row % 30}") if row % 7 else None for row in range(100)]
+    table = candidates([4] * 25, nested=pa.array(values, becomes).cast(kind))
+    path = write(table, tmp_path / "in.parquet", row_group_size=7)
+    assert pq.read_schema(path).field("nested").type == kind
+    source = open_source(path)
+
+    groups = read_groups(source)
+
+    assert source.output_schema.field("nested").type == becomes
+    columns = [group.output.candidates["nested"] for group in groups]
+    assert [found for column in columns for found in column.to_pylist()] == values
+    assert source.count_groups() == 25
+
+
+def test_times_of_96_bits_are_read_to_the_microsecond_in_any_year(tmp_path):
+    times = [
+        datetime(1, 1, 1),
+        datetime(1900, 1, 1, 1, 2, 3, 456_789),
+        datetime(9999, 12, 31),
+        None,
+    ]
+    table = candidates([4], at=pa.array(times, pa.timestamp("us")))
+    path = write(table, tmp_path / "in.parquet", use_deprecated_int96_timestamps=True)
+
+    (group,) = read_groups(open_source(path))
+
+    assert group.output.candidates["at"].type == pa.timestamp("us")
+    assert group.output.candidates["at"].to_pylist() == times

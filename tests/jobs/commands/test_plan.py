@@ -1,0 +1,18 @@
+"""`rerank plan` says what a run would do."""
+
+from pathlib import Path
+
+import pyarrow as pa
+from support.real_runs import rerank_here
+from support.tables import candidates, write
+
+
+def test_a_column_whose_types_differ_is_named_with_its_new_type(tmp_path: Path) -> None:
+    for number, price in enumerate((pa.array([1.5], pa.float32()), pa.array([2.5]))):
+        table = candidates([1], query_id=[f"q{number}"], price=price)
+        write(table, tmp_path / f"{number}.parquet")
+
+    ended = rerank_here("plan", tmp_path)
+
+    assert ended.code == 0
+    assert "'price' becomes double: its types differ in the files" in ended.out
