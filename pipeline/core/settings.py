@@ -29,22 +29,29 @@ class Pace(Struct, frozen=True, kw_only=True):
         tokens_per_minute: Tokens admitted in any minute.
         max_in_flight: Requests in flight.
         max_documents_in_flight: Documents of the requests in flight, for servers that count texts.
+        is_paused: Nothing is sent until the pace changes again.
     """
 
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     max_in_flight: int = 64
     max_documents_in_flight: int | None = None
+    is_paused: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a pace at which nothing is ever sent."""
-        for name in self.__struct_fields__:
+        """Refuse a limit at which nothing is ever sent."""
+        for name in self.limit_names():
             value = getattr(self, name)
             if value is not None and not value > 0:
                 option = "--" + name.replace("_", "-")
                 raise SettingsError(
                     "impossible pace", which=option, found=value, expected="more than 0"
                 )
+
+    @classmethod
+    def limit_names(cls) -> tuple[str, ...]:
+        """Return the names of the limits."""
+        return tuple(name for name in cls.__struct_fields__ if name != "is_paused")
 
 
 class RunSettings(Struct, frozen=True, kw_only=True):

@@ -3,7 +3,8 @@
     {"requests_per_minute": 1200, "tokens_per_minute": 500000, "max_in_flight": 64}
 
 A value in the file replaces the setting, null lifts the limit, and a name that is left out keeps
-its setting. Once the file is removed the settings apply again. An invalid file changes nothing.
+its setting. A limit of 0 pauses the job. Once the file is removed the settings apply again. An
+invalid file changes nothing.
 """
 
 import asyncio
@@ -25,12 +26,12 @@ _log = logging.getLogger(__name__)
 
 POLL_S: Final = 2.0
 
-_Rate: TypeAlias = Annotated[float, Meta(gt=0, lt=1e15)]
-_Count: TypeAlias = Annotated[int, Meta(gt=0)]
+_Rate: TypeAlias = Annotated[float, Meta(ge=0, lt=1e15)]
+_Count: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
 class PaceChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a pace file may hold: fields of `Pace`; None is no limit."""
+    """What a pace file may hold: the limits of a `Pace`; None is no limit, 0 pauses."""
 
     requests_per_minute: _Rate | UnsetType | None = UNSET
     tokens_per_minute: _Rate | UnsetType | None = UNSET
@@ -91,24 +92,30 @@ class PaceFile:
             self._pace = pace
             self._change(pace)
             source = "settings" if content is None else self._file.name
-            limits = {name: _short(value) for name, value in asdict(pace).items()}
+            if pace.is_paused:
+                log_event(_log, logging.WARNING, "pace.paused", by=source)
+                return
+            limits = {name: _short(getattr(pace, name)) for name in Pace.limit_names()}
             log_event(_log, logging.INFO, "pace.changed", **limits, by=source)
 
 
 def read_pace(content: bytes, settings: Pace) -> Pace:
     """Return the pace that a file asks for, with the settings for what it leaves out.
 
+    It is paused if one of the limits is 0.
+
     Raises:
-        SettingsError: if it is not a JSON object of limits, each above 0 or null.
+        SettingsError: if it is not a JSON object of limits, each a number or null.
     """
     try:
         change = msgspec.json.decode(content, type=PaceChange)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SettingsError(
-            f"invalid: {error}", which="pace file", expected=", ".join(asdict(settings))
+            f"invalid: {error}", which="pace file", expected=", ".join(Pace.limit_names())
         ) from error
     given = {name: value for name, value in asdict(change).items() if value is not UNSET}
-    return replace(settings, **given)
+    limits = {name: value for name, value in given.items() if value != 0}
+    return replace(settings, **limits, is_paused=len(limits) < len(given))
 
 
 def _short(value: float | None) -> float | None:

@@ -144,7 +144,9 @@ class RerankClient:
         try:
             with self._stop_switch.interruptible():
                 reserved_usd = await endpoint.budget.reserve(request.tokens, num_documents)
-                permit = await endpoint.throttle.admit(num_documents, request.tokens)
+                permit = await endpoint.throttle.admit(
+                    num_documents, request.tokens, request.documents
+                )
             with permit:
                 if self._circuit.is_open and not is_probe:
                     raise _CircuitChanged

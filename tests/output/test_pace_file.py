@@ -65,8 +65,7 @@ def test_what_is_named_replaces_the_settings(content: str, pace: Pace) -> None:
         (b"\xff", "JSON is malformed"),
         (b"[]", "Expected `object`, got `array`"),
         (b'{"max_attempts": 3}', "unknown field `max_attempts` (expected requests_per_minute, "),
-        (b'{"requests_per_minute": 0}', "Expected `float` > 0.0 - at `$.requests_per_minute`"),
-        (b'{"requests_per_minute": -1}', "Expected `float` > 0.0"),
+        (b'{"requests_per_minute": -1}', "Expected `float` >= 0.0 - at `$.requests_per_minute`"),
         (b'{"requests_per_minute": NaN}', "JSON is malformed"),
         (b'{"requests_per_minute": 1e999}', "Number out of range"),
         (b'{"requests_per_minute": true}', "Expected `float | null`, got `bool`"),
@@ -111,12 +110,26 @@ async def test_wrong_content_is_warned_of_once_and_changes_nothing(
     caplog.clear()
 
     for _ in range(3):
-        await followed.write_and_poll('{"max_in_flight": 0}')
+        await followed.write_and_poll('{"max_in_flight": -1}')
 
     assert [pace.max_in_flight for pace in followed.paces] == [2]
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert "Expected `int` >= 1 - at `$.max_in_flight`" in record.getMessage()
+    assert "Expected `int` >= 0 - at `$.max_in_flight`" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    "content", ['{"requests_per_minute": 0}', '{"max_in_flight": 0, "tokens_per_minute": 5}']
+)
+async def test_a_limit_of_0_pauses_until_the_file_is_gone(
+    content: str, followed: Followed, caplog: pytest.LogCaptureFixture
+) -> None:
+    await followed.write_and_poll(content)
+    await followed.write_and_poll(None)
+
+    assert [pace.is_paused for pace in followed.paces] == [True, False]
+    assert followed.paces[1] == PACE
+    assert [record.event for record in caplog.records] == ["pace.paused", "pace.changed"]
 
 
 async def test_once_the_file_is_gone_the_settings_hold_again(followed: Followed) -> None:

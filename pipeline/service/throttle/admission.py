@@ -6,11 +6,12 @@ against limits that have not changed since.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Final
 
 from pipeline.core.backoff import Backoff
+from pipeline.core.content import Content
 from pipeline.core.errors import Throttled
 from pipeline.core.events import log_event
 from pipeline.core.settings import Pace
@@ -18,6 +19,8 @@ from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.concurrency import ConcurrencyWindow
 from pipeline.service.throttle.permit import ThrottlePermit
 from pipeline.service.throttle.quota import Quota
+from pipeline.service.throttle.text_kind import UNKNOWN_KIND, TextKind, text_kind
+from pipeline.service.throttle.token_estimates import TokenEstimates
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +32,6 @@ _WAITED_S: Final = 0.000_1
 """What takes longer was a wait, not a computation."""
 
 _TOKEN_GRAIN_S: Final = 0.020
-_LEARNING: Final = 0.05
-"""Weight of one answer in the ratio of counted to estimated tokens."""
 
 
 class AdmissionControl:
@@ -51,26 +52,48 @@ class AdmissionControl:
         self._full_since: float | None = None
         self._pause_until = 0.0
         self._pauses_in_a_row = 0
-        self._tokens_ratio = 1.0
+        self._estimates = TokenEstimates()
         self._last_admission: float | None = None
+        self._wait: asyncio.Timeout | None = None
+        self._paused_since: float | None = None
+        self._paused_before_s = 0.0
 
     @cached_property
     def now(self) -> Callable[[], float]:
         """The clock of the event loop that the limits are used on."""
         return asyncio.get_running_loop().time
 
+    @property
+    def paused_s(self) -> float:
+        """For how many seconds the operator's pauses lasted so far."""
+        since = self._paused_since
+        return self._paused_before_s + (0.0 if since is None else self.now() - since)
+
     def set(self, pace: Pace) -> None:
-        """Change the configured limits; a request that waits for the pace finishes its wait."""
+        """Change the configured limits; a request that waits for the pace waits anew."""
         self.concurrency.set_limits(pace.max_in_flight, pace.max_documents_in_flight)
         self.requests.set(pace.requests_per_minute)
         self.tokens.set(pace.tokens_per_minute)
+        if pace.is_paused and self._paused_since is None:
+            self._paused_since = self.now()
+        elif not pace.is_paused and self._paused_since is not None:
+            self._paused_before_s, self._paused_since = self.paused_s, None
+            self._last_admission = None  # the quota of a pause was not offered
+        if self._wait is not None:
+            self._wait.reschedule(self.now())
+            self._wait = None
 
-    def try_grant(self, documents: int, tokens: int) -> ThrottlePermit | None:
+    def kind(self, texts: Sequence[Content], tokens: int) -> TextKind:
+        """Return the kind of a request's texts; without a quota of tokens it does not matter."""
+        return UNKNOWN_KIND if self.tokens.rate.current is None else text_kind(texts, tokens)
+
+    def try_grant(self, documents: int, tokens: int, kind: TextKind) -> ThrottlePermit | None:
         """Return a permit for a request that need not wait for anything, else None."""
         now, concurrency = self.now(), self.concurrency
-        estimate = tokens * self._tokens_ratio
+        estimate = self._estimates.estimate(kind, tokens)
         if (
-            now < self._pause_until
+            self._paused_since is not None
+            or now < self._pause_until
             or not (concurrency.has_room() and concurrency.has_room_for_documents(documents))
             or not self.tokens.has_room(now, estimate)
             or not self.requests.try_acquire(1)
@@ -79,40 +102,72 @@ class AdmissionControl:
         if not self.tokens.try_acquire(estimate):
             self.requests.release(1)
             return None
-        return self._grant(now, documents, tokens, estimate)
+        return self._grant(now, documents, tokens, kind, estimate)
 
-    async def grant(self, documents: int, tokens: int) -> ThrottlePermit:
+    async def grant(self, documents: int, tokens: int, kind: TextKind) -> ThrottlePermit:
         """Wait for the pace and for the end of a pause; there must be room in flight."""
+        while True:
+            try:
+                async with asyncio.timeout(None) as self._wait:
+                    return await self._grant_at_pace(documents, tokens, kind)
+            except TimeoutError:
+                continue  # the pace was changed
+            finally:
+                self._wait = None
+
+    async def _grant_at_pace(self, documents: int, tokens: int, kind: TextKind) -> ThrottlePermit:
+        if self._paused_since is not None:
+            await asyncio.Event().wait()  # until the pace is changed
         clock, waits = self.now, self._quota_use.waits
         now = clock()
         await self.requests.acquire(1)
-        now, before = clock(), now
-        if now - before > _WAITED_S:
-            waits.requests_s += now - before
-            self.requests.record_wait(now)
-        estimate = tokens * self._tokens_ratio
-        await self.tokens.acquire(estimate)
-        for window in self.tokens.windows:
-            while (wait_s := window.wait_s(clock(), estimate)) > 0:  # noqa: ASYNC110
-                await asyncio.sleep(wait_s)  # answers may move the end of the wait
+        try:
+            now, before = clock(), now
+            if now - before > _WAITED_S:
+                waits.requests_s += now - before
+                self.requests.record_wait(now)
+            estimate = await self._wait_for_tokens(tokens, kind)
+        except BaseException:
+            self.requests.release(1)
+            raise
         now, before = clock(), now
         if now - before > _WAITED_S:
             waits.tokens_s += now - before
             self.tokens.record_wait(now)
-        while (wait_s := self._pause_until - clock()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(wait_s)  # the pause may be prolonged
+        try:
+            while (wait_s := self._pause_until - clock()) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(wait_s)  # the pause may be prolonged
+        except BaseException:
+            self.requests.release(1)
+            self.tokens.release(estimate)
+            raise
         now, before = clock(), now
         waits.pause_s += now - before
-        return self._grant(now, documents, tokens, estimate)
+        return self._grant(now, documents, tokens, kind, estimate)
 
-    def _grant(self, now: float, documents: int, tokens: int, estimate: float) -> ThrottlePermit:
+    async def _wait_for_tokens(self, tokens: int, kind: TextKind) -> float:
+        """Wait until so many tokens may pass; return how many of them are expected."""
+        estimate = self._estimates.estimate(kind, tokens)
+        await self.tokens.acquire(estimate)
+        try:
+            for window in self.tokens.windows:
+                while (wait_s := window.wait_s(self.now(), estimate)) > 0:  # noqa: ASYNC110
+                    await asyncio.sleep(wait_s)  # answers may move the end of the wait
+        except BaseException:
+            self.tokens.release(estimate)
+            raise
+        return estimate
+
+    def _grant(
+        self, now: float, documents: int, tokens: int, kind: TextKind, estimate: float
+    ) -> ThrottlePermit:
         concurrency, entries = self.concurrency, self.tokens.enter(now, estimate)
         concurrency.acquire(documents)
         if not concurrency.has_room():
             self._full_since = now
         self._count_use(now)
         versions = (self.requests.rate.version, self.tokens.rate.version, concurrency.version)
-        return ThrottlePermit(self, documents, tokens, estimate, entries, versions)
+        return ThrottlePermit(self, documents, tokens, kind, estimate, entries, versions)
 
     def _count_use(self, now: float) -> None:
         """Count what the quota took, and could have taken, since the last admission."""
@@ -133,9 +188,7 @@ class AdmissionControl:
         self._pauses_in_a_row = 0
         self.concurrency.grow()
         if total_tokens is not None:
-            if permit.tokens:
-                ratio = total_tokens / permit.tokens
-                self._tokens_ratio += _LEARNING * (ratio - self._tokens_ratio)
+            self._estimates.record(permit.kind, permit.tokens, total_tokens)
             self.tokens.correct(permit.entries, total_tokens - permit.estimate)
         amount = permit.estimate if total_tokens is None else float(total_tokens)
         if self.tokens.configured is not None:

@@ -33,7 +33,9 @@ class ConcurrencyWindow:
         self._binds = False
 
     def set_limits(self, max_in_flight: int, max_documents: int | None) -> None:
-        """Change the bounds; what is in flight stays."""
+        """Change the bounds; what is in flight stays. A higher bound opens the window anew."""
+        if max_in_flight > self.max_in_flight:
+            self._window = max(self._window, float(_FIRST_WINDOW))
         self.max_in_flight, self._max_documents = max_in_flight, max_documents
         self._window = min(self._window, float(max_in_flight))
 

@@ -1,8 +1,10 @@
 """What the client needs of a throttle, wherever the quota comes from."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from pipeline.core.content import Content
 from pipeline.core.errors import Throttled
 from pipeline.core.settings import Pace
 
@@ -33,12 +35,17 @@ class Admission(Protocol):
     def target_concurrency(self) -> int:
         """How many requests may be in flight at most."""
 
-    async def admit(self, documents: int, tokens: int) -> Permit:
+    @property
+    def paused_s(self) -> float:
+        """For how many seconds the operator's pauses lasted so far."""
+
+    async def admit(self, documents: int, tokens: int, texts: Sequence[Content] = ()) -> Permit:
         """Wait until a request may be sent, and return its permit.
 
         Args:
             documents: Documents in the request.
             tokens: Upper bound of its tokens.
+            texts: The documents, which tell how much of the bound the service will count.
         """
         ...
 

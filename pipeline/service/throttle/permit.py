@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from pipeline.core.errors import Throttled
 from pipeline.service.throttle.sliding_window import Entry
+from pipeline.service.throttle.text_kind import TextKind
 
 
 class PermitOwner(Protocol):
@@ -30,6 +31,7 @@ class ThrottlePermit(Struct, eq=False):
         owner: Who granted it.
         documents: Documents in the request.
         tokens: Upper bound of its tokens.
+        kind: Of its texts.
         estimate: The tokens that the service is expected to count.
         entries: Its entries in the sliding windows of tokens.
         versions: Of the rate of requests, the rate of tokens and the concurrency window that it was
@@ -39,6 +41,7 @@ class ThrottlePermit(Struct, eq=False):
     owner: PermitOwner
     documents: int
     tokens: int
+    kind: TextKind
     estimate: float
     entries: Sequence[Entry]
     versions: tuple[int, int, int]

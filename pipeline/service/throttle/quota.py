@@ -14,7 +14,11 @@ _BINDING_S: Final = 1.0
 _HEADROOM: Final = 4.0
 """A pacer is built for so many times a learned rate, so that it is kept while the rate grows."""
 
-_OVER_IN_A_SECOND: Final = 1.05
+_OVER_IN_A_SECOND: Final = 1.03
+"""Of the configured rate; the rest of what a service takes is left for errors of the estimates."""
+
+_MOST_CREDIT_S: Final = 0.05
+"""Seconds of the rate that are made up for when the service counted less than estimated."""
 
 
 class Quota:
@@ -90,7 +94,7 @@ class Quota:
         return True
 
     def release(self, amount: float) -> None:
-        """Undo a `try_acquire` that was not used."""
+        """Undo an acquisition that was not used."""
         if self._pacer is not None:
             self._debt -= amount
 
@@ -122,9 +126,14 @@ class Quota:
         self.rate.record_success(now, amount, version, binding=binding)
 
     def correct(self, entries: Sequence[Entry], difference: float) -> None:
-        """Adjust to the service's count, `difference` above the estimate; the pace makes up."""
+        """Adjust to the service's count, `difference` above the estimate; the pace makes up.
+
+        What an estimate was too high by some time ago is lost: to send it now would exceed the
+        quota of the next seconds.
+        """
         if self._pacer is not None:
-            self._debt += difference
+            credit = _MOST_CREDIT_S * (self.rate.current or self._pacer.rate)
+            self._debt = max(self._debt + difference, min(self._debt, -credit))
         for window, entry in zip(self.windows, entries, strict=False):
             window.correct(entry, difference)
 

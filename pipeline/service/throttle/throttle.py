@@ -8,11 +8,14 @@ once.
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
+from pipeline.core.content import Content
 from pipeline.core.settings import Pace
 from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.admission import AdmissionControl
 from pipeline.service.throttle.permit import ThrottlePermit
+from pipeline.service.throttle.text_kind import TextKind
 
 
 class Throttle:
@@ -53,22 +56,31 @@ class Throttle:
         return self._control.concurrency.max_in_flight
 
     def set_pace(self, pace: Pace) -> None:
-        """Change the limits from now on; the first in line finishes its wait under the old ones."""
+        """Change the limits from now on; whoever waits for an old one begins its wait anew."""
         self._control.set(pace)
         self._advance()
 
-    async def admit(self, documents: int, tokens: int) -> ThrottlePermit:
+    @property
+    def paused_s(self) -> float:
+        """For how many seconds the operator's pauses lasted so far."""
+        return self._control.paused_s
+
+    async def admit(
+        self, documents: int, tokens: int, texts: Sequence[Content] = ()
+    ) -> ThrottlePermit:
         """Wait for this request's turn and for room within every limit.
 
         Args:
             documents: Documents in the request.
             tokens: Upper bound of its tokens.
+            texts: The documents, which tell how much of the bound the service will count.
         """
+        kind = self._control.kind(texts, tokens)
         if not self._line:
-            permit = self._control.try_grant(documents, tokens)
+            permit = self._control.try_grant(documents, tokens, kind)
             if permit is not None:
                 return permit
-        waiter = _Waiter(documents, tokens)
+        waiter = _Waiter(documents, tokens, kind)
         self._line.append(waiter)
         self._advance()
         try:
@@ -86,7 +98,7 @@ class Throttle:
         while self._line and not (first := self._line[0]).turn.done():
             if not self._has_room(first.documents):
                 return
-            permit = self._control.try_grant(first.documents, first.tokens)
+            permit = self._control.try_grant(first.documents, first.tokens, first.kind)
             first.turn.set_result(permit)
             if permit is not None:
                 self._line.popleft()
@@ -113,7 +125,7 @@ class Throttle:
 
     async def _wait_for_pace(self, first: "_Waiter") -> ThrottlePermit:
         """Wait, as the first in line, for all but room; then leave the line."""
-        permit = await self._control.grant(first.documents, first.tokens)
+        permit = await self._control.grant(first.documents, first.tokens, first.kind)
         self._line.popleft()
         self._advance()
         return permit
@@ -126,11 +138,12 @@ class _Waiter:
         turn: Becomes its permit; None for the first in line that has room, but must wait for more.
     """
 
-    __slots__ = ("documents", "tokens", "turn")
+    __slots__ = ("documents", "kind", "tokens", "turn")
 
-    def __init__(self, documents: int, tokens: int) -> None:
+    def __init__(self, documents: int, tokens: int, kind: TextKind) -> None:
         self.documents = documents
         self.tokens = tokens
+        self.kind = kind
         self.turn: asyncio.Future[ThrottlePermit | None] = (
             asyncio.get_running_loop().create_future()
         )

@@ -10,6 +10,7 @@ from pipeline.core.errors import Throttled
 from pipeline.core.settings import Pace
 from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.admission import AdmissionControl
+from pipeline.service.throttle.text_kind import UNKNOWN_KIND
 
 
 def control() -> AdmissionControl:
@@ -29,7 +30,7 @@ def control() -> AdmissionControl:
 @on_virtual_clock
 async def test_the_limit_that_the_refusal_names_is_cut(limit, cut) -> None:
     limits = control()
-    permit = await limits.grant(1, 1)
+    permit = await limits.grant(1, 1, UNKNOWN_KIND)
 
     permit.throttled(Throttled("Throttling", limit=limit))
 
@@ -41,7 +42,7 @@ async def test_the_limit_that_the_refusal_names_is_cut(limit, cut) -> None:
 
 @on_virtual_clock
 async def test_a_cut_is_logged_with_the_new_rates(caplog) -> None:
-    permit = await control().grant(1, 1)
+    permit = await control().grant(1, 1, UNKNOWN_KIND)
 
     with caplog.at_level(logging.WARNING):
         permit.throttled(Throttled("Throttling.RateQuota", limit="requests", retry_after_s=7))
@@ -60,9 +61,9 @@ async def test_a_cut_is_logged_with_the_new_rates(caplog) -> None:
 @on_virtual_clock
 async def test_a_retry_after_beyond_reason_is_waited_for_ten_minutes() -> None:
     limits = control()
-    permit = await limits.grant(1, 1)
+    permit = await limits.grant(1, 1, UNKNOWN_KIND)
     permit.throttled(Throttled("Throttling", retry_after_s=1e9))
 
-    await limits.grant(1, 1)
+    await limits.grant(1, 1, UNKNOWN_KIND)
 
     assert asyncio.get_running_loop().time() == pytest.approx(600, abs=1)
