@@ -172,6 +172,33 @@ def test_overflow_moves_to_a_request_with_space_before_another_request_is_added(
     assert sorted(int(tokens[home].sum()) for home in packing.homes) == [15, 15]
 
 
+def best_fit(tokens: np.ndarray, max_tokens: int) -> int:
+    """Return the requests of best-fit decreasing: each document to the fullest that holds it."""
+    left: list[int] = []
+    for size in sorted(tokens.tolist(), reverse=True):
+        left.sort()
+        place = next((place for place, space in enumerate(left) if space >= size), None)
+        if place is None:
+            left.append(max_tokens - size)
+        else:
+            left[place] -= size
+    return len(left)
+
+
+def test_serpentine_order_never_costs_a_request_beyond_best_fit():
+    for seed in range(1_600):
+        rng = np.random.default_rng(seed)
+        max_tokens = int(rng.integers(8, 30))
+        tokens = rng.integers(1, max_tokens, rng.integers(4, 12), endpoint=True)
+        limits = RequestLimits(
+            max_documents=20, max_tokens=max_tokens, max_bytes=10**6, query_tokens=0
+        )
+
+        packing = pack(tokens, tokens, limits, anchors=False)
+
+        assert len(packing.homes) <= best_fit(tokens, max_tokens), (tokens, max_tokens)
+
+
 def test_anchors_are_short_and_reach_from_head_to_tail():
     tokens = lognormal_tokens(3, 3000, 180)
 

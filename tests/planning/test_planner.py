@@ -165,6 +165,20 @@ def test_repacking_makes_smaller_requests_until_each_holds_one_document(case):
         plan = smaller
 
 
+def test_repacking_goes_down_to_single_documents_though_one_takes_more_bytes_than_all_others():
+    planner = make_planner(
+        max_documents=500, max_tokens_per_document=10**6, max_tokens_per_request=10**9
+    )
+    long = "word " * 38_000
+    plan = planner.plan(make_group([f"document {number}" for number in range(499)] + [long]))
+
+    while any(len(home) > 1 for home in plan.packing.homes):
+        plan = planner.repack(plan)
+
+    assert len(plan.packing.homes) == 500
+    assert long in plan.units.texts(np.arange(500))
+
+
 def test_the_sending_order_does_not_depend_on_the_ranks():
     texts = [f"document {number}" for number in range(20)]
     planner = make_planner()
@@ -314,6 +328,18 @@ def test_a_query_over_the_item_limit_is_cut():
     assert plan.query_cut
     assert query.startswith(plan.query)
     assert 30 <= tokens(plan.query) <= 30 + 64
+
+
+def test_a_query_of_few_characters_and_many_tokens_is_cut():
+    planner = make_planner(max_tokens_per_document=100)
+    query = ("\N{EGYPTIAN HIEROGLYPH A001}" * 4 + " ") * 16
+    assert len(query) == 80
+    assert tokens(query) > 200
+
+    plan = planner.plan(make_group(["a document"], query=query))
+
+    assert plan.query_cut
+    assert 80 < tokens(plan.query) < 120  # it is cut between two words
 
 
 def test_a_body_stays_within_16_mib_even_if_json_escapes_every_character():
