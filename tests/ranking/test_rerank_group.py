@@ -296,6 +296,35 @@ async def test_a_request_as_large_as_a_refused_one_is_not_sent():
     assert service.refused == 0
 
 
+async def test_a_document_too_long_for_the_service_says_nothing_of_larger_groups():
+    """The two documents are refused for one of them, the sixty are fine together."""
+    service, memory = FakeService(max_pair_tokens=50), RefusedSizes()
+    planner = make_planner(max_tokens_per_request=1_000)
+    too_long = ["far too long " * 40, "short"]
+    texts = documents(60)
+    await rank(make_group(too_long), service, planner, memory)
+    service.calls.clear()
+
+    ranking = await rank(make_group(texts), service, planner, memory)
+
+    assert not memory
+    assert [len(call) for call in service.calls] == [60]
+    assert (ranking.merge_status, ranking.num_requests) == ("single_request", 1)
+
+
+async def test_estimated_tokens_predict_no_refusal():
+    """The second group is larger by the estimate for gte, but smaller for the service."""
+    service, memory = FakeService(max_tokens=80), RefusedSizes()
+    planner = make_planner(model="gte-rerank-v2", merge="trust", max_tokens_per_request=112)
+    await rank(make_group(["1234567890" * 4, "0987654321" * 4]), service, planner, memory)
+    service.calls.clear()
+
+    ranking = await rank(make_group(["word " * 34, "word " * 34 + "!"]), service, planner, memory)
+
+    assert memory
+    assert ranking.num_requests == len(service.calls) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
