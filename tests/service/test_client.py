@@ -19,6 +19,7 @@ from pipeline.core.errors import (
     TooLarge,
     Transient,
 )
+from pipeline.core.records import Request, Scores
 from pipeline.core.settings import Pace
 from pipeline.service.client import RerankClient
 from pipeline.service.endpoint import RetryPolicy
@@ -333,3 +334,37 @@ async def test_a_retry_is_logged_with_its_fields(caplog) -> None:
         "wait_s": 1.0,
         "code": "InternalError",
     }
+
+
+@on_virtual_clock
+async def test_a_request_that_always_fails_while_others_are_served_ends_after_its_attempts() -> (
+    None
+):
+    def serves_all_but_one(request: Request) -> Scores:
+        if request.query == "query 0":
+            raise Transient("ServiceUnavailable", status=503)
+        return served(request)
+
+    transport = FakeTransport(*[serves_all_but_one] * 1_000, latency_s=0.1)
+    b = client_on(transport, policy=RetryPolicy(max_attempts=3, backoff=Backoff(1.0, 20.0)))
+
+    async def others() -> None:
+        for number in range(1, 200):
+            await b.client.score(a_request(number))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(others())
+        with pytest.raises(Transient):
+            await b.client.score(a_request(0))
+
+    assert transport.queries.count("query 0") == 3
+
+
+@on_virtual_clock
+async def test_no_wait_is_longer_than_the_cap_however_many_attempts() -> None:
+    transport = FakeTransport(*[FAILED] * 8)
+    b = client_on(transport, policy=RetryPolicy(max_attempts=9, backoff=Backoff(1.0, 20.0)))
+
+    await b.client.score(a_request())
+
+    assert transport.gaps_s == pytest.approx([1, 2, 4, 8, 16, 20, 20, 20], abs=0.01)

@@ -96,6 +96,23 @@ async def test_a_request_waits_for_the_reservations_of_others() -> None:
     assert waiting.result() == pytest.approx(300 * USD_PER_TOKEN)
 
 
+@on_virtual_clock
+async def test_requests_that_wait_for_money_get_it_in_order_of_arrival() -> None:
+    budget, order = CostBudget(ONE_REQUEST_USD, USD_PER_TOKEN), list[int]()
+
+    async def reserve(number: int, tokens: int) -> None:
+        usd = await budget.reserve(tokens, 0)
+        order.append(number)
+        await asyncio.sleep(1)
+        budget.settle(usd, 0.0)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number, tokens in enumerate((300, 350, 50, 400, 50)):  # 400 are allowed at once
+            tasks.create_task(reserve(number, tokens))
+
+    assert order == [0, 1, 2, 3, 4]
+
+
 def test_the_repr_shows_what_is_spent() -> None:
     budget = CostBudget(2.0, USD_PER_TOKEN)
     budget.settle(0.0, 0.5)
