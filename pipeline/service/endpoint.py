@@ -12,6 +12,7 @@ from pipeline.service.circuit_breaker import PROBE_BACKOFF, CircuitBreaker
 from pipeline.service.cost_budget import CostBudget
 from pipeline.service.throttle.interface import Admission
 from pipeline.service.transport import Transport
+from pipeline.service.usage_check import UsageCheck
 
 RETRY_BACKOFF: Final = Backoff(first_s=1.0, cap_s=20.0, jitter=True)
 
@@ -55,7 +56,7 @@ class Endpoint:
         budget: CostBudget,
         policy: RetryPolicy | None = None,
     ) -> None:
-        self.transport = transport
+        self.transport: Transport = UsageCheck(transport)
         self.throttle = throttle
         self.budget = budget
         self.policy = policy = policy or RetryPolicy()

@@ -1,0 +1,52 @@
+"""Do not believe a token count that no request of that size can have.
+
+A count of 10**12 would stall the pace for years, and be taken for money that was spent.
+"""
+
+import logging
+from typing import Final
+
+from msgspec.structs import replace
+
+from pipeline.core.events import log_event
+from pipeline.core.records import Request, Scores
+from pipeline.service.transport import Transport
+
+log = logging.getLogger(__name__)
+
+MOST_TIMES_BOUND: Final = 10
+"""A count so many times the bound, template included, is an error of the service."""
+
+_TEMPLATE_TOKENS: Final = 100
+"""Instruction and template around each document, which some hosts count."""
+
+
+class UsageCheck:
+    """A transport that passes requests on, and removes impossible token counts from the answers.
+
+    Args:
+        transport: Sends the requests.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._has_warned = False
+
+    async def send(self, request: Request) -> Scores:
+        """Send the request once, as `Transport` promises; `total_tokens` is None if impossible."""
+        scores = await self._transport.send(request)
+        counted = scores.total_tokens
+        most = MOST_TIMES_BOUND * (request.tokens + _TEMPLATE_TOKENS * request.num_documents)
+        if counted is None or 0 <= counted <= most:
+            return scores
+        if not self._has_warned:
+            self._has_warned = True
+            log_event(
+                log,
+                logging.WARNING,
+                "usage.ignored",
+                query_id=request.query_id,
+                total_tokens=counted,
+                expected=f"0 to {most}",
+            )
+        return replace(scores, total_tokens=None)
