@@ -61,7 +61,7 @@ class Endpoint:
         self.budget = budget
         self.policy = policy = policy or RetryPolicy()
         self.circuit = CircuitBreaker(
-            policy.max_outage_s, lambda: self.clock(), policy.probe_backoff
+            policy.max_outage_s, lambda: self.clock() - throttle.paused_s, policy.probe_backoff
         )
         self.num_asked = 0
         self.num_answered = 0

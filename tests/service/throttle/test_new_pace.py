@@ -7,6 +7,7 @@ from support.client_bench import a_request, client_on
 from support.fake_transport import FakeTransport
 from support.virtual_clock import on_virtual_clock, run
 
+from pipeline.core.errors import RequestError, Throttled, Transient
 from pipeline.core.settings import Pace
 from pipeline.service.throttle.throttle import Throttle
 
@@ -63,6 +64,23 @@ async def test_nothing_is_sent_while_the_operator_pauses_and_all_of_it_after() -
     assert len(transport.sent) == 50
     assert loop.time() < HOUR_S + 7
     assert bench.quota_use.admitted_s < 10
+
+
+@pytest.mark.parametrize("failure", [Throttled("Throttling"), Transient("down", status=503)])
+@on_virtual_clock
+async def test_a_pause_by_the_operator_is_no_outage(failure: RequestError) -> None:
+    transport = FakeTransport(*[failure] * 8)
+    bench = client_on(transport, pace=Pace(requests_per_minute=600))
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(5):
+            tasks.create_task(bench.client.score(a_request(number)))
+        await asyncio.sleep(0.5)
+        bench.throttle.set_pace(Pace(is_paused=True))
+        await asyncio.sleep(HOUR_S)
+        bench.throttle.set_pace(Pace(requests_per_minute=600))
+
+    assert bench.metrics.answered == 5
 
 
 @on_virtual_clock
