@@ -127,6 +127,30 @@ def test_two_requests_on_one_scale_are_comparable():
     assert merged.status == "comparable"
 
 
+def test_scores_of_two_digits_that_repeat_exactly_are_comparable():
+    """Rounded so, the extremes of two requests often agree by chance, as if normalised."""
+    for seed in range(20):
+        documents, packing = group(1_500, seed, limits=LIMITS)
+
+        merged = merge(packing, ask(packing, Service(documents, seed, noise=0, digits=2)))
+
+        assert isinstance(merged, Merged)
+        assert merged.status == "comparable"
+
+
+@pytest.mark.parametrize("seed", [0, 4, 5])
+def test_a_link_that_predicts_well_is_unstable_if_its_residuals_are_large(seed):
+    documents, packing = group(2_500, seed, limits=LIMITS)
+    service = Service(documents, seed, noise=0.6)
+
+    merged = finish(merge(packing, ask(packing, service)), service)
+
+    assert merged.link.model == "affine"
+    assert merged.link.e_affine < 0.05
+    assert merged.comparability.rms_after > 0.5
+    assert merged.status == "unstable"
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_two_requests_that_differ_are_linked(seed):
     documents, packing = group(900, seed, limits=LIMITS)
