@@ -135,6 +135,19 @@ async def test_compaction_takes_a_dead_runs_segment_after_a_day(tmp_path: Path) 
     assert right(await look_up(tmp_path, range(6)), range(4))
 
 
+async def test_compaction_removes_half_written_files_after_a_day_alone(tmp_path: Path) -> None:
+    """Until then another run may be writing them."""
+    unfinished = tmp_path / ".segment-20200101T000000-000000-aaaaaaaa.arrows.7.unfinished"
+    unfinished.write_bytes(b"half")
+    written = unfinished.stat().st_mtime
+
+    await compact(tmp_path, written + DAY - 60)
+    assert unfinished.exists()
+    await compact(tmp_path, written + DAY + 60)
+
+    assert not unfinished.exists()
+
+
 async def test_a_run_finds_its_answers_after_another_run_has_compacted(tmp_path: Path) -> None:
     await save(tmp_path, [1])
     await save(tmp_path, [2])

@@ -90,6 +90,21 @@ async def test_what_is_saved_since_the_output_was_begun_is_not_seen(tmp_path: Pa
     assert numbers(find(earlier(tmp_path))) == [1, 2]
 
 
+async def test_compaction_does_not_move_the_moment_that_an_output_was_begun(tmp_path: Path) -> None:
+    """One answer is dated at that moment by the clock, another since its clock is behind."""
+    await save(tmp_path, request(1), at_us=NOW_US - 1)
+    await save(tmp_path, request(2), at_us=NOW_US)
+    async with store(tmp_path, NOW_US - 5_000_000) as opened:
+        await opened.earlier_answers(NOW_US)
+        await opened.save(request(3), Scores(np.zeros(3)))
+    assert numbers(find(earlier(tmp_path, NOW_US))) == [1]
+
+    compaction.compact(locate(str(tmp_path)), lambda: NOW_US / 1e6)
+
+    assert numbers(find(earlier(tmp_path, NOW_US))) == [1]
+    assert numbers(find(earlier(tmp_path, NOW_US + 1))) == [1, 2, 3]
+
+
 async def test_outputs_begun_one_after_the_other_each_see_what_was_saved_before(
     tmp_path: Path,
 ) -> None:

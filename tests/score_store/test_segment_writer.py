@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from support.disk import sync_calls
 from support.score_stores import DAY, NOW, answer, keys, look_up, request, right, save, store
 
 from pipeline.score_store.limits import StoreLimits
@@ -22,6 +23,17 @@ async def test_a_living_runs_segment_is_spared_when_the_clock_jumps_ahead(tmp_pa
         await living.save(request(2), answer(2))
 
     assert right(await look_up(folder, [1, 2]), [1, 2])
+
+
+def test_a_closed_segment_and_its_name_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = sync_calls(monkeypatch)
+
+    asyncio.run(save(tmp_path, [1]))
+
+    (segment,) = tmp_path.glob("segment-*")
+    assert synced == [(str(segment), segment.read_bytes()), (str(tmp_path), [segment.name])]
 
 
 async def test_answers_go_on_into_a_new_segment_when_theirs_is_removed(tmp_path: Path) -> None:

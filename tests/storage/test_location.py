@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.disk import sync_calls
 
 from pipeline.core.errors import OutputFailed
 from pipeline.storage.location import Location, locate
@@ -128,6 +129,19 @@ def test_only_old_half_written_files_are_removed(folder: Location, tmp_path: Pat
     folder.remove_unfinished()
 
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "a.unfinished"]
+
+
+def test_a_file_is_on_the_disk_before_it_is_visible_and_then_its_name(
+    folder: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = sync_calls(monkeypatch)
+
+    folder.child("a", "x").publish(b"1")
+
+    (content, of_content), (name, of_name) = synced
+    assert content.startswith(f"{tmp_path}/a/.x.")
+    assert of_content == b"1"
+    assert (name, of_name) == (f"{tmp_path}/a", ["x"])
 
 
 def test_a_file_uri_is_a_path_of_this_machine(tmp_path: Path) -> None:
