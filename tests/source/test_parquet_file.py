@@ -6,6 +6,20 @@ from support.tables import candidates, open_source, read_groups, write
 from pipeline.core.errors import InputError
 
 
+def test_a_letter_that_differs_from_the_checksum_of_its_page_is_noticed(tmp_path):
+    path = write(
+        candidates([5] * 2), tmp_path / "in.parquet",
+        compression="none", use_dictionary=False, write_page_checksum=True,
+    )  # fmt: skip
+    content = path.read_bytes()
+    assert content.count(b"text 1 3") == 1
+    path.write_bytes(content.replace(b"text 1 3", b"text 1 8"))
+    source = open_source(path)
+
+    with pytest.raises(InputError, match=r"in\.parquet: .*damaged"):
+        read_groups(source)
+
+
 def test_a_file_that_breaks_while_it_is_read_is_named(tmp_path):
     path = write(candidates([50] * 20), tmp_path / "in.parquet", compression="none")
     content = bytearray(path.read_bytes())
