@@ -128,6 +128,28 @@ def test_only_the_queries_that_changed_most_are_named(tmp_path: Path) -> None:
     assert facts["measures"]["nDCG@10"]["p_value"] is None  # the same change everywhere
 
 
+def test_the_queries_that_changed_most_are_named_first_and_equal_changes_by_id(
+    tmp_path: Path,
+) -> None:
+    """The relevant document `a` moves between the first place and another one."""
+    gained = {"g3": 2, "g2": 4, "g1": 4, "g4": 3}  # by place before
+    lost = {"l3": 2, "l2": 4, "l1": 5, "l4": 3}  # by place after
+    others = list("bcdef")
+    rankings = {q: [*others[: place - 1], "a", *others[place - 1 :]] for q, place in gained.items()}
+    rankings |= {q: ["a", *others] for q in lost}
+    scores = {q: [float(doc == "a") for doc in docs] for q, docs in rankings.items() if q in gained}
+    scores |= {q: [0.95 - 0.1 * place, 0.9, 0.8, 0.7, 0.6, 0.5] for q, place in lost.items()}
+    candidates = write_candidates(rankings, tmp_path / "in.parquet")
+    made = write_output(candidates, tmp_path / "out", scores)
+    qrels = tmp_path / "qrels.txt"
+    qrels.write_text("".join(f"{query_id} 0 a 1\n" for query_id in rankings))
+
+    facts = evaluate(made, qrels, "--measure", "RR@10", "--json").facts
+
+    assert [row["query_id"] for row in facts["best"]] == ["g1", "g2", "g4", "g3"]
+    assert [row["query_id"] for row in facts["worst"]] == ["l1", "l2", "l4", "l3"]
+
+
 def test_ids_of_any_script_are_aligned_and_no_control_character_is_shown(tmp_path: Path) -> None:
     names = ["日本語", "plain", "\x1b[31mred", "right\u202eleft", "x" * 100]
     candidates = write_candidates({name: ["b", "a"] for name in names}, tmp_path / "in.parquet")
