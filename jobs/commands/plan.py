@@ -39,6 +39,11 @@ def plan(input_name: str, as_json: bool, **options: Any) -> None:
 
 
 def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:
+    yield "input", num(facts["files"], "file")
+    if facts["skipped_files"]:
+        more = ", ..." if facts["skipped_files"] > len(facts["skipped_examples"]) else ""
+        names = ", ".join(facts["skipped_examples"]) + more
+        yield "", f"{num(facts['skipped_files'], 'other file')} not read: {names}"
     yield "queries", f"{facts['groups']:,}"
     yield "candidates", f"{facts['candidates']:,}"
     yield "requests", f"{facts['requests']:,} to {model}"

@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 
 from pipeline.core.arrays import IntArray
 from pipeline.core.settings import RunSettings
+from pipeline.dataset.reader import SHOWN_FILES
 from pipeline.dataset.summary import SCHEMA_VERSION
 from pipeline.dataset.token_estimate import TokenEstimate
 from pipeline.planning.plan import Plan
@@ -41,6 +42,9 @@ class DatasetPlan(Struct):
         truncated_queries: Groups whose query is cut at the per-item limit.
         skipped: Candidates with nothing to score.
         rejected: Candidates that fit no request.
+        files: Files of the input.
+        skipped_files: Other files that its name stands for.
+        skipped_examples: The first of them.
         widened_columns: Columns whose types differ in the input's files, with the output's type.
     """
 
@@ -57,6 +61,9 @@ class DatasetPlan(Struct):
     truncated_queries: int = 0
     skipped: int = 0
     rejected: int = 0
+    files: int = 0
+    skipped_files: int = 0
+    skipped_examples: list[str] = field(default_factory=list)
     widened_columns: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -70,8 +77,13 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     Raises:
         InputError: if the candidates cannot be read or understood.
     """
-    planner, plan = Planner(settings), DatasetPlan()
-    plan.widened_columns = {name: str(kind) for name, kind in source.widened.items()}
+    planner, listing = Planner(settings), source.listing
+    plan = DatasetPlan(
+        files=len(listing.files),
+        skipped_files=len(listing.skipped),
+        skipped_examples=list(listing.skipped[:SHOWN_FILES]),
+        widened_columns={name: str(kind) for name, kind in source.widened.items()},
+    )
     estimate = TokenEstimate(
         planner.counter,
         source.num_candidates or source.listing.num_rows,

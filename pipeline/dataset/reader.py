@@ -6,6 +6,7 @@ tokenised and partial reuse take longer and run in a thread.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, Final
@@ -16,6 +17,7 @@ from msgspec import Struct
 from pipeline.core.arrays import IntArray
 from pipeline.core.background import background
 from pipeline.core.errors import RerankError
+from pipeline.core.events import log_event
 from pipeline.core.groups import GroupBatch
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.limits import RunLimits
@@ -31,6 +33,10 @@ from pipeline.source.reading import Reading
 from pipeline.source.source import Source
 from pipeline.tokens.measures import measure_texts
 
+log = logging.getLogger(__name__)
+
+SHOWN_FILES: Final = 4
+"""How many of the skipped files are named."""
 GROUP_BYTES: Final = 4_096
 """Memory that a group takes besides its texts."""
 
@@ -51,6 +57,15 @@ def open_source(
         duplicates=settings.duplicates,
         limits=limits,
     )
+
+
+def log_odd_input(source: Source) -> None:
+    """Log what a user may not expect of an input, and what is not an error."""
+    if skipped := source.listing.skipped:
+        examples = ", ".join(skipped[:SHOWN_FILES])
+        log_event(log, logging.INFO, "input.files_skipped", files=len(skipped), examples=examples)
+    for name, kind in source.widened.items():
+        log_event(log, logging.INFO, "input.column_widened", column=name, type=str(kind))
 
 
 class PlannedGroup(Struct, frozen=True, eq=False):

@@ -23,7 +23,7 @@ from pipeline.core.events import log_event
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import CachedScorer, SharedScores
 from pipeline.dataset.offload import run_to_end
-from pipeline.dataset.reader import GroupReader, open_source
+from pipeline.dataset.reader import GroupReader, log_odd_input, open_source
 from pipeline.dataset.resume import OpenedOutput, open_output
 from pipeline.dataset.run_stats import RunStats
 from pipeline.dataset.session import Session
@@ -157,6 +157,7 @@ class DatasetRun:
 
     def _open_source(self) -> Source:
         source = open_source(self._input_name, self._settings, self._session.limits.batch)
+        log_odd_input(source)
         # Before the output is locked, which would leave a file there.
         validate_output(self._output, self._input_name)
         return source

@@ -1,9 +1,8 @@
-"""The Parquet files that an input name stands for, in path order.
+"""The Parquet files that an input name stands for, in path order, with their footers.
 
-A name is a file, a folder, a glob or an object store's URI. Below a folder, files and folders whose
-names begin with `_` or `.` are skipped, and so are files that do not end in `.parquet`, `.parq` or
-`.pq`. Folders called `key=value` below the input become columns; for a glob, the input begins where
-the part without wildcards ends.
+A name is a file, a folder, a glob or an object store's URI; see `found_files`. Folders called
+`key=value` below the input become columns; for a glob, the input begins where the part without
+wildcards ends.
 """
 
 import re
@@ -18,22 +17,30 @@ from msgspec import Struct
 
 from pipeline.core.errors import InputError
 from pipeline.source.arrow import Scalar
+from pipeline.source.found_files import find_files, is_utf8, printable
 from pipeline.source.input_file import InputFile
 from pipeline.source.parquet_file import open_parquet, translate_errors
-from pipeline.source.patterns import path_matcher, split_pattern
+from pipeline.source.patterns import split_pattern
 from pipeline.storage.location import Location
 
-_SUFFIXES = (".parquet", ".parq", ".pq")
-_HIDDEN = ("_", ".")
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _FOOTERS_AT_ONCE = 8
+_SHOWN_NAMES = 4
 
 
 class InputListing(Struct, frozen=True):
-    """The files of an input, in the order in which they are read."""
+    """The files of an input, in the order in which they are read.
+
+    Attributes:
+        name: What the user called the input.
+        files: What is read.
+        skipped: Paths of other files that the name stands for, in printable characters; see
+            `found_files`.
+    """
 
     name: str
     files: tuple[InputFile, ...]
+    skipped: tuple[str, ...] = ()
 
     @property
     def typed_files(self) -> Sequence[InputFile]:
@@ -78,51 +85,34 @@ def list_input(name: str) -> InputListing:
     Raises:
         InputError: if there are none, or if one is not a readable Parquet file.
     """
+    if not is_utf8(name):
+        raise InputError("its name is not UTF-8", which=printable(name), cure="rename it")
     base, pattern = split_pattern(name)
     with translate_errors(base):
-        found = _find(base, pattern)
+        found = find_files(base, pattern)
     if found is None:
         what = "no such file or folder" if base.is_local else "no such object, prefix or bucket"
         raise InputError(what, which=name, cure="check the input's name")
-    if not found:
+    skipped = tuple(map(printable, found.skipped))
+    if not found.paths:
         raise InputError(
             "no Parquet files",
             which=name,
+            found=", ".join(skipped[:_SHOWN_NAMES]) or None,
             expected="names that end in .parquet and do not begin with _ or .",
             cure="check the input's name",
         )
-    constants = _hive_constants(found)
+    constants = _hive_constants(found.paths)
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
-        files = threads.map(_read_footer, repeat(base), found, constants)
-        return InputListing(name, tuple(files))
+        files = threads.map(_read_footer, repeat(base), found.paths, constants)
+        return InputListing(name, tuple(files), skipped)
 
 
-def _find(base: Location, pattern: str) -> list[str] | None:
-    """Return the files to read, by path below the base; None if there is no base."""
-    info = base.files.info(base.path)
-    if info is not None and not info.is_folder and not pattern:
-        return [""]
-    if info is None or not info.is_folder:
-        return None
-    deep = "/" in pattern or not pattern.endswith(_SUFFIXES)
-    below = base.files.children(base.path, recursive=deep)
-    paths = [file.path.removeprefix(base.path).lstrip("/") for file in below if not file.is_folder]
-    matches = path_matcher(pattern)
-    return sorted(path for path in paths if _is_input(path) and matches(path))
-
-
-def _is_input(path: str) -> bool:
-    """Return whether a path bears the name of a Parquet file, and no part of it is hidden."""
-    return path.lower().endswith(_SUFFIXES) and not any(
-        part.startswith(_HIDDEN) for part in path.split("/")
-    )
-
-
-def _hive_constants(paths: list[str]) -> list[dict[str, Scalar]]:
+def _hive_constants(paths: Iterable[str]) -> list[dict[str, Scalar]]:
     """Return the `key=value` folders of each path; int64 if all values of a key are integers."""
     values = [
         {
-            unquote(key): None if value == _HIVE_NULL else unquote(value)
+            _unquote(key): None if value == _HIVE_NULL else _unquote(value)
             for key, mark, value in (part.partition("=") for part in path.split("/")[:-1])
             if mark and key
         }
@@ -134,6 +124,13 @@ def _hive_constants(paths: list[str]) -> list[dict[str, Scalar]]:
         {key: pa.scalar(value, pa.string()).cast(types[key]) for key, value in of_path.items()}
         for of_path in values
     ]
+
+
+def _unquote(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:  # not escaped UTF-8: two such values must not become one
+        return text
 
 
 def _hive_type(values: Iterable[str | None]) -> pa.DataType:

@@ -7,7 +7,46 @@ from pipeline.core.errors import InputError
 from pipeline.storage.location import Location, locate
 
 
-def split_pattern(name: str) -> tuple[Location, str]:
+class Pattern:
+    """A glob below a folder; an empty one stands for all that is below it.
+
+    A glob that matches a folder stands for every path below that folder.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text.rstrip("/")
+        self._parts = self.text.split("/") if self.text else []
+        self._fullmatch = _compile(f"{_translate(self.text)}(?:/.*)?" if self.text else ".*")
+
+    def __bool__(self) -> bool:
+        """Return whether it is a glob at all."""
+        return bool(self.text)
+
+    @property
+    def is_one_name(self) -> bool:
+        """Whether it matches names in the folder alone, not in folders below it."""
+        return len(self._parts) == 1 and "**" not in self.text
+
+    def matches(self, path: str) -> bool:
+        """Return whether the glob stands for a path."""
+        return self._fullmatch(path) is not None
+
+    def may_match_below(self, path: str) -> bool:
+        """Return whether the glob could stand for something below a path, were it a folder."""
+        parts = self._parts[: path.count("/") + 1]
+        return (
+            self.matches(path)
+            or any("**" in part for part in parts)
+            or _compile(_translate("/".join(parts)))(path) is not None
+        )
+
+    def spells_out(self, depth: int, mark: str) -> bool:
+        """Return whether the names at a depth begin with a character of the glob itself."""
+        fixed = self._parts[: depth + 1]
+        return len(fixed) > depth and fixed[depth].startswith(mark) and "**" not in fixed
+
+
+def split_pattern(name: str) -> tuple[Location, Pattern]:
     """Return the folder before the first wildcard, and the rest; without wildcards that is empty.
 
     If a local file or folder has exactly this name, the name is not a pattern.
@@ -19,7 +58,7 @@ def split_pattern(name: str) -> tuple[Location, str]:
     folders = rest.split("/")
     wild = next((at for at, part in enumerate(folders) if re.search(r"[*?[]", part)), None)
     if wild is None or (not mark and locate(name).exists()):
-        return locate(name), ""
+        return locate(name), Pattern("")
     base = "/".join(folders[:wild])
     if not base and mark:
         raise InputError(
@@ -30,22 +69,17 @@ def split_pattern(name: str) -> tuple[Location, str]:
         )
     if not base:
         base = "/" if rest.startswith("/") else "."
-    return locate(f"{scheme}{mark}{base}"), "/".join(folders[wild:])
+    return locate(f"{scheme}{mark}{base}"), Pattern("/".join(folders[wild:]))
 
 
-def path_matcher(pattern: str) -> Callable[[str], object]:
-    """Return a function that says whether a path matches.
-
-    A pattern that matches a folder matches every path below it; an empty one matches every path.
-    """
-    regex = _translate(pattern) + "(?:/.*)?" if pattern else ".*"
+def _compile(regex: str) -> Callable[[str], re.Match[str] | None]:
     return re.compile(regex, re.DOTALL).fullmatch
 
 
 def _translate(pattern: str) -> str:
     """Return a glob as a regular expression."""
     wildcards = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern.rstrip("/"), re.DOTALL)
+    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern, re.DOTALL)
     regex = ""
     for token in tokens:
         if len(token) > 1 and token[0] == "[":

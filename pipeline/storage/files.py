@@ -23,12 +23,14 @@ class FileInfo(Struct, frozen=True):
         size_bytes: None for a folder.
         modified: When the file was last written, by the clock of the place; None for a folder.
         version: Of an object, if its store tells versions apart.
+        is_broken_link: It is a link that leads nowhere, so neither a file nor a folder.
     """
 
     path: str
     size_bytes: int | None = None
     modified: datetime | None = None
     version: Version | None = None
+    is_broken_link: bool = False
 
     @property
     def base_name(self) -> str:
@@ -38,7 +40,7 @@ class FileInfo(Struct, frozen=True):
     @property
     def is_folder(self) -> bool:
         """Whether it is a folder; on an object store, a prefix with something below it."""
-        return self.size_bytes is None
+        return self.size_bytes is None and not self.is_broken_link
 
     def is_same_state(self, other: "FileInfo") -> bool:
         """Return whether the file has not been written between this and the other look at it."""
@@ -84,6 +86,7 @@ class Files(Protocol):
     def children(self, folder: str, *, recursive: bool) -> list[FileInfo]:
         """Return what is below a folder, in no order; nothing if the folder does not exist.
 
+        Links are followed; those that lead nowhere are returned as such.
         An object store lists the folders between only where `recursive` is false.
         """
 

@@ -1,5 +1,6 @@
 """Files on this machine. A file is written beside its place, flushed to the disk and renamed."""
 
+import errno
 import os
 import shutil
 import stat
@@ -37,6 +38,8 @@ class LocalFiles(Struct, frozen=True):
 
     def open(self, path: str) -> OpenFile:
         """Open a file for reading at any position."""
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe without a writer would block
+            raise OSError(errno.EINVAL, "not a regular file", path)
         stream = pa.OSFile(path, "rb")
 
         def snapshot() -> FileInfo:
@@ -87,15 +90,24 @@ class LocalFiles(Struct, frozen=True):
         else:
             Path(path).unlink(missing_ok=True)
 
-    def _walk(self, folder: str, recursive: bool) -> Iterator[FileInfo]:
+    def _walk(
+        self, folder: str, recursive: bool, above: frozenset[tuple[int, int]] = frozenset()
+    ) -> Iterator[FileInfo]:
+        """Yield what is below a folder; `above` names those above it by device and inode."""
+        facts = Path(folder).stat()
+        if (facts.st_dev, facts.st_ino) in above:
+            raise OSError(errno.ELOOP, f"the link {folder} leads back to a folder above it")
         with os.scandir(folder) as entries:
             for entry in entries:
                 info = self.info(entry.path)
-                if info is None:  # a link that leads nowhere, or removed meanwhile
-                    continue
-                yield info
-                if recursive and info.is_folder:
-                    yield from self._walk(entry.path, recursive)
+                if info is not None:
+                    yield info
+                elif os.path.lexists(entry.path):  # else it was removed meanwhile
+                    yield FileInfo(entry.path, is_broken_link=True)
+                if recursive and info is not None and info.is_folder:
+                    yield from self._walk(
+                        entry.path, recursive, above | {(facts.st_dev, facts.st_ino)}
+                    )
 
 
 def _info(path: str, facts: os.stat_result) -> FileInfo:

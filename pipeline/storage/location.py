@@ -78,11 +78,15 @@ class Location(Struct, frozen=True):
         return None if info is None else info.modified
 
     def children(self, *, recursive: bool = False) -> list[FileInfo]:
-        """Return what is below this folder, by path; nothing if the folder does not exist."""
+        """Return what is below this folder, by path; nothing if the folder does not exist.
+
+        Links that lead nowhere are left out.
+        """
         with translate_errors(self, OutputFailed, "cannot be listed"):
-            return sorted(
-                self.files.children(self.path, recursive=recursive), key=lambda info: info.path
-            )
+            below = self.files.children(self.path, recursive=recursive)
+        return sorted(
+            (info for info in below if not info.is_broken_link), key=lambda info: info.path
+        )
 
     def open(self) -> pa.NativeFile:
         """Open the file for reading at any position; raises OSError, as reading from it does."""

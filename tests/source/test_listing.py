@@ -1,4 +1,4 @@
-"""Which files an input name stands for."""
+"""What is known of the files of an input before a row is read."""
 
 import hashlib
 import json
@@ -7,20 +7,8 @@ import pyarrow as pa
 import pytest
 from support.tables import candidates, read_groups, write
 
-from pipeline.core.errors import InputError
 from pipeline.source.listing import list_input
 from pipeline.source.source import Source
-
-
-@pytest.fixture
-def tree(tmp_path):
-    for number, name in enumerate(
-        ["b.parquet", "a/2.parquet", "a/1.parquet", "_groups/x.parquet", ".x.parquet", "a/_t/y.pq"]
-    ):
-        write(candidates([1], query_id=pa.array([f"{number}"])), tmp_path / name)
-    (tmp_path / "notes.txt").write_text("not a table")
-    (tmp_path / "_SUCCESS").touch()
-    return tmp_path
 
 
 def footer_digest(content: bytes) -> str:
@@ -29,64 +17,11 @@ def footer_digest(content: bytes) -> str:
     return hashlib.sha256(content[-size:]).hexdigest()[:32]
 
 
-def paths(name: object) -> list[str]:
-    return [file.path for file in list_input(str(name)).files]
-
-
-def test_a_folder_is_read_by_path_without_hidden_and_other_files(tree):
-    assert paths(tree) == ["a/1.parquet", "a/2.parquet", "b.parquet"]
-
-
-def test_a_file_is_taken_whatever_its_name(tree):
-    odd = write(candidates(), tree / "_odd name")
-
-    assert paths(odd) == ["_odd name"]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        ("*.parquet", ["b.parquet"]),
-        ("*/*.parquet", ["a/1.parquet", "a/2.parquet"]),
-        ("**/*.parquet", ["a/1.parquet", "a/2.parquet", "b.parquet"]),
-        ("a/?.parquet", ["1.parquet", "2.parquet"]),
-        ("a/[!1].parquet", ["2.parquet"]),
-        ("[ab]", ["a/1.parquet", "a/2.parquet"]),
-        ("**", ["a/1.parquet", "a/2.parquet", "b.parquet"]),
-    ],
-)
-def test_a_glob_matches_files_and_whole_folders(tree, pattern, expected):
-    assert paths(tree / pattern) == expected
-
-
-def test_a_file_whose_name_looks_like_a_glob_is_that_file(tree):
-    write(candidates(), tree / "a[1].parquet")
-
-    assert paths(tree / "a[1].parquet") == ["a[1].parquet"]
-
-
-def test_a_relative_name_is_read_from_here(tree, monkeypatch):
-    monkeypatch.chdir(tree)
-
-    assert paths("a") == ["1.parquet", "2.parquet"]
-    assert paths("*.parquet") == ["b.parquet"]
-
-
-@pytest.mark.parametrize("name", ["nothing", "a/*.csv", "nowhere/*.parquet", "empty", "notes.txt"])
-def test_an_input_without_parquet_files_is_refused(tree, name):
-    (tree / "empty").mkdir()
-
-    with pytest.raises(InputError) as refusal:
-        list_input(str(tree / name))
-
-    assert refusal.value.exit_code == 3
-    assert name in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
-def test_a_wildcard_for_a_bucket_is_refused_with_the_cure():
-    with pytest.raises(InputError, match=r"found lake-\*\); name the bucket: s3://BUCKET/"):
-        list_input("s3://lake-*/in")
+@pytest.fixture
+def tree(tmp_path):
+    for number, name in enumerate(["b.parquet", "a/2.parquet", "a/1.parquet"]):
+        write(candidates([1], query_id=pa.array([f"{number}"])), tmp_path / name)
+    return tmp_path
 
 
 def test_the_manifest_gets_path_size_rows_and_a_digest_of_the_footer(tree):
@@ -109,6 +44,7 @@ def test_the_manifest_gets_path_size_rows_and_a_digest_of_the_footer(tree):
         (["2024-01-01", "x%20y"], pa.string(), ["2024-01-01", "x y"]),
         (["7", "-12"], pa.int64(), [-12, 7]),
         (["01", "1"], pa.string(), ["01", "1"]),
+        (["%FE", "%FF"], pa.string(), ["%FE", "%FF"]),
         (["7", "__HIVE_DEFAULT_PARTITION__"], pa.int64(), [7, None]),
         (["9999999999999999999"], pa.string(), ["9999999999999999999"]),
     ],

@@ -16,3 +16,16 @@ def test_a_column_whose_types_differ_is_named_with_its_new_type(tmp_path: Path) 
 
     assert ended.code == 0
     assert "'price' becomes double: its types differ in the files" in ended.out
+
+
+def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:
+    write(candidates(), tmp_path / "in.parquet")
+    for number in range(5):
+        (tmp_path / f"{number}.csv").touch()
+
+    ended = rerank_here("plan", tmp_path)
+    facts = rerank_here("plan", tmp_path, "--json").facts
+
+    assert "5 other files not read: 0.csv, 1.csv, 2.csv, 3.csv, ...\n" in ended.out
+    assert (facts["files"], facts["skipped_files"]) == (1, 5)
+    assert facts["skipped_examples"] == ["0.csv", "1.csv", "2.csv", "3.csv"]
