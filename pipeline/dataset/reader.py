@@ -50,7 +50,7 @@ def open_source(
         InputError: if there are none, or if they do not hold candidates.
     """
     return Source(
-        list_input(input_name),
+        list_input(input_name, columns=settings.columns),
         columns=settings.columns,
         layout=settings.layout,
         with_text=settings.with_text,

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from pipeline.core.errors import InputError
 from pipeline.source.arrow import Scalar
+from pipeline.source.footer_nulls import find_nulls, never_null_columns
 from pipeline.source.found_files import find_files, is_utf8, printable
 from pipeline.source.input_file import InputFile
 from pipeline.source.parquet_file import open_parquet, translate_errors
@@ -79,8 +80,12 @@ class InputListing(Struct, frozen=True):
                 pass
 
 
-def list_input(name: str) -> InputListing:
+def list_input(name: str, *, columns: Mapping[str, str] | None = None) -> InputListing:
     """Find the Parquet files of an input and read their footers.
+
+    Args:
+        name: What the user called it.
+        columns: The input column that plays a role, where it bears another name.
 
     Raises:
         InputError: if there are none, or if one is not a readable Parquet file.
@@ -104,7 +109,8 @@ def list_input(name: str) -> InputListing:
         )
     constants = _hive_constants(found.paths)
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
-        files = threads.map(_read_footer, repeat(base), found.paths, constants)
+        never_null = repeat(never_null_columns(columns or {}))
+        files = threads.map(_read_footer, repeat(base), found.paths, constants, never_null)
         return InputListing(name, tuple(files), skipped)
 
 
@@ -139,14 +145,17 @@ def _hive_type(values: Iterable[str | None]) -> pa.DataType:
     return pa.int64() if all(v is None or canonical(v) for v in values) else pa.string()
 
 
-def _read_footer(base: Location, path: str, folders: Mapping[str, Scalar]) -> InputFile:
+def _read_footer(
+    base: Location, path: str, folders: Mapping[str, Scalar], never_null: Iterable[str]
+) -> InputFile:
     location = base.child(path) if path else base
     with open_parquet(location, for_rows=False) as opened:
         schema = opened.parquet.schema_arrow
         num_rows = opened.parquet.metadata.num_rows
+        nulls = find_nulls(opened.parquet.metadata, schema, never_null)
     # A column of the file itself wins over a folder of its name.
     constants = {key: value for key, value in folders.items() if key not in schema.names}
     for key, value in constants.items():
         schema = schema.append(pa.field(key, value.type))
     path = path or base.path.rpartition("/")[2]
-    return InputFile(path, location, opened.state, num_rows, schema, constants)
+    return InputFile(path, location, opened.state, num_rows, schema, constants, nulls)

@@ -14,6 +14,7 @@ from pipeline.core.errors import InputError
 from pipeline.source.arrow import Array
 from pipeline.source.column_types import has_nested_dictionary
 from pipeline.source.decoded_rows import DecodedRows
+from pipeline.source.footer_nulls import NEVER_NULL
 from pipeline.source.input_file import InputFile
 from pipeline.source.row_decoder import RowDecoder
 from pipeline.source.row_spans import RowSpans
@@ -89,6 +90,22 @@ def iter_pieces(
         if file.num_rows:
             yield from _iter_file(file, first_row, schema, finished, limits)
         first_row += file.num_rows
+
+
+def refuse_nulls(file: InputFile, schema: InputSchema, limits: BatchLimits) -> None:
+    """Read the row groups that hold a null where there must be none, by the file's footer.
+
+    Raises:
+        InputError: naming the row of the null.
+    """
+    sources = [schema.sources[role] for role in NEVER_NULL if role in schema.sources]
+    decoder = RowDecoder(file, schema)
+    for group in {file.nulls[source] for source in sources if source in file.nulls}:
+        row = group.first_row
+        with file.open() as opened:
+            for batch in _BatchReader(opened.parquet, limits).iter_run([group.index], None):
+                decoder.decode(batch, row)
+                row += batch.num_rows
 
 
 def _iter_file(

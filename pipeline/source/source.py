@@ -11,7 +11,7 @@ from pipeline.source.group_assembler import GroupAssembler
 from pipeline.source.layouts import choose_layout
 from pipeline.source.layouts.layout import LayoutFactory
 from pipeline.source.listing import InputListing
-from pipeline.source.pieces import BatchLimits, Piece, iter_pieces
+from pipeline.source.pieces import BatchLimits, Piece, iter_pieces, refuse_nulls
 from pipeline.source.reading import Reading
 from pipeline.source.row_spans import RowSpans
 from pipeline.source.schema import resolve_schema
@@ -32,7 +32,8 @@ class Source:
         limits: How much is decoded at once.
 
     Raises:
-        InputError: if the files' columns are not those of candidates.
+        InputError: if the files' columns are not those of candidates, or if a footer tells of a
+            null where there must be none.
         SettingsError: if `columns` names an unknown role, or `layout` an unknown layout.
     """
 
@@ -53,6 +54,8 @@ class Source:
         columns, files = columns or {}, listing.typed_files
         self._layout = choose_layout(layout, columns, files)
         self._schema = resolve_schema(files, self._layout, columns=columns, with_text=with_text)
+        for file in files:
+            refuse_nulls(file, self._schema, self._limits)
 
     @property
     def candidate_schema(self) -> pa.Schema:
