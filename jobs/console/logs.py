@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import orjson
 
 from jobs.console.log_format import LogFormat, choose_format
+from pipeline.core.printable import escape_controls, make_printable
 
 _OWN_PACKAGES = ("pipeline", "jobs")
 _FIXED = frozenset({"time", "level", "event", "logger"})
@@ -44,7 +45,7 @@ def json_line(facts: Mapping[str, Any]) -> str:
     """Return the facts as one JSON object; values that JSON does not know become strings."""
     try:
         option = orjson.OPT_SERIALIZE_NUMPY
-        return orjson.dumps(facts, default=str, option=option).decode()
+        return escape_controls(orjson.dumps(facts, default=str, option=option).decode())
     except orjson.JSONEncodeError:  # a file name that is not UTF-8, or an integer over 64 bits
         return json.dumps(facts, default=str)
 
@@ -55,8 +56,8 @@ def iso_time(moment: datetime) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text with every run of white space, line breaks included, as one blank."""
-    return " ".join(text.split())
+    """Return the text printable, with each run of white space, line breaks included, as a blank."""
+    return " ".join(make_printable(text).split())
 
 
 class TextFormatter(logging.Formatter):

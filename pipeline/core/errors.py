@@ -27,12 +27,14 @@ candidate's text or a key.
 
 from typing import ClassVar
 
+from pipeline.core.printable import make_printable
+
 MAX_MESSAGE_LENGTH = 300
 
 
 def shorten(text: str, max_length: int = MAX_MESSAGE_LENGTH) -> str:
-    """Fold a foreign message into one line of at most `max_length` characters."""
-    line = " ".join(text[: 4 * max_length].split())
+    """Fold a foreign message into one printable line of at most `max_length` characters."""
+    line = " ".join(make_printable(text[: 4 * max_length]).split())
     return line if len(line) <= max_length else line[: max_length - 1] + "…"
 
 

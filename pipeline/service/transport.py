@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 import aiohttp
-from msgspec import Struct
+from msgspec import Struct, structs
 from yarl import URL
 
 from pipeline.core.errors import RerankError, ServiceRefused, SettingsError, Transient
@@ -20,7 +20,7 @@ from pipeline.core.events import log_event
 from pipeline.core.records import Request, Scores
 from pipeline.service.failures import CONNECTION_LOST, TIMEOUT, UNREACHABLE
 from pipeline.service.shared_timeout import SharedTimeout
-from pipeline.service.wire.redaction import redact
+from pipeline.service.wire.redaction import Redactor
 from pipeline.service.wire.wire_format import WireFormat
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,7 @@ class HttpTransport:
         self._model = model
         self._instruct = instruct
         self._api_key = api_key
+        self._redactor = Redactor(api_key)
         self._timeouts = timeouts or Timeouts()
         self._total_timeout = SharedTimeout(self._timeouts.total_s)
 
@@ -138,10 +139,14 @@ class HttpTransport:
                 status=status,
                 latency_ms=round(1_000 * (time.perf_counter() - sent_at)),
             )
-        clean = partial(redact, request=request, api_key=self._api_key)
+        clean = partial(self._redactor.message, request=request)
         if not is_success:
             raise self._wire.classify(status, content, response.headers, clean=clean)
-        return self._wire.decode(content, request.num_documents, clean=clean)
+        scores = self._wire.decode(content, request.num_documents, clean=clean)
+        response_id = self._redactor.response_id(scores.response_id, request)
+        if response_id != scores.response_id:
+            return structs.replace(scores, response_id=response_id)
+        return scores
 
 
 def _parse(url: str) -> URL:

@@ -1,5 +1,6 @@
 """The HTTP transport against a real server that plays a script of faults."""
 
+import json
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -209,6 +210,29 @@ async def test_no_trace_of_a_failure_shows_the_key() -> None:
     failure = await failure_of("nonsense")
 
     assert KEY not in "".join(traceback.format_exception(failure))
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+async def test_an_echo_of_the_request_is_not_shown(status) -> None:
+    def echo(body: dict[str, Any]) -> Reply:
+        texts = json.dumps(body["input"]).upper()
+        return Reply(status, {"code": f"{KEY}", "message": f"bad: {texts}"})
+
+    failure = await failure_of(echo)
+
+    assert failure.code == f"http_{status}"
+    assert "withheld" in failure.message
+    assert "SOME TEXT" not in failure.message
+
+
+async def test_the_name_of_an_answer_that_repeats_the_key_is_not_kept() -> None:
+    def echo(body: dict[str, Any]) -> Reply:
+        return Reply(200, served(body) | {"request_id": f"{KEY}-1"})
+
+    async with serving(echo) as (_, transport):
+        scores = await transport.send(a_request())
+
+    assert scores.response_id == ""
 
 
 @pytest.mark.parametrize("url", ["http://[bad/", "http:///path", "http://h:99999/"])

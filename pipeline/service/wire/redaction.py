@@ -1,38 +1,116 @@
 """Keep candidates' texts and keys out of messages that a service sends back.
 
-An error body may repeat its request, and messages end in logs and in `_rejects`.
+An error body may repeat its request, and messages end in logs and in `_rejects`. A repeated text is
+found in any spelling: comparison is blind to case, Unicode normal form, line folds and control
+characters, and to the escapes of JSON, HTML and URLs, nested or not.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from pipeline.core.content import text_or_url
 from pipeline.core.errors import shorten
 from pipeline.core.records import Request
+from pipeline.service.wire.common_runs import have_common_run
+from pipeline.service.wire.spelling import fold, spellings, unfolded_spellings
 
-_WITHHELD: Final = "(message withheld: it repeats the request)"
-_PIECE: Final = 16
-_STEP: Final = 8
-"""Any 24 characters in a row that message and text share are found."""
+WITHHELD: Final = "(message withheld: it repeats the request)"
+
+_MAX_EXAMINED: Final = 1_000
+"""Characters of a message that are examined; fewer are shown."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
+_NUMBER_LIKE: Final = re.compile(r"[0-9a-fA-F-]+")
+
+_MIN_KEY_PART: Final = 8
+_MIN_TEXT: Final = 4
+"""Shorter texts occur in any message."""
+_WORD_LIKE: Final = 8
+"""A text of fewer characters counts only where it is no part of a longer word."""
+_MIN_RUN: Final = 14
+"""So many characters in a row repeat a text; blanks do not count, so 24 with them are found."""
 
 
-def redact(message: str, request: Request, api_key: str | None) -> str:
-    """Return the message, shortened; a notice if it holds the key or a piece of the request."""
-    message = shorten(message)
-    if not message:
-        return message
-    if api_key and api_key in message:
-        return _WITHHELD
-    pieces = [message[i : i + _PIECE] for i in range(0, len(message) - _PIECE + 1, _STEP)]
-    for text in _texts(request):
-        line = " ".join(text.split())
-        if line in message if len(line) < _PIECE else any(piece in line for piece in pieces):
-            return _WITHHELD
-    return message
+class Redactor:
+    """Keep one key, and the texts of requests, out of what a service says.
+
+    Args:
+        api_key: The key; None if there is none.
+    """
+
+    def __init__(self, api_key: str | None) -> None:
+        key = (api_key or "").lower()
+        size = min(_MIN_KEY_PART, len(key))
+        parts = {key[at : at + size] for at in range(len(key) - size + 1)} if key else set()
+        self._key_parts = tuple(parts)
+        self._folded_parts = tuple({folded for part in parts if (folded := fold(part))})
+
+    def message(self, message: str, request: Request) -> str:
+        """Return a message, shortened; a notice if it holds a part of the key or of the request.
+
+        A part of the key is 8 characters of it or more, a part of a text 24 characters or more, or
+        the whole of a shorter one.
+        """
+        message = message[:_MAX_EXAMINED]
+        if not message.strip():
+            return ""
+        said = unfolded_spellings(message)
+        if self._holds_key(said) or _holds_text(said, _texts(request)):
+            return WITHHELD
+        return shorten(message)
+
+    def response_id(self, name: str, request: Request) -> str:
+        """Return a service's name of its answer; "" if it is no name, or repeats key or request."""
+        if not _NAME.fullmatch(name):
+            return ""
+        if _NUMBER_LIKE.fullmatch(name):  # nearly all are, and hold no text
+            return "" if self._holds_key([name]) else name
+        return name if self.message(name, request) == name else ""
+
+    def _holds_key(self, said: Iterable[str]) -> bool:
+        for spelling in said:
+            lower, folded = spelling.lower(), fold(spelling)
+            if any(part in lower for part in self._key_parts):
+                return True
+            if any(part in folded for part in self._folded_parts):
+                return True
+        return False
+
+
+def _holds_text(said: Sequence[str], texts: Iterable[str]) -> bool:
+    messages = [fold(spelling) for spelling in said]
+    spaced = [fold(spelling, blanks=True) for spelling in said]
+    long_texts = []
+    for text in texts:
+        for spelling in spellings(text):
+            folded = fold(spelling)
+            if len(folded) >= _MIN_RUN:
+                long_texts.append(folded)
+            elif len(folded) >= _WORD_LIKE:
+                if any(folded in message for message in messages):
+                    return True
+            elif len(folded) >= _MIN_TEXT:
+                word = fold(spelling, blanks=True).strip()
+                if any(_has_word(message, word) for message in spaced):
+                    return True
+    return have_common_run(messages, "\n".join(long_texts), length=_MIN_RUN)
+
+
+def _has_word(message: str, word: str) -> bool:
+    at = message.find(word)
+    while at >= 0:
+        before, after = message[max(at - 1, 0) : at], message[at + len(word) :][:1]
+        if not (_in_word(before, word[0]) or _in_word(word[-1], after)):
+            return True
+        at = message.find(word, at + 1)
+    return False
+
+
+def _in_word(one: str, next_one: str) -> bool:
+    """Return whether two neighbours belong to a word; scripts without blanks have no words."""
+    return (one + next_one).isascii() and one.isalnum() and next_one.isalnum()
 
 
 def _texts(request: Request) -> Iterator[str]:
-    """Yield the texts that reveal something; two or three letters occur in any message."""
-    for text in map(text_or_url, (request.query, *request.documents)):
-        if len(text.strip()) > 3:
-            yield text
+    return map(text_or_url, (request.query, *request.documents))

@@ -45,6 +45,7 @@ _SIZE_TEXTS: Final = (
     "too large",
 )
 
+_CODE_LIKE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CODE: Final = re.compile(rb'"code"\s*:\s*"([^"\\]{1,80})"')
 _MESSAGE: Final = re.compile(rb'"message"\s*:\s*"((?:[^"\\]|\\.){1,400})')
 
@@ -83,6 +84,11 @@ class RefusalCodes(Struct, frozen=True, kw_only=True):
     one_document_text: str | None = None
     size_texts: tuple[str, ...] = ()
     shape_texts: tuple[str, ...] = ()
+
+    @property
+    def all_codes(self) -> frozenset[str]:
+        """Every code of the vendor."""
+        return self.refused.union(self.throttled, self.content, self.invalid, self.transient)
 
 
 class _Refusal(Struct, frozen=True):
@@ -124,8 +130,8 @@ def classify(
         clean: Makes the service's message fit to be shown.
     """
     refusal = _read(body)
-    code = refusal.code or f"http_{status}"
-    message = clean(refusal.message[:MAX_SERVICE_MESSAGE])
+    code = _shown_code(refusal.code, codes, clean) or f"http_{status}"
+    message = shorten(clean(refusal.message), MAX_SERVICE_MESSAGE)
     known, text = refusal.code.lower(), refusal.message.lower()
 
     is_free_quota = known in codes.throttled and _mentions(text, codes.free_quota_text)
@@ -161,6 +167,13 @@ def _invalid(status: int, code: str, text: str, codes: RefusalCodes) -> type[Req
         return Rejected
     # A document's own fault looks like the request's; bisection tells them apart.
     return ContentRefused if code and status != 422 else Rejected
+
+
+def _shown_code(code: str, codes: RefusalCodes, clean: Clean) -> str:
+    """Return the code if it is one of the vendor's, or looks like a code and holds no secret."""
+    is_known = code.lower() in codes.all_codes
+    is_shown = is_known or (_CODE_LIKE.fullmatch(code) and clean(code) == code)
+    return code if is_shown else ""
 
 
 def _mentions(text: str, *phrases: str | None) -> bool:

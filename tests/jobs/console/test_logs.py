@@ -124,3 +124,16 @@ def test_any_fields_make_one_line_of_json(fields: dict[str, Any]) -> None:
 
     assert "\n" not in line
     assert len(json.loads(line)) == 4 + len(fields)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_control_character_reaches_the_log(log_format, capsys) -> None:
+    configure(log_format)
+
+    log_event(
+        logging.getLogger("pipeline"), logging.INFO, "query.odd", query_id="a\x1b[2J\x9b\u202e"
+    )
+
+    line = capsys.readouterr().err
+    assert "query.odd" in line
+    assert line.removesuffix("\n").replace("\ufffd", "").isprintable()

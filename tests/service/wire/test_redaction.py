@@ -1,13 +1,140 @@
-"""No message of a service shows the key or a text of the request."""
+"""No message of a service shows the key or a text of the request, in any spelling."""
+
+import html
+import json
+import unicodedata
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from support.client_bench import request_of
 
-from pipeline.service.wire.redaction import redact
+from pipeline.service.wire.redaction import WITHHELD, Redactor
+from pipeline.service.wire.spelling import fold
 
 SECRET = "the patient of room twelve is called Erika Mustermann"
+KEY = "sk-9fA+Qz7/Lw3x_TvB==pYc-rK2m"
+
+PIECES = (
+    "tent |Straße |İstanbul |ılık |ὀδυσσεύς |naïve |한국어 |東京都庁|ไทย |Привет, |🏕️|é|e\u0301|ﬁn "
+    '|5 < 6 |a&b |"so" |C:\\new |%41 |1+1 |&lt; |\\u0041|path/to?q=1 |x\ny |50% |don\'t |I am |𝔸'
+)
+TEXTS = st.lists(st.sampled_from(PIECES.split("|")), min_size=12, max_size=30).map("".join)
+
+
+def json_escaped(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def json_unicode(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def every_character_escaped(text: str) -> str:
+    units = text.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def decimal_entities(text: str) -> str:
+    return "".join(f"&#{ord(character)};" for character in text)
+
+
+def hexadecimal_entities(text: str) -> str:
+    return "".join(f"&#X{ord(character):x};" for character in text)
+
+
+def python_escaped(text: str) -> str:
+    return repr(text.encode())[2:-1]
+
+
+def line_folded(text: str) -> str:
+    return "\r\n ".join(text[at : at + 7] for at in range(0, len(text), 7))
+
+
+def in_colours(text: str) -> str:
+    return "\x1b[1m".join(text[at : at + 5] for at in range(0, len(text), 5))
+
+
+def with_invisible_characters(text: str) -> str:
+    return "\u202e\u200b\x00".join(text[at : at + 5] for at in range(0, len(text), 5))
+
+
+ENCODINGS: list[Callable[[str], str]] = [
+    str,
+    str.upper,
+    str.lower,
+    str.title,
+    json_escaped,
+    json_unicode,
+    every_character_escaped,
+    html.escape,
+    decimal_entities,
+    hexadecimal_entities,
+    quote,
+    quote_plus,
+    lambda text: quote(text).lower(),
+    python_escaped,
+]
+FORMS = ["NFC", "NFD", "NFKC", "NFKD"]
+LAYOUTS = [str, line_folded, in_colours, with_invisible_characters]
+
+
+@st.composite
+def encoders(draw: st.DrawFn) -> Callable[[str], str]:
+    """Escape in one or two ways, in some normal form, in some layout."""
+    form = draw(st.sampled_from(FORMS))
+    steps = draw(st.lists(st.sampled_from(ENCODINGS), min_size=1, max_size=2))
+    layout = draw(st.sampled_from(LAYOUTS))
+
+    def encode(text: str) -> str:
+        text = unicodedata.normalize(form, text)
+        for step in steps:
+            text = step(text)
+        return layout(text)
+
+    return encode
+
+
+def is_evident(text: str) -> bool:
+    """Whether a text has so many characters when blanks and marks of no width are left out."""
+    return len(fold(text)) >= 15
+
+
+@given(
+    text=TEXTS,
+    data=st.data(),
+    encode=encoders(),
+    before=st.text(max_size=40),
+    after=st.text(max_size=40),
+)
+def test_24_characters_of_a_text_are_found_at_any_offset_in_any_encoding(
+    text, data, encode, before, after
+) -> None:
+    start = data.draw(st.integers(0, len(text) - 24))
+    echo = text[start : data.draw(st.integers(start + 24, len(text)))]
+
+    if is_evident(echo):
+        message = f"{before}|{encode(echo)}|{after}"
+        shown = Redactor(None).message(message, request_of("other", text))
+        assert shown == WITHHELD
+
+
+@given(
+    start=st.integers(0, len(KEY) - 8),
+    size=st.integers(8, len(KEY)),
+    encode=encoders(),
+    before=st.text(max_size=40),
+    after=st.text(max_size=40),
+)
+@example(start=0, size=8, encode=str, before="x" * 190, after="")
+def test_8_characters_of_the_key_are_found_at_any_offset_in_any_encoding(
+    start, size, encode, before, after
+) -> None:
+    message = f"{before}|{encode(KEY[start : start + size])}|{after}"
+
+    assert Redactor(KEY).message(message, request_of("a")) == WITHHELD
 
 
 @pytest.mark.parametrize(
@@ -17,27 +144,58 @@ SECRET = "the patient of room twelve is called Erika Mustermann"
         f"cannot read {SECRET[:30]}",
         f"cannot read {SECRET.replace(' ', chr(10))}",
         "a query of: cats?",
+        "a query of: &quot;CATS?&quot;",
         "key sk-123 is wrong",
     ],
 )
 def test_a_message_that_repeats_the_request_or_the_key_is_withheld(message) -> None:
     request = request_of("other", SECRET, query="cats?")
 
-    shown = redact(message, request, "sk-123")
-
-    assert "withheld" in shown
-    assert "Erika" not in shown
-    assert "sk-123" not in shown
+    assert Redactor("sk-123").message(message, request) == WITHHELD
 
 
-@given(st.integers(0, len(SECRET) - 24), st.text(max_size=40), st.text(max_size=40))
-def test_any_24_characters_of_a_text_are_found(start, before, after) -> None:
-    piece = SECRET[start : start + 24]
-
-    assert piece not in redact(before + piece + after, request_of(SECRET), None)
+def test_a_key_that_is_cut_by_the_limit_of_a_message_is_found() -> None:
+    assert Redactor(KEY).message("x" * 295 + KEY, request_of("a")) == WITHHELD
 
 
-def test_other_messages_are_shown() -> None:
-    message = "batch size of documents is invalid"
+@pytest.mark.parametrize(
+    "message",
+    [
+        "batch size of documents is invalid",
+        "the content is at 100%, and the rate is 5\\s",
+        "<b>no</b> &amp; 50%",
+    ],
+)
+def test_other_messages_are_shown(message) -> None:
+    request = request_of("a", "ü", "tent", SECRET, query="on")
 
-    assert redact(message, request_of("a", "ü", SECRET), None) == message
+    assert Redactor(KEY).message(message, request) == message
+
+
+def test_control_characters_are_not_shown() -> None:
+    message = "\x1b[2J\x1b]0;title\x07bad\x9b31m \u202egnp.exe\x00\r\x85\x1bc"
+
+    shown = Redactor(None).message(message, request_of("a"))
+
+    assert shown == "0;title\ufffdbad \ufffdgnp.exe\ufffd\ufffd\ufffd"
+    assert shown.replace("\ufffd", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("response_id", "kept"),
+    [
+        ("9f86d081-884c-7d65-9a2f-eaa0c55ad015", True),
+        ("rerank-1a2B_c:3", True),
+        ("", False),
+        ("two words", False),
+        (KEY[3:8] + "\n", False),
+        ("x" * 100, False),
+        ("req-abcdef0123456", False),
+        ("abcdef0123456", False),
+        ("the-serial-number-of-patient-12", False),
+    ],
+)
+def test_the_name_of_an_answer_is_kept_if_it_repeats_nothing(response_id, kept) -> None:
+    request = request_of("the-serial-number-of-patient-12345")
+
+    assert bool(Redactor("key-abcdef0123").response_id(response_id, request)) is kept

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 
 import orjson
 import pytest
+from support.client_bench import KEY, request_of
 
 from pipeline.core.errors import (
     BadAnswer,
@@ -16,6 +18,7 @@ from pipeline.core.errors import (
     TooLarge,
     Transient,
 )
+from pipeline.service.wire.redaction import Redactor
 from pipeline.service.wire.refusals import RefusalCodes, classify, is_error
 
 CODES = RefusalCodes(
@@ -194,3 +197,33 @@ def test_retry_after_may_be_a_date() -> None:
 )
 def test_a_body_is_an_error_if_it_has_a_code_and_no_results(answer, expected) -> None:
     assert is_error(answer, results_keys=("data",)) is expected
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("Some.New-Code_7", "Some.New-Code_7"),
+        ("no code but a sentence", "http_418"),
+        ("\x1b[31mred", "red"),
+        ("Straße", "http_418"),
+        ("x" * 65, "http_418"),
+        ("key-abcdef0123456", "http_418"),
+        ("the.patient.of.room.twelve", "http_418"),
+    ],
+)
+def test_a_code_is_shown_if_it_looks_like_one_and_repeats_nothing(code: str, shown: str) -> None:
+    request = request_of("the.patient.of.room.twelve.is.called")
+    clean = partial(Redactor("key-abcdef0123456789").message, request=request)
+
+    refusal = classify(418, error(code, "no"), codes=CODES, clean=clean)
+
+    assert str(refusal) == f"{shown}: no"
+
+
+def test_a_message_is_cleaned_before_it_is_cut() -> None:
+    clean = partial(Redactor(KEY).message, request=request_of("a text"))
+    message = "x" * 190 + KEY
+
+    refusal = classify(418, error("new_one", message), codes=CODES, clean=clean)
+
+    assert KEY[:8] not in str(refusal)
