@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 _WORD: Final = 8
 _STEP: Final = 4
 """Words of 8 bytes are compared, of the long text one at each fourth byte: runs of 11 are seen."""
+_AROUND: Final = 64
 _TABLE_BITS: Final = 16
 _MIXER: Final = np.uint64(0x9E3779B97F4A7C15)
 
@@ -44,7 +45,7 @@ def _hits(haystack: bytes, wanted: NDArray[np.uint64]) -> Iterator[int]:
     """Yield where wanted words stand; of places with equal surroundings one."""
     table = np.zeros(1 << _TABLE_BITS, dtype=np.bool_)
     table[_hash(wanted)] = True
-    seen: set[bytes] = set()
+    seen: set[tuple[bytes, bytes]] = set()
     for offset in range(0, _WORD, _STEP):
         count = max(len(haystack) - offset, 0) // _WORD
         if not count:
@@ -53,7 +54,8 @@ def _hits(haystack: bytes, wanted: NDArray[np.uint64]) -> Iterator[int]:
         places = np.flatnonzero(table[_hash(words)])
         for place in places[np.isin(words[places], wanted)].tolist():
             start = place * _WORD + offset
-            around = haystack[max(start - 8 * _WORD, 0) : start + 8 * _WORD]
+            before = haystack[max(start - _AROUND, 0) : start]
+            around = (before, haystack[start : start + _AROUND])
             if around not in seen:
                 seen.add(around)
                 yield start

@@ -17,7 +17,7 @@ from pipeline.service.wire.spelling import fold, spellings, unfolded_spellings
 
 WITHHELD: Final = "(message withheld: it repeats the request)"
 
-_MAX_EXAMINED: Final = 1_000
+_MAX_EXAMINED: Final = 4_000
 """Characters of a message that are examined; fewer are shown."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}")

@@ -13,8 +13,9 @@ _MAX_NESTED: Final = 4
 _ESCAPE: Final = re.compile(
     r"(?P<url>(?:%[0-9a-f]{2})+)"
     r"|(?P<hex>(?:\\x[0-9a-f]{2})+)"
+    r"|\\(?-i:U)000(?P<wide>[0-9a-f]{5})"
     r"|(?P<utf16>(?:\\u[0-9a-f]{4})+)"
-    r"|\\u(?:000(?P<wide>[0-9a-f]{5})|\{(?P<braced>[0-9a-f]{1,5})\})"
+    r"|\\u\{(?P<braced>[0-9a-f]{1,5})\}"
     r"|(?P<entity>&(?:\#[0-9]{1,7}|\#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});?)"
     r"|\\(?P<short>.)",
     re.IGNORECASE | re.DOTALL,
@@ -86,7 +87,7 @@ def _resolve(escape: re.Match[str]) -> str:
         return chr(int(escape[kind], 16))
     if kind == "entity":
         return html.unescape(found)
-    return _SHORT.get(escape["short"], escape["short"])
+    return _SHORT.get(escape["short"].lower(), escape["short"])
 
 
 def _utf8(content: bytes) -> str:

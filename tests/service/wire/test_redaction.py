@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from support.client_bench import request_of
 
 from pipeline.service.wire.redaction import WITHHELD, Redactor
-from pipeline.service.wire.spelling import fold
+from pipeline.service.wire.spelling import fold, spellings
 
 SECRET = "the patient of room twelve is called Erika Mustermann"
 KEY = "sk-9fA+Qz7/Lw3x_TvB==pYc-rK2m"
 
 PIECES = (
     "tent |Straße |İstanbul |ılık |ὀδυσσεύς |naïve |한국어 |東京都庁|ไทย |Привет, |🏕️|é|e\u0301|ﬁn "
-    '|5 < 6 |a&b |"so" |C:\\new |%41 |1+1 |&lt; |\\u0041|path/to?q=1 |x\ny |50% |don\'t |I am |𝔸'
+    '|5 < 6 |a&b |"so" |C:\\new |1+1 |path/to?q=1 |x\ny |50% |don\'t |I am |𝔸'
 )
 TEXTS = st.lists(st.sampled_from(PIECES.split("|")), min_size=12, max_size=30).map("".join)
 
@@ -63,9 +63,6 @@ def with_invisible_characters(text: str) -> str:
 
 ENCODINGS: list[Callable[[str], str]] = [
     str,
-    str.upper,
-    str.lower,
-    str.title,
     json_escaped,
     json_unicode,
     every_character_escaped,
@@ -77,19 +74,21 @@ ENCODINGS: list[Callable[[str], str]] = [
     lambda text: quote(text).lower(),
     python_escaped,
 ]
+CASES = [str, str.upper, str.lower, str.swapcase]
 FORMS = ["NFC", "NFD", "NFKC", "NFKD"]
 LAYOUTS = [str, line_folded, in_colours, with_invisible_characters]
 
 
 @st.composite
 def encoders(draw: st.DrawFn) -> Callable[[str], str]:
-    """Escape in one or two ways, in some normal form, in some layout."""
+    """Change the case and the normal form, escape in one or two ways, and lay out."""
+    change_case = draw(st.sampled_from(CASES))
     form = draw(st.sampled_from(FORMS))
     steps = draw(st.lists(st.sampled_from(ENCODINGS), min_size=1, max_size=2))
     layout = draw(st.sampled_from(LAYOUTS))
 
     def encode(text: str) -> str:
-        text = unicodedata.normalize(form, text)
+        text = unicodedata.normalize(form, change_case(text))
         for step in steps:
             text = step(text)
         return layout(text)
@@ -98,8 +97,8 @@ def encoders(draw: st.DrawFn) -> Callable[[str], str]:
 
 
 def is_evident(text: str) -> bool:
-    """Whether a text has so many characters when blanks and marks of no width are left out."""
-    return len(fold(text)) >= 15
+    """Whether a text has so many characters without blanks, its own escapes resolved."""
+    return len(fold(spellings(text)[-1])) >= 15
 
 
 @given(
@@ -135,6 +134,13 @@ def test_8_characters_of_the_key_are_found_at_any_offset_in_any_encoding(
     message = f"{before}|{encode(KEY[start : start + size])}|{after}"
 
     assert Redactor(KEY).message(message, request_of("a")) == WITHHELD
+
+
+@pytest.mark.parametrize("encode", ENCODINGS)
+def test_a_text_that_holds_escapes_is_found(encode) -> None:
+    text = r"the path C:\new of %41 &lt; \u0041 is not for everybody"
+
+    assert Redactor(None).message(encode(text[9:]), request_of(text)) == WITHHELD
 
 
 @pytest.mark.parametrize(
