@@ -24,7 +24,7 @@ class KnownScores(Struct, eq=False, weakref=True):
 
 
 class SharedScores(Struct, eq=False):
-    """A score store and what is being asked for it, shared by all runs that use the store.
+    """A score store and the requests that will add to it, shared by all runs that use the store.
 
     Attributes:
         store: Every answer that was paid for.

@@ -1,7 +1,7 @@
 """A whole run: from the source, group by group, to the parts of one output.
 
 A run on an output that another run began continues it: finished parts are not read again, answers
-that were paid for come from the score store, and only the rest is asked for.
+that were paid for come from the score store, and only the rest is sent.
 """
 
 import asyncio
@@ -199,10 +199,10 @@ class DatasetRun:
         await run_to_end(partial(opened.finish, stats.parts(), complete=complete))
 
     async def _count_groups(self, source: Source) -> None:
-        """Learn how much there is to do; ids are quickly read, texts are not.
+        """Count the queries of the input, for which only the ids are read.
 
         Raises:
-            InputError: for an input at fault, as far as its ids tell: nothing is paid for it yet.
+            InputError: if the ids show a fault; nothing is paid for the input yet.
         """
         if source.listing.num_rows > MAX_COUNTED_ROWS:
             return

@@ -1,4 +1,4 @@
-"""An equal request is paid once, whoever asks for it and whenever."""
+"""Equal requests are paid once, whatever run sends them and whenever."""
 
 import asyncio
 from dataclasses import dataclass, field

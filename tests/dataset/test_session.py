@@ -243,6 +243,27 @@ async def test_a_run_that_is_stopped_does_not_stop_the_other(
     assert len(fake.calls) == ALL_REQUESTS
 
 
+async def test_a_run_whose_task_is_cancelled_frees_its_output_and_leaves_the_other_alone(
+    datasets: Datasets, expected: list[dict[str, bytes]]
+) -> None:
+    async with (
+        FakeReranker(latency_s=0.1) as fake,
+        Session(datasets.settings(fake, pace=Pace(max_in_flight=4)), "key") as session,
+    ):
+        async with asyncio.TaskGroup() as tasks:
+            cancelled = tasks.create_task(datasets.rerank(session, datasets.first))
+            whole = tasks.create_task(datasets.rerank(session, datasets.second))
+            await reached(lambda: len(fake.calls) >= 6)
+            cancelled.cancel()
+        assert cancelled.cancelled()
+        assert whole.result().state == "done"
+        assert_free(datasets)
+
+        await datasets.rerank(session, datasets.first)
+
+    assert datasets.results() == expected
+
+
 async def test_stopping_the_session_drains_both(datasets: Datasets) -> None:
     async with FakeReranker(*["hang"] * 8) as fake:
         settings = datasets.settings(fake, pace=Pace(max_in_flight=8))

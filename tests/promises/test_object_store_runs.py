@@ -66,9 +66,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def state(world: World, output: str) -> str:
-    told = rerank_here("status", output, "--json")
-    assert told.code == 0, told.err
-    return str(told.facts["state"])
+    ended = rerank_here("status", output, "--json")
+    assert ended.code == 0, ended.err
+    return str(ended.facts["state"])
 
 
 def test_a_run_gives_the_bytes_of_a_run_on_disk_and_the_next_one_sends_nothing(
@@ -89,8 +89,8 @@ def test_a_run_gives_the_bytes_of_a_run_on_disk_and_the_next_one_sends_nothing(
          for record in world.store.at("whole/out/_runs").children()]
     )  # fmt: skip
     assert state(world, output) == "done"
-    told = rerank_here("store", "info", f"{output}/_scores", "--json")
-    assert told.facts["requests"] == NUM_GROUPS
+    ended = rerank_here("store", "info", f"{output}/_scores", "--json")
+    assert ended.facts["requests"] == NUM_GROUPS
 
 
 def test_evaluate_and_a_shared_score_store_work(world: World) -> None:
@@ -192,10 +192,10 @@ def test_a_wrong_key_ends_the_run_with_one_line(world: World) -> None:
         output = rerank(*world.options(world.given, f"s3://{BUCKET}/x"), env=guarded.env)
 
     assert (source.code, output.code) == (3, 1)
-    for told in (source, output):
-        assert "access denied" in told.failure
-        assert "check the store's credentials (AWS_*, AZURE_* or GOOGLE_*)" in told.failure
-        assert KEYS["AWS_SECRET_ACCESS_KEY"] not in told.err
+    for ended in (source, output):
+        assert "access denied" in ended.failure
+        assert "check the store's credentials (AWS_*, AZURE_* or GOOGLE_*)" in ended.failure
+        assert KEYS["AWS_SECRET_ACCESS_KEY"] not in ended.err
 
 
 def test_an_endpoint_that_refuses_is_given_up_soon(world: World) -> None:
@@ -211,6 +211,6 @@ def test_an_endpoint_that_refuses_is_given_up_soon(world: World) -> None:
 
     assert (source.code, output.code) == (3, 1)
     assert time.monotonic() - began < 30
-    for told in (source, output):
-        assert "no connection, or no answer in time" in told.failure
-        assert "AWS_ENDPOINT_URL" in told.failure
+    for ended in (source, output):
+        assert "no connection, or no answer in time" in ended.failure
+        assert "AWS_ENDPOINT_URL" in ended.failure

@@ -233,12 +233,12 @@ def test_neither_key_nor_text_appears_anywhere(ending: str, tmp_path: Path) -> N
 
     assert ended.code == code, ended.err
     assert last_record(output)["exit_code"] == code
-    told = [ended.out, ended.err]
+    shown = [ended.out, ended.err]
     for file in output.rglob("*"):
         if file.is_file():
-            told.append(file.read_bytes().decode("latin-1"))
+            shown.append(file.read_bytes().decode("latin-1"))
         if file.suffix == ".parquet":
-            told.append(str(pq.read_table(file, partitioning=None).to_pydict()))
-            told.append(str(pq.read_schema(file).metadata))
+            shown.append(str(pq.read_table(file, partitioning=None).to_pydict()))
+            shown.append(str(pq.read_schema(file).metadata))
     for secret in (KEY, MARKER, "poison-pill"):
-        assert not [text for text in told if secret in text], secret
+        assert not [text for text in shown if secret in text], secret
