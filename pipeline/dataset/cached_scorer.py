@@ -99,8 +99,11 @@ class CachedScorer:
             await self._wait_for_equal_request(key)
         self._in_flight[key] = None
         try:
-            scores = await self._find(request, known)
-            if scores is not None:
+            if key in known.scores:
+                scores = known.scores[key]
+            else:
+                scores = (await self._shared.store.look_up([key])).get(key)
+            if scores is not None and len(scores.scores) == request.num_documents:
                 self._metrics.requests_reused += 1
                 return scores
             scores = await self._ask_service(request)
@@ -110,15 +113,6 @@ class CachedScorer:
         finally:
             if (answered := self._in_flight.pop(key)) is not None:
                 answered.set()
-
-    async def _find(self, request: Request, known: KnownScores) -> Scores | None:
-        """Return the stored answer, if there is one with a score for each document."""
-        key = request.key
-        if key in known.scores:
-            scores = known.scores[key]
-        else:
-            scores = (await self._shared.store.look_up([key])).get(key)
-        return scores if scores and len(scores.scores) == request.num_documents else None
 
     async def _wait_for_equal_request(self, key: bytes) -> None:
         answered = self._in_flight[key] or asyncio.Event()

@@ -191,6 +191,7 @@ class GroupScheduler:
         async with self._write_lock:
             encoding = self._sink.encode(part.index, part.iter_in_order())
             await run_steps(encoding.steps(), aside=part.is_large)
+            part.ranked.clear()  # they take memory, and are encoded
             info = await run_to_end(partial(self._sink.publish, encoding))
         self._stats.add_part(info)
         self._assembly.close(part.index)

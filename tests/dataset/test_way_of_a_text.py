@@ -5,6 +5,7 @@ the functions that the text passes, one item for each stay in a room; if the way
 test shows the items as they are now.
 """
 
+import random
 import re
 from itertools import groupby
 from pathlib import Path
@@ -26,7 +27,10 @@ MAX_FUNCTIONS, MAX_ROOM_CHANGES = 80, 30
 @pytest.fixture
 async def way(tmp_path: Path) -> list[Step]:
     """Return the functions that one text passes in a run whose output holds the texts."""
-    table = candidates([3], text=[TEXT, "another text", "a third one"])
+    # The text is not in the file's footer, which holds the least and the greatest text, nor is it
+    # read together with the footer: a large column comes between.
+    padding = [random.Random(row).randbytes(200_000).hex() for row in range(3)]
+    table = candidates([3], text=[TEXT, "a lesser text", "zzz"], padding=padding)
     given, trace = write(table, tmp_path / "in.parquet"), TextTrace(TEXT)
     async with FakeReranker() as fake:
         settings = make_settings(url=fake.url, with_text=True)
