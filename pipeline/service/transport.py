@@ -7,6 +7,7 @@ our errors. How often a request is sent is up to the client.
 import io
 import logging
 import time
+import zlib
 from functools import partial
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -18,15 +19,13 @@ from yarl import URL
 from pipeline.core.errors import RerankError, ServiceRefused, SettingsError, Transient
 from pipeline.core.events import log_event
 from pipeline.core.records import Request, Scores
+from pipeline.service.answer_body import max_answer_bytes, read_answer, read_start
 from pipeline.service.failures import CONNECTION_LOST, TIMEOUT, UNREACHABLE
 from pipeline.service.shared_timeout import SharedTimeout
 from pipeline.service.wire.redaction import Redactor
 from pipeline.service.wire.wire_format import WireFormat
 
 log = logging.getLogger(__name__)
-
-MAX_ERROR_BYTES: Final = 64 * 1024
-"""How much of an error body is read."""
 
 _LARGE_BODY: Final = 2**20
 
@@ -102,6 +101,7 @@ class HttpTransport:
         self._session = aiohttp.ClientSession(
             # The throttle bounds what is in flight, and its bound may change during the run.
             connector=aiohttp.TCPConnector(limit=0),
+            auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
@@ -126,7 +126,9 @@ class HttpTransport:
                     self._url, data=_payload(body), allow_redirects=False
                 ) as response:
                     status, is_success = response.status, response.status // 100 == 2
-                    content = await (response.read() if is_success else _read_start(response))
+                    content = await _read(
+                        response, max_answer_bytes(request.num_documents, len(body))
+                    )
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             raise translate_error(error) from safe_cause(error)
         if log.isEnabledFor(logging.DEBUG):
@@ -161,16 +163,24 @@ def _payload(body: bytes) -> bytes | io.BytesIO:
     return body if len(body) <= _LARGE_BODY else io.BytesIO(body)
 
 
-async def _read_start(response: aiohttp.ClientResponse) -> bytes:
-    """Return the first `MAX_ERROR_BYTES` of a body; close the connection if there are more."""
-    content = bytearray()
-    while len(content) < MAX_ERROR_BYTES:
-        piece = await response.content.read(MAX_ERROR_BYTES - len(content))
-        if not piece:
-            return bytes(content)
-        content += piece
-    response.close()
-    return bytes(content)
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """Return the body of an answer, or the start of an error's; close what is not read to its end.
+
+    Raises:
+        BadAnswer: if the answer is longer than `max_bytes`.
+        aiohttp.ClientError: if it breaks off or cannot be decompressed.
+    """
+    encoding = response.headers.get("Content-Encoding", "")
+    try:
+        if response.status // 100 == 2:
+            return await read_answer(response.content, encoding, max_bytes)
+        content, _ = await read_start(response.content, encoding)
+    except zlib.error as error:
+        raise aiohttp.ClientPayloadError("a body that cannot be decompressed") from error
+    finally:
+        if not response.content.at_eof():
+            response.close()
+    return content
 
 
 def translate_error(error: Exception) -> RerankError:
