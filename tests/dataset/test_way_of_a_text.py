@@ -9,9 +9,10 @@ import random
 import re
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.fake_reranker import FakeReranker
+from support.fake_reranker import FakeReranker, Reply, served
 from support.group_world import make_settings
 from support.tables import candidates, write
 from support.text_trace import LIBRARY, Step, TextTrace
@@ -32,12 +33,17 @@ async def way(tmp_path: Path) -> list[Step]:
     padding = [random.Random(row).randbytes(200_000).hex() for row in range(3)]
     table = candidates([3], text=[TEXT, "a lesser text", "zzz"], padding=padding)
     given, trace = write(table, tmp_path / "in.parquet"), TextTrace(TEXT)
-    async with FakeReranker() as fake:
+    async with FakeReranker(answer_with_id) as fake:
         settings = make_settings(url=fake.url, with_text=True)
         async with Session(settings, "key") as session:
             with trace.following():
                 await rerank_dataset(session, str(given), str(tmp_path / "out"))
     return trace.steps()
+
+
+def answer_with_id(body: dict[str, Any]) -> Reply:
+    """Answer as services do: with the id of a log entry, which holds no words."""
+    return Reply(200, served(body) | {"request_id": "4f1c0a3e-7d52-4b0e-9d1f-2a6c8e5b7f90"})
 
 
 def stays(way: list[Step]) -> list[tuple[str, list[str]]]:
