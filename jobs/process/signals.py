@@ -47,12 +47,18 @@ def raised_interrupts() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def stop_when_interrupted(job: Stoppable) -> None:
-    """Stop the job of the running event loop on the first signal, and exit on the second."""
+def stop_when_interrupted(job: Stoppable, *, exit_after_s: float = EXIT_AFTER_S) -> None:
+    """Stop the job of the running event loop on the first signal, and exit on the second.
+
+    Args:
+        job: What to stop.
+        exit_after_s: Seconds from the first signal until the process exits in any case.
+    """
     import asyncio  # here, since every command imports this module
 
+    loop = asyncio.get_running_loop()
     for number in _handled_signals():
-        asyncio.get_running_loop().add_signal_handler(number, _stop, job, _reported(number))
+        loop.add_signal_handler(number, _stop, job, _reported(number), exit_after_s)
 
 
 def _handled_signals() -> list[signal.Signals]:
@@ -72,11 +78,11 @@ def _raise(number: int, _: object) -> NoReturn:
     raise Interrupted(_reported(number))
 
 
-def _stop(job: Stoppable, number: signal.Signals) -> None:
+def _stop(job: Stoppable, number: signal.Signals, exit_after_s: float) -> None:
     if job.is_stopping:
         _exit(number, "interrupted again, exited at once")
     deadline = threading.Timer(
-        EXIT_AFTER_S, _exit, (number, "interrupted, exited before cleanup finished")
+        exit_after_s, _exit, (number, "interrupted, exited before cleanup finished")
     )
     deadline.daemon = True
     deadline.start()

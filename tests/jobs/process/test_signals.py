@@ -1,0 +1,79 @@
+"""Signals: a job that does not end is ended, and handlers are restored."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytest
+from support.real_runs import ROOT, environment
+
+from jobs.process.signals import EXIT_AFTER_S, raised_interrupts
+from pipeline.core.errors import Interrupted
+
+STUCK = """
+import asyncio, os, signal, threading
+
+from jobs.process.signals import stop_when_interrupted
+
+class Job:
+    is_stopping = False
+
+    def stop(self, number):
+        print("asked to stop", flush=True)
+        threading.Event().wait()  # as on a disk that does not answer
+
+async def work():
+    stop_when_interrupted(Job(), exit_after_s=0.2)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.Event().wait()
+
+asyncio.run(work())
+"""
+
+
+def ignore(number: int, frame: FrameType | None) -> None:
+    """Handle a signal by doing nothing."""
+
+
+@contextmanager
+def handled_by(handler: object, numbers: list[signal.Signals]) -> Iterator[None]:
+    """Give these signals a handler for a while."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def test_a_job_that_does_not_end_is_ended() -> None:
+    stuck = subprocess.run(
+        [sys.executable, "-c", STUCK],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=8,
+    )  # fmt: skip
+
+    assert stuck.stdout == "asked to stop\n"
+    assert stuck.returncode == 143
+    assert "interrupted, exited before cleanup finished" in stuck.stderr
+
+
+def test_a_job_has_less_than_five_seconds() -> None:
+    assert 4 < EXIT_AFTER_S < 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_raised_and_the_handlers_are_restored(number: signal.Signals) -> None:
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    with handled_by(ignore, numbers):
+        with pytest.raises(Interrupted), raised_interrupts():
+            signal.raise_signal(number)
+
+        assert [signal.getsignal(number) for number in numbers] == [ignore] * 3
+
+
+def test_an_ignored_hangup_stays_ignored() -> None:
+    with handled_by(signal.SIG_IGN, [signal.SIGHUP]), raised_interrupts():
+        signal.raise_signal(signal.SIGHUP)
