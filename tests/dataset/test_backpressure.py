@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from support.group_world import make_settings
 from support.tables import candidates, write
 
-from pipeline.core.records import Request, Scores
+from pipeline.core.records import Ranking, Request, Scores
 from pipeline.core.settings import Pace
 from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.reader import GROUP_BYTES
@@ -54,6 +54,7 @@ class StallableRun:
         stop_reading_after: Groups after which `reading` stalls.
         plan_batches_before: Batches after which `planning` stalls.
         max_in_flight: The most requests that were in flight at once.
+        encoded: Parts whose encoding was begun.
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +66,7 @@ class StallableRun:
         self.held_back: str | None = None
         self.stop_reading_after = NUM_GROUPS
         self.plan_batches_before = 0
-        self.max_in_flight = 0
+        self.max_in_flight = self.encoded = 0
         self._in_threads: set[asyncio.Future[Any]] = set()
         self._stalled: set[int] = set()
         self._folder, self._monkeypatch = folder, monkeypatch
@@ -135,7 +136,7 @@ class StallableRun:
 
     def _make_stages_stallable(self) -> None:
         next_piece, complete = Reading.next_piece, BatchPlans.complete
-        save, publish = ScoreStore.save, Sink.publish
+        save, encode, publish = ScoreStore.save, Sink.encode, Sink.publish
         batches = iter(range(NUM_GROUPS))
 
         def stallable_next_piece(reading: Reading) -> Piece | None:
@@ -155,6 +156,10 @@ class StallableRun:
             await save(store, request, scores)
             self.saved += 1
 
+        def counted_encode(sink: Sink, index: int, rankings: Iterable[Ranking]) -> PartEncoding:
+            self.encoded += 1
+            return encode(sink, index, rankings)
+
         def stallable_publish(sink: Sink, part: PartEncoding) -> PartInfo:
             self._wait_for(self.writing)
             info = publish(sink, part)
@@ -164,6 +169,7 @@ class StallableRun:
         self._monkeypatch.setattr(Reading, "next_piece", stallable_next_piece)
         self._monkeypatch.setattr(BatchPlans, "complete", stallable_complete)
         self._monkeypatch.setattr(ScoreStore, "save", stallable_save)
+        self._monkeypatch.setattr(Sink, "encode", counted_encode)
         self._monkeypatch.setattr(Sink, "publish", stallable_publish)
 
     def _wait_for(self, event: threading.Event) -> None:
@@ -247,6 +253,20 @@ async def test_parts_that_cannot_be_written_stop_the_requests_and_the_reading(
         assert run.read <= most + READ_AHEAD
 
     run.assert_complete()
+
+
+async def test_one_part_at_a_time_is_encoded(run: StallableRun) -> None:
+    """An encoded part is whole in memory, however many are ready to be written."""
+    ready = 3 * GROUPS_PER_PART
+    run.writing.clear()
+
+    async with run.going(RunLimits(batch=BATCH, max_candidates_in_parts=ready * GROUP_SIZE)):
+        await run.comes_to(lambda: run.answered == ready)
+
+        assert run.encoded == 1
+
+    run.assert_complete()
+    assert run.encoded == NUM_PARTS
 
 
 async def test_a_slow_group_holds_back_its_part_and_no_other(run: StallableRun) -> None:
