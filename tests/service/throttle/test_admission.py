@@ -59,6 +59,20 @@ async def test_a_cut_is_logged_with_the_new_rates(caplog) -> None:
 
 
 @on_virtual_clock
+async def test_the_tokens_of_a_refused_request_are_given_back() -> None:
+    """Each takes two thirds of a minute's tokens; the even pace alone is 40 s."""
+    limits = AdmissionControl(Pace(tokens_per_minute=60_000), QuotaUse(), lambda: None)
+    clock = asyncio.get_running_loop().time
+    permit = await limits.grant(1, 40_000, UNKNOWN_KIND)
+    refused_at = clock()
+    permit.throttled(Throttled("Throttling", limit="capacity", retry_after_s=1))
+
+    await limits.grant(1, 40_000, UNKNOWN_KIND)
+
+    assert clock() - refused_at == pytest.approx(40, abs=1)
+
+
+@on_virtual_clock
 async def test_a_retry_after_beyond_reason_is_waited_for_ten_minutes() -> None:
     limits = control()
     permit = await limits.grant(1, 1, UNKNOWN_KIND)

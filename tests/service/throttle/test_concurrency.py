@@ -51,6 +51,20 @@ def test_an_overload_narrows_the_window_once() -> None:
     assert 11 <= fill(window) <= 13  # 0.7 of 16, and a little for the answers
 
 
+def test_a_wide_window_is_narrowed_to_less_than_was_in_flight_at_the_overload() -> None:
+    window = ConcurrencyWindow(100, None)
+    while (in_flight := fill(window)) < 100:
+        answer(window, in_flight)
+    for _ in range(98):
+        window.release(1)
+
+    window.cut(window.version)
+    window.release(1)
+    window.release(1)
+
+    assert fill(window) == 1  # 0.7 of 2
+
+
 def test_documents_are_bounded_but_any_number_may_go_alone() -> None:
     window = ConcurrencyWindow(100, 10)
 
