@@ -168,6 +168,31 @@ async def test_a_run_that_loses_its_lock_is_cancelled_and_ends_as_busy(tmp_path:
     assert not lock.released
 
 
+async def test_a_lock_lost_in_the_moment_of_a_cancellation_is_not_given_up(tmp_path: Path) -> None:
+    """Another run holds it: to release it would free that run's lock."""
+    lost = asyncio.Event()
+
+    class LosableLock(LostLock):
+        async def keep(self) -> None:
+            await lost.wait()
+
+    lock = LosableLock()
+
+    async def work() -> None:
+        async with hold_output(locate(str(tmp_path)), lock=lock):
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(work())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    lost.set()
+    running.cancel()
+
+    with pytest.raises(OutputBusy):
+        await running
+    assert not lock.released
+
+
 async def test_the_body_of_a_lost_lock_has_ended_before_the_new_holder_is_asked_for(
     tmp_path: Path,
 ) -> None:
