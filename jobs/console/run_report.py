@@ -49,7 +49,8 @@ def _facts(
     sent = f"{num(summary.requests, 'request')} to {settings.profile.name}"
     sent += f", {num(summary.total_tokens, 'token')}"
     if settings.profile.usd_per_million_tokens:
-        sent += f", {usd(summary.cost_usd)}"
+        would_cost = "would cost " if settings.provider.name == "emulator" else ""
+        sent += f", {would_cost}{usd(summary.cost_usd)}"
     yield "sent", sent
     if summary.requests_reused:
         yield "reused", f"{num(summary.requests_reused, 'answer')} from the score store"

@@ -88,7 +88,9 @@ class Report:
         metrics, settings = self.metrics, self.settings
         if self.print_lines:
             requests, tokens = num(metrics.answered, "request"), num(metrics.tokens, "token")
-            emit(f"cost: {requests}, {tokens}, {usd(metrics.cost_usd)}")
+            is_rehearsal = settings is not None and settings.provider.name == "emulator"
+            cost = "would cost" if is_rehearsal else "cost"
+            emit(f"{cost}: {requests}, {tokens}, {usd(metrics.cost_usd)}")
         else:
             facts = ("check", "status", "finding", "cure")
             emit_json(

@@ -101,7 +101,8 @@ def emulate(exit_with_parent: bool, **settings: Any) -> None:
     It serves the native path /api/v1/services/rerank/text-rerank/text-rerank and the compatible
     path /compatible-api/v1/reranks for the models qwen3-rerank, gte-rerank-v2 and qwen3-vl-rerank.
     Its scores are lexical and pointwise; an instruction does not change them. /emulator/stats shows
-    counts of the requests so far. It runs until Ctrl-C or SIGTERM.
+    counts of the requests so far. The full address of the native
+    endpoint is the first line on stdout. It runs until Ctrl-C or SIGTERM.
     """
     from jobs.emulator.lifecycle import serve
 

@@ -16,6 +16,7 @@ from jobs.emulator.server import Emulator
 from jobs.emulator.sliding_window import Clock
 from jobs.emulator.stats import Stats
 from pipeline.core.errors import SettingsError
+from pipeline.core.providers import EMULATOR_PATH
 
 _BACKLOG = 1_024  # connections waiting to be accepted
 _SHUTDOWN_TIMEOUT_S = 1.0  # for requests in flight at the end
@@ -66,7 +67,7 @@ async def serve(
 
     Args:
         config: Of the service.
-        announce: Called with the address once the service is up.
+        announce: Called with the address of the native endpoint once the service is up.
         exit_with_parent: For a child process; its standard input ends when its parent exits.
     """
     loop, end = asyncio.get_running_loop(), asyncio.Event()
@@ -79,7 +80,7 @@ async def serve(
             daemon=True,
         ).start()
     async with running_emulator(config) as running:
-        announce(running.url)
+        announce(running.url + EMULATOR_PATH)
         await end.wait()
 
 

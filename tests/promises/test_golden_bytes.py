@@ -447,7 +447,7 @@ def emulator(options: str) -> Iterator[str]:
         try:
             address = process.stdout.readline().strip()
             assert address.startswith("http://"), "the emulator did not start"
-            yield address
+            yield address.removesuffix(NATIVE)
         finally:
             process.terminate()
             try:

@@ -3,9 +3,11 @@
 from typing import Any
 
 import pytest
+from msgspec import structs
 from support.group_world import make_settings
 
 from jobs.console.run_report import LIMITED_BY, show_report
+from pipeline.core.providers import PROVIDERS
 from pipeline.dataset.summary import RunSummary
 
 LATENCY_MS = {"p50": 8.0, "p95": 20.0, "p99": 30.0}
@@ -61,3 +63,13 @@ def test_queries_with_an_uncertain_order_are_a_warning(
         "warning: 2 queries unstable: requests disagree; the order below the certified depth is"
         " uncertain"
     )
+
+
+def test_a_rehearsal_says_what_it_would_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = structs.replace(make_settings(), provider=PROVIDERS["emulator"])
+
+    show_report(
+        RunSummary(requests=1, seconds=1.0, latency_ms=LATENCY_MS, cost_usd=2.0), settings, "o"
+    )
+
+    assert "would cost $2.0000" in capsys.readouterr().out

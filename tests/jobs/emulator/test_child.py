@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +31,9 @@ def start(*options: str) -> "subprocess.Popen[str]":
 
 def ask(url: str) -> Any:
     request = urllib.request.Request(
-        url + NATIVE.path, json.dumps(BODY).encode(), {"Authorization": "Bearer any"}
+        url.removesuffix(NATIVE.path) + NATIVE.path,
+        json.dumps(BODY).encode(),
+        {"Authorization": "Bearer any"},
     )
     with urllib.request.urlopen(request) as response:
         return json.load(response)
@@ -52,6 +55,7 @@ def test_a_signal_ends_the_service_cleanly(signal_number: signal.Signals) -> Non
         code = process.wait(10)
 
     assert url.startswith("http://127.0.0.1:")
+    assert url.endswith(NATIVE.path)
     assert answered["output"]["results"][0]["index"] == 0
     assert code == 0
 
@@ -98,6 +102,24 @@ def test_a_child_uses_the_options_it_was_given() -> None:
     scores = [result["relevance_score"] for result in first["output"]["results"]]
     assert scores == [round(score, 2) for score in scores]
     assert first == again
+
+
+def test_a_child_imports_nothing_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("jobs.py", "numpy.py", "random.py", "aiohttp.py", "sitecustomize.py"):
+        (tmp_path / name).write_text(f"open({name + '.ran'!r}, 'w').close()")
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "__init__.py").write_text("open('pipeline.ran', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with emulator_process() as url:
+        answered = ask(url)
+
+    assert len(answered["output"]["results"]) == 2
+    assert sorted(tmp_path.glob("*.ran")) == []
 
 
 def test_an_address_in_use_is_one_line() -> None:
