@@ -51,11 +51,15 @@ def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:
         queries = num(facts["split_groups"], "query takes", "queries take")
         final = f"{facts['requests_max']:,} with their final requests"
         yield "", f"up to {final}: {queries} several"
-    yield "tokens", f"{facts['tokens']:,}, {usd(facts['cost_usd'])}"
+    ratio = facts["tokens_per_qwen_token"]
+    about = "about " if ratio != 1 else ""
+    yield "tokens", f"{about}{facts['tokens']:,}, {usd(facts['cost_usd'])}"
+    if about:
+        yield "", f"estimated: {model} has its own tokenizer, {ratio:g} tokens for one of Qwen's"
     if facts["minutes"] is not None:
         yield "takes", f"{_duration(facts['minutes'])}; {_LIMITED_BY[facts['bound_by']]}"
     queries = num(facts["truncated_queries"], "query", "queries")
-    yield "truncated", f"{num(facts['truncated_documents'], 'document')}, {queries}"
+    yield "truncated", f"{about}{num(facts['truncated_documents'], 'document')}, {queries}"
     yield "not sent", f"{facts['skipped']:,} without text or query, {facts['rejected']:,} too long"
     for name, kind in facts["widened_columns"].items():
         yield "column", f"{name!r} becomes {kind}: its types differ in the files"

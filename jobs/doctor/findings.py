@@ -8,6 +8,7 @@ from msgspec import Struct
 from jobs.doctor.comparability import ProbeResult
 from pipeline.core.errors import BadAnswer, RequestError, RerankError, ServiceEnded, ServiceRefused
 from pipeline.core.models import ModelProfile
+from pipeline.tokens.policies import POLICIES
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -56,9 +57,12 @@ def describe_usage(
     if overheads or rest or overhead < 0:  # no constant number of tokens per document explains it
         ratio = sum(u.counted for u in usages) / sum(u.formula for u in usages)
         finding = f"usage is {ratio:.2f} times {formula}"
-        if ratio <= 1:
+        policy = POLICIES[profile.tokenizer]
+        planned = sum(policy.estimate(u.formula, u.num_documents) for u in usages)
+        too_low = sum(u.counted for u in usages) / planned
+        if too_low <= 1:
             return Finding(name, "ok", f"{finding}: plans overestimate")
-        cure = f"multiply the tokens and the cost of `rerank plan` by {ratio:.2f}"
+        cure = f"multiply the tokens and the cost of `rerank plan` by {too_low:.2f}"
         return Finding(name, "warn", finding, cure)
     if not overhead:
         return Finding(name, "ok", f"usage is {formula}, exactly")

@@ -20,6 +20,7 @@ from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.source.source import Source
 from pipeline.tokens.measures import measure_texts
+from pipeline.tokens.policies import POLICIES
 
 EXTRA_REQUESTS: Final = 2
 """Further requests that a group of several requests may take: a final one and its extension."""
@@ -38,6 +39,8 @@ class DatasetPlan(Struct):
         cost_usd: The price of these tokens.
         minutes: How long a run takes at the quota; None without a quota.
         bound_by: The limit that takes longest, `nothing` without a quota.
+        tokens_per_qwen_token: 1, or of a model with a tokenizer of its own the measured mean, by
+            which tokens, and so cost and time, and what is truncated are then estimated.
         truncated_documents: Candidates whose text is cut at the per-item limit.
         truncated_queries: Groups whose query is cut at the per-item limit.
         skipped: Candidates with nothing to score.
@@ -54,6 +57,7 @@ class DatasetPlan(Struct):
     requests_max: int = 0
     split_groups: int = 0
     tokens: int = 0
+    tokens_per_qwen_token: float = 1.0
     cost_usd: float = 0.0
     minutes: float | None = None
     bound_by: str = "nothing"
@@ -84,17 +88,15 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
         skipped_examples=list(listing.skipped[:SHOWN_FILES]),
         widened_columns={name: str(kind) for name, kind in source.widened.items()},
     )
-    estimate = TokenEstimate(
-        planner.counter,
-        source.num_candidates or source.listing.num_rows,
-        cap=settings.profile.max_tokens_per_document,
-    )
+    totals = _TokenTotals(planner, source.num_candidates or listing.num_rows)
     for batch in source.iter_batches():
         for group in batch.iter_groups(measure_texts(batch.texts, planner.counter)):
             group_plan = planner.plan(group)
-            times = _add(plan, estimate, group_plan)
-            estimate.add_query(planner.exact_query_tokens(group_plan), times)
-    plan.tokens = estimate.total()
+            totals.add(group_plan, _add(plan, group_plan))
+    plan.tokens_per_qwen_token = totals.policy.mean_ratio
+    plan.truncated_documents = totals.truncated_documents
+    plan.truncated_queries = totals.truncated_queries
+    plan.tokens = totals.tokens()
     plan.cost_usd = plan.tokens * settings.profile.usd_per_million_tokens / 1e6
     plan.requests_max = plan.requests
     if settings.merge == "auto":
@@ -113,20 +115,61 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     return plan
 
 
-def _add(plan: DatasetPlan, estimate: TokenEstimate, group: Plan) -> int:
-    """Count a group; return how many documents its requests hold together."""
+def _add(plan: DatasetPlan, group: Plan) -> IntArray:
+    """Count a group; return how many of its requests hold each unit."""
     requests, skipped = group.packing.requests(), sum(reject.skipped for reject in group.rejects)
     plan.groups += 1
     plan.candidates += group.group.num_candidates
     plan.requests += len(requests)
     plan.split_groups += len(requests) > 1
-    plan.truncated_documents += group.num_truncated
-    plan.truncated_queries += group.query_cut
     plan.skipped += skipped
     plan.rejected += len(group.rejects) - skipped
 
     times: IntArray = np.zeros(len(group.units), dtype=np.int64)
     for units in requests:
         times[units] += 1
-    estimate.add_units(group.units, times)
-    return int(times.sum())
+    return times
+
+
+class _TokenTotals:
+    """Tokens as the model counts them, and what it cuts; estimated if its tokenizer is not Qwen's.
+
+    Args:
+        planner: Plans the groups.
+        num_texts: About how many texts will be added.
+    """
+
+    def __init__(self, planner: Planner, num_texts: int) -> None:
+        self.truncated_documents = self.truncated_queries = 0
+        self._planner = planner
+        profile = planner.settings.profile
+        self.policy = POLICIES[profile.tokenizer]
+        self._kept = self.policy.kept_tokens(profile.max_tokens_per_document)
+        self._estimate = TokenEstimate(planner.counter, num_texts, cap=self._kept)
+        self._num_pairs = 0
+
+    def add(self, group: Plan, times: IntArray) -> None:
+        """Add a group, each unit of which is sent as often as `times` says."""
+        num_pairs, query_tokens = int(times.sum()), self._planner.exact_query_tokens(group)
+        self._num_pairs += num_pairs
+        self._estimate.add_units(group.units, times)
+        self._estimate.add_query(query_tokens, num_pairs)
+        if self.policy.mean_ratio == 1.0:
+            self.truncated_documents += group.num_truncated
+            self.truncated_queries += group.query_cut
+        else:
+            self.truncated_documents += self._num_cut_by_service(group)
+            self.truncated_queries += query_tokens > self._kept
+
+    def tokens(self) -> int:
+        """Return the tokens of all that was added."""
+        return self.policy.estimate(self._estimate.total(), self._num_pairs)
+
+    def _num_cut_by_service(self, group: Plan) -> int:
+        """Return how many candidates have a text of which the service keeps only a part."""
+        units = group.units
+        tokens, unsure = units.tokens.copy(), ~units.exact & (units.tokens > self._kept)
+        places = np.flatnonzero(unsure)
+        tokens[places] = self._planner.counter.counts(units.texts(places), self._kept + 1)
+        cut_documents = units.documents[tokens > self._kept]
+        return int(np.isin(group.document_of_row, cut_documents).sum())

@@ -14,6 +14,7 @@ from pipeline.core.settings import Pace
 from pipeline.dataset.plan import DatasetPlan, plan_dataset
 from pipeline.source.listing import list_input
 from pipeline.source.source import Source
+from pipeline.tokens.counter import TokenCounter
 from pipeline.tokens.measures import measure_texts
 
 words = st.sampled_from(["alpha ", "beta, ", "漢字", "12 34 ", "same", " "])
@@ -118,3 +119,21 @@ def test_the_cost_is_the_tokens_at_the_models_price(tmp_path):
     plan, _ = plan_of(candidates([3] * 10), tmp_path)
 
     assert plan.cost_usd == pytest.approx(plan.tokens * 0.1 / 1e6)
+
+
+def test_another_models_tokens_and_cuts_are_estimated_by_its_tokenizers_ratio(tmp_path):
+    qwen = TokenCounter().truncate("word and other words " * 4_000, 3_800)[0]
+    assert 3_539 < tokens(qwen) <= 4_000, "kept whole by its own count, cut by the model's"
+    texts = ["short", qwen, qwen, "一" * 30]
+    table = candidates([2, 2], text=texts, query=["who", "who", qwen, qwen])
+
+    plan, _ = plan_of(table, tmp_path, model="gte-rerank-v2")
+    same, _ = plan_of(table, tmp_path, model="qwen3-rerank")
+
+    pairs = [("short", "who"), (qwen, "who"), (qwen, qwen), (texts[3], qwen)]
+    counted = sum(min(tokens(text), 3_539) for pair in pairs for text in pair)
+    assert plan.tokens == round(1.13 * counted) + 4 * len(pairs)
+    assert (plan.truncated_documents, plan.truncated_queries) == (2, 1)
+    assert plan.tokens_per_qwen_token == 1.13
+    assert (same.truncated_documents, same.truncated_queries) == (0, 0)
+    assert same.tokens_per_qwen_token == 1

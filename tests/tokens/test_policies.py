@@ -27,6 +27,13 @@ def test_another_vocabulary_weighs_more_but_never_more_than_its_characters() -> 
     assert XLM_R.query_weight(10, 9) == 11
 
 
+def test_tokens_are_estimated_by_the_mean_ratio_and_the_tokens_of_each_pair() -> None:
+    assert QWEN.estimate(1_000, num_pairs=7) == 1_000
+    assert QWEN.kept_tokens(4_000) == 4_000
+    assert XLM_R.estimate(1_000, num_pairs=7) == 1_130 + 28
+    assert XLM_R.kept_tokens(4_000) == 3_539
+
+
 @given(st.lists(st.tuples(st.integers(0, 4_000), st.integers(0, 16_000)), max_size=200))
 def test_documents_within_their_budget_fit_the_request(lengths: list[tuple[int, int]]) -> None:
     counts = np.array([count for count, _ in lengths], dtype=np.int64)

@@ -29,3 +29,14 @@ def test_files_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:
     assert "5 other files not read: 0.csv, 1.csv, 2.csv, 3.csv, ...\n" in ended.out
     assert (facts["files"], facts["skipped_files"]) == (1, 5)
     assert facts["skipped_examples"] == ["0.csv", "1.csv", "2.csv", "3.csv"]
+
+
+def test_an_estimate_by_another_tokenizer_is_said_to_be_one(tmp_path: Path) -> None:
+    given = write(candidates(), tmp_path / "in.parquet")
+
+    other = rerank_here("plan", given, "--model", "gte-rerank-v2").out
+    own = rerank_here("plan", given).out
+
+    assert "estimated: gte-rerank-v2 has its own tokenizer, 1.13 tokens for one of Qwen's" in other
+    assert "about 0 documents, 0 queries" in other
+    assert "about" not in own

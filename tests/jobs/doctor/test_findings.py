@@ -27,3 +27,14 @@ def test_usage_is_compared_with_the_formula(
 
     assert finding.status == status
     assert text in finding.finding
+
+
+def test_the_cure_corrects_what_a_plan_says_for_the_models_own_tokenizer() -> None:
+    gte = PROFILES["gte-rerank-v2"]
+    for times, status in ((1.0, "ok"), (2.0, "warn")):
+        usages = [Usage(n, f, round(times * (1.13 * f + 4 * n))) for n, f in ((2, 40), (50, 4_001))]
+
+        finding = describe_usage("tokens", usages, planned_overhead=4, profile=gte)
+
+        assert finding.status == status
+        assert ("by 2.00" in finding.cure) is (status == "warn")
