@@ -22,12 +22,15 @@ def test_what_is_predicted_is_not_smaller_than_some_refused_size(refused, asked)
     assert memory.cover(asked) == bool(reaching)
 
 
-def test_memory_is_bounded():
+def test_the_newest_sizes_are_remembered():
     memory = RefusedSizes()
     for number in range(10 * MAX_REMEMBERED):
         memory.learn(RequestSize(number, 10_000 - number, 0))
 
     assert len(memory) == MAX_REMEMBERED
+    newest = [RequestSize(number, 10_000 - number, 0) for number in range(576, 640)]
+    assert all(memory.cover(size) for size in newest)
+    assert not memory.cover(RequestSize(575, 10_000 - 575, 0))
 
 
 def test_nothing_is_predicted_before_the_first_refusal():

@@ -41,7 +41,7 @@ async def test_a_service_that_bills_more_than_thought_possible_is_bounded_all_th
     await b.client.score(a_request(99))  # the first bill
     await score_all(b.client, 50)
 
-    assert b.metrics.cost_usd <= limit_usd
+    assert 0.8 * limit_usd <= b.metrics.cost_usd <= limit_usd
 
 
 @on_virtual_clock

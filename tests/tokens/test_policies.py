@@ -1,5 +1,7 @@
 """Weights for models with another vocabulary."""
 
+import math
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,10 +41,15 @@ def test_documents_within_their_budget_fit_the_request(lengths: list[tuple[int, 
     counts = np.array([count for count, _ in lengths], dtype=np.int64)
     code_points = np.array([characters for _, characters in lengths], dtype=np.int64)
     pair_tokens = XLM_R.query_weight(10, 50) + XLM_R.pair_overhead
+    total = int(counts.sum())
+    # The smallest limit, up to rounding, whose budget holds the documents.
+    max_tokens = math.ceil(XLM_R.ratio * total) + 1 + len(counts) * (pair_tokens + 1)
 
-    if counts.sum() <= XLM_R.documents_budget(30_000, len(counts), pair_tokens):
-        weights = XLM_R.document_weights(counts, code_points)
-        assert len(counts) * pair_tokens + weights.sum() <= 30_000
+    budget = XLM_R.documents_budget(max_tokens, len(counts), pair_tokens)
+
+    assert total <= budget <= total + 2
+    weights = XLM_R.document_weights(counts, code_points)
+    assert len(counts) * pair_tokens + weights.sum() <= max_tokens
 
 
 def test_every_tokenizer_of_a_model_profile_has_a_policy() -> None:
