@@ -21,7 +21,8 @@ _MAX_EXAMINED: Final = 4_000
 """Characters of a message that are examined; fewer are shown."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
-_NUMBER_LIKE: Final = re.compile(r"[0-9a-fA-F-]+")
+_USUAL_ID: Final = re.compile(r"(?:[A-Za-z]{1,12}[-_.:])?[0-9a-fA-F-]+|[A-Za-z0-9_.:-]{1,13}")
+"""Ids as services give them, `rerank-4f2a...`: too short, or too much of a number, for a text."""
 
 _MIN_KEY_PART: Final = 8
 _MIN_TEXT: Final = 4
@@ -64,7 +65,7 @@ class Redactor:
         """Return a service's name of its answer; "" if it is no name, or repeats key or request."""
         if not _NAME.fullmatch(name):
             return ""
-        if _NUMBER_LIKE.fullmatch(name):  # nearly all are, and hold no text
+        if _USUAL_ID.fullmatch(name):
             return "" if self._holds_key([name]) else name
         return name if self.message(name, request) == name else ""
 

@@ -205,3 +205,14 @@ def test_the_name_of_an_answer_is_kept_if_it_repeats_nothing(response_id, kept) 
     request = request_of("the-serial-number-of-patient-12345")
 
     assert bool(Redactor("key-abcdef0123").response_id(response_id, request)) is kept
+
+
+@pytest.mark.parametrize("name", ["stub", "4f2a9c1e-88aa", "rerank-4f2a9c1e88aa4f2a", "id_12"])
+def test_ids_as_services_give_them_are_kept(name: str) -> None:
+    assert Redactor("sk-abcdefgh12345678").response_id(name, request_of("some text")) == name
+
+
+@pytest.mark.parametrize("name", ["CheapHikingTentsForTwo", "sk-abcdefgh12345678", "two words"])
+def test_an_id_that_repeats_the_request_or_the_key_is_dropped(name: str) -> None:
+    request = request_of("cheap hiking tents for two")
+    assert Redactor("sk-abcdefgh12345678").response_id(name, request) == ""
