@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from jobs.console.failures import report_failure
 from jobs.console.log_format import guess_format
+from jobs.options.types import Utf8Text
 from jobs.process.allocator import set_library_defaults
 from jobs.process.descriptors import open_missing_descriptors
 from jobs.process.signals import raised_interrupts
@@ -100,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _name_variables(command: click.Command, prefix: str) -> None:
-    """Give each option its environment variable, by the option's name: RERANK_RUN_TOP_N."""
+    """Give each option its environment variable, by its name: RERANK_RUN_TOP_N; check its text."""
     if isinstance(command, click.Group):
         for name, subcommand in command.commands.items():
             _name_variables(subcommand, f"{prefix}_{name}")
@@ -108,6 +109,8 @@ def _name_variables(command: click.Command, prefix: str) -> None:
         if isinstance(parameter, click.Option) and parameter.name != "help":
             name = max(parameter.opts, key=len).lstrip("-")
             parameter.envvar = f"{prefix}_{name}".upper().replace("-", "_")
+            if parameter.type is click.STRING:
+                parameter.type = Utf8Text()
 
 
 def _origin(error: click.UsageError) -> str:

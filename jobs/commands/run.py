@@ -15,6 +15,7 @@ from jobs.console.run_report import show_report
 from jobs.emulator.child import starting_emulator
 from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings, read_api_key
+from jobs.options.types import NOT_NEGATIVE
 from jobs.process.allocator import prepare_for_run
 from jobs.process.signals import stop_when_interrupted
 from pipeline.core.providers import EMULATOR_PATH
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--lock-wait",
-    type=click.FloatRange(min=0),
+    type=NOT_NEGATIVE,
     default=0.0,
     show_default=True,
     help="Seconds to wait for another run on OUTPUT to end.",

@@ -14,8 +14,8 @@ from jobs.console import logs
 from jobs.console.printing import emit, emit_json, json_option, num, usd
 from jobs.doctor.findings import Finding
 from jobs.options.config_file import config_option
-from jobs.options.service_options import service_options
-from jobs.options.settings import read_api_key, service_url
+from jobs.options.service_options import limit_options, service_options
+from jobs.options.settings import model_profile, read_api_key, service_url
 from pipeline.core.errors import SettingsError
 from pipeline.core.providers import EMULATOR_PATH, find_provider
 from pipeline.core.settings import Pace, RunSettings
@@ -33,6 +33,7 @@ COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 @click.command()
 @service_options
+@limit_options
 @click.option(
     "--comparability",
     is_flag=True,
@@ -153,10 +154,9 @@ async def _findings(
 
 
 def _make_settings(options: dict[str, Any], url: str | None) -> RunSettings:
-    provider = find_provider(options["provider"])
-    profile = provider.profile(options["model"] or provider.default_model)
+    profile = model_profile(options)
     return RunSettings(
-        provider=provider,
+        provider=find_provider(options["provider"]),
         profile=profile,
         url=service_url(options, url),
         pace=Pace(

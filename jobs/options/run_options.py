@@ -9,24 +9,24 @@ from typing import Any, TypeVar
 import click
 
 from jobs.options.config_file import config_option
-from jobs.options.service_options import service_options
+from jobs.options.service_options import LIMIT_OPTIONS, service_options
+from jobs.options.types import POSITIVE_NUMBER
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_MAX_IN_FLIGHT = 128
 
 _positive = click.IntRange(min=1)
-_positive_number = click.FloatRange(min=0, min_open=True)
 
 _SETTINGS_OPTIONS = (
     click.option("--top-n", type=_positive, help="Keep this many candidates of each query."),
     click.option(
         "--requests-per-minute",
-        type=_positive_number,
+        type=POSITIVE_NUMBER,
         help="Quota of requests. [default: the model's]",
     ),
     click.option(
-        "--tokens-per-minute", type=_positive_number, help="Quota of tokens. [default: the model's]"
+        "--tokens-per-minute", type=POSITIVE_NUMBER, help="Quota of tokens. [default: the model's]"
     ),
     click.option(
         "--max-in-flight",
@@ -49,13 +49,13 @@ _SETTINGS_OPTIONS = (
     ),
     click.option(
         "--max-outage",
-        type=_positive_number,
+        type=POSITIVE_NUMBER,
         default=10.0,
         show_default=True,
         help="Minutes without any answer after which the run ends.",
     ),
     click.option(
-        "--max-cost", type=_positive_number, help="Maximum cost in US dollars; never exceeded."
+        "--max-cost", type=POSITIVE_NUMBER, help="Maximum cost in US dollars; never exceeded."
     ),
     click.option(
         "--max-rejects",
@@ -64,21 +64,7 @@ _SETTINGS_OPTIONS = (
         show_default=True,
         help="Number of rejected candidates up to which the run succeeds.",
     ),
-    click.option(
-        "--max-documents",
-        type=_positive,
-        help="Maximum number of documents per request. [default: the model's]",
-    ),
-    click.option(
-        "--max-tokens-per-document",
-        type=_positive,
-        help="Maximum tokens per document; longer ones are truncated. [default: the model's]",
-    ),
-    click.option(
-        "--max-tokens-per-request",
-        type=_positive,
-        help="Maximum tokens per request. [default: the model's]",
-    ),
+    *LIMIT_OPTIONS,
     click.option(
         "--merge",
         type=click.Choice(["auto", "trust"]),

@@ -1,4 +1,4 @@
-"""The options that choose the rerank service: provider, model, address, key and instruction."""
+"""The options that choose the rerank service: provider, model, address, key, and its limits."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -25,6 +25,33 @@ _SERVICE_OPTIONS = (
     ),
     click.option("--instruct", help="Instruction for the model, in English."),
 )
+
+
+LIMIT_OPTIONS = (
+    click.option(
+        "--max-documents",
+        type=click.IntRange(min=1),
+        help="Maximum number of documents per request. [default: the model's]",
+    ),
+    click.option(
+        "--max-tokens-per-document",
+        type=click.IntRange(min=1),
+        help="Maximum tokens per document; longer ones are truncated. [default: the model's]",
+    ),
+    click.option(
+        "--max-tokens-per-request",
+        type=click.IntRange(min=1),
+        help="Maximum tokens per request. [default: the model's]",
+    ),
+)
+"""The options that set limits of the model: documents and tokens."""
+
+
+def limit_options(command: Command) -> Command:
+    """Add the options that set limits of the model."""
+    for option in reversed(LIMIT_OPTIONS):
+        command = option(command)
+    return command
 
 
 def service_options(command: Command) -> Command:

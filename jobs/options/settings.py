@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pipeline.core import environment
 from pipeline.core.errors import SettingsError
+from pipeline.core.models import ModelProfile
 from pipeline.core.providers import find_provider
 from pipeline.core.settings import Pace, RunSettings
 
@@ -29,13 +30,9 @@ def make_settings(options: Mapping[str, Any], *, url: str | None = None) -> RunS
     Raises:
         SettingsError: for settings that contradict each other or would be ignored.
     """
-    provider = find_provider(options["provider"])
-    profile = provider.profile(options["model"] or provider.default_model)
-    profile = profile.with_limits(
-        **{name: options[name] for name in _LIMITS if options[name] is not None}
-    )
+    profile = model_profile(options)
     return RunSettings(
-        provider=provider,
+        provider=find_provider(options["provider"]),
         profile=profile,
         url=service_url(options, url),
         pace=Pace(
@@ -53,11 +50,24 @@ def make_settings(options: Mapping[str, Any], *, url: str | None = None) -> RunS
     )
 
 
+def model_profile(options: Mapping[str, Any]) -> ModelProfile:
+    """Return the profile of the model that the options name, with the limits that they set.
+
+    Raises:
+        SettingsError: for limits that contradict each other.
+    """
+    provider = find_provider(options["provider"])
+    profile = provider.profile(options["model"] or provider.default_model)
+    return profile.with_limits(
+        **{name: options[name] for name in _LIMITS if options[name] is not None}
+    )
+
+
 def service_url(options: Mapping[str, Any], default: str | None = None) -> str:
     """Return the address of the service: `--url`, else `default`, else the provider's own.
 
     Raises:
-        SettingsError: if there is none, or if it names no host or holds a user or a password,
+        SettingsError: if there is none, or if it is no web address, or holds a user or a password,
             which messages would show.
     """
     provider = find_provider(options["provider"])
@@ -68,16 +78,18 @@ def service_url(options: Mapping[str, Any], default: str | None = None) -> str:
         )
     try:
         parts = urlsplit(url)
-        has_host, has_user = bool(parts.hostname), parts.username is not None
+        is_usable = bool(parts.hostname) and parts.port != 0
+        is_usable = is_usable and parts.scheme in ("http", "https")
+        has_user = parts.username is not None
     except ValueError:
-        has_host, has_user = False, "@" in url
-    if has_user:
+        is_usable = has_user = False
+    if has_user or (not is_usable and "@" in url):  # what cannot be parsed may hold a password
         raise SettingsError(
             "holds a user or a password", which="--url", cure="use --api-key-env instead"
         )
-    if url.startswith(("http://", "https://")) and not has_host:
+    if not is_usable:
         raise SettingsError(
-            "not a web address", which="--url", found=url, expected="http(s)://HOST/..."
+            "not a web address", which="--url", found=url, expected="http(s)://HOST[:PORT]/..."
         )
     return url
 

@@ -21,7 +21,8 @@ def read_api_key(provider: Provider, variable: str | None = None) -> str | None:
         variable: Another variable to read.
 
     Raises:
-        SettingsError: if a key is needed and the variable is unset or blank.
+        SettingsError: if a key is needed and the variable is unset or blank, or holds what cannot
+            be sent.
     """
     variable = variable or provider.api_key_env
     if variable is None:
@@ -32,6 +33,13 @@ def read_api_key(provider: Provider, variable: str | None = None) -> str | None:
             "no API key",
             which=variable,
             cure=f"export {variable}=... or name another variable with --api-key-env",
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError(
+            "the key holds characters that cannot be sent",
+            which=variable,
+            expected="printable ASCII",
+            cure="copy the key again, without line breaks",
         )
     return key
 

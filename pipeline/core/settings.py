@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -42,10 +43,10 @@ class Pace(Struct, frozen=True, kw_only=True):
         """Refuse a limit at which nothing is ever sent."""
         for name in self.limit_names():
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 option = "--" + name.replace("_", "-")
                 raise SettingsError(
-                    "impossible pace", which=option, found=value, expected="more than 0"
+                    "impossible pace", which=option, found=value, expected="a number over 0"
                 )
 
     @classmethod
@@ -102,6 +103,15 @@ class RunSettings(Struct, frozen=True, kw_only=True):
         ):
             if value is not None and value < 1:
                 raise SettingsError("impossible", which=option, found=value, expected="1 or more")
+        for option, amount in (
+            ("--max-cost", self.max_cost_usd),
+            ("--max-outage", self.max_outage_s),
+            ("--lock-wait", self.lock_wait_s),
+        ):
+            if amount is not None and not 0 <= amount < math.inf:
+                raise SettingsError(
+                    "impossible", which=option, found=amount, expected="a finite number"
+                )
         cap = self.profile.max_tokens_per_document
         least = MIN_PASSAGE_TOKENS[self.profile.tokenizer]
         if self.long_documents == "max-passage" and cap < least:

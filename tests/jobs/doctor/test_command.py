@@ -226,3 +226,13 @@ def test_every_provider_can_be_checked() -> None:
 
     (provider,) = [option for option in doctor.params if option.name == "provider"]
     assert list(provider.type.choices) == list(PROVIDERS)  # type: ignore[attr-defined]
+
+
+def test_the_limits_that_are_checked_can_be_set(healthy: str, doctor: Any) -> None:
+    limits = ("--max-documents", "20", "--max-tokens-per-document", "300")
+
+    code, facts, _ = doctor("--url", healthy, *limits)
+
+    assert code == 0
+    assert found(facts, "documents").startswith("20 are accepted")
+    assert found(facts, "long document").startswith("a document of 500 tokens is accepted")
