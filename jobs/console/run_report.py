@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from jobs.console.printing import emit, emit_facts, num, usd
-from pipeline.core.settings import RunSettings
+from pipeline.core.settings import Pace, RunSettings
 from pipeline.dataset.summary import RunSummary
 
 LIMITED_BY = {
@@ -70,11 +70,11 @@ def _facts(
     if summary.size_refusals:
         refusals = num(summary.size_refusals, "request was", "requests were")
         yield "packed smaller", f"after {refusals} refused for size"
-    yield from _pace(summary)
+    yield from _pace(summary, settings)
     yield "output", f"{output_name} ({num(summary.parts_done, 'part')})"
 
 
-def _pace(summary: RunSummary) -> Iterator[tuple[str, str]]:
+def _pace(summary: RunSummary, settings: RunSettings) -> Iterator[tuple[str, str]]:
     took = f"{summary.seconds:,.1f} s"
     if summary.requests:
         took += f", {summary.requests / max(summary.seconds, 1e-9):,.1f} requests/s"
@@ -85,11 +85,24 @@ def _pace(summary: RunSummary) -> Iterator[tuple[str, str]]:
         yield "retried", f"{summary.retries:,} after failures, {summary.throttled:,} after 429"
     pace = LIMITED_BY.get(summary.bound_by, summary.bound_by)
     used = summary.quota_used if summary.requests else None
-    if used is not None and used < MOSTLY and summary.throttled and "quota" in pace:
+    if used is not None and used < MOSTLY and summary.throttled and _is_quota(summary.bound_by):
         pace = "limited by the service's own quota, which is lower than the one given"
+        pace += _advice(used, summary, settings.pace)
     if used is not None and summary.bound_by != "source":
         pace = f"{used:.0%} of the quota; {pace}"
     yield "pace", pace
+
+
+def _is_quota(bound_by: str) -> bool:
+    return bound_by in ("requests_per_minute", "tokens_per_minute", "pause")
+
+
+def _advice(used: float, summary: RunSummary, pace: Pace) -> str:
+    """Return which quota to give next time, to two digits; nothing if it cannot be told."""
+    name = summary.bound_by if summary.bound_by != "pause" else "requests_per_minute"
+    given = getattr(pace, name)
+    granted = float(f"{used * (given or 0.0):.1e}")
+    return f": try --{name.replace('_', '-')} {granted:.0f}" if granted >= 1 else ""
 
 
 def _counts(counts: Mapping[str, int]) -> str:

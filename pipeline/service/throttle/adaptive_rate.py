@@ -43,6 +43,26 @@ _HOLD_PER_PAUSE: Final = 40.0
 
 _SHORTEST_HOLD_S: Final = 10.0
 _LONGEST_HOLD_S: Final = 300.0
+_HOLD_AFTER_MEASURING_S: Final = 2.0
+
+_IN_VAIN: Final = 2
+"""After so many pauses in a row without a success, the rate is measured."""
+
+_FAR: Final = 0.5
+"""A measured rate is rough, so it counts only if it is this much lower than the one in use."""
+
+_FASTEST_CLIMB: Final = 0.5
+_CLIMB_AFTER_REFUSAL: Final = 0.7
+_SLOWEST_CLIMB: Final = 0.25
+"""Growth after a refusal for growth: its exponent per second (0.5: 1.65 times a second), what is
+left of it after each further refusal, and the least of it."""
+
+_OF_OBSERVED: Final = 0.8
+"""Share of what was just granted that the climb begins with: the pause has left a gap behind."""
+
+_LEAST_CLIMBING: Final = 1.0
+"""Units a second from which the rate climbs at least."""
+
 _OBSERVED_S: Final = 1.0
 _MERGE_S: Final = 0.005
 """Grants this close together become one entry, so that a second has few."""
@@ -63,6 +83,7 @@ class AdaptiveRate:
         configured: The configured rate; None if nothing is known.
         current: The rate in use; None means that no limit is known.
         version: Changes with each refusal that says something new.
+        is_measuring: The rate is far too high: send one request at a time until one is served.
     """
 
     def __init__(self, configured: float | None, version: int = 0) -> None:
@@ -72,14 +93,24 @@ class AdaptiveRate:
         self._ceiling = math.inf
         self._probes_from = -math.inf
         self._hold_s = 0.0
-        self._quick = _QUICK
+        self._climb = 0.0
+        self._trouble_since = -math.inf
+        self._trouble_sum = 0.0
+        self._began_at: float | None = None
         self._grown_at = -math.inf
+        self.is_measuring = False
         self._is_proven = True
+        self._in_vain = 0
         self._gentle_cuts = 0
         self._refused_at = -math.inf
         self._granted: deque[_Granted] = deque()
         self._num_granted = 0
         self._granted_sum = 0.0
+
+    def granted_per_s(self, now: float) -> float:
+        """Return what was granted in the last second."""
+        self._remove_expired(now)
+        return self._granted_sum / _OBSERVED_S
 
     def record_success(self, now: float, amount: float, version: int, *, binding: bool) -> None:
         """Learn that `amount`, admitted under `version` of the rate, was served.
@@ -93,7 +124,10 @@ class AdaptiveRate:
         self._add(now, amount)
         if version != self.version:
             return
-        self._is_proven = True
+        if not self._is_proven:
+            self._is_proven, self._in_vain = True, 0
+            if self.is_measuring:
+                self._measure(now)
         if self.current is None or (
             self.configured is not None and self.current >= self.configured
         ):
@@ -124,16 +158,37 @@ class AdaptiveRate:
             return False
         self.version += 1
         if not self._is_proven:
+            self._in_vain += 1
+            self.is_measuring = self.is_measuring or self._in_vain >= _IN_VAIN
             return True  # nothing got through since the last cut: it takes time, not another cut
         self._is_proven = False
         self._remove_expired(now)
+        began_at = now if self._began_at is None else self._began_at
+        self._trouble_since = max(now - _OBSERVED_S, began_at)
+        self._trouble_sum = self._granted_sum
+        self.is_measuring = not for_growth and self._num_granted < _FEW
         if for_growth and self.current is not None:
-            self.current *= _DEEPEST_CUT
-            self._quick = max(self._quick / 2, _FIRST_PROBE)
+            observed = _OF_OBSERVED * self.granted_per_s(now)
+            self.current = min(max(observed, _LEAST_CLIMBING * amount), self.current)
+            climb = self._climb * _CLIMB_AFTER_REFUSAL
+            self._climb = max(climb, _SLOWEST_CLIMB) if climb else _FASTEST_CLIMB
         else:
             self._cut(now, amount, pause_s)
         self._grown_at = now
         return True
+
+    def _measure(self, now: float) -> None:
+        """Take the rate that was granted since the refusals began, if it is lower.
+
+        After the pauses in which nothing was granted that is what the service grants, whether it
+        counts by the second or by the minute.
+        """
+        self.is_measuring = False
+        measured = self._trouble_sum / max(now - self._trouble_since, _OBSERVED_S)
+        if self.current is not None and measured < _FAR * self.current:
+            self.current, self._ceiling = measured, measured / _NEAR
+            self._hold_s = _HOLD_AFTER_MEASURING_S
+            self._probes_from = now + self._hold_s
 
     def _cut(self, now: float, amount: float, pause_s: float) -> None:
         refused, observed = self.current, self._granted_sum / _OBSERVED_S
@@ -161,15 +216,19 @@ class AdaptiveRate:
     def _grow(self, rate: float, now: float, since_s: float) -> None:
         near = _NEAR * self._ceiling
         if rate < near:
-            rate = min(rate * (1 + self._quick * since_s), near)
+            growth = math.expm1(self._climb * since_s) if self._climb else _QUICK * since_s
+            rate = min(rate * (1 + growth), near)
         elif now >= self._probes_from:
             doublings = min(now - self._probes_from, 10.0)
             rate *= 1 + min(_FIRST_PROBE * 2**doublings, _FASTEST_PROBE) * since_s
         self.current = rate if self.configured is None else min(rate, self.configured)
 
     def _add(self, now: float, amount: float) -> None:
+        if self._began_at is None:
+            self._began_at = now
         self._num_granted += 1
         self._granted_sum += amount
+        self._trouble_sum += amount
         last = self._granted[-1] if self._granted else None
         if last is not None and now - last.at <= _MERGE_S:
             last.count += 1

@@ -6,6 +6,7 @@ against limits that have not changed since.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Final
@@ -28,6 +29,9 @@ PAUSE_BACKOFF: Final = Backoff(first_s=0.25, cap_s=60.0)
 """Pauses after refusals without a Retry-After."""
 
 _LONGEST_RETRY_AFTER_S: Final = 600.0
+_LOG_EVERY_S: Final = 10.0
+"""Refusals within so many seconds are one line of the log."""
+
 _WAITED_S: Final = 0.000_1
 """What takes longer was a wait, not a computation."""
 
@@ -54,6 +58,10 @@ class AdmissionControl:
         self._pauses_in_a_row = 0
         self._estimates = TokenEstimates()
         self._last_admission: float | None = None
+        self._refused = 0
+        self._log_from = -math.inf
+        self._probe: ThrottlePermit | None = None
+        self._probe_ended = asyncio.Event()
         self._wait: asyncio.Timeout | None = None
         self._paused_since: float | None = None
         self._paused_before_s = 0.0
@@ -93,6 +101,7 @@ class AdmissionControl:
         estimate = self._estimates.estimate(kind, tokens)
         if (
             self._paused_since is not None
+            or self._probe is not None
             or now < self._pause_until
             or not (concurrency.has_room() and concurrency.has_room_for_documents(documents))
             or not self.tokens.has_room(now, estimate)
@@ -135,8 +144,7 @@ class AdmissionControl:
             waits.tokens_s += now - before
             self.tokens.record_wait(now)
         try:
-            while (wait_s := self._pause_until - clock()) > 0:  # noqa: ASYNC110
-                await asyncio.sleep(wait_s)  # the pause may be prolonged
+            await self._wait_for_service()
         except BaseException:
             self.requests.release(1)
             self.tokens.release(estimate)
@@ -144,6 +152,16 @@ class AdmissionControl:
         now, before = clock(), now
         waits.pause_s += now - before
         return self._grant(now, documents, tokens, kind, estimate)
+
+    async def _wait_for_service(self) -> None:
+        """Wait for the end of a pause, and of the only request that may be in flight after it."""
+        while True:
+            while (wait_s := self._pause_until - self.now()) > 0:  # noqa: ASYNC110
+                await asyncio.sleep(wait_s)  # the pause may be prolonged
+            if self._probe is None:
+                return
+            self._probe_ended.clear()
+            await self._probe_ended.wait()
 
     async def _wait_for_tokens(self, tokens: int, kind: TextKind) -> float:
         """Wait until so many tokens may pass; return how many of them are expected."""
@@ -167,7 +185,10 @@ class AdmissionControl:
             self._full_since = now
         self._count_use(now)
         versions = (self.requests.rate.version, self.tokens.rate.version, concurrency.version)
-        return ThrottlePermit(self, documents, tokens, kind, estimate, entries, versions)
+        permit = ThrottlePermit(self, documents, tokens, kind, estimate, entries, versions)
+        if self.requests.rate.is_measuring or self.tokens.rate.is_measuring:
+            self._probe = permit
+        return permit
 
     def _count_use(self, now: float) -> None:
         """Count what the quota took, and could have taken, since the last admission."""
@@ -218,16 +239,21 @@ class AdmissionControl:
             self._pause_until = max(self._pause_until, now + pause_s)
         if is_new:
             self._pauses_in_a_row += 1
+        self._refused += 1
+        if is_new and now >= self._log_from:
             log_event(
                 log,
                 logging.WARNING,
                 "pace.cut",
                 limit=error.limit,
                 code=error.code,
+                refused=self._refused,
+                granted_per_s=round(requests.granted_per_s(now), 1),
                 requests_per_s=requests.current and round(requests.current, 1),
                 tokens_per_s=tokens.current and round(tokens.current, 1),
                 pause_s=round(pause_s, 2),
             )
+            self._refused, self._log_from = 0, now + _LOG_EVERY_S
 
     def _pause_s(self, error: Throttled) -> float:
         if error.retry_after_s is None:
@@ -237,6 +263,9 @@ class AdmissionControl:
     def take_back(self, permit: ThrottlePermit) -> None:
         """End a permit without a call of `on_release`."""
         self.concurrency.release(permit.documents)
+        if permit is self._probe:
+            self._probe = None
+            self._probe_ended.set()
         if self._full_since is not None:
             self._quota_use.waits.in_flight_s += self.now() - self._full_since
             self._full_since = None

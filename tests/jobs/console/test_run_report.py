@@ -8,6 +8,7 @@ from support.group_world import make_settings
 
 from jobs.console.run_report import LIMITED_BY, show_report
 from pipeline.core.providers import PROVIDERS
+from pipeline.core.settings import Pace
 from pipeline.dataset.summary import RunSummary
 
 LATENCY_MS = {"p50": 8.0, "p95": 20.0, "p99": 30.0}
@@ -46,6 +47,20 @@ def test_a_throttled_run_below_its_quota_was_given_too_high_a_quota(
         "50% of the quota; limited by the service's own quota, which is lower than the one given"
     )
     assert facts["retried"] == "0 after failures, 7 after 429"
+
+
+@pytest.mark.parametrize("bound_by", ["requests_per_minute", "pause"])
+def test_the_quota_that_was_granted_is_named(
+    bound_by: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = RunSummary(
+        requests=100, latency_ms=LATENCY_MS, bound_by=bound_by, quota_used=0.1111, throttled=7
+    )
+    settings = structs.replace(make_settings(), pace=Pace(requests_per_minute=5_400))
+
+    show_report(summary, settings, "out")
+
+    assert "lower than the one given: try --requests-per-minute 600\n" in capsys.readouterr().out
 
 
 def test_truncated_documents_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

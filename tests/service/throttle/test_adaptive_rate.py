@@ -252,3 +252,48 @@ def test_growth_after_a_burst_refusal_is_gentler_each_time() -> None:
         return rate.current / before
 
     assert 1 < grown(3) < grown(2) < grown(1) < 2
+
+
+class GrowthLimit(TrueLimit):
+    """Grants in each second at most twice what it granted in the one before, but always `first`."""
+
+    def __init__(self, per_s: float, first: float) -> None:
+        super().__init__(per_s)
+        self._seconds: dict[int, float] = {}
+        self._first = first
+
+    def grants(self, now: float, amount: float = 1) -> bool:
+        second = int(now)
+        most = max(2 * self._seconds.get(second - 1, 0), self._first)
+        granted = self._seconds.get(second, 0) + amount
+        if granted > min(most, self.per_period):
+            return False
+        self._seconds[second] = granted
+        return True
+
+    def used(self, first: int, last: int) -> float:
+        seconds = [self._seconds.get(second, 0) for second in range(first, last)]
+        return sum(seconds) / self.per_period / len(seconds)
+
+
+@pytest.mark.parametrize("latency_s", [0.05, 0.3])
+@pytest.mark.parametrize("first", [5, 20])
+def test_a_limit_on_growth_is_climbed_within_twelve_seconds(first, latency_s) -> None:
+    throttle, service = Throttle(Pace(requests_per_minute=6_000)), GrowthLimit(105, first)
+
+    _, refused = run(load(throttle, service, 40, refusal=refusal("growth"), latency_s=latency_s))
+
+    assert service.used(12, 40) * 105 >= 0.9 * 100
+    assert refused <= 60
+
+
+@pytest.mark.parametrize("true_per_s", [1, 10])
+def test_a_quota_far_too_high_is_found_within_few_refusals(true_per_s, caplog) -> None:
+    throttle = Throttle(Pace(requests_per_minute=90 * 60 * true_per_s))
+
+    with caplog.at_level(logging.WARNING):
+        granted, refused = run(load(throttle, TrueLimit(true_per_s), 44, refusal=refusal()))
+
+    assert granted >= 0.75 * 44 * true_per_s
+    assert refused <= 30
+    assert cuts(caplog) <= 12

@@ -52,6 +52,8 @@ async def test_a_cut_is_logged_with_the_new_rates(caplog) -> None:
     assert record.fields == {
         "limit": "requests",
         "code": "Throttling.RateQuota",
+        "refused": 1,
+        "granted_per_s": 0.0,
         "requests_per_s": 85.0,
         "tokens_per_s": 100.0,
         "pause_s": 7,
