@@ -70,7 +70,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         ),
         (
             ["run", "a", "b", *OFFLINE[:2], "--url", "ftp://x"],
-            "--url: not a web address (found ftp://x, expected http(s)://...)",
+            "--url: not a web address (found ftp://x, expected http(s)://HOST[:PORT]/...)",
         ),
         (
             ["run", "a", "b", *OFFLINE[:2], "--url", "https://user:secret@host/"],
@@ -78,7 +78,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         ),
         (
             ["run", "a", "b", *OFFLINE[:2], "--url", "http:///path"],
-            "--url: not a web address (found http:///path, expected http(s)://HOST/...)",
+            "--url: not a web address (found http:///path, expected http(s)://HOST[:PORT]/...)",
         ),
     ],
 )
