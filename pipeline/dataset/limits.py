@@ -2,7 +2,9 @@
 
 from msgspec import Struct
 
+from pipeline.core.backoff import Backoff
 from pipeline.source.pieces import BatchLimits
+from pipeline.storage.retries import STORAGE_BACKOFF
 
 
 class RunLimits(Struct, frozen=True, kw_only=True):
@@ -22,6 +24,7 @@ class RunLimits(Struct, frozen=True, kw_only=True):
         max_candidates_inline: Work on more candidates than these goes to a thread: it takes more
             than about 10 ms.
         batch: How much of the input is decoded at once.
+        storage_backoff: Waits between two tries to write or read what fails.
     """
 
     groups_per_request: int = 2
@@ -31,3 +34,4 @@ class RunLimits(Struct, frozen=True, kw_only=True):
     groups_at_once: int = 128
     max_candidates_inline: int = 16_384
     batch: BatchLimits = BatchLimits()
+    storage_backoff: Backoff = STORAGE_BACKOFF

@@ -22,7 +22,7 @@ from pipeline.core.errors import (
 from pipeline.core.events import log_event
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import CachedScorer, SharedScores
-from pipeline.dataset.offload import run_to_end
+from pipeline.dataset.commit import Committer, write_patiently
 from pipeline.dataset.reader import GroupReader, log_odd_input, open_source
 from pipeline.dataset.resume import OpenedOutput, open_output
 from pipeline.dataset.run_stats import RunStats
@@ -137,7 +137,11 @@ class DatasetRun:
                 stats.candidates = source.num_candidates
                 lock = hold_output(self._output, wait_s=settings.lock_wait_s)
                 await held.enter_async_context(lock)
-            opened = await asyncio.to_thread(open_output, self._output, settings, source)
+            opened = await write_patiently(
+                partial(open_output, self._output, settings, source),
+                self._session.patience,
+                self._stop_switch,
+            )
             async with recorded_run(
                 self._output,
                 input_name=self._input_name,
@@ -166,7 +170,8 @@ class DatasetRun:
         """Rank what is not finished, and commit the output."""
         session, settings, stats = self._session, self._settings, self._stats
         finished, planner = stats.finished.values(), Planner(settings)
-        client = session.client(stats.metrics, self._stop_switch)
+        client = session.client(stats.metrics, self._stop_switch, scores.store.gate)
+        committer = Committer(scores.store, session.patience, self._stop_switch)
         reuse = None
         if settings.reuse == "partial":
             earlier = await scores.store.earlier_answers(opened.begun_us)
@@ -185,6 +190,7 @@ class DatasetRun:
             planner,
             CachedScorer(scores, client.score, stats.metrics, self._stop_switch),
             opened.sink,
+            committer,
             stats=stats,
             stop_switch=self._stop_switch,
             on_error=self._fail,
@@ -196,7 +202,8 @@ class DatasetRun:
             await self._scheduler.run()
         complete = stats.rejected() <= settings.max_rejects
         await asyncio.to_thread(source.listing.refuse_changes)
-        await run_to_end(partial(opened.finish, stats.parts(), complete=complete))
+        finish = partial(opened.finish, stats.parts(), complete=complete)
+        await committer.commit_output(finish)
 
     async def _count_groups(self, source: Source) -> None:
         """Count the queries of the input, for which only the ids are read.

@@ -10,7 +10,7 @@ from pipeline.output.layout import SCORES_FOLDER
 from pipeline.output.manifest import check_or_create
 from pipeline.output.part_info import PartInfo
 from pipeline.output.sink import Sink
-from pipeline.score_store.segments import list_segments
+from pipeline.score_store.listing import list_segments
 from pipeline.source.source import Source
 from pipeline.storage.location import Location
 

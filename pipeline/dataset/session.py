@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Protocol, Self
 
 from pipeline.core.errors import Interrupted, OutputFailed, RerankError
 from pipeline.core.events import log_event
+from pipeline.core.gate import Gate
 from pipeline.core.settings import Pace, RunSettings
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import SharedScores
@@ -22,6 +23,7 @@ from pipeline.service.metrics import Metrics, QuotaUse
 from pipeline.service.throttle.throttle import Throttle
 from pipeline.service.transport import Transport
 from pipeline.storage.location import Location
+from pipeline.storage.retries import Patience
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ class Session:
 
     Attributes:
         quota_use: How the quota was used so far, by all runs.
+        patience: How long to insist on an output or a score store that cannot be written.
 
     Raises:
         SettingsError: for an address of the score store that no file system understands.
@@ -69,6 +72,9 @@ class Session:
         self.settings = settings
         self.limits = limits or RunLimits()
         self.quota_use = QuotaUse()
+        self.patience = Patience(
+            max_outage_s=settings.max_outage_s, backoff=self.limits.storage_backoff
+        )
         self._api_key = api_key
         self._transport = transport
         self._store_folder = (
@@ -85,7 +91,7 @@ class Session:
         """Open the connections, and the score store that all runs share.
 
         Raises:
-            SettingsError: if the address or the key cannot be used.
+            SettingsError: if the address or the key cannot be used, or the store not be written.
             OutputFailed: if the store cannot be read.
         """
         async with AsyncExitStack() as resources:
@@ -100,7 +106,7 @@ class Session:
             )
             if self._store_folder is not None:
                 self._scores = await resources.enter_async_context(
-                    _open_scores(self._store_folder, self.settings)
+                    self._open_scores(self._store_folder)
                 )
             self._resources = resources.pop_all()
         return self
@@ -161,9 +167,9 @@ class Session:
             if not self._runs:
                 self.set_pace(self.settings.pace)  # what a run's pace file said ends with it
 
-    def client(self, metrics: Metrics, stop_switch: StopSwitch) -> RerankClient:
-        """Return a client for one run."""
-        return RerankClient(self._endpoint, metrics=metrics, stop_switch=stop_switch)
+    def client(self, metrics: Metrics, stop_switch: StopSwitch, gate: Gate) -> RerankClient:
+        """Return a client for one run, which sends nothing while the gate is closed."""
+        return RerankClient(self._endpoint, metrics=metrics, stop_switch=stop_switch, gate=gate)
 
     def set_pace(self, pace: Pace) -> None:
         """Change the pace of all runs from now on."""
@@ -177,21 +183,24 @@ class Session:
             OutputFailed: if the store cannot be read or written.
         """
         if self._scores is None:
-            async with _open_scores(output.child(SCORES_FOLDER), self.settings) as scores:
+            async with self._open_scores(output.child(SCORES_FOLDER)) as scores:
                 yield scores
-        else:
-            try:
-                yield self._scores
-            finally:
-                await self._scores.store.flush()
-
-
-@asynccontextmanager
-async def _open_scores(folder: Location, settings: RunSettings) -> AsyncIterator[SharedScores]:
-    """Yield the store in a folder, which is compacted at the end if all went well."""
-    async with ScoreStore(folder, scope=settings.score_scope()) as store:
-        yield SharedScores(store)
+            return
         try:
-            await store.compact()
-        except OutputFailed as failure:  # nothing is lost, and the next run tries again
-            log_event(log, logging.WARNING, "score_store.not_compacted", error=str(failure))
+            yield self._scores
+        except BaseException:
+            with suppress(OutputFailed):  # tried again until the session ends
+                await self._scores.store.flush(insist=False)
+            raise
+        await self._scores.store.flush()
+
+    @asynccontextmanager
+    async def _open_scores(self, folder: Location) -> AsyncIterator[SharedScores]:
+        """Yield the store in a folder, which is compacted at the end if all went well."""
+        scope = self.settings.score_scope()
+        async with ScoreStore(folder, scope=scope, patience=self.patience) as store:
+            yield SharedScores(store)
+            try:
+                await store.compact()
+            except OutputFailed as failure:  # nothing is lost, and the next run tries again
+                log_event(log, logging.WARNING, "score_store.not_compacted", error=str(failure))

@@ -15,8 +15,9 @@ from pipeline.core.errors import RerankError
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import CachedScorer
 from pipeline.dataset.capacity import CapacityLimiter
+from pipeline.dataset.commit import Committer
 from pipeline.dataset.limits import RunLimits
-from pipeline.dataset.offload import run_steps, run_to_end
+from pipeline.dataset.offload import run_steps
 from pipeline.dataset.parts import OpenPart, PartAssembly
 from pipeline.dataset.reader import GroupReader, PlannedGroup
 from pipeline.dataset.run_stats import RunStats
@@ -36,6 +37,7 @@ class GroupScheduler:
         planner: Packs a group anew if the service refuses the size of a request.
         scorer: Where scores come from.
         sink: Takes the parts.
+        committer: Says when.
         stats: Where rankings and parts are counted.
         stop_switch: Ends the waits of this run.
         on_error: Called with each error that must end the run; expected to call `stop`.
@@ -49,6 +51,7 @@ class GroupScheduler:
         planner: Planner,
         scorer: CachedScorer,
         sink: Sink,
+        committer: Committer,
         *,
         stats: RunStats,
         stop_switch: StopSwitch,
@@ -60,6 +63,7 @@ class GroupScheduler:
         self._planner = planner
         self._scorer = scorer
         self._sink = sink
+        self._committer = committer
         self._stats = stats
         self._stop_switch = stop_switch
         self._on_error = on_error
@@ -192,6 +196,6 @@ class GroupScheduler:
             encoding = self._sink.encode(part.index, part.iter_in_order())
             await run_steps(encoding.steps(), aside=part.is_large)
             part.ranked.clear()  # they take memory, and are encoded
-            info = await run_to_end(partial(self._sink.publish, encoding))
+            info = await self._committer.commit_part(partial(self._sink.publish, encoding))
         self._stats.add_part(info)
         self._assembly.close(part.index)

@@ -20,16 +20,15 @@ from msgspec import Struct, field
 from pipeline.core.arrays import BoolArray
 from pipeline.score_store.last_used import fold_files, read_last_used
 from pipeline.score_store.limits import StoreLimits
+from pipeline.score_store.listing import iter_segments, read_listed
 from pipeline.score_store.replaced import delete_replaced, note_replaced
 from pipeline.score_store.rows import Rows, Saved, repeated
 from pipeline.score_store.segments import (
     Message,
     Segment,
     SegmentBuilder,
-    iter_segments,
     new_name,
     read_batches,
-    read_listed,
 )
 from pipeline.storage.location import Location
 

@@ -8,6 +8,7 @@ class StoreLimits(Struct, frozen=True):
 
     Attributes:
         max_waiting: Answers that may wait to be written; with 500 documents each they take 16 MB.
+        slow_after_s: While a write takes longer than this, nothing more is sent to the service.
         full_bytes: A segment of this size is closed and the next one begun; compaction folds
             smaller ones. Whole segments fit in memory.
         remote_full_bytes: The same on an object store, where a segment is uploaded again with each
@@ -21,6 +22,7 @@ class StoreLimits(Struct, frozen=True):
     """
 
     max_waiting: int = 2_048
+    slow_after_s: float = 5.0
     full_bytes: int = 8 << 20
     remote_full_bytes: int = 4 << 20
     folded_bytes: int = 64 << 10

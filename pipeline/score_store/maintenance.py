@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from pipeline.score_store import compaction
 from pipeline.score_store.last_used import read_last_used
-from pipeline.score_store.segments import iter_segments, read_listed
+from pipeline.score_store.listing import iter_segments, read_listed
 from pipeline.storage.location import Location
 
 _LATEST_US = 253_402_300_800 * 1_000_000

@@ -12,8 +12,9 @@ import numpy as np
 
 from pipeline.core.arrays import KeyArray
 from pipeline.score_store.key_index import KeyIndex, Place
+from pipeline.score_store.listing import iter_segments, read_listed
 from pipeline.score_store.rows import Saved, StoredAnswer
-from pipeline.score_store.segments import Segment, iter_segments, read_batches, read_listed
+from pipeline.score_store.segments import Segment, read_batches
 from pipeline.storage.location import Location
 
 

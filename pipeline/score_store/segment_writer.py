@@ -26,7 +26,7 @@ from pipeline.storage.location import Location
 class SegmentWriter:
     """Writes batches into the run's current segment; used from one thread at a time.
 
-    All methods but `abandon` raise OutputFailed if something cannot be written.
+    What could not be written can be tried again: a failed call leaves all as it was.
 
     Args:
         folder: The store.
@@ -44,15 +44,21 @@ class SegmentWriter:
         self._closing: list[Future[None]] = []
 
     def write(self, messages: Sequence[Message]) -> list[tuple[Place, BatchFacts]]:
-        """Write batches and return where they are; then a killed process loses none of them."""
+        """Write batches and return where they are; then a killed process loses none of them.
+
+        Raises:
+            OutputFailed: if they cannot be written.
+        """
         current = self._open(self._clock())
         written = current.write(messages)
-        if current.builder.size_bytes >= self._full_bytes:
-            self._rotate()
         return [(Place(current.name, facts.offset, facts.size), facts) for facts in written]
 
     def seal(self) -> None:
-        """Close the current segment, if there is one, and wait until the disk has all of them."""
+        """Close the current segment, if there is one, and wait until the disk has all of them.
+
+        Raises:
+            OutputFailed: if that fails; the answers are in the segment, which stays open.
+        """
         self._rotate()
         while self._closing:
             self._closing.pop().result()
@@ -64,9 +70,13 @@ class SegmentWriter:
             self._current = None
 
     def _open(self, now: float) -> "_Current":
-        if self._current is not None and self._current.file.is_gone():
+        """Return the segment to write into: a new one if the last is full, old or gone."""
+        current = self._current
+        if current is not None and not current.file.can_be_continued():
             self.abandon()
-        elif self._current is not None and abs(now - self._current.began) > self._max_age_s:
+        elif current is not None and (
+            current.size_bytes >= self._full_bytes or abs(now - current.began) > self._max_age_s
+        ):
             self._rotate()
         self._current = self._current or _Current(self._folder, now)
         return self._current
@@ -78,9 +88,9 @@ class SegmentWriter:
         that arrive meanwhile must be in a file within 50 ms.
         """
         if self._current is not None:
-            current, self._current = self._current, None
-            current.finish()
-            self._closing.append(self._closer.submit(current.file.close))
+            self._current.finish()
+            self._closing.append(self._closer.submit(self._current.file.close))
+            self._current = None
 
 
 class _Current:
@@ -89,30 +99,41 @@ class _Current:
     def __init__(self, folder: Location, now: float) -> None:
         self.name = new_name(now)
         self.began = now
-        self.builder = SegmentBuilder()
         location = folder.child(self.name)
         self.file: _File = _AppendedFile(location) if folder.is_local else _ReplacedObject(location)
-        self._unwritten = self.builder.start()
+        self._builder = SegmentBuilder()
+        self._unwritten = self._builder.start()
+
+    @property
+    def size_bytes(self) -> int:
+        """What is written so far."""
+        return self._builder.size_bytes
 
     def write(self, messages: Sequence[Message]) -> list[BatchFacts]:
-        written = [self.builder.add(message) for message in messages]
         self.file.append(b"".join([self._unwritten, *(message.content for message in messages)]))
         self._unwritten = b""
-        return written
+        return [self._builder.add(message) for message in messages]
 
     def finish(self) -> None:
-        self.file.append(self.builder.end())
+        self.file.append(self._builder.end())
 
 
 class _File(Protocol):
-    def append(self, content: bytes) -> None: ...
-    def is_gone(self) -> bool: ...
-    def close(self) -> None: ...
+    def append(self, content: bytes) -> None:
+        """Append all of it or nothing; raises OutputFailed."""
+
+    def can_be_continued(self) -> bool:
+        """Return whether readers will find what is appended."""
+
+    def close(self) -> None:
+        """Let the disk have it; raises OutputFailed."""
 
 
 class _AppendedFile:
     def __init__(self, location: Location) -> None:
         self._location = location
+        self._size_bytes = 0
+        self._is_torn = False
         path = Path(location.path)
         with translate_errors(location, OutputFailed, "cannot be created"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,24 +146,34 @@ class _AppendedFile:
         assert self._file is not None
         rest = memoryview(content)
         with translate_errors(self._location, OutputFailed, "cannot be written"):
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            try:
+                while rest:
+                    rest = rest[os.write(self._file, rest) :]
+            except OSError:
+                self._is_torn = True
+                os.ftruncate(self._file, self._size_bytes)
+                self._is_torn = False
+                raise
+        self._size_bytes += len(content)
 
-    def is_gone(self) -> bool:
-        """Return whether the file was removed, so that what is appended would be lost."""
-        return self._file is not None and not os.fstat(self._file).st_nlink
+    def can_be_continued(self) -> bool:
+        """Return whether readers will find what is appended."""
+        return not self._is_torn and not self._is_gone()
 
     def close(self) -> None:
         if self._file is None:
             return
         with translate_errors(self._location, OutputFailed, "cannot be written"):
-            is_gone, file, self._file = self.is_gone(), self._file, None
+            is_gone, file, self._file = self._is_gone(), self._file, None
             try:
                 os.fsync(file)
             finally:
                 os.close(file)
             if not is_gone:
                 sync_folder(Path(self._location.path).parent)
+
+    def _is_gone(self) -> bool:
+        return self._file is not None and not os.fstat(self._file).st_nlink
 
 
 class _ReplacedObject:
@@ -151,12 +182,13 @@ class _ReplacedObject:
         self._content = bytearray()
 
     def append(self, content: bytes) -> None:
+        whole = bytes(self._content) + content
+        self._location.publish(whole)
         self._content += content
-        self._location.publish(bytes(self._content))
 
-    def is_gone(self) -> bool:
-        """Return that nothing is lost: each upload is complete, whatever was there."""
-        return False
+    def can_be_continued(self) -> bool:
+        """Return that it can: each upload is complete, whatever was there."""
+        return True
 
     def close(self) -> None:
         """Do nothing: each upload was complete."""

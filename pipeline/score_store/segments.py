@@ -9,33 +9,23 @@ skipped, and a torn tail ends it.
 
 import struct
 import uuid
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import pyarrow as pa
 import xxhash
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from pipeline.core.errors import OutputFailed
 from pipeline.score_store.key_index import Place
-from pipeline.score_store.replaced import read_replaced
 from pipeline.score_store.rows import SCHEMA, Rows
 from pipeline.score_store.segment_index import BatchFacts, SegmentIndex
 from pipeline.storage.files import FileInfo
 from pipeline.storage.location import Location
 
-Result = TypeVar("Result")
-
-_OPENED_AT_ONCE = 16
-"""On an object store, opening a segment waits for a few round trips."""
-MAX_LISTINGS: Final = 5
-"""Segments are deleted minutes after they were replaced, so a second listing is hardly needed."""
-
-_SUFFIX = ".arrows"
+SEGMENT_SUFFIX: Final = ".arrows"
 _MARK = b"\xff\xff\xff\xff"
 """Begins every message of an IPC stream (Arrow columnar format 1.5, encapsulated messages)."""
 _END = _MARK + b"\x00\x00\x00\x00"
@@ -104,10 +94,10 @@ class SegmentBuilder(Struct):
         return facts
 
     def end(self) -> bytes:
-        """Return the last bytes: end of stream, index, trailer."""
+        """Return the last bytes: end of stream, index, trailer; may be called again."""
         index = self.batches.to_bytes()
         trailer = _TRAILER.pack(index.size, xxhash.xxh3_64_intdigest(index), _MAGIC)
-        return self._counted(b"".join([_END, index, trailer]))
+        return b"".join([_END, index, trailer])
 
     def _counted(self, content: bytes) -> bytes:
         self.size_bytes += len(content)
@@ -118,59 +108,7 @@ def new_name(now: float) -> str:
     """Return a name that no other run uses; names sort by time."""
     moment = datetime.fromtimestamp(now, UTC)
     unique = uuid.uuid4().hex[:8]
-    return f"segment-{moment:%Y%m%dT%H%M%S}-{moment.microsecond:06}-{unique}{_SUFFIX}"
-
-
-def list_segments(folder: Location) -> list[FileInfo]:
-    """Return the store's segments, oldest first; none if there is no folder.
-
-    Raises:
-        OutputFailed: if the folder exists and cannot be listed.
-    """
-    children = folder.children()
-    replaced = read_replaced(folder, children)
-    if replaced:  # what replaces them may have been published while the files were listed
-        children = folder.children()
-    return [
-        info
-        for info in children
-        if info.base_name.startswith("segment-")
-        and info.base_name.endswith(_SUFFIX)
-        and info.base_name not in replaced
-    ]
-
-
-def iter_segments(folder: Location) -> Iterator[Segment]:
-    """Yield the store's segments, oldest first; on an object store several are opened at once.
-
-    Raises:
-        FileNotFoundError: if one is gone since it was listed; see `read_listed`.
-        OutputFailed: if one exists and cannot be read.
-    """
-    with ThreadPoolExecutor(1 if folder.is_local else _OPENED_AT_ONCE) as pool:
-        yield from pool.map(lambda info: open_segment(folder, info), list_segments(folder))
-
-
-def read_listed(folder: Location, read: Callable[[], Result]) -> Result:
-    """Return what `read` returns, which lists the segments of a store and reads them.
-
-    If a segment is gone since it was listed, `read` is called again: another run has deleted it,
-    and the list holds the segments that replace it.
-
-    Raises:
-        OutputFailed: as `read` does, or if segments that are listed can never be found.
-    """
-    for _ in range(MAX_LISTINGS):
-        try:
-            return read()
-        except FileNotFoundError as error:
-            gone = error
-    raise listed_in_vain(folder) from gone
-
-
-def listed_in_vain(folder: Location) -> OutputFailed:
-    """Return the error of a store that lists segments which can never be found."""
-    return OutputFailed("lists segments that cannot be found", which=folder.name)
+    return f"segment-{moment:%Y%m%dT%H%M%S}-{moment.microsecond:06}-{unique}{SEGMENT_SUFFIX}"
 
 
 def open_segment(folder: Location, info: FileInfo) -> Segment:
@@ -200,7 +138,7 @@ def read_batches(location: Location, places: list[tuple[int, int]]) -> Iterator[
     """Yield the batch at each (offset, size); None where none can be read any more.
 
     Raises:
-        FileNotFoundError: if the segment is gone; see `read_listed`.
+        FileNotFoundError: if the segment is gone; see `listing.read_listed`.
         OutputFailed: if it exists and cannot be read.
     """
     for content in location.read_ranges(places):

@@ -9,35 +9,33 @@ import asyncio
 import logging
 import threading
 import time
+import uuid
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import xxhash
 
-from pipeline.core.arrays import KeyArray
 from pipeline.core.content import Content, identity
+from pipeline.core.errors import OutputFailed, SettingsError
 from pipeline.core.events import log_event
+from pipeline.core.gate import Gate
 from pipeline.core.records import Request, Scores
 from pipeline.score_store import compaction
 from pipeline.score_store.group_commit import GroupCommit
-from pipeline.score_store.key_index import KeyIndex, Place
 from pipeline.score_store.last_used import record_use
 from pipeline.score_store.limits import StoreLimits
+from pipeline.score_store.listing import MAX_LISTINGS, listed_in_vain
 from pipeline.score_store.query_index import QueryIndex
-from pipeline.score_store.rows import Saved, StoredAnswer, prefixes
-from pipeline.score_store.segment_index import BatchFacts
-from pipeline.score_store.segments import (
-    MAX_LISTINGS,
-    iter_segments,
-    listed_in_vain,
-    read_batches,
-    read_listed,
-)
+from pipeline.score_store.rows import StoredAnswer, prefixes
+from pipeline.score_store.stored_answers import StoredAnswers
+from pipeline.storage.errors import is_lasting
 from pipeline.storage.location import Location
+from pipeline.storage.retries import Patience, insist
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +43,7 @@ _log = logging.getLogger(__name__)
 class ScoreStore:
     """Paid answers in a folder; use as `async with ScoreStore(folder) as store`.
 
-    A folder that does not exist is an empty store, and is created by the first answer.
+    A folder that does not exist is an empty store, and is created.
 
     Args:
         folder: The store, on this machine or an object store.
@@ -55,6 +53,7 @@ class ScoreStore:
         linger_s: How long the first answer of a batch waits for others; by default 20 ms, on an
             object store 1 s.
         limits: When batches and segments are written, closed and folded.
+        patience: How long to insist if the store cannot be written or, on an object store, read.
     """
 
     def __init__(
@@ -65,6 +64,7 @@ class ScoreStore:
         clock: Callable[[], float] = time.time,
         linger_s: float | None = None,
         limits: StoreLimits | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._folder = folder
         self._clock = clock
@@ -72,24 +72,28 @@ class ScoreStore:
         self._scope = xxhash.xxh3_64_intdigest(scope)
         self._earliest_us = 0
         self._limits = limits or StoreLimits()
+        self._patience = patience or Patience()
+        self._stored = StoredAnswers(folder)
         self._used = array("Q")
-        self._damaged: set[str] = set()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Read where the stored answers are.
+        """Check that the store can be written, and read where the stored answers are.
 
         Raises:
-            OutputFailed: if the store exists and cannot be read.
+            SettingsError: if the store cannot be written until somebody acts: permissions, buckets.
+            OutputFailed: if it exists and cannot be read, or cannot be written for now.
         """
-        self._index = await asyncio.to_thread(self._read_index)
+        await asyncio.to_thread(self._check_writable)
+        await asyncio.to_thread(self._stored.refresh)
         self._writer = await self._stack.enter_async_context(
             GroupCommit(
                 self._folder,
                 clock=self._clock,
                 linger_s=self._linger_s,
                 limits=self._limits,
-                on_written=self._add,
+                patience=self._patience,
+                on_written=self._stored.add,
             )
         )
         return self
@@ -108,15 +112,29 @@ class ScoreStore:
         await self._stack.__aexit__(kind, error, trace)
         if self._used:
             used = np.array(self._used, np.uint64)
-            await asyncio.to_thread(record_use, self._folder, used, self._clock())
+            try:
+                await asyncio.to_thread(record_use, self._folder, used, self._clock())
+            except OutputFailed as failure:  # they count as used when they were saved
+                log_event(_log, logging.WARNING, "score_store.use_not_recorded", error=str(failure))
+
+    @property
+    def gate(self) -> Gate:
+        """Open while answers can be saved; whoever pays for answers waits for it."""
+        return self._writer.gate
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is on this machine, where answers are saved within 50 ms."""
+        return self._folder.is_local
 
     async def save(self, request: Request, scores: Scores) -> None:
         """Hand an answer over to be written; wait only while too many answers wait to be written.
 
-        It is on disk 50 ms later, on an object store 2 s later; `flush` waits for that.
+        It is on disk 50 ms later, on an object store 2 s later; `flush` waits for that. If it
+        cannot be written it is kept and tried again, and once more when the store is closed.
 
         Raises:
-            OutputFailed: if this or an earlier answer could not be written.
+            OutputFailed: if answers could not be written for too long.
         """
         if len(scores.scores) != len(request.document_keys):
             raise ValueError("an answer has one score per document")
@@ -138,13 +156,11 @@ class ScoreStore:
             scores = self._writer.get(key)
             if scores is not None:
                 found[key] = scores
-        stored = [key for key in dict.fromkeys(keys) if key not in found]
-        wanted = prefixes(b"".join(stored))
-        if self._index.find(wanted):
-            read, damaged = await self._read_stored(stored, wanted)
-            found |= read
-            for segment in damaged:
-                self._warn_of_damage(segment)
+        others = [key for key in dict.fromkeys(keys) if key not in found]
+        if self._stored.may_hold(others):
+            read = partial(self._read_stored, others)
+            # A disk that cannot be read is at fault; an object store may ask for patience.
+            found |= await (read() if self.is_local else insist(read, self._patience))
         if found:
             self._used.frombytes(prefixes(b"".join(found)).tobytes())
         return found
@@ -163,19 +179,22 @@ class ScoreStore:
             begun_us: When the output was begun, in microseconds since 1970.
 
         Raises:
-            OutputFailed: if this or an earlier answer could not be written.
+            OutputFailed: if an answer could not be written for too long.
         """
         self._earliest_us = max(self._earliest_us, begun_us)
         await self.flush()
         return QueryIndex(self._folder, before_us=begun_us)
 
-    async def flush(self) -> None:
+    async def flush(self, *, insist: bool = True) -> None:
         """Write all answers handed over; when it returns, a killed process loses none of them.
 
+        Args:
+            insist: Whether to try again if that fails.
+
         Raises:
-            OutputFailed: if this or an earlier answer could not be written.
+            OutputFailed: if an answer could not be written; it is kept.
         """
-        await self._writer.flush()
+        await self._writer.flush(insist=insist)
 
     async def compact(self) -> int:
         """Fold small finished segments into full ones; return the number of segments replaced.
@@ -195,62 +214,25 @@ class ScoreStore:
             stop.set()  # else the process would wait for the thread
             raise
 
-    async def _read_stored(
-        self, keys: Sequence[bytes], wanted: KeyArray
-    ) -> tuple[dict[bytes, Scores], set[str]]:
-        """Read what the index finds; list the segments again if one of them is gone."""
+    async def _read_stored(self, keys: Sequence[bytes]) -> dict[bytes, Scores]:
+        """Read answers; list the segments again if one of them is gone."""
         for _ in range(MAX_LISTINGS):
-            places = self._index.find(wanted)
             try:
-                return await asyncio.to_thread(self._read, places, keys, wanted)
+                return await asyncio.to_thread(self._stored.read, keys)
             except FileNotFoundError as error:
                 gone = error
-                async with self._writer.lock:
-                    self._index = await asyncio.to_thread(self._read_index)
+                async with self._writer.lock:  # no batch may be added to an old index
+                    await asyncio.to_thread(self._stored.refresh)
         raise listed_in_vain(self._folder) from gone
 
-    def _add(self, place: Place, facts: BatchFacts) -> None:
-        self._index.add(place, prefixes(facts.keys))
-
-    def _read_index(self) -> KeyIndex:
-        return read_listed(self._folder, self._index_segments)
-
-    def _index_segments(self) -> KeyIndex:
-        index = KeyIndex()
-        for segment in iter_segments(self._folder):
-            if segment.damaged:
-                self._warn_of_damage(segment.name)
-            for facts in segment.batches:
-                index.add(segment.place(facts), prefixes(facts.keys))
-        return index
-
-    def _warn_of_damage(self, segment: str) -> None:
-        """Warn once of a segment; what cannot be read in it is requested again."""
-        if segment not in self._damaged:
-            self._damaged.add(segment)
-            name = self._folder.child(segment).name
-            log_event(_log, logging.WARNING, "score_store.damaged", segment=name)
-
-    def _read(
-        self, places: dict[Place, list[int]], keys: Sequence[bytes], wanted: KeyArray
-    ) -> tuple[dict[bytes, Scores], set[str]]:
-        """Return the answers that are found, and the segments that cannot be read in part."""
-        by_segment: dict[str, list[Place]] = {}
-        for place in sorted(places):
-            by_segment.setdefault(place.segment, []).append(place)
-        found: dict[bytes, tuple[Saved, Scores]] = {}
-        damaged = set[str]()
-        for name, batches in by_segment.items():
-            ranges = [(place.offset, place.size) for place in batches]
-            read = read_batches(self._folder.child(name), ranges)
-            for place, rows in zip(batches, read, strict=True):
-                positions = places[place]
-                for key, saved, scores in rows.find(wanted[positions]) if rows is not None else ():
-                    if key not in found or saved < found[key][0]:
-                        found[key] = saved, scores
-                # A key may be missing because another one begins alike; then all rows verify.
-                if not all(keys[position] in found for position in positions) and (
-                    rows is None or not rows.verified().all()
-                ):
-                    damaged.add(name)
-        return {key: found[key][1] for key in keys if key in found}, damaged
+    def _check_writable(self) -> None:
+        probe = self._folder.child(f"probe-{uuid.uuid4().hex[:8]}")
+        try:
+            probe.publish(b"")
+            probe.remove()
+        except OutputFailed as error:
+            if not is_lasting(error.__cause__):
+                raise
+            raise SettingsError(
+                f"the score store {error.what}", which=self._folder.name, cure=error.cure
+            ) from error

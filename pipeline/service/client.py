@@ -19,6 +19,7 @@ from pipeline.core.errors import (
     Transient,
 )
 from pipeline.core.events import log_event
+from pipeline.core.gate import Gate
 from pipeline.core.records import Request, Scores
 from pipeline.core.stop import StopSwitch
 from pipeline.service.endpoint import Endpoint
@@ -35,15 +36,22 @@ class RerankClient:
         endpoint: What is asked; other clients may ask it at the same time.
         metrics: Where this client's attempts, tokens, money and latencies are counted.
         stop_switch: Ends the waits of calls when it is stopped.
+        gate: Nothing is sent while it is closed, such as while no answer could be saved.
     """
 
     def __init__(
-        self, endpoint: Endpoint, *, metrics: Metrics, stop_switch: StopSwitch | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        metrics: Metrics,
+        stop_switch: StopSwitch | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._circuit = endpoint.circuit
         self._metrics = metrics
         self._stop_switch = stop_switch or StopSwitch()
+        self._gate = gate or Gate()
         self._num_resting = 0
 
     def target_concurrency(self) -> int:
@@ -70,7 +78,7 @@ class RerankClient:
             Transient: if it failed at every attempt, while others were served.
             BadAnswer: if no attempt brought one finite score for each document.
             ServiceEnded: if the service will give no more answers; every other call ends too.
-            RerankError: the one given to `stop`.
+            RerankError: the one given to `stop`, or that broke the gate.
         """
         endpoint, attempt = self._endpoint, 1
         answered_before = endpoint.num_answered
@@ -82,7 +90,7 @@ class RerankClient:
                         scores = await self._probe(request)
                     else:
                         scores = await self._send(request)
-                except _CircuitChanged:
+                except _NotSent:
                     continue
                 except (TooLarge, ContentRefused, Rejected):
                     self._circuit.record_success()
@@ -131,7 +139,7 @@ class RerankClient:
             await lock.acquire()
         try:
             if not self._circuit.is_open:
-                raise _CircuitChanged
+                raise _NotSent
             await self._rest(self._circuit.next_wait_s())
             return await self._send(request, is_probe=True)
         finally:
@@ -143,13 +151,14 @@ class RerankClient:
         reserved_usd = spent_usd = 0.0
         try:
             with self._stop_switch.interruptible():
+                await self._gate.wait()
                 reserved_usd = await endpoint.budget.reserve(request.tokens, num_documents)
                 permit = await endpoint.throttle.admit(
                     num_documents, request.tokens, request.documents
                 )
             with permit:
-                if self._circuit.is_open and not is_probe:
-                    raise _CircuitChanged
+                if (self._circuit.is_open and not is_probe) or not self._gate.is_open:
+                    raise _NotSent
                 spent_usd = reserved_usd  # unless the service says otherwise
                 sent_at = endpoint.clock()
                 self._metrics.requests += 1
@@ -193,5 +202,5 @@ class RerankClient:
             self._num_resting -= 1
 
 
-class _CircuitChanged(Exception):
-    """The circuit opened or closed while a request waited for its turn; nothing was sent."""
+class _NotSent(Exception):
+    """The circuit or the gate changed while a request waited for its turn; nothing was sent."""

@@ -13,9 +13,18 @@ _CURES = {
     errno.EFBIG: "lift the limit on file sizes (ulimit -f), then run the same command again",
     errno.EACCES: "check the permissions there",
     errno.EPERM: "check the permissions there",
-    errno.ENOTDIR: "a file stands where a folder is needed: choose another OUTPUT",
+    errno.ENOTDIR: "a file stands where a folder is needed: choose another place",
+    errno.EEXIST: "a file stands where a folder is needed: choose another place",
     errno.EROFS: "the file system is read-only",
 }
+
+
+_LASTING = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENOENT),
+        *(errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL),
+    }
+)
 
 
 class StoreError(OSError):
@@ -24,15 +33,20 @@ class StoreError(OSError):
     Args:
         cause: What went wrong, in one line without any part of the address.
         cure: What the user can do.
+        is_lasting: Whether the same call will fail again until somebody acts.
     """
 
-    def __init__(self, cause: str, cure: str | None = None) -> None:
+    def __init__(self, cause: str, cure: str | None = None, *, is_lasting: bool = False) -> None:
         super().__init__(cause)
         self.cure = cure
+        self.is_lasting = is_lasting
 
 
 class MissingObject(StoreError, FileNotFoundError):
     """There is no such object, or no such bucket or container."""
+
+    def __init__(self, cause: str, cure: str | None = None) -> None:
+        super().__init__(cause, cure, is_lasting=True)
 
 
 class ChangedObject(StoreError):
@@ -49,6 +63,13 @@ def explain(error: OSError) -> tuple[str, str | None]:
     if isinstance(error, StoreError):
         return str(error), error.cure
     return error.strerror or str(error), _CURES.get(error.errno or 0)
+
+
+def is_lasting(error: BaseException | None) -> bool:
+    """Return whether a call will fail again until somebody acts: permissions, names, buckets."""
+    if isinstance(error, StoreError):
+        return error.is_lasting
+    return isinstance(error, OSError) and error.errno in _LASTING
 
 
 @contextmanager

@@ -218,15 +218,16 @@ def store_errors() -> Iterator[None]:
         if "404 Not Found" in line:
             raise MissingObject("no such bucket or container", _BUCKET_CURE) from error
         if isinstance(error, _DENIALS) or "403 Forbidden" in line or "401 Unauthorized" in line:
-            raise StoreError(f"access denied{_code(error)}", _RIGHTS_CURE) from error
+            denied = f"access denied{_code(error)}"
+            raise StoreError(denied, _RIGHTS_CURE, is_lasting=True) from error
         if any(host in line for host in _METADATA_HOSTS):
-            raise StoreError("no credentials found", _RIGHTS_CURE) from error
+            raise StoreError("no credentials found", _RIGHTS_CURE, is_lasting=True) from error
         cause = line.rpartition(" - ")[2].partition("<")[0].rstrip(": \ufeff")
         if "error sending request" in cause:
             cause = "no connection, or no answer in time"
         raise StoreError(cause + _code(error), _ADDRESS_CURE) from error
     except ValueError as error:  # a path with empty or relative parts
-        raise StoreError(str(error)) from error
+        raise StoreError(str(error), is_lasting=True) from error
 
 
 def _code(error: Exception) -> str:

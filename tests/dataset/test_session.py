@@ -18,9 +18,9 @@ from pipeline.core.errors import (
     InputError,
     Interrupted,
     OutputBusy,
-    OutputFailed,
     RerankError,
     ServiceRefused,
+    SettingsError,
     TooManyRejects,
 )
 from pipeline.core.settings import Pace, RunSettings
@@ -332,13 +332,15 @@ async def test_without_a_common_store_each_output_has_its_own(datasets: Datasets
         assert list((datasets.output(given) / "_scores").iterdir())
 
 
-async def test_a_store_that_cannot_be_read_is_an_error_of_the_session(datasets: Datasets) -> None:
+async def test_a_store_that_cannot_be_written_is_an_error_of_the_session(
+    datasets: Datasets,
+) -> None:
     elsewhere = datasets.folder / "elsewhere"
     elsewhere.write_text("not a folder")
     async with FakeReranker() as fake:
         settings = datasets.settings(fake, score_store=str(elsewhere))
 
-        with pytest.raises(OutputFailed, match="elsewhere"):
+        with pytest.raises(SettingsError, match="elsewhere: the score store cannot be written"):
             async with Session(settings, "key"):
                 pass
 

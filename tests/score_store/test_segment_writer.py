@@ -33,7 +33,7 @@ def test_a_closed_segment_and_its_name_are_on_the_disk(
     asyncio.run(save(tmp_path, [1]))
 
     (segment,) = tmp_path.glob("segment-*")
-    assert synced == [(str(segment), segment.read_bytes()), (str(tmp_path), [segment.name])]
+    assert synced[-2:] == [(str(segment), segment.read_bytes()), (str(tmp_path), [segment.name])]
 
 
 async def test_answers_go_on_into_a_new_segment_when_theirs_is_removed(tmp_path: Path) -> None:

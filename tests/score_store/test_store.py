@@ -26,13 +26,13 @@ from support.score_stores import (
     unclosed_segment,
 )
 
-from pipeline.core.errors import OutputFailed
 from pipeline.core.records import Request, Scores
 from pipeline.score_store.limits import StoreLimits
+from pipeline.score_store.listing import list_segments
 from pipeline.score_store.maintenance import info, prune
 from pipeline.score_store.rows import SCHEMA, Rows, StoredAnswer, encode
 from pipeline.score_store.segment_index import BatchFacts, SegmentIndex
-from pipeline.score_store.segments import list_segments, open_segment
+from pipeline.score_store.segments import open_segment
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.location import locate
 
@@ -76,9 +76,10 @@ def found_in(content: bytes, numbers: Sequence[int]) -> dict[bytes, Scores]:
 async def test_a_missing_folder_is_an_empty_store(tmp_path: Path) -> None:
     folder = tmp_path / "none"
 
-    assert await look_up(folder, [1]) == {}
     assert info(locate(str(folder))).requests == 0
     assert not folder.exists()
+    assert await look_up(folder, [1]) == {}
+    assert info(locate(str(folder))).requests == 0
 
 
 async def test_an_answer_is_found_by_a_later_run(tmp_path: Path) -> None:
@@ -215,69 +216,6 @@ async def test_a_full_segment_is_closed_and_the_next_begun(tmp_path: Path) -> No
 
     assert info(locate(str(tmp_path))).segments > 3
     assert right(await look_up(tmp_path, range(20)), range(20))
-
-
-async def test_saving_waits_while_too_much_waits_to_be_written(tmp_path: Path) -> None:
-    limits = StoreLimits(max_waiting=4)
-    async with ScoreStore(locate(str(tmp_path)), linger_s=3600.0, limits=limits) as opened:
-        for number in range(5):
-            await opened.save(request(number), answer(number))
-
-        assert right(await look_up(tmp_path, range(5)), range(4))  # the first four were written
-
-
-async def test_whoever_is_cancelled_while_writing_loses_no_answer(tmp_path: Path) -> None:
-    async with ScoreStore(locate(str(tmp_path)), linger_s=3600.0) as opened:
-        await opened.save(request(1), answer(1))
-        flushing = asyncio.create_task(opened.flush())
-        await asyncio.sleep(0)
-        flushing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await flushing
-        await opened.save(request(2), answer(2))
-        await opened.flush()
-
-        assert right(await opened.look_up(keys([1, 2])), [1, 2])
-
-
-async def test_a_full_disk_is_told_in_one_line_and_what_was_written_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await save(tmp_path, [1])
-
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    opened = store(tmp_path)
-    await opened.__aenter__()
-    with monkeypatch.context() as patched:
-        patched.setattr("os.write", full)
-        await opened.save(request(2), answer(2))
-        with pytest.raises(OutputFailed) as failure:
-            await opened.__aexit__(None, None, None)
-
-    assert "cannot be written: No space left on device; free disk space" in str(failure.value)
-    assert right(await look_up(tmp_path, [1, 2]), [1])
-
-
-async def test_after_a_failed_write_the_next_answer_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> int:
-        raise OSError(28, "No space left on device")
-
-    opened = store(tmp_path)
-    await opened.__aenter__()
-    with monkeypatch.context() as patched:
-        patched.setattr("os.write", full)
-        await opened.save(request(1), answer(1))
-        with pytest.raises(OutputFailed):
-            await opened.flush()
-
-    with pytest.raises(OutputFailed, match="No space left"):
-        await opened.save(request(2), answer(2))
-    with pytest.raises(OutputFailed, match="No space left"):
-        await opened.__aexit__(None, None, None)
 
 
 # --- Damage -------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from support.object_store import Store, moto_store
 from support.score_stores import DAY, NOW, answer, keys, look_up, request, right, save, store
 
-from pipeline.core.errors import OutputFailed
+from pipeline.core.errors import SettingsError
 from pipeline.score_store import group_commit
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.maintenance import info, prune
@@ -104,12 +104,13 @@ def test_an_answer_waits_a_second_at_most_before_it_is_sent() -> None:
 
 
 async def test_a_bucket_that_is_not_there_is_told_in_one_line(folder: Location) -> None:
-    with pytest.raises(OutputFailed) as failure:
-        async with ScoreStore(locate("s3://no-such-bucket/store"), linger_s=0.0) as opened:
-            await opened.save(request(1), answer(1))
+    with pytest.raises(SettingsError) as failure:
+        async with ScoreStore(locate("s3://no-such-bucket/store")):
+            pass
 
     assert "\n" not in str(failure.value)
-    assert str(failure.value).startswith("s3://no-such-bucket/store")
+    told = "s3://no-such-bucket/store: the score store cannot be written: no such object, bucket"
+    assert str(failure.value).startswith(told)
 
 
 async def test_an_unclosed_segment_there_is_old_by_the_stores_clock_alone(folder: Location) -> None:

@@ -1,0 +1,47 @@
+"""A gate that stops tasks while something they need is out of order."""
+
+import asyncio
+
+from pipeline.core.errors import RerankError
+
+
+class Gate:
+    """Lets tasks pass while it is open; for one event loop."""
+
+    def __init__(self) -> None:
+        self._opened = asyncio.Event()
+        self._opened.set()
+        self._error: RerankError | None = None
+
+    def __repr__(self) -> str:
+        state = "broken" if self._error else "open" if self.is_open else "closed"
+        return f"<Gate {state}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether tasks pass."""
+        return self._opened.is_set() and self._error is None
+
+    def open(self) -> None:
+        """Let all tasks pass that wait."""
+        self._opened.set()
+
+    def close(self) -> None:
+        """Let tasks wait."""
+        self._opened.clear()
+
+    def break_with(self, error: RerankError) -> None:
+        """Raise `error` in all tasks that wait or come; only the first call counts."""
+        self._error = self._error or error
+        self._opened.set()
+
+    async def wait(self) -> None:
+        """Wait until the gate is open.
+
+        Raises:
+            RerankError: the one given to `break_with`.
+        """
+        while not self.is_open:
+            if self._error is not None:
+                raise self._error.with_traceback(None)
+            await self._opened.wait()

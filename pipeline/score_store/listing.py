@@ -1,0 +1,70 @@
+"""Which segments a store has, though others replace and delete some meanwhile."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from pipeline.core.errors import OutputFailed
+from pipeline.score_store.replaced import read_replaced
+from pipeline.score_store.segments import SEGMENT_SUFFIX, Segment, open_segment
+from pipeline.storage.files import FileInfo
+from pipeline.storage.location import Location
+
+Result = TypeVar("Result")
+
+MAX_LISTINGS: Final = 5
+"""Segments are deleted minutes after they were replaced, so a second listing is hardly needed."""
+_OPENED_AT_ONCE: Final = 16
+"""On an object store, opening a segment waits for a few round trips."""
+
+
+def list_segments(folder: Location) -> list[FileInfo]:
+    """Return the store's segments, oldest first; none if there is no folder.
+
+    Raises:
+        OutputFailed: if the folder exists and cannot be listed.
+    """
+    children = folder.children()
+    replaced = read_replaced(folder, children)
+    if replaced:  # what replaces them may have been published while the files were listed
+        children = folder.children()
+    return [
+        info
+        for info in children
+        if info.base_name.startswith("segment-")
+        and info.base_name.endswith(SEGMENT_SUFFIX)
+        and info.base_name not in replaced
+    ]
+
+
+def iter_segments(folder: Location) -> Iterator[Segment]:
+    """Yield the store's segments, oldest first; on an object store several are opened at once.
+
+    Raises:
+        FileNotFoundError: if one is gone since it was listed; see `read_listed`.
+        OutputFailed: if one exists and cannot be read.
+    """
+    with ThreadPoolExecutor(1 if folder.is_local else _OPENED_AT_ONCE) as pool:
+        yield from pool.map(lambda info: open_segment(folder, info), list_segments(folder))
+
+
+def read_listed(folder: Location, read: Callable[[], Result]) -> Result:
+    """Return what `read` returns, which lists the segments of a store and reads them.
+
+    If a segment is gone since it was listed, `read` is called again: another run has deleted it,
+    and the list holds the segments that replace it.
+
+    Raises:
+        OutputFailed: as `read` does, or if segments that are listed can never be found.
+    """
+    for _ in range(MAX_LISTINGS):
+        try:
+            return read()
+        except FileNotFoundError as error:
+            gone = error
+    raise listed_in_vain(folder) from gone
+
+
+def listed_in_vain(folder: Location) -> OutputFailed:
+    """Return the error of a store that lists segments which can never be found."""
+    return OutputFailed("lists segments that cannot be found", which=folder.name)
