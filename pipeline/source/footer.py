@@ -45,12 +45,10 @@ def _read_footer_bytes(stream: pa.NativeFile) -> bytes:
     if tail.endswith(_ENCRYPTED_MAGIC):
         raise pa.ArrowInvalid("it is encrypted, and no key is known")
     if size_bytes < len(_MAGIC) + _TAIL_BYTES or not tail.endswith(_MAGIC):
-        raise pa.ArrowInvalid(f"file size is {size_bytes} bytes, and the last are not {_MAGIC!r}")
+        raise pa.ArrowInvalid(f"{size_bytes} bytes that do not end with {_MAGIC.decode()}")
     footer_bytes = int.from_bytes(tail[-_TAIL_BYTES : -len(_MAGIC)], "little") + _TAIL_BYTES
     if footer_bytes + len(_MAGIC) > size_bytes:
-        raise pa.ArrowInvalid(
-            f"file size is {size_bytes} bytes, and its footer would have {footer_bytes}"
-        )
+        raise pa.ArrowInvalid(f"{size_bytes} bytes, of which the footer would be {footer_bytes}")
     if footer_bytes > len(tail):
         tail = _read_at(stream, size_bytes - footer_bytes, footer_bytes)
     return tail[-footer_bytes:]

@@ -64,7 +64,7 @@ REFUSALS = {
     "08e_nested_parallel_lists.parquet": "in ['doc_ids', 'texts'], is not supported yet",
     "10d_invalid_utf8_binary.parquet": "column 'text' is not UTF-8 (found row 3, query_id '1')",
     "10e_invalid_utf8_string.parquet": "column 'text' is not UTF-8 (found row 3, query_id '1')",
-    "11d_zero_bytes.parquet": "file size is 0 bytes",
+    "11d_zero_bytes.parquet": "found 0 bytes that do not end with PAR1",
     "13_unclustered_shuffled.parquet": "not adjacent (found query_id '75'",
     "13b_interleaved.parquet": "not adjacent (found query_id '1'",
     "13c_group_returns.parquet": "not adjacent (found query_id '1'",
