@@ -9,6 +9,7 @@ from msgspec import Struct
 from pipeline.core.arrays import IntArray
 from pipeline.core.errors import InputError, shorten
 from pipeline.source.arrow import Array, nulls, repeat
+from pipeline.source.column_types import plain_type
 from pipeline.source.input_file import InputFile
 from pipeline.source.schema import InputSchema
 
@@ -135,7 +136,7 @@ class BatchColumns:
         if column.type == kind:
             return column
         try:
-            return column.cast(kind)
+            return column.cast(plain_type(column.type, swap_list_views=True)).cast(kind)
         except pa.ArrowInvalid as error:
             raise InputError(
                 f"column {source!r} holds a value that does not fit the type of other files",

@@ -141,6 +141,13 @@ def translate_errors(location: Location) -> Iterator[None]:
             found=shorten(cause, 120),
             cure=cure or "check that it exists and that you may read it",
         ) from error
+    except pa.ArrowNotImplementedError as error:
+        raise InputError(
+            "holds something that Arrow cannot read",
+            which=location.name,
+            found=shorten(str(error), 120),
+            cure="leave that column out, or write it with another type or compression",
+        ) from error
     except pa.ArrowException as error:
         raise _damaged(location, error) from error
 

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -153,6 +154,42 @@ def test_a_dictionary_in_a_nested_column_is_read_across_row_groups(tmp_path, kin
     columns = [group.output.candidates["nested"] for group in groups]
     assert [found for column in columns for found in column.to_pylist()] == values
     assert source.count_groups() == 25
+
+
+@pytest.mark.parametrize(
+    ("kind", "becomes"),
+    [
+        (pa.list_view(pa.string()), pa.list_(pa.string())),
+        (pa.large_list_view(pa.string()), pa.large_list(pa.string())),
+        (pa.list_(pa.list_view(pa.string()), 1), pa.list_(pa.list_(pa.string()), 1)),
+        (pa.struct([("a", pa.list_view(pa.string()))]), pa.struct([("a", pa.list_(pa.string()))])),
+    ],
+)
+def test_views_of_lists_become_lists(tmp_path, kind, becomes):
+    def wrapped(value):
+        if pa.types.is_struct(kind):
+            return {"a": value}
+        return [value] if pa.types.is_fixed_size_list(kind) else value
+
+    values = [wrapped(value) for value in ([], None, ["a"], ["b", None, "c"]) * 5]
+    table = candidates([4] * 5, view=pa.array(values, kind))
+    source = open_source(write(table, tmp_path / "in.parquet", row_group_size=6))
+
+    groups = read_groups(source)
+
+    columns = [group.output.candidates["view"] for group in groups]
+    assert source.output_schema.field("view").type == becomes
+    assert [found for column in columns for found in column.to_pylist()] == values
+
+
+def test_a_file_with_what_arrow_cannot_read_is_not_called_damaged(tmp_path):
+    table = pl.DataFrame(
+        {"query_id": ["q"], "number": [2**100]}, schema_overrides={"number": pl.Int128}
+    )
+    table.write_parquet(tmp_path / "in.parquet")
+
+    with pytest.raises(InputError, match=r"in\.parquet: holds something that Arrow cannot read"):
+        open_source(tmp_path / "in.parquet")
 
 
 def test_times_of_96_bits_are_read_to_the_microsecond_in_any_year(tmp_path):
