@@ -34,7 +34,10 @@ def read_footer(stream: pa.NativeFile) -> Footer:
     """
     content = _read_footer_bytes(stream)
     # The parser wants a file; what it does not look at may be missing.
-    metadata = pq.read_metadata(pa.BufferReader(_MAGIC + content))
+    try:
+        metadata = pq.read_metadata(pa.BufferReader(_MAGIC + content))
+    except UnicodeDecodeError as error:
+        raise pa.ArrowInvalid("the name of a column is not UTF-8") from error
     return Footer(metadata, hashlib.sha256(content).hexdigest()[:32])
 
 

@@ -29,3 +29,11 @@ def test_a_file_that_breaks_while_it_is_read_is_named(tmp_path):
 
     with pytest.raises(InputError, match=r"in\.parquet: .*damaged"):
         read_groups(source)
+
+
+def test_a_column_whose_name_is_not_utf8_is_refused(tmp_path):
+    path = write(candidates(doc_id_x=[1] * 5), tmp_path / "in.parquet", store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"doc_id_x", b"doc_id_\xff"))
+
+    with pytest.raises(InputError, match=r"in\.parquet: .*the name of a column is not UTF-8"):
+        open_source(path)
