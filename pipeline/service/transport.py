@@ -6,6 +6,7 @@ our errors. How often a request is sent is up to the client.
 
 import io
 import logging
+import math
 import time
 import zlib
 from functools import partial
@@ -173,6 +174,8 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     encoding = response.headers.get("Content-Encoding", "")
     try:
         if response.status // 100 == 2:
+            if not encoding and (response.content_length or math.inf) <= max_bytes:
+                return await response.content.read()
             return await read_answer(response.content, encoding, max_bytes)
         content, _ = await read_start(response.content, encoding)
     except zlib.error as error:

@@ -95,6 +95,12 @@ class AdmissionControl:
         """Return the kind of a request's texts; without a quota of tokens it does not matter."""
         return UNKNOWN_KIND if self.tokens.rate.current is None else text_kind(texts, tokens)
 
+    def try_grant_of_any_kind(self, documents: int, tokens: int) -> ThrottlePermit | None:
+        """Do what `try_grant` does, if the kind of texts does not matter: the quota is ample."""
+        if not self.tokens.is_ample(self.now(), tokens):
+            return None
+        return self.try_grant(documents, tokens, UNKNOWN_KIND)
+
     def try_grant(self, documents: int, tokens: int, kind: TextKind) -> ThrottlePermit | None:
         """Return a permit for a request that need not wait for anything, else None."""
         now, concurrency = self.now(), self.concurrency

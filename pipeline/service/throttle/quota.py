@@ -17,6 +17,9 @@ _HEADROOM: Final = 4.0
 _OVER_IN_A_SECOND: Final = 1.03
 """Of the configured rate; the rest of what a service takes is left for errors of the estimates."""
 
+_AMPLE_SHARE: Final = 0.1
+"""Of a quota: while no more is used, not even estimates that are five times wrong exceed it."""
+
 _MOST_CREDIT_S: Final = 0.05
 """Seconds of the rate that are made up for when the service counted less than estimated."""
 
@@ -71,6 +74,16 @@ class Quota:
             return True
         second, minute = self.windows
         return second.has_room(now, amount) and minute.has_room(now, amount)
+
+    def is_ample(self, now: float, amount: float) -> bool:
+        """Return whether next to nothing of the quota is used, so that estimates do not matter."""
+        return self.rate.current is None or (
+            self.rate.current == self.configured
+            and all(
+                window.has_room(now, amount + (1 - _AMPLE_SHARE) * window.limit)
+                for window in self.windows
+            )
+        )
 
     def enter(self, now: float, amount: float) -> tuple[Entry, ...]:
         """Count `amount` in both windows; return its entries, for `correct`."""

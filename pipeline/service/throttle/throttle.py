@@ -75,11 +75,12 @@ class Throttle:
             tokens: Upper bound of its tokens.
             texts: The documents, which tell how much of the bound the service will count.
         """
-        kind = self._control.kind(texts, tokens)
+        control, permit = self._control, None
         if not self._line:
-            permit = self._control.try_grant(documents, tokens, kind)
-            if permit is not None:
-                return permit
+            permit = control.try_grant_of_any_kind(documents, tokens)
+        if permit is not None:
+            return permit
+        kind = control.kind(texts, tokens)
         waiter = _Waiter(documents, tokens, kind)
         self._line.append(waiter)
         self._advance()

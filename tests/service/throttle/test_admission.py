@@ -18,6 +18,28 @@ def control() -> AdmissionControl:
     return AdmissionControl(pace, QuotaUse(), lambda: None)
 
 
+@on_virtual_clock
+async def test_the_kind_of_texts_matters_once_a_tenth_of_the_quota_of_tokens_is_used() -> None:
+    limits = AdmissionControl(Pace(tokens_per_minute=60_000_000), QuotaUse(), lambda: None)
+    await limits.grant(1, 1, UNKNOWN_KIND)
+
+    before = limits.try_grant_of_any_kind(1, 60)
+    limits.tokens.enter(limits.now(), 103_000)
+    after = limits.try_grant_of_any_kind(1, 60)
+
+    assert (before is not None, after is not None) == (True, False)
+
+
+@on_virtual_clock
+async def test_the_kind_of_texts_matters_while_a_refusal_holds_the_rate_down() -> None:
+    limits = AdmissionControl(Pace(tokens_per_minute=60_000), QuotaUse(), lambda: None)
+    permit = await limits.grant(1, 1, UNKNOWN_KIND)
+    permit.throttled(Throttled("Throttling", limit="tokens"))
+    await asyncio.sleep(60)
+
+    assert limits.try_grant_of_any_kind(1, 1) is None
+
+
 @pytest.mark.parametrize(
     ("limit", "cut"),
     [
