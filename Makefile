@@ -38,7 +38,7 @@ fmt: .venv/dev  ## Format the code and apply automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-BENCHES := throughput memory tokens pace score_store resume
+BENCHES := throughput memory tokens pace score_store resume export
 
 bench: .venv/dev  ## Measure the bars of tests/benchmarks/README.md (minutes)
 	@status=0; for name in $(BENCHES); do \

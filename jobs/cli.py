@@ -26,6 +26,7 @@ COMMANDS = {
     "status": ("jobs.commands.status", "Show how far the run on OUTPUT is, or how it ended."),
     "evaluate": ("jobs.commands.evaluate", "Measure OUTPUT against judgements, before and after."),
     "compare": ("jobs.commands.compare", "Compare OUTPUT with another output of its queries."),
+    "export": ("jobs.commands.export", "Write OUTPUT as one file of another form."),
     "store": ("jobs.commands.store", "Inspect or shrink a score store."),
     "doctor": ("jobs.doctor.command", "Check key, endpoint, limits and score comparability."),
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),

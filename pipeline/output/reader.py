@@ -1,7 +1,7 @@
 """Read a written output: its manifest, its committed parts and their rows."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -43,7 +43,44 @@ class WrittenOutput(Struct, frozen=True):
         Raises:
             InputError: if the part cannot be read.
         """
-        return _read(self.location.child(part_name(self.parts[at].index)), columns)
+        return _read(self._file(self.parts[at]), columns)
+
+    def schema(self) -> pa.Schema:
+        """Return the columns of the parts; none if there is no part.
+
+        Raises:
+            InputError: if the first part cannot be read.
+        """
+        if not self.parts:
+            return pa.schema([])
+        with _open_part(self._file(self.parts[0])) as parquet:
+            return parquet.schema_arrow.remove_metadata()
+
+    def iter_rows(self, part: PartInfo, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield these columns of a part, some ten thousand rows of whole queries at a time.
+
+        Raises:
+            InputError: if the part cannot be read.
+        """
+        file = self._file(part)
+        with _open_part(file) as parquet:
+            _refuse_missing(columns, parquet.schema_arrow.names, file)
+            held: pa.Table | None = None
+            for index in range(parquet.num_row_groups):
+                with _readable(file):
+                    rows = parquet.read_row_group(index, columns=list(columns))
+                rows = rows.replace_schema_metadata(None)
+                # A query of a million rows takes more than one row group.
+                if held is not None and held["query_id"][-1] == rows["query_id"][0]:
+                    rows = pa.concat_tables([held, rows])
+                elif held is not None:
+                    yield held
+                held = rows if rows.num_rows else None
+            if held is not None:
+                yield held
+
+    def _file(self, part: PartInfo) -> Location:
+        return self.location.child(part_name(part.index))
 
     def is_cut(self) -> bool:
         """Return whether `--top-n` left out candidates of any query.
@@ -101,13 +138,26 @@ def _are_adjacent(parts: Sequence[PartInfo]) -> bool:
 def _read(file: Location, columns: Sequence[str]) -> "pl.DataFrame":
     import polars as pl  # half of the time that a command takes to start
 
-    with _readable(file), file.open() as stream, pq.ParquetFile(stream) as parquet:
-        names = parquet.schema_arrow.names
-        if missing := [column for column in columns if column not in names]:
-            raise InputError(f"missing columns {missing}", which=file.name, found=names)
-        frame = pl.from_arrow(parquet.read(list(columns)))
+    with _open_part(file) as parquet:
+        _refuse_missing(columns, parquet.schema_arrow.names, file)
+        with _readable(file):
+            frame = pl.from_arrow(parquet.read(list(columns)))
     assert isinstance(frame, pl.DataFrame)
     return frame.select(columns)
+
+
+@contextmanager
+def _open_part(file: Location) -> Iterator[pq.ParquetFile]:
+    with ExitStack() as opened:
+        with _readable(file):
+            stream = opened.enter_context(file.open())
+            parquet = opened.enter_context(pq.ParquetFile(stream))
+        yield parquet
+
+
+def _refuse_missing(columns: Sequence[str], names: Sequence[str], file: Location) -> None:
+    if missing := [column for column in columns if column not in names]:
+        raise InputError(f"missing columns {missing}", which=file.name, found=names)
 
 
 @contextmanager

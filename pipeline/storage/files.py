@@ -1,8 +1,9 @@
 """What a place must offer to hold files: the seam between local disks and object stores."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 from msgspec import Struct
@@ -101,6 +102,12 @@ class Files(Protocol):
 
     def write(self, path: str, content: bytes | memoryview) -> None:
         """Make a file with this content visible in one step; replaces an older one."""
+
+    def writing(self, path: str) -> AbstractContextManager[BinaryIO]:
+        """Yield a stream for a file of any size, which is visible when the body ends.
+
+        If the body fails nothing is written. What is not complete is kept on this machine.
+        """
 
     def make_folder(self, path: str) -> None:
         """Create a folder and those above it, where folders exist at all."""

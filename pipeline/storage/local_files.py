@@ -5,13 +5,16 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 from msgspec import Struct
 
 from pipeline.storage.files import FileInfo, OpenFile
+from pipeline.storage.nameless_file import writing_file
 
 _UNFINISHED = ".unfinished"
 
@@ -63,8 +66,7 @@ class LocalFiles(Struct, frozen=True):
         """Make a file with this content visible in one step; replaces an older one."""
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        # The name begins with a dot so that no reader of the folder takes it for a part.
-        unfinished = place.with_name(f".{place.name}.{os.getpid()}{_UNFINISHED}")
+        unfinished = _unfinished(place)
         try:
             with unfinished.open("wb") as stream:
                 stream.write(content)
@@ -74,6 +76,15 @@ class LocalFiles(Struct, frozen=True):
         except BaseException:  # interrupts too: leave no half-written file behind
             unfinished.unlink(missing_ok=True)
             raise
+        sync_folder(place.parent)
+
+    @contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        """Yield a stream; make the file visible when the body ends, unless it fails."""
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with writing_file(place, _unfinished(place)) as stream:
+            yield stream
         sync_folder(place.parent)
 
     def make_folder(self, path: str) -> None:
@@ -108,6 +119,11 @@ class LocalFiles(Struct, frozen=True):
                     yield from self._walk(
                         entry.path, recursive, above | {(facts.st_dev, facts.st_ino)}
                     )
+
+
+def _unfinished(place: Path) -> Path:
+    # The name begins with a dot so that no reader of the folder takes it for a part.
+    return place.with_name(f".{place.name}.{os.getpid()}{_UNFINISHED}")
 
 
 def _info(path: str, facts: os.stat_result) -> FileInfo:

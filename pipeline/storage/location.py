@@ -4,9 +4,11 @@ A file becomes visible whole or not at all, wherever it is; see `local_files` an
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -122,6 +124,19 @@ class Location(Struct, frozen=True):
         """
         with translate_errors(self, OutputFailed, "cannot be written"):
             self.files.write(self.path, content)
+
+    @contextmanager
+    def writing(self) -> Iterator[BinaryIO]:
+        """Yield a stream for a file of any size; make it visible when the body ends.
+
+        If the body fails nothing is written, and an older file stays.
+
+        Raises:
+            OutputFailed: as `publish`.
+        """
+        with translate_errors(self, OutputFailed, "cannot be written"):
+            with self.files.writing(self.path) as stream:
+                yield stream
 
     def now(self) -> datetime:
         """Return the time by the clock of the place, to the second: that of a file written now."""

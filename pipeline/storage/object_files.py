@@ -12,8 +12,9 @@ file when it is interrupted, so nothing here streams out.)
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 from msgspec import Struct
@@ -29,6 +30,8 @@ from pipeline.storage.files import FileInfo, OpenFile, Version
 
 _UPLOAD_BYTES = 5 << 20
 """Bytes of one request of an upload; S3 takes no smaller ones but the last."""
+_MAX_UPLOADS = 9_000
+"""Requests of one upload; S3 takes 10,000 parts."""
 _PARALLEL_UPLOADS = 4
 """With these, a link of 8 Mbit/s sends every request within the silence that is allowed."""
 
@@ -117,6 +120,21 @@ class ObjectFiles(Struct, frozen=True):
                 chunk_size=_UPLOAD_BYTES,
                 max_concurrency=_PARALLEL_UPLOADS,
             )
+
+    @contextlib.contextmanager
+    def writing(self, path: str) -> Iterator[BinaryIO]:
+        """Yield a temporary file; upload it when the body ends, unless it fails."""
+        with tempfile.TemporaryFile() as stream:
+            yield cast(BinaryIO, stream)
+            size_bytes = stream.tell()
+            stream.seek(0)
+            with store_errors():
+                self.store.put(
+                    self._key(path),
+                    stream,
+                    chunk_size=max(_UPLOAD_BYTES, size_bytes // _MAX_UPLOADS),
+                    max_concurrency=_PARALLEL_UPLOADS,
+                )
 
     def make_folder(self, path: str) -> None:
         """Do nothing: an object store has no folders of its own."""

@@ -150,3 +150,43 @@ def test_a_file_uri_is_a_path_of_this_machine(tmp_path: Path) -> None:
 
     assert file.is_local
     assert (tmp_path / "with blank").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("has_nameless", [True, False])
+def test_a_file_of_any_size_becomes_visible_when_it_is_complete(
+    has_nameless: bool, folder: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_nameless:
+        monkeypatch.delattr("os.O_TMPFILE")
+    file = folder.child("deep", "file")
+    file.publish(b"old")
+
+    with file.writing() as stream:
+        stream.write(CONTENT)
+        stream.write(b"end")
+        during = file.read()
+
+    assert during == b"old"
+    assert file.read() == CONTENT + b"end"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("has_nameless", [True, False])
+def test_a_body_that_fails_leaves_the_old_file_and_nothing_else(
+    has_nameless: bool, folder: Location, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_nameless:
+        monkeypatch.delattr("os.O_TMPFILE")
+    file = folder.child("file")
+    file.publish(b"old")
+
+    def write() -> None:
+        with file.writing() as stream:
+            stream.write(b"new")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OutputFailed, match="No space left"):
+        write()
+
+    assert file.read() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,1 @@
+"""Other forms of an output: files for other programs, tables and search indexes."""

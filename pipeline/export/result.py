@@ -1,0 +1,192 @@
+"""What is exported or loaded: an output, or the outputs of a backfill, one for each partition."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import date
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+from msgspec import Struct
+
+from pipeline.core.errors import InputError
+from pipeline.output.layout import MANIFEST_NAME
+from pipeline.output.part_info import PartInfo
+from pipeline.output.reader import WrittenOutput, open_output
+from pipeline.source.arrow import repeat
+from pipeline.storage.location import locate
+from pipeline.storage.partitions import Partition, list_partitions
+
+Value: TypeAlias = date | int | str
+"""A partition's value: a date or an integer if all values of the key are such, else a string."""
+
+_SHOWN: Final = 3
+_TYPES: Final[tuple[tuple[type, pa.DataType], ...]] = (
+    (date, pa.date32()),
+    (int, pa.int64()),
+    (str, pa.string()),
+)
+
+
+class Piece(Struct, frozen=True, eq=False):
+    """One output of a result.
+
+    Attributes:
+        output: The output.
+        partition: The partition that it is of; None for an output that stands alone.
+        value: The partition's value, of one type in all partitions.
+    """
+
+    output: WrittenOutput
+    partition: Partition | None = None
+    value: Value | None = None
+
+    @property
+    def name(self) -> str:
+        """What the user may call it, for messages."""
+        return self.output.location.name
+
+    def columns(self) -> pa.Schema:
+        """Return the columns of its rows: the partition's key first, then those of the parts.
+
+        A column of the parts that has the key's name is called `input_KEY`.
+
+        Raises:
+            InputError: if a part cannot be read.
+        """
+        schema = self.output.schema()
+        if self.partition is None or self.value is None:
+            return schema
+        names = _renamed(schema.names, self.partition.key)
+        key = pa.field(self.partition.key, value_type(self.value))
+        return pa.schema([key, *(f.with_name(n) for f, n in zip(schema, names, strict=True))])
+
+    def iter_rows(self, part: PartInfo, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield these of its `columns`, some ten thousand rows of whole queries at a time.
+
+        Raises:
+            InputError: if the part cannot be read.
+        """
+        if self.partition is None or self.value is None:
+            yield from self.output.iter_rows(part, columns)
+            return
+        key, value = self.partition.key, self.value
+        wanted = [name for name in columns if name != key]
+        stored = [key if name == f"input_{key}" else name for name in wanted]
+        for rows in self.output.iter_rows(part, stored):
+            values = repeat(pa.scalar(value, value_type(value)), rows.num_rows)
+            yield rows.rename_columns(wanted).append_column(key, values).select(columns)
+
+
+class Result(Struct, frozen=True, eq=False):
+    """One output, or the outputs of a backfill in the order of their values.
+
+    Attributes:
+        name: What the user calls it.
+        pieces: The outputs; at least one.
+        key: The partition key of a backfill; None for an output that stands alone.
+    """
+
+    name: str
+    pieces: tuple[Piece, ...]
+    key: str | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """How many candidates it has; more than its rows where `--top-n` cut it."""
+        return sum(part.num_candidates for piece in self.pieces for part in piece.output.parts)
+
+    def columns(self) -> pa.Schema:
+        """Return the columns of all rows.
+
+        Raises:
+            InputError: if partitions have different columns, or if a part cannot be read.
+        """
+        first, *others = self.pieces
+        schema = first.columns()
+        for piece in others:
+            found = piece.columns()
+            if len(schema) == 0:
+                first, schema = piece, found
+            elif len(found) and found != schema:
+                raise InputError(
+                    "its columns differ from those of other partitions: "
+                    + _differences(schema, found),
+                    which=piece.name,
+                    cure=f"export or load it apart from {first.name}",
+                )
+        return schema
+
+
+def open_result(name: str, *, partial: bool) -> Result:
+    """Open an output, or the root of a backfill.
+
+    Args:
+        name: The OUTPUT of a run, or the OUTPUT_ROOT of a backfill.
+        partial: Whether what is there so far will do.
+
+    Raises:
+        InputError: if there is none, if it cannot be read, or if it is not finished.
+        OutputMismatch: if a manifest is damaged or of a newer format.
+    """
+    location = locate(name)
+    partitions = [] if location.child(MANIFEST_NAME).exists() else list_partitions(location)
+    begun = [p for p in partitions if p.location.child(MANIFEST_NAME).exists()]
+    if not begun:
+        pieces: tuple[Piece, ...] = (Piece(open_output(name)),)
+        key = None
+    else:
+        key, values = begun[0].key, typed_values([p.value for p in begun])
+        pieces = tuple(
+            Piece(open_output(partition.location.name), partition, value)
+            for partition, value in zip(begun, values, strict=True)
+        )
+        by_value: Callable[[Piece], Any] = attrgetter("value")  # all of one type
+        pieces = tuple(sorted(pieces, key=by_value))
+    unfinished = [piece.name for piece in pieces if not piece.output.is_finished]
+    unfinished += [p.location.name for p in partitions if p not in begun]
+    if unfinished and not partial:
+        more = len(unfinished) - _SHOWN
+        raise InputError(
+            "not finished: _SUCCESS or a part is missing",
+            which=", ".join(unfinished[:_SHOWN]) + (f" and {more} more" if more > 0 else ""),
+            cure="run the same command again to finish it, or take what is there with --partial",
+        )
+    return Result(name, pieces, key)
+
+
+def typed_values(values: Sequence[str]) -> list[Value]:
+    """Return the values of a partition key: dates or integers if all are, else as they are."""
+    parsers: tuple[Callable[[str], Value], ...] = (date.fromisoformat, _integer)
+    for parse in parsers:
+        with suppress(ValueError):
+            return [parse(value) for value in values]
+    return list(values)
+
+
+def value_type(value: Value) -> pa.DataType:
+    """Return the type of a partition's column."""
+    return next(kind for python, kind in _TYPES if isinstance(value, python))
+
+
+def _integer(text: str) -> int:
+    number = int(text)
+    if str(number) != text or not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(text)
+    return number
+
+
+def _renamed(names: Sequence[str], key: str) -> list[str]:
+    return [f"input_{key}" if name == key else name for name in names]
+
+
+def _differences(expected: pa.Schema, found: pa.Schema) -> str:
+    texts = []
+    for name in dict.fromkeys([*expected.names, *found.names]):
+        there, here = (
+            str(schema.field(name).type) if name in schema.names else "none"
+            for schema in (expected, found)
+        )
+        if there != here:
+            texts.append(f"{name} is {here} here, {there} there")
+    return "; ".join(texts[:_SHOWN]) or "their order"

@@ -1,0 +1,59 @@
+"""Hive partitions: the folders `KEY=VALUE/` of a folder."""
+
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from pipeline.core.errors import InputError
+from pipeline.storage.location import Location
+
+
+class Partition(Struct, frozen=True):
+    """One folder `KEY=VALUE/`.
+
+    Attributes:
+        key: Its key.
+        value: Its value, without percent escapes.
+        location: The folder.
+    """
+
+    key: str
+    value: str
+    location: Location
+
+    @property
+    def folder(self) -> str:
+        """The folder's name, as it is written."""
+        return self.location.path.rpartition("/")[2]
+
+
+def list_partitions(root: Location) -> list[Partition]:
+    """Return the partitions of a folder, by name; other folders and files are not looked at.
+
+    Raises:
+        InputError: if the folders have several keys, or a name that is not UTF-8.
+        OutputFailed: if the folder cannot be listed.
+    """
+    found = []
+    for info in root.children():
+        key, mark, value = info.base_name.partition("=")
+        if mark and info.is_folder and not key.startswith(("_", ".")):
+            found.append(
+                Partition(_unquote(key, root), _unquote(value, root), root.child(info.base_name))
+            )
+    if len(keys := sorted({partition.key for partition in found})) > 1:
+        raise InputError(
+            "its folders are partitions of several keys",
+            which=root.name,
+            found=", ".join(keys),
+            expected="KEY=VALUE/ of one key",
+            cure="name a folder with one of them",
+        )
+    return found
+
+
+def _unquote(text: str, root: Location) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise InputError("a folder's name is not UTF-8", which=root.name, found=text) from error

@@ -1,0 +1,39 @@
+"""Hive partitions of a folder."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import InputError
+from pipeline.storage.location import locate
+from pipeline.storage.partitions import list_partitions
+
+
+def made(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).mkdir(parents=True)
+    return root
+
+
+def test_partitions_are_the_folders_key_value_by_name(tmp_path: Path) -> None:
+    made(tmp_path, "dt=2026-11-02", "dt=2026-11-01", "dt=a%2Fb", "_scores", "_x=1", ".y=2", "plain")
+    (tmp_path / "dt=file").write_text("")
+
+    found = list_partitions(locate(str(tmp_path)))
+
+    assert [(p.key, p.value, p.folder) for p in found] == [
+        ("dt", "2026-11-01", "dt=2026-11-01"),
+        ("dt", "2026-11-02", "dt=2026-11-02"),
+        ("dt", "a/b", "dt=a%2Fb"),
+    ]
+
+
+def test_two_keys_are_refused_by_name(tmp_path: Path) -> None:
+    made(tmp_path, "dt=1", "day=1")
+
+    with pytest.raises(InputError, match=r"several keys \(found day, dt"):
+        list_partitions(locate(str(tmp_path)))
+
+
+def test_a_folder_without_partitions_has_none(tmp_path: Path) -> None:
+    assert list_partitions(locate(str(tmp_path / "gone"))) == []
