@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from jobs.console.printing import emit_facts, emit_json, json_option, num, usd
+from jobs.console.requests import describe_sent, describe_unanswered
 from jobs.options.config_file import config_option
 from pipeline.core.errors import InputError
 from pipeline.output.layout import SUCCESS_NAME
@@ -15,7 +16,10 @@ from pipeline.output.part_info import read_part_infos
 from pipeline.output.run_records import RunRecord, read_run_records
 from pipeline.storage.location import Location, locate
 
-_SUMMED = ("requests", "requests_reused", "total_tokens", "cost_usd", "retries", "throttled")
+_SUMMED = (
+    *("requests", "requests_sent", "requests_failed", "throttled", "requests_reused"),
+    *("total_tokens", "cost_usd", "unanswered", "unanswered_usd", "retries"),
+)
 """Numbers that are summed over all runs on the output, to give its whole cost."""
 
 
@@ -66,6 +70,7 @@ def read_status(output: Location) -> dict[str, Any]:
         "skipped": sum(part.num_skipped for part in parts),
         **{name: sum(getattr(run, name) for run in runs) for name in _SUMMED},
         "runs": len(runs),
+        "outage_s": last.outage_s if state == "running" else 0.0,
         "rate": round(last.requests / last.seconds, 2) if last.seconds else 0.0,
         "started": last.started or None,
         "updated": last.updated,
@@ -88,13 +93,16 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "queries", f"{_of(facts['groups_done'], facts['groups'])} written"
     yield "parts", f"{_of(facts['parts_done'], facts['parts'])} written"
     yield "without score", f"{facts['rejected']:,} rejected, {facts['skipped']:,} skipped"
-    runs = num(facts["runs"], "run")
-    sent = f"{num(facts['requests'], 'request')} in {runs}"
-    yield "sent", f"{sent}, {num(facts['total_tokens'], 'token')}, {usd(facts['cost_usd'])}"
+    yield "sent", f"{describe_sent(facts)} in {num(facts['runs'], 'run')}"
+    yield "paid", f"{num(facts['total_tokens'], 'token')}, {usd(facts['cost_usd'])}"
+    if facts["unanswered"]:
+        yield "perhaps paid", describe_unanswered(facts)
     yield "reused", f"{num(facts['requests_reused'], 'answer')} from the score store"
     if facts["started"]:
         yield "last run", f"{facts['started']} to {facts['updated']}"
         yield "rate", f"{facts['rate']:,.1f} requests/s in it"
+    if facts["outage_s"]:
+        yield "service", f"down for {facts['outage_s']:,.0f} s"
     if facts["error"]:
         yield "last error", facts["error"]
 

@@ -5,6 +5,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from jobs.console.printing import num, usd
@@ -113,7 +114,14 @@ def _facts(now: "RunSummary") -> str:
         facts.append(f"{now.requests_reused:,} reused")
     if now.throttled:
         facts.append(f"{now.throttled:,} throttled")
+    if now.outage_s:
+        facts.append(f"service down since {_down_since(now):%H:%M:%S}")
     return ", ".join(facts)
+
+
+def _down_since(now: "RunSummary") -> datetime:
+    """Return the local time at which the service went down."""
+    return datetime.now().astimezone() - timedelta(seconds=now.outage_s)
 
 
 def _log_snapshot(now: "RunSummary") -> None:
@@ -123,11 +131,14 @@ def _log_snapshot(now: "RunSummary") -> None:
         "total": now.candidates,
         "percent": round(100 * now.candidates_done / now.candidates, 1) if now.candidates else None,
         "requests": now.requests,
+        "requests_sent": now.requests_sent,
+        "requests_failed": now.requests_failed,
         "requests_per_s": round(now.requests / now.seconds, 1) if now.seconds else None,
         "requests_reused": now.requests_reused,
         "retries": now.retries,
         "throttled": now.throttled,
         "cost_usd": round(now.cost_usd, 6),
+        "down_since": f"{_down_since(now):%H:%M:%S}" if now.outage_s else None,
     }
     known = {name: value for name, value in fields.items() if value is not None}
     log_event(log, logging.INFO, "run.progress", **known)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from jobs.console.printing import emit, emit_facts, num, usd
+from jobs.console.requests import describe_sent, describe_unanswered
 from pipeline.core.settings import Pace, RunSettings
 from pipeline.dataset.summary import RunSummary
 
@@ -46,12 +47,15 @@ def _facts(
         text = f"{summary.rejected:,} rejected, {summary.skipped:,} skipped"
         reasons = _counts(summary.reject_reasons)
         yield "without score", text + (f" ({reasons})" if reasons else "")
-    sent = f"{num(summary.requests, 'request')} to {settings.profile.name}"
+    numbers = summary.as_json()
+    sent = f"{describe_sent(numbers)} to {settings.profile.name}"
     sent += f", {num(summary.total_tokens, 'token')}"
     if settings.profile.usd_per_million_tokens:
         would_cost = "would cost " if settings.provider.name == "emulator" else ""
         sent += f", {would_cost}{usd(summary.cost_usd)}"
     yield "sent", sent
+    if summary.unanswered:
+        yield "perhaps paid", describe_unanswered(numbers)
     if summary.requests_reused:
         yield "reused", f"{num(summary.requests_reused, 'answer')} from the score store"
     if summary.partial_groups or summary.saved_usd:

@@ -47,7 +47,7 @@ def doctor(as_json: bool, comparability: bool, **options: Any) -> None:
 
     Each check prints one line: ok, warn or fail, what was checked, what was found, and the cure.
     Only texts of our own are sent. The exit code is 0 if nothing failed, 2 without a key, 4 if the
-    service refuses or cannot be reached, and 1 if its answers are not understood.
+    service refuses or its answers are not understood, and 8 if it is down or cannot be reached.
     """
     logs.configure("text", logging.WARNING)
     report = Report(print_lines=not as_json)
@@ -166,6 +166,7 @@ def _make_settings(options: dict[str, Any], url: str | None) -> RunSettings:
         instruct=options["instruct"],
         max_attempts=MAX_ATTEMPTS,
         max_outage_s=MAX_OUTAGE_S,
+        timeout_s=options["timeout"],
         max_cost_usd=MAX_COST_USD,
     )
 

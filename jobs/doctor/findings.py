@@ -113,7 +113,8 @@ def describe_probe(name: str, probe: ProbeResult) -> Finding:
 def describe_failure(name: str, error: ServiceEnded | RequestError) -> Finding:
     """Return the failure of a request that every service should serve."""
     if isinstance(error, ServiceEnded):
-        return Finding(name, "fail", error.what, error.cure or "", error)
+        found = f" (found {error.found})" if error.found else ""
+        return Finding(name, "fail", error.what + found, error.cure or "", error)
     what = describe_refusal(error)
     if isinstance(error, BadAnswer):
         wrong = RerankError("the service does not answer in the expected format", found=what)

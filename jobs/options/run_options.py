@@ -50,9 +50,8 @@ _SETTINGS_OPTIONS = (
     click.option(
         "--max-outage",
         type=POSITIVE_NUMBER,
-        default=10.0,
-        show_default=True,
-        help="Minutes without any answer after which the run ends.",
+        help="Minutes without any scores after which the run ends; by default half a minute only "
+        "while the service was never reached. [default: 10]",
     ),
     click.option(
         "--max-cost", type=POSITIVE_NUMBER, help="Maximum cost in US dollars; never exceeded."

@@ -5,7 +5,9 @@ from typing import Any, TypeVar
 
 import click
 
+from jobs.options.types import POSITIVE_NUMBER
 from pipeline.core.providers import PROVIDERS
+from pipeline.core.settings import DEFAULT_TIMEOUT_S
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -24,6 +26,13 @@ _SERVICE_OPTIONS = (
         help="Environment variable that holds the key. [default: the provider's]",
     ),
     click.option("--instruct", help="Instruction for the model, in English."),
+    click.option(
+        "--timeout",
+        type=POSITIVE_NUMBER,
+        default=DEFAULT_TIMEOUT_S,
+        show_default=True,
+        help="Seconds that one attempt at a request may take.",
+    ),
 )
 
 

@@ -3,10 +3,10 @@
     RerankError                 an unexpected end                                  exit 1
       SettingsError             contradictory, impossible or ignored settings      exit 2
       InputError                the candidates cannot be read or understood        exit 3
-      ServiceEnded              the service will give no more answers              exit 4
-        ServiceRefused          it refuses for good: key, balance, model
-        OutageTooLong           it was down for longer than allowed
-        CostLimitReached        one more request could exceed the allowed cost
+      ServiceEnded              the service will give no more answers
+        ServiceRefused          it refuses for good, a person must act             exit 4
+        OutageTooLong           it was down for longer than allowed                exit 8
+        CostLimitReached        one more request could exceed the allowed cost     exit 9
       OutputMismatch            the output belongs to other settings or input      exit 5
       OutputBusy                another run holds the output                       exit 6
       OutputFailed              the output cannot be written                       exit 1
@@ -17,6 +17,7 @@
         Throttled               the service asks for a slower pace; costs no attempt
         Transient               another attempt may succeed
         BadAnswer               an answer that is not one valid score per document; tried again
+          IncompleteAnswer      valid scores, but not for all documents
         TooLarge                the request must be smaller
         ContentRefused          something in it is refused: find it by bisection
         Rejected                the request is refused, smaller or not
@@ -25,7 +26,10 @@ A message is one line: what, which, found against expected, and the cure. It nev
 candidate's text or a key.
 """
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:  # commands that only report errors start faster without numpy
+    from pipeline.core.arrays import FloatArray
 
 from pipeline.core.printable import make_printable
 
@@ -94,19 +98,23 @@ class InputError(RerankError):
 class ServiceEnded(RerankError):
     """The service will give no more answers; what was paid is saved."""
 
+
+class ServiceRefused(ServiceEnded):
+    """The service refuses every request until a person acts: key, balance, model, address."""
+
     exit_code = 4
 
 
-class ServiceRefused(ServiceEnded):
-    """The service refuses every request for good: key, balance, model, permission."""
-
-
 class OutageTooLong(ServiceEnded):
-    """Nothing succeeded for longer than the allowed outage."""
+    """Nothing was served for longer than the allowed outage; the service may be back later."""
+
+    exit_code = 8
 
 
 class CostLimitReached(ServiceEnded):
     """One more request could exceed the allowed cost."""
+
+    exit_code = 9
 
 
 class OutputMismatch(RerankError):
@@ -195,11 +203,43 @@ class Throttled(RequestError):
 
 
 class Transient(RequestError):
-    """Another attempt may succeed: server failure, time-out, connection lost."""
+    """Another attempt may succeed: server failure, time-out, connection lost.
+
+    Args:
+        retry_after_s: The service's Retry-After in seconds, where it sent one.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str = "",
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(code, message, status=status)
 
 
 class BadAnswer(RequestError):
     """An answer that is not one finite score per document; another attempt may bring one."""
+
+
+class IncompleteAnswer(BadAnswer):
+    """A valid answer that has a score for some documents alone.
+
+    Args:
+        scores: float64, one per document of the request; NaN where there is none.
+        total_tokens: What the service counted; None if it does not say.
+        message: What is missing.
+    """
+
+    def __init__(
+        self, scores: "FloatArray", total_tokens: int | None = None, message: str = ""
+    ) -> None:
+        self.scores = scores
+        self.total_tokens = total_tokens
+        super().__init__("incomplete_answer", message, status=200)
 
 
 class TooLarge(RequestError):

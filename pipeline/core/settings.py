@@ -16,6 +16,8 @@ OUTPUT_FORMAT = 1
 """Version of the output's files; part of every fingerprint."""
 
 DEFAULT_CERTIFIED_DEPTH = 100
+DEFAULT_MAX_OUTAGE_S = 600.0
+DEFAULT_TIMEOUT_S = 120.0
 MIN_PASSAGE_TOKENS = {"qwen": 16, "xlm-r": 21}
 """Minimum tokens of a passage, by tokenizer; shorter ones cannot be cut at natural borders."""
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
@@ -58,7 +60,8 @@ class Pace(Struct, frozen=True, kw_only=True):
 class RunSettings(Struct, frozen=True, kw_only=True):
     """All settings of a run except the key, validated when it is built.
 
-    Durations are in seconds, money in US dollars.
+    Durations are in seconds, money in US dollars. Without `max_outage_s` the service may be down
+    for ten minutes, but be unreachable from the start for half a minute only.
 
     Raises:
         SettingsError: for settings that contradict each other or would be ignored.
@@ -71,7 +74,8 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     instruct: str | None = None
     top_n: int | None = None
     max_attempts: int = 5
-    max_outage_s: float = 600.0
+    max_outage_s: float | None = None
+    timeout_s: float = DEFAULT_TIMEOUT_S
     max_cost_usd: float | None = None
     max_rejects: int = 0
     merge: Literal["auto", "trust"] = "auto"
@@ -106,6 +110,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
         for option, amount in (
             ("--max-cost", self.max_cost_usd),
             ("--max-outage", self.max_outage_s),
+            ("--timeout", self.timeout_s),
             ("--lock-wait", self.lock_wait_s),
         ):
             if amount is not None and not 0 <= amount < math.inf:

@@ -1,6 +1,7 @@
 """Stop a run in order: end its waits at once, and let what is paid for go on."""
 
 import asyncio
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -15,11 +16,13 @@ class StopSwitch:
 
     Attributes:
         error: The error given to `stop`; None before.
+        on_stop: Called once, when it is stopped.
         waits: The blocks that are entered and not left, in order.
     """
 
     def __init__(self) -> None:
         self.error: RerankError | None = None
+        self.on_stop: list[Callable[[], None]] = []
         self.waits: dict[_Wait, None] = {}
 
     def __repr__(self) -> str:
@@ -30,42 +33,52 @@ class StopSwitch:
         if self.error is None:
             self.error = error
             while self.waits:
-                self.waits.popitem()[0].interrupt()
+                self.waits.popitem()[0].interrupt(error)
+            for call in self.on_stop:
+                call()
 
     def raise_if_stopped(self) -> None:
         """Raise the error given to `stop`, if it was called."""
         if self.error is not None:
             raise self.error.with_traceback(None)
 
-    def interruptible(self) -> "_Wait":
+    def interruptible(self, other: "StopSwitch | None" = None) -> "_Wait":
         """Return a context manager for the running task, to be entered at once and only once.
 
         It raises the error given to `stop` when it is entered, or at the wait in its body.
+
+        Args:
+            other: A switch that interrupts the body too.
         """
-        return _Wait(self)
+        return _Wait(self, other)
 
 
 class _Wait:
-    """A block of one task that `stop` may interrupt."""
+    """A block of one task that one of two switches may interrupt."""
 
-    __slots__ = ("_cancelled_before", "_is_interrupted", "_switch", "_task")
+    __slots__ = ("_cancelled_before", "_error", "_other", "_switch", "_task")
 
-    def __init__(self, switch: StopSwitch) -> None:
+    def __init__(self, switch: StopSwitch, other: StopSwitch | None) -> None:
         self._switch = switch
-        self._is_interrupted = False
+        self._other = other
+        self._error: RerankError | None = None
 
     def __enter__(self) -> Self:
         self._switch.raise_if_stopped()
+        if self._other is not None:
+            self._other.raise_if_stopped()
+            self._other.waits[self] = None
+        self._switch.waits[self] = None
         task = asyncio.current_task()
         assert task is not None
         self._task, self._cancelled_before = task, task.cancelling()
-        self._switch.waits[self] = None
         return self
 
-    def interrupt(self) -> None:
-        """Cancel what the task waits for."""
-        self._is_interrupted = True
-        self._task.cancel()
+    def interrupt(self, error: RerankError) -> None:
+        """Cancel what the task waits for, once; `error` says why."""
+        if self._error is None:
+            self._error = error
+            self._task.cancel()
 
     def __exit__(
         self,
@@ -73,7 +86,10 @@ class _Wait:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._is_interrupted:
-            del self._switch.waits[self]
-        elif self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
-            self._switch.raise_if_stopped()  # nobody else cancelled the task
+        self._switch.waits.pop(self, None)
+        if self._other is not None:
+            self._other.waits.pop(self, None)
+        if self._error is None:
+            return
+        if self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
+            raise self._error.with_traceback(None)  # nobody else cancelled the task

@@ -74,7 +74,6 @@ class DatasetRun:
         self._output = locate_output("OUTPUT", output_name)
         self._stats = RunStats(session.settings, session.quota_use)
         self._stop_switch = StopSwitch()
-        self._scheduler: GroupScheduler | None = None
 
     @property
     def metrics(self) -> Metrics:
@@ -83,7 +82,7 @@ class DatasetRun:
 
     def snapshot(self) -> RunSummary:
         """Return the numbers of this run as they are now."""
-        return self._stats.snapshot()
+        return self._stats.snapshot(self._session.outage_s)
 
     def stop(self, signal_number: int) -> None:
         """Stop this run: send nothing more, wait some seconds for what is in flight, save it."""
@@ -93,10 +92,7 @@ class DatasetRun:
 
     def stop_by(self, error: RerankError) -> None:
         """Stop this run in order; it ends with this error. Only the first call counts."""
-        if self._scheduler is None:
-            self._stop_switch.stop(error)
-        else:
-            self._scheduler.stop(error)
+        self._stop_switch.stop(error)
 
     async def run(self) -> RunSummary:
         """Rerank the dataset, or what is missing of it; to be called once.
@@ -185,7 +181,7 @@ class DatasetRun:
             limits=session.limits,
         )
         self._stop_switch.raise_if_stopped()
-        self._scheduler = GroupScheduler(
+        scheduler = GroupScheduler(
             reader,
             planner,
             CachedScorer(scores, client.score, stats.metrics, self._stop_switch),
@@ -199,7 +195,7 @@ class DatasetRun:
         )
         pace_file = PaceFile(self._output, settings.pace, session.set_pace)
         async with background(pace_file.follow(), name="pace-file"):
-            await self._scheduler.run()
+            await scheduler.run()
         complete = stats.rejected() <= settings.max_rejects
         await asyncio.to_thread(source.listing.refuse_changes)
         finish = partial(opened.finish, stats.parts(), complete=complete)

@@ -76,8 +76,12 @@ class RunStats:
         self.groups = sum(part.num_groups for part in self.parts().values())
         self._is_concluded = True
 
-    def snapshot(self) -> RunSummary:
-        """Return the numbers as they are now."""
+    def snapshot(self, outage_s: float = 0.0) -> RunSummary:
+        """Return the numbers as they are now.
+
+        Args:
+            outage_s: For how long the service has been down.
+        """
         metrics, parts = self.metrics, self.parts()
         seconds = time.monotonic() - self._started
         quota_use = self._quota_use.since(self._quota_use_before)
@@ -95,9 +99,13 @@ class RunStats:
             truncated_documents=metrics.truncated_documents,
             truncated_queries=metrics.truncated_queries,
             requests=metrics.answered,
+            requests_sent=metrics.requests,
+            requests_failed=metrics.failed,
             requests_reused=metrics.requests_reused,
             total_tokens=metrics.tokens,
             cost_usd=metrics.cost_usd,
+            unanswered=metrics.unanswered,
+            unanswered_usd=metrics.unanswered_usd,
             partial_groups=metrics.partial_groups,
             documents_reused=metrics.documents_reused,
             saved_usd=metrics.saved_usd,
@@ -109,6 +117,7 @@ class RunStats:
             quota_used=quota_use.share,
             bound_by=self._bound_by(quota_use, seconds),
             latency_ms=metrics.latency_ms(),
+            outage_s=outage_s,
             seconds=seconds,
         )
 

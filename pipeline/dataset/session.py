@@ -9,7 +9,7 @@ from typing import Protocol, Self
 from pipeline.core.errors import Interrupted, OutputFailed, RerankError
 from pipeline.core.events import log_event
 from pipeline.core.gate import Gate
-from pipeline.core.settings import Pace, RunSettings
+from pipeline.core.settings import DEFAULT_MAX_OUTAGE_S, Pace, RunSettings
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import SharedScores
 from pipeline.dataset.limits import RunLimits
@@ -19,6 +19,7 @@ from pipeline.score_store.store import ScoreStore
 from pipeline.service.client import RerankClient
 from pipeline.service.connect import open_endpoint
 from pipeline.service.cost_budget import CostBudget
+from pipeline.service.endpoint import Endpoint
 from pipeline.service.metrics import Metrics, QuotaUse
 from pipeline.service.throttle.throttle import Throttle
 from pipeline.service.transport import Transport
@@ -72,8 +73,10 @@ class Session:
         self.settings = settings
         self.limits = limits or RunLimits()
         self.quota_use = QuotaUse()
+        max_outage_s = settings.max_outage_s
         self.patience = Patience(
-            max_outage_s=settings.max_outage_s, backoff=self.limits.storage_backoff
+            max_outage_s=DEFAULT_MAX_OUTAGE_S if max_outage_s is None else max_outage_s,
+            backoff=self.limits.storage_backoff,
         )
         self._api_key = api_key
         self._transport = transport
@@ -83,6 +86,7 @@ class Session:
         self._throttle = Throttle(settings.pace, self.quota_use)
         self._budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
         self._scores: SharedScores | None = None
+        self._endpoint: Endpoint | None = None
         self._runs: list[SessionRun] = []
         self._past = Metrics()
         self._stopped_by: RerankError | None = None
@@ -123,6 +127,11 @@ class Session:
             OutputFailed: if an answer could not be written.
         """
         await self._resources.__aexit__(kind, error, traceback)
+
+    @property
+    def outage_s(self) -> float:
+        """For how many seconds the service has been down; 0 while it is up."""
+        return 0.0 if self._endpoint is None else self._endpoint.outage_s
 
     @property
     def is_stopping(self) -> bool:
@@ -169,6 +178,7 @@ class Session:
 
     def client(self, metrics: Metrics, stop_switch: StopSwitch, gate: Gate) -> RerankClient:
         """Return a client for one run, which sends nothing while the gate is closed."""
+        assert self._endpoint is not None, "the session is not open"
         return RerankClient(self._endpoint, metrics=metrics, stop_switch=stop_switch, gate=gate)
 
     def set_pace(self, pace: Pace) -> None:

@@ -35,10 +35,14 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         skipped: Candidates in the written parts with nothing to score.
         truncated_documents: Documents whose text was cut at the per-item limit.
         truncated_queries: Groups whose query was cut at the per-item limit.
-        requests: Answers that this run paid for.
+        requests: Requests that this run got scores for, and so paid for.
+        requests_sent: Attempts, whatever came of them: answered, failed, or refused by 429.
+        requests_failed: Attempts that got no scores, those refused by 429 apart.
         requests_reused: Answers that the score store had.
         total_tokens: Tokens of the paid answers, as the service counted them.
         cost_usd: Their price.
+        unanswered: Failed attempts that may have been billed: their answer was lost or unusable.
+        unanswered_usd: The most that they can have cost.
         partial_groups: Queries that began with a stored answer to some of their documents.
         documents_reused: Their documents that this answer holds.
         saved_usd: Estimate of what these queries would have cost as a whole, less what was paid;
@@ -46,13 +50,14 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         merge_status: Ranked queries by `MergeStatus`; at the end, those ranked before this run too.
         reject_reasons: Candidates without a score by `Reason`.
         retries: Further attempts after a failure.
-        throttled: Answers that asked for a slower pace (429).
+        throttled: Attempts refused by 429, which asks for a slower pace.
         size_refusals: Requests that the service refused for their size.
         quota_used: Share of the quota that was used while there was work; None without a quota.
         bound_by: What held the run back most: the name of a limit, `pause` (the service asked for
             it), `cpu` (this process can do no more), or `source` (too little was ready to be sent);
             empty if nothing was sent.
         latency_ms: Milliseconds from sending a request to its scores, by quantile.
+        outage_s: For how long the service has been down; 0 while it is up.
         seconds: Since the run was started.
     """
 
@@ -69,9 +74,13 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     truncated_documents: int = 0
     truncated_queries: int = 0
     requests: int = 0
+    requests_sent: int = 0
+    requests_failed: int = 0
     requests_reused: int = 0
     total_tokens: int = 0
     cost_usd: float = 0.0
+    unanswered: int = 0
+    unanswered_usd: float = 0.0
     partial_groups: int = 0
     documents_reused: int = 0
     saved_usd: float = 0.0
@@ -83,6 +92,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     quota_used: float | None = None
     bound_by: str = ""
     latency_ms: Mapping[str, float] = field(default_factory=dict)
+    outage_s: float = 0.0
     seconds: float = 0.0
 
     @property
@@ -94,7 +104,8 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         """Return the numbers that matter most, as fields of a log event."""
         names = (
             *("groups_done", "parts_done", "candidates_done", "rejected", "skipped"),
-            *("requests", "requests_reused", "retries", "throttled", "total_tokens"),
+            *("requests", "requests_sent", "requests_failed", "throttled", "requests_reused"),
+            *("retries", "unanswered", "total_tokens"),
         )
         counts = {name.removesuffix("_done"): getattr(self, name) for name in names}
         rounded = {"cost_usd": round(self.cost_usd, 6), "seconds": round(self.seconds, 1)}

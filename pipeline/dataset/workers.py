@@ -84,20 +84,15 @@ class GroupScheduler:
         """Rank everything.
 
         Raises:
-            RerankError: the one given to `stop`, if that was called before the end.
+            RerankError: the one that the stop switch was stopped by before the end.
         """
+        self._stop_switch.on_stop.append(self._drain)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._read(tasks), name="read-groups")
         self._stop_switch.raise_if_stopped()
 
-    def stop(self, error: RerankError) -> None:
-        """Start nothing more, send nothing more, and let what is in flight arrive for a while.
-
-        `run` then raises the error. Only the first call counts.
-        """
-        if self._stop_switch.error is not None:
-            return
-        self._stop_switch.stop(error)
+    def _drain(self) -> None:
+        """Start nothing more, and let what is in flight arrive for a while."""
         while not self._ready.empty():
             self._ready.get_nowait()
         self._ready.put_nowait(None)

@@ -65,11 +65,16 @@ class RunRecord(RunFacts, frozen=True, kw_only=True):
     candidates: int | None = None
     candidates_done: int = 0
     requests: int = 0
+    requests_sent: int = 0
+    requests_failed: int = 0
     requests_reused: int = 0
     total_tokens: int = 0
     cost_usd: float = 0.0
+    unanswered: int = 0
+    unanswered_usd: float = 0.0
     retries: int = 0
     throttled: int = 0
+    outage_s: float = 0.0
     seconds: float = 0.0
 
 

@@ -3,7 +3,8 @@
 If the service refuses a request, the cause may be one document. If the content is refused, it is
 found by bisection. If the size is refused, it is the longest document, if that is refused alone.
 The others are then sent again as one request, since a score is relative to its request. One refused
-document among n costs at most log2(n) + 3 further requests.
+document among n costs at most log2(n) + 3 further requests. Documents that the service leaves out
+of its answer, at every attempt, have no score; the others keep theirs from that answer.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from pipeline.core.arrays import FloatArray, IntArray
 from pipeline.core.errors import (
     BadAnswer,
     ContentRefused,
+    IncompleteAnswer,
     Rejected,
     RequestError,
     TooLarge,
@@ -95,11 +97,13 @@ async def ask_documents(
             outcome = await _outcome(ask, units[left])
     except (Rejected, Transient, BadAnswer) as error:
         outcome = error
-    if isinstance(outcome, RequestError):
+    if isinstance(outcome, IncompleteAnswer):
+        result.fail(left[np.isnan(outcome.scores)], "bad_answer", outcome)
+    elif isinstance(outcome, RequestError):
         result.fail(left, _REASONS[type(outcome)], outcome)
-    else:
-        result.scores[left] = outcome.scores
-        result.num_requests, result.total_tokens = 1, outcome.total_tokens or 0
+        return result
+    result.scores[left] = outcome.scores
+    result.num_requests, result.total_tokens = 1, outcome.total_tokens or 0
     return result
 
 
@@ -187,5 +191,7 @@ class _Search(Struct, eq=False):
             await self.ask(self.units[indices])
         except (ContentRefused, TooLarge) as refusal:
             return refusal
+        except IncompleteAnswer:
+            pass  # accepted, which is all that counts here
         self.accepted_any = True
         return None

@@ -1,30 +1,73 @@
-"""Tell an outage of the service from a failure of one request.
+"""Tell an outage of the service, and a wrong service, from a failure of one request.
 
-While nothing succeeds the circuit is open: failures cost no attempt, and one request at a time
-probes whether the service is back. The first answer closes it, a refusal included.
+A failed attempt says nothing by itself. It counts against its request if the service then serves a
+request that was sent after the failure: other traffic, or a witness that is sent to find out. If
+the witness fails too, the circuit opens: the failures before it count for nothing, and nothing is
+sent but one witness at a time until one is served. A 429 is neither a success nor a failure.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+import math
 from typing import Final
 
 from msgspec import Struct
 
 from pipeline.core.backoff import Backoff
-from pipeline.core.errors import BadAnswer, OutageTooLong, RequestError, Throttled
+from pipeline.core.errors import (
+    RequestError,
+    ServiceRefused,
+    Throttled,
+    Transient,
+)
 from pipeline.core.events import log_event
-from pipeline.service.failures import is_service_down
+from pipeline.core.stop import StopSwitch
+from pipeline.service.failures import describe, is_outage, refuses_all
+from pipeline.service.outage_timer import OutageTimer
+from pipeline.service.wire.refusals import CURES
 
 log = logging.getLogger(__name__)
 
-PROBE_BACKOFF: Final = Backoff(first_s=1.0, cap_s=15.0)
+PROBE_BACKOFF: Final = Backoff(first_s=1.0, cap_s=10.0)
 
-_MAX_FAILURES: Final = 10
-"""Failures in a row that are an outage, however many requests are asked at once."""
+MAX_UNKNOWN: Final = 8
+"""Requests that may be unanswered at once while nothing was ever served; and failures in a row
+after which a witness is sent without delay."""
 
-_MIN_REQUESTS: Final = 3
-"""Different requests that must fail where each may be at fault itself."""
+_MAX_UNSERVED: Final = 8
+"""Answers without scores, and not one with, after which a service is a wrong one. Two witnesses
+are among them, some time apart."""
+
+_UNSERVED_BACKOFF: Final = Backoff(first_s=0.5, cap_s=0.5)
+"""Waits before the witnesses that are sent to find that out."""
+
+
+class AttemptFailed(Struct, eq=False):
+    """An attempt that brought no scores, and what is known of it.
+
+    Attributes:
+        error: How it failed.
+        sent_at: When it was sent, in seconds.
+        failed_at: When it failed.
+        counts: Whether it counts against its request; None while that is unknown.
+        decided: Set once it is known.
+    """
+
+    error: RequestError
+    sent_at: float
+    failed_at: float
+    counts: bool | None
+    decided: asyncio.Event
+
+    @classmethod
+    def of(cls, error: RequestError, sent_at: float, failed_at: float) -> "AttemptFailed":
+        """Return a failure of which nothing is known yet."""
+        return cls(error, sent_at, failed_at, None, asyncio.Event())
+
+    def decide(self, *, counts: bool) -> None:
+        """Say whether the failure counts."""
+        self.counts = counts
+        self.decided.set()
 
 
 class CircuitSnapshot(Struct, frozen=True):
@@ -32,132 +75,157 @@ class CircuitSnapshot(Struct, frozen=True):
 
     Attributes:
         is_open: The service is down.
-        failed_requests: Different requests that failed since the last success, until it opened.
-        probes: Probes sent in this outage.
-        trouble_s: Seconds since the first failure after the last success; 0 without one.
+        undecided: Failures that may yet count against their requests.
+        probes: Witnesses that failed in this outage.
+        trouble_s: Seconds since the first failure or 429 after the last success; 0 without one.
     """
 
     is_open: bool
-    failed_requests: int
+    undecided: int
     probes: int
     trouble_s: float
 
 
+class OutageBegan(RequestError):
+    """The circuit opened while a request waited to be sent."""
+
+
 class CircuitBreaker:
-    """Learn from the outcome of every attempt.
+    """Learn from the outcome of every attempt; for one event loop.
 
     Args:
-        max_outage_s: How long the service may serve nothing.
-        clock: Seconds, never going back.
-        probe_backoff: Waits before the probes of an outage.
+        timer: Measures how long nothing is served.
+        probe_backoff: Waits before the witnesses of an outage.
 
     Attributes:
+        timer: The same.
         is_open: The service is down.
-        probe_lock: Held by the request that probes while the circuit is open.
+        has_served: Some request got its scores.
+        line: Interrupts those who wait to be sent when the circuit opens.
+        probes: Witnesses that failed in this outage.
     """
 
-    def __init__(
-        self,
-        max_outage_s: float,
-        clock: Callable[[], float],
-        probe_backoff: Backoff = PROBE_BACKOFF,
-    ) -> None:
-        self._max_outage_s = max_outage_s
-        self._clock = clock
-        self._probe_backoff = probe_backoff
-        self._failed: set[Hashable] = set()
-        self._service_failures = 0
-        self._trouble_since: float | None = None
-        self._probes = 0
+    def __init__(self, timer: OutageTimer, probe_backoff: Backoff = PROBE_BACKOFF) -> None:
+        self.timer = timer
         self.is_open = False
-        self.probe_lock = asyncio.Lock()
+        self.has_served = False
+        self.line = StopSwitch()
+        self._probe_backoff = probe_backoff
+        self._is_calm = False
+        self._undecided: list[AttemptFailed] = []
+        self._num_unserved = 0
+        self._changed_at = -math.inf
+        self._last_probe: RequestError | None = None
+        self.probes = 0
 
     def __repr__(self) -> str:
         state = self.snapshot()
         return (
             f"<CircuitBreaker {'open' if state.is_open else 'closed'}"
-            f" failed_requests={state.failed_requests} probes={state.probes}"
+            f" undecided={state.undecided} probes={state.probes}"
             f" trouble_s={state.trouble_s:.1f}>"
         )
 
     def snapshot(self) -> CircuitSnapshot:
         """Return the present state."""
-        since = self._trouble_since
-        trouble_s = 0.0 if since is None else self._clock() - since
-        return CircuitSnapshot(self.is_open, len(self._failed), self._probes, trouble_s)
+        return CircuitSnapshot(
+            self.is_open, len(self._undecided), self.probes, self.timer.elapsed_s
+        )
 
-    def next_wait_s(self) -> float:
-        """Return the seconds that the next probe waits; each probe waits longer."""
-        wait_s = self._probe_backoff.wait_s(self._probes)
-        self._probes += 1
-        return wait_s
+    def record_success(self, sent_at: float, now: float) -> None:
+        """Record that a request which was sent at that time got scores."""
+        if self._is_calm:
+            return
+        self.has_served = True
+        self.timer.record_success()
+        while self._undecided and self._undecided[0].failed_at <= sent_at:
+            self._undecided.pop(0).decide(counts=True)
+        if self.is_open and sent_at >= self._changed_at:
+            self._close(now)
+        self._is_calm = not (self._undecided or self.is_open)
 
-    def record_success(self) -> None:
-        """Record that the service did its work: scores, or a verdict on a request."""
-        self._trouble_since = None
-        if self._failed or self.is_open:
-            self._close()
+    def record_failure(self, failure: AttemptFailed) -> None:
+        """Record a failed attempt; `failure.decided` is set once it is known whether it counts."""
+        self._record_trouble(failure)
+        if self.is_open or failure.sent_at < self._changed_at:
+            failure.decide(counts=False)  # there was an outage while it was in flight
+        else:
+            self._undecided.append(failure)
 
-    def record_failure(
-        self, request: Hashable, error: RequestError, *, concurrency: int, last: bool
-    ) -> None:
-        """Record an attempt without scores or verdict; open the circuit if that is an outage.
+    def record_throttled(self, error: Throttled) -> None:
+        """Record a 429."""
+        self._is_calm = False
+        self.timer.record_failure(error)
 
-        Args:
-            request: Any id of the request.
-            error: How it failed.
-            concurrency: Requests being asked; an outage is when all of them fail.
-            last: The request has no attempt left, and nothing was served since its first failure.
+    def record_witness_failure(self, failure: AttemptFailed) -> None:
+        """Record that the witness got no scores: the service is down, or a wrong one.
 
         Raises:
-            OutageTooLong: if nothing was served for longer than allowed.
+            ServiceRefused: if the service never served anything, and never will.
         """
-        if isinstance(error, BadAnswer):
-            if self.is_open:
-                self._close()  # it answers; whether rightly is for the attempts to find out
-            return
-        if self._trouble_since is None:
-            self._trouble_since = self._clock()
-        if isinstance(error, Throttled):
-            self._close()
-        elif not self.is_open:
-            self._failed.add(request)
-            is_down = is_service_down(error)
-            self._service_failures += is_down
-            enough = min(_MAX_FAILURES, concurrency)
-            if (
-                self._service_failures >= enough
-                or len(self._failed) >= max(_MIN_REQUESTS, enough)
-                or (last and is_down)
-            ):
-                self._open(error)
-        self._check_duration(error)
+        error = failure.error
+        self._record_trouble(failure)
+        is_wrong = refuses_all(error) or (self.probes and self._num_unserved >= _MAX_UNSERVED)
+        if is_wrong and not self.has_served and not is_outage(error):
+            raise _wrong_service(error)
+        self._last_probe = error
+        self.probes += 1
+        if not self.is_open:
+            self._open(error, failure.failed_at)
 
-    def _check_duration(self, error: RequestError) -> None:
-        if self._trouble_since is None or not (self.is_open or isinstance(error, Throttled)):
-            return
-        trouble_s = self._clock() - self._trouble_since
-        if trouble_s >= self._max_outage_s:
-            raise OutageTooLong(
-                f"the service served nothing for {trouble_s:.0f} s",
-                which=error.code,
-                expected=f"at most {self._max_outage_s:.0f} s of --max-outage",
-                cure="run the same command again when it is back: what is paid is kept",
-            ) from error
+    def is_suspicious(self, num_asked: int) -> bool:
+        """Return whether a witness is to be sent without delay.
 
-    def _open(self, error: RequestError) -> None:
-        self.is_open = True
+        Args:
+            num_asked: Requests being asked at this moment.
+        """
+        return len(self._undecided) >= min(MAX_UNKNOWN, num_asked)
+
+    def next_wait_s(self) -> float:
+        """Return the seconds to wait before the next witness of this outage."""
+        error = self._last_probe
+        assert error is not None
+        backoff = self._probe_backoff
+        if not self.has_served and not is_outage(error) and backoff.first_s:
+            backoff = _UNSERVED_BACKOFF
+        wait_s = backoff.wait_s(self.probes - 1)
+        if isinstance(error, Transient) and error.retry_after_s is not None:
+            wait_s = max(wait_s, error.retry_after_s)
+        return self.timer.cut(wait_s)
+
+    def _record_trouble(self, failure: AttemptFailed) -> None:
+        self._is_calm = False
+        self.timer.record_failure(failure.error, failure.failed_at - failure.sent_at)
+        self._num_unserved += not self.has_served and not is_outage(failure.error)
+
+    def _open(self, error: RequestError, now: float) -> None:
+        self.is_open, self._changed_at = True, now
+        for failure in self._undecided:
+            failure.decide(counts=False)
+        self._undecided.clear()
+        self.line.stop(OutageBegan("outage", "the service is down"))
+        facts = {"message": error.message} if error.message else {}
         log_event(
             log,
             logging.WARNING,
             "service.down",
             code=error.code,
-            max_outage_s=round(self._max_outage_s),
+            **facts,
+            max_outage_s=round(self.timer.limit_s),
         )
 
-    def _close(self) -> None:
-        if self.is_open:
-            log_event(log, logging.WARNING, "service.back", probes=self._probes)
-        self.is_open = False
-        self._failed.clear()
-        self._service_failures = self._probes = 0
+    def _close(self, now: float) -> None:
+        self.is_open, self._changed_at = False, now
+        self.line = StopSwitch()
+        log_event(log, logging.WARNING, "service.back", probes=self.probes)
+        self.probes = 0
+
+
+def _wrong_service(error: RequestError) -> ServiceRefused:
+    return ServiceRefused(
+        "no request is served",
+        which="--url and --provider",
+        found=describe(error),
+        expected="scores",
+        cure=CURES.get(error.status or 0, "check the address, and which provider it belongs to"),
+    )

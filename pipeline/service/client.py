@@ -6,15 +6,19 @@ attempt it holds no place in flight, no place in the queue and no reservation of
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import numpy as np
 
 from pipeline.core.errors import (
     BadAnswer,
     ContentRefused,
+    IncompleteAnswer,
     Rejected,
     RequestError,
     RerankError,
     ServiceEnded,
-    Throttled,
     TooLarge,
     Transient,
 )
@@ -22,8 +26,9 @@ from pipeline.core.events import log_event
 from pipeline.core.gate import Gate
 from pipeline.core.records import Request, Scores
 from pipeline.core.stop import StopSwitch
+from pipeline.service.attempt import Sender
+from pipeline.service.circuit_breaker import AttemptFailed
 from pipeline.service.endpoint import Endpoint
-from pipeline.service.failures import may_be_billed
 from pipeline.service.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -51,7 +56,8 @@ class RerankClient:
         self._circuit = endpoint.circuit
         self._metrics = metrics
         self._stop_switch = stop_switch or StopSwitch()
-        self._gate = gate or Gate()
+        self._sender = Sender(endpoint, metrics, self._stop_switch, gate or Gate())
+        self._num_calls = 0
         self._num_resting = 0
 
     def target_concurrency(self) -> int:
@@ -69,57 +75,64 @@ class RerankClient:
         """Return the scores of a request's documents, in its order.
 
         Try transient failures and bad answers again, up to `max_attempts` in all, after a random
-        part of 1, 2, 4 ... seconds. A 429 costs time, but no attempt; so does an outage.
+        part of 1, 2, 4 ... seconds. An attempt is spent only if the service then serves another
+        request; else there is an outage, which costs time alone, as a 429 does.
 
         Raises:
             TooLarge: if a smaller request may be served.
             ContentRefused: if the request holds something that the service refuses.
             Rejected: if the service refuses it for another reason.
             Transient: if it failed at every attempt, while others were served.
+            IncompleteAnswer: if no attempt brought a score for some documents, always the same.
             BadAnswer: if no attempt brought one finite score for each document.
             ServiceEnded: if the service will give no more answers; every other call ends too.
             RerankError: the one given to `stop`, or that broke the gate.
         """
-        endpoint, attempt = self._endpoint, 1
-        answered_before = endpoint.num_answered
-        endpoint.num_asked += 1
+        circuit, policy = self._circuit, self._endpoint.policy
+        attempt, last_gaps = 1, b""
+        self._begin_call()
         try:
             while True:
-                try:
-                    if self._circuit.is_open:
-                        scores = await self._probe(request)
-                    else:
-                        scores = await self._send(request)
-                except _NotSent:
-                    continue
-                except (TooLarge, ContentRefused, Rejected):
-                    self._circuit.record_success()
-                    raise
-                except (Throttled, Transient, BadAnswer) as error:
-                    is_last = attempt >= endpoint.policy.max_attempts
-                    self._circuit.record_failure(
-                        request.key,
-                        error,
-                        concurrency=endpoint.num_asked,
-                        last=is_last and answered_before == endpoint.num_answered,
-                    )
-                    if isinstance(error, Throttled) or self._circuit.is_open:
-                        continue
-                    if is_last:
-                        raise
-                    attempt += 1
-                    await self._back_off(request, attempt, error)
+                if circuit.has_served and not circuit.is_open:
+                    outcome = await self._sender.send(request)
                 else:
-                    self._circuit.record_success()
-                    return scores
+                    outcome = await self._send_on_trial(request)
+                if isinstance(outcome, Scores):
+                    return outcome
+                if outcome is None or not await self._counts(outcome):
+                    continue
+                error = outcome.error
+                if isinstance(error, TooLarge | ContentRefused | Rejected):
+                    raise error
+                gaps = _gaps(error) or last_gaps
+                if attempt >= policy.max_attempts:
+                    raise _last_error(error, request, is_erratic=last_gaps not in (b"", gaps))
+                last_gaps = gaps
+                attempt += 1
+                await self._back_off(request, attempt, outcome)
         except ServiceEnded as error:
             self.stop(error)
             raise
         finally:
-            endpoint.num_asked -= 1
+            self._end_call()
 
-    async def _back_off(self, request: Request, attempt: int, error: RequestError) -> None:
+    def _begin_call(self) -> None:
+        self._endpoint.num_asked += 1
+        if not self._num_calls:
+            self._circuit.timer.on_give_up.add(self.stop)
+        self._num_calls += 1
+
+    def _end_call(self) -> None:
+        self._endpoint.num_asked -= 1
+        self._num_calls -= 1
+        if not self._num_calls:
+            self._circuit.timer.on_give_up.discard(self.stop)
+
+    async def _back_off(self, request: Request, attempt: int, failure: AttemptFailed) -> None:
+        error = failure.error
         wait_s = self._endpoint.policy.backoff.wait_s(attempt - 2)
+        if isinstance(error, Transient) and error.retry_after_s is not None:
+            wait_s = max(wait_s, self._circuit.timer.cut(error.retry_after_s))
         self._metrics.retries += 1
         log_event(
             log,
@@ -130,77 +143,83 @@ class RerankClient:
             wait_s=round(wait_s, 1),
             code=error.code,
         )
-        await self._rest(wait_s)
+        await self._rest(failure.failed_at + wait_s - self._endpoint.clock())
 
-    async def _probe(self, request: Request) -> Scores:
-        """Send the request alone, to find out whether an outage is over."""
-        lock = self._circuit.probe_lock
+    async def _send_on_trial(self, request: Request) -> Scores | AttemptFailed | None:
+        """Send the request once the outage is over; before the first success, with few others."""
+        if self._circuit.is_open:
+            await self._wait_for_service()
+            return None
+        trial = self._endpoint.trial
+        with self._stop_switch.interruptible():
+            await trial.acquire()
+        try:
+            if self._circuit.has_served or self._circuit.is_open:
+                return None
+            outcome = await self._sender.send(request)
+            if isinstance(outcome, AttemptFailed):
+                await self._counts(outcome)
+            return outcome
+        finally:
+            trial.release()
+
+    async def _wait_for_service(self) -> None:
+        """Wait until an outage is over; one of those that wait sends witnesses."""
+        async with self._witness_turn():
+            while self._circuit.is_open:
+                await self._rest(self._circuit.next_wait_s())
+                if self._circuit.is_open:
+                    await self._sender.send_witness()
+
+    async def _counts(self, failure: AttemptFailed) -> bool:
+        """Return whether a failure counts against its request, or belongs to an outage."""
+        endpoint = self._endpoint
+        if failure.counts is None and not self._circuit.is_suspicious(endpoint.num_asked):
+            await self._rest(endpoint.policy.patience_s, until=failure.decided)
+        if failure.counts is None:
+            async with self._witness_turn():
+                while failure.counts is None:
+                    await self._sender.send_witness()
+        return bool(failure.counts)
+
+    @asynccontextmanager
+    async def _witness_turn(self) -> AsyncIterator[None]:
+        """Hold the right to send witnesses while the body runs."""
+        lock = self._endpoint.witness_lock
         with self._stop_switch.interruptible():
             await lock.acquire()
         try:
-            if not self._circuit.is_open:
-                raise _NotSent
-            await self._rest(self._circuit.next_wait_s())
-            return await self._send(request, is_probe=True)
+            yield
         finally:
             lock.release()
 
-    async def _send(self, request: Request, *, is_probe: bool = False) -> Scores:
-        """Send the request once, in its turn and within the budget."""
-        endpoint, num_documents = self._endpoint, request.num_documents
-        reserved_usd = spent_usd = 0.0
-        try:
-            with self._stop_switch.interruptible():
-                await self._gate.wait()
-                reserved_usd = await endpoint.budget.reserve(request.tokens, num_documents)
-                permit = await endpoint.throttle.admit(
-                    num_documents, request.tokens, request.documents
-                )
-            with permit:
-                if (self._circuit.is_open and not is_probe) or not self._gate.is_open:
-                    raise _NotSent
-                spent_usd = reserved_usd  # unless the service says otherwise
-                sent_at = endpoint.clock()
-                self._metrics.requests += 1
-                try:
-                    scores = await endpoint.transport.send(request)
-                except Throttled as error:
-                    self._metrics.throttled += 1
-                    permit.throttled(error)
-                    raise
-                self._metrics.latency.add(endpoint.clock() - sent_at)
-                permit.answered(scores.total_tokens)
-            spent_usd = self._count(request, scores)
-        except RequestError as error:
-            if not may_be_billed(error):
-                spent_usd = 0.0
-            raise
-        finally:
-            endpoint.budget.settle(reserved_usd, spent_usd)
-        return scores
-
-    def _count(self, request: Request, scores: Scores) -> float:
-        """Count an answered request; return its price in US dollars."""
-        metrics, budget, tokens = self._metrics, self._endpoint.budget, scores.total_tokens
-        if tokens is None:
-            tokens = request.tokens
-        cost_usd = tokens * budget.usd_per_token
-        budget.record_usage(request.tokens, request.num_documents, tokens)
-        self._endpoint.num_answered += 1
-        metrics.answered += 1
-        metrics.tokens += tokens
-        metrics.cost_usd += cost_usd
-        return cost_usd
-
-    async def _rest(self, wait_s: float) -> None:
-        """Wait before another attempt."""
+    async def _rest(self, wait_s: float, *, until: asyncio.Event | None = None) -> None:
+        """Wait so many seconds, or until the event is set."""
+        if wait_s <= 0:
+            return
         self._num_resting += 1
         try:
-            with self._stop_switch.interruptible():
-                await asyncio.sleep(wait_s)
+            with self._stop_switch.interruptible(), suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await (until or asyncio.Event()).wait()
         finally:
             self._num_resting -= 1
 
 
-class _NotSent(Exception):
-    """The circuit or the gate changed while a request waited for its turn; nothing was sent."""
+def _gaps(error: RequestError) -> bytes:
+    """Return which documents have no score in an incomplete answer; empty for another failure."""
+    return np.isnan(error.scores).tobytes() if isinstance(error, IncompleteAnswer) else b""
+
+
+def _last_error(error: RequestError, request: Request, *, is_erratic: bool) -> RequestError:
+    """Return what the last attempt's error amounts to.
+
+    The scores of an incomplete answer are used, unless other documents had none before.
+    """
+    if not isinstance(error, IncompleteAnswer):
+        return error
+    if is_erratic:
+        return BadAnswer(error.code, error.message, status=error.status)
+    if error.total_tokens is None:
+        error.total_tokens = request.tokens
+    return error

@@ -38,14 +38,22 @@ async def open_endpoint(
         SettingsError: if the address cannot be parsed, no header can hold the key, or the endpoint
             takes no instruction and there is one.
     """
-    policy = policy or RetryPolicy(
-        max_attempts=settings.max_attempts, max_outage_s=settings.max_outage_s
-    )
+    policy = policy or _retry_policy(settings)
     if transport is not None:
         yield Endpoint(transport, throttle=throttle, budget=budget, policy=policy)
         return
     async with _http_transport(settings, api_key, timeouts) as transport:
         yield Endpoint(transport, throttle=throttle, budget=budget, policy=policy)
+
+
+def _retry_policy(settings: RunSettings) -> RetryPolicy:
+    if settings.max_outage_s is None:
+        return RetryPolicy(max_attempts=settings.max_attempts)
+    return RetryPolicy(
+        max_attempts=settings.max_attempts,
+        max_outage_s=settings.max_outage_s,
+        max_unreached_s=None,
+    )
 
 
 def _http_transport(
@@ -61,5 +69,5 @@ def _http_transport(
         model=settings.profile.name,
         instruct=settings.instruct,
         api_key=api_key,
-        timeouts=timeouts,
+        timeouts=timeouts or Timeouts.of_total(settings.timeout_s),
     )

@@ -8,13 +8,19 @@ from typing import Final
 from msgspec import Struct
 
 from pipeline.core.backoff import Backoff
-from pipeline.service.circuit_breaker import PROBE_BACKOFF, CircuitBreaker
+from pipeline.core.settings import DEFAULT_MAX_OUTAGE_S
+from pipeline.service.circuit_breaker import MAX_UNKNOWN, PROBE_BACKOFF, CircuitBreaker
 from pipeline.service.cost_budget import CostBudget
+from pipeline.service.outage_timer import OutageTimer
 from pipeline.service.throttle.interface import Admission
 from pipeline.service.transport import Transport
 from pipeline.service.usage_check import UsageCheck
+from pipeline.service.witness import Witness
 
 RETRY_BACKOFF: Final = Backoff(first_s=1.0, cap_s=20.0, jitter=True)
+
+MAX_UNREACHED_S: Final = 30.0
+"""How long a service may be unreachable from the start, unless a limit is given."""
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
@@ -23,14 +29,19 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
     Attributes:
         max_attempts: Attempts of a request that fails while others are served.
         max_outage_s: Seconds for which the service may serve nothing.
+        max_unreached_s: The same while no connection was ever opened; None for no other limit.
         backoff: Waits between the attempts of a request.
-        probe_backoff: Waits between the probes of an outage.
+        probe_backoff: Waits between the witnesses of an outage.
+        patience_s: Seconds that other requests have to show that the service is up, before a
+            witness is sent.
     """
 
     max_attempts: int = 5
-    max_outage_s: float = 600.0
+    max_outage_s: float = DEFAULT_MAX_OUTAGE_S
+    max_unreached_s: float | None = MAX_UNREACHED_S
     backoff: Backoff = RETRY_BACKOFF
     probe_backoff: Backoff = PROBE_BACKOFF
+    patience_s: float = 1.0
 
 
 class Endpoint:
@@ -44,8 +55,10 @@ class Endpoint:
 
     Attributes:
         circuit: Tells an outage of the service from a failure of one request.
+        witness: What is sent to find out.
+        witness_lock: Held by whoever sends it.
+        trial: Bounds the requests that are unanswered while nothing was ever served.
         num_asked: Requests being asked at this moment, by all clients.
-        num_answered: Requests that got their scores.
     """
 
     def __init__(
@@ -60,17 +73,27 @@ class Endpoint:
         self.throttle = throttle
         self.budget = budget
         self.policy = policy = policy or RetryPolicy()
-        self.circuit = CircuitBreaker(
-            policy.max_outage_s, lambda: self.clock() - throttle.paused_s, policy.probe_backoff
+        timer = OutageTimer(
+            policy.max_outage_s,
+            lambda: self.clock() - throttle.paused_s,
+            max_unreached_s=policy.max_unreached_s,
         )
+        self.circuit = CircuitBreaker(timer, policy.probe_backoff)
+        self.witness = Witness()
+        self.witness_lock = asyncio.Lock()
+        self.trial = asyncio.Semaphore(MAX_UNKNOWN)
         self.num_asked = 0
-        self.num_answered = 0
 
     def __repr__(self) -> str:
         return (
-            f"<Endpoint asked={self.num_asked} answered={self.num_answered}"
-            f" {self.throttle!r} {self.budget!r} {self.circuit!r}>"
+            f"<Endpoint asked={self.num_asked} {self.throttle!r} {self.budget!r} {self.circuit!r}>"
         )
+
+    @property
+    def outage_s(self) -> float:
+        """For how many seconds the service has been down; 0 while it is up."""
+        state = self.circuit.snapshot()
+        return state.trouble_s if state.is_open else 0.0
 
     @cached_property
     def clock(self) -> Callable[[], float]:

@@ -1,4 +1,9 @@
-"""Failures without an HTTP answer, by their codes, and what a failure says about the service."""
+"""Failures without a usable HTTP answer, by their codes, and what a failure says.
+
+A failure is one of two kinds. Server errors, time-outs and broken connections are signs of a
+service that is down for a while. Answers without scores and refusals are signs of a wrong address,
+provider or account, if no request at all is served.
+"""
 
 from typing import Final
 
@@ -7,21 +12,44 @@ from pipeline.core.errors import BadAnswer, RequestError, Transient
 UNREACHABLE: Final = "unreachable"
 """No connection could be opened."""
 
+UNTRUSTED: Final = "untrusted_certificate"
+"""No connection was opened, because the service's certificate is not trusted."""
+
 CONNECTION_LOST: Final = "connection_lost"
-"""The connection broke before the answer was complete."""
+"""The connection broke before an answer began."""
+
+UNREADABLE: Final = "unreadable_answer"
+"""An answer that is no valid HTTP: truncated, wrongly compressed, or not HTTP at all."""
 
 TIMEOUT: Final = "timeout"
 """The answer was not complete in time."""
 
-_SERVICE_DOWN: Final = frozenset({502, 503, 504})
+_MAYBE_BILLED: Final = frozenset({CONNECTION_LOST, UNREADABLE, TIMEOUT})
+_REFUSING_STATUSES: Final = frozenset({401, 402, 403, 404, 405})
 
 
-def is_service_down(error: RequestError) -> bool:
-    """Return whether a failure speaks of the service; a 500 or a time-out may be the request's."""
-    is_down = error.status in _SERVICE_DOWN or error.code == UNREACHABLE
-    return isinstance(error, Transient) and is_down
+def is_outage(error: RequestError) -> bool:
+    """Return whether a service that fails so for all requests is down, not a wrong one."""
+    return isinstance(error, Transient) and error.code != UNTRUSTED
+
+
+def is_reached(error: RequestError) -> bool:
+    """Return whether a connection was opened."""
+    return error.code not in (UNREACHABLE, UNTRUSTED)
+
+
+def refuses_all(error: RequestError) -> bool:
+    """Return whether the failure says by itself that no request at all will be served."""
+    status = error.status or 0
+    return error.code == UNTRUSTED or status in _REFUSING_STATUSES or 300 <= status < 400
 
 
 def may_be_billed(error: RequestError) -> bool:
     """Return whether the service may have done the work of a request that failed so."""
-    return isinstance(error, BadAnswer) or error.code in (CONNECTION_LOST, TIMEOUT)
+    return isinstance(error, BadAnswer) or error.code in _MAYBE_BILLED
+
+
+def describe(error: RequestError) -> str:
+    """Return what came instead of scores: status, code and message."""
+    status = f"HTTP {error.status}, " if error.status else ""
+    return f"{status}{error.code}" + (f": {error.message}" if error.message else "")

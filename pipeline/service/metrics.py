@@ -128,8 +128,11 @@ class Metrics(Struct):
     """What was done so far; counts unless the name says otherwise.
 
     Attributes:
-        requests: Attempts that were sent, whatever came of them.
-        answered: Requests that got their scores.
+        requests: Attempts that were sent, whatever came of them; witnesses among them.
+        answered: Attempts that got their scores.
+        failed: Attempts that got none, those answered by 429 apart.
+        unanswered: Failed attempts that may be billed: the answer was lost, late or unusable.
+        unanswered_usd: What they may cost: upper bound of their tokens at the model's price.
         retries: Further attempts after a failure; not those after a 429.
         throttled: Answers that asked for a slower pace (429).
         tokens: Tokens of the answered requests, as the service counted them.
@@ -149,6 +152,9 @@ class Metrics(Struct):
 
     requests: int = 0
     answered: int = 0
+    failed: int = 0
+    unanswered: int = 0
+    unanswered_usd: float = 0.0
     retries: int = 0
     throttled: int = 0
     tokens: int = 0

@@ -7,6 +7,7 @@ our errors. How often a request is sent is up to the client.
 import io
 import logging
 import math
+import os
 import time
 import zlib
 from functools import partial
@@ -20,8 +21,15 @@ from yarl import URL
 from pipeline.core.errors import RerankError, ServiceRefused, SettingsError, Transient
 from pipeline.core.events import log_event
 from pipeline.core.records import Request, Scores
+from pipeline.core.settings import DEFAULT_TIMEOUT_S
 from pipeline.service.answer_body import max_answer_bytes, read_answer, read_start
-from pipeline.service.failures import CONNECTION_LOST, TIMEOUT, UNREACHABLE
+from pipeline.service.failures import (
+    CONNECTION_LOST,
+    TIMEOUT,
+    UNREACHABLE,
+    UNREADABLE,
+    UNTRUSTED,
+)
 from pipeline.service.shared_timeout import SharedTimeout
 from pipeline.service.wire.redaction import Redactor
 from pipeline.service.wire.wire_format import WireFormat
@@ -53,7 +61,12 @@ class Timeouts(Struct, frozen=True, kw_only=True):
     """
 
     connect_s: float = 10.0
-    total_s: float = 120.0
+    total_s: float = DEFAULT_TIMEOUT_S
+
+    @classmethod
+    def of_total(cls, total_s: float) -> "Timeouts":
+        """Return the usual time to connect, or half of the total if that is less."""
+        return cls(connect_s=min(cls().connect_s, total_s / 2), total_s=total_s)
 
 
 class HttpTransport:
@@ -131,7 +144,8 @@ class HttpTransport:
                         response, max_answer_bytes(request.num_documents, len(body))
                     )
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
-            raise translate_error(error) from safe_cause(error)
+            where = f"{self._url.host}:{self._url.port}"
+            raise translate_error(error, where) from safe_cause(error)
         if log.isEnabledFor(logging.DEBUG):
             log_event(
                 log,
@@ -186,20 +200,38 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     return content
 
 
-def translate_error(error: Exception) -> RerankError:
-    """Return our error for one that aiohttp raised; the most specific classes come first."""
+def translate_error(error: Exception, where: str = "") -> RerankError:
+    """Return our error for one that aiohttp raised; the most specific classes come first.
+
+    Args:
+        error: What aiohttp raised.
+        where: Host and port of the service.
+    """
     name = type(error).__name__
     if isinstance(error, _ADDRESS_ERRORS):
         return ServiceRefused("not a usable address", which="--url", found=name)
     if isinstance(error, _UNTRUSTED_ERRORS):
-        return ServiceRefused(
-            "the service's certificate is not trusted", which="--url", cure="check the address"
-        )
+        return Transient(UNTRUSTED, f"{where}: the certificate is not trusted")
     if isinstance(error, _CONNECT_ERRORS):
-        return Transient(UNREACHABLE, name)
+        return Transient(UNREACHABLE, f"{where}: {_why_unreachable(error)}")
+    if isinstance(error, _UNREADABLE_ERRORS):
+        return Transient(UNREADABLE, name)
     if isinstance(error, TimeoutError):
         return Transient(TIMEOUT, name)
     return Transient(CONNECTION_LOST, name)
+
+
+def _why_unreachable(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the name is not found"
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return "the proxy is not reached"
+    if isinstance(error, aiohttp.ClientConnectorSSLError):
+        return "no TLS connection"
+    if isinstance(error, TimeoutError):
+        return "timeout of the connection"
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number).lower() if number else type(error).__name__
 
 
 def safe_cause(error: Exception) -> Exception | None:
@@ -213,3 +245,4 @@ _UNTRUSTED_ERRORS = (
     aiohttp.ServerFingerprintMismatch,
 )
 _CONNECT_ERRORS = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_UNREADABLE_ERRORS = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)

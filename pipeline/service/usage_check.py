@@ -8,7 +8,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from pipeline.core.errors import IncompleteAnswer
 from pipeline.core.events import log_event
+from pipeline.core.groups import Id
 from pipeline.core.records import Request, Scores
 from pipeline.service.transport import Transport
 
@@ -34,19 +36,28 @@ class UsageCheck:
 
     async def send(self, request: Request) -> Scores:
         """Send the request once, as `Transport` promises; `total_tokens` is None if impossible."""
-        scores = await self._transport.send(request)
+        bound = request.tokens + _TEMPLATE_TOKENS * request.num_documents
+        try:
+            scores = await self._transport.send(request)
+        except IncompleteAnswer as error:
+            error.total_tokens = self._believed(error.total_tokens, bound, request.query_id)
+            raise
         counted = scores.total_tokens
-        most = MOST_TIMES_BOUND * (request.tokens + _TEMPLATE_TOKENS * request.num_documents)
-        if counted is None or 0 <= counted <= most:
-            return scores
+        believed = self._believed(counted, bound, request.query_id)
+        return scores if believed == counted else replace(scores, total_tokens=believed)
+
+    def _believed(self, counted: int | None, bound: int, query_id: Id) -> int | None:
+        """Return the count, or None if no request of that bound can have it."""
+        if counted is None or 0 <= counted <= MOST_TIMES_BOUND * bound:
+            return counted
         if not self._has_warned:
             self._has_warned = True
             log_event(
                 log,
                 logging.WARNING,
                 "usage.ignored",
-                query_id=request.query_id,
+                query_id=query_id,
                 total_tokens=counted,
-                expected=f"0 to {most}",
+                expected=f"0 to {MOST_TIMES_BOUND * bound}",
             )
-        return replace(scores, total_tokens=None)
+        return None

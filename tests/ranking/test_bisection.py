@@ -14,6 +14,7 @@ from pipeline.core.arrays import IntArray
 from pipeline.core.errors import (
     BadAnswer,
     ContentRefused,
+    IncompleteAnswer,
     Rejected,
     RequestError,
     ServiceRefused,
@@ -219,6 +220,49 @@ async def test_a_failure_after_a_refused_document_was_found_keeps_both_reasons()
         2: "refused_document",
         3: "unavailable",
     }
+
+
+def incomplete(documents: list[int], *missing: int) -> IncompleteAnswer:
+    """Return an answer that has no score for some documents, and 0.5 for the others."""
+    scores = np.where(np.isin(documents, missing), np.nan, 0.5)
+    return IncompleteAnswer(scores, total_tokens=70, message="3 results for 4 documents")
+
+
+async def test_documents_that_an_answer_leaves_out_are_rejected_and_the_others_keep_their_scores():
+    service = Service(lambda documents: incomplete(documents, 1, 2))
+
+    answer = await ask(service, 4)
+
+    assert len(service.calls) == 1
+    assert reasons(answer) == {1: "bad_answer", 2: "bad_answer"}
+    assert answer.failures[1].message == "3 results for 4 documents"
+    assert answer.scores[[0, 3]].tolist() == [0.5, 0.5]
+    assert np.isnan(answer.scores[[1, 2]]).all()
+    assert (answer.num_requests, answer.total_tokens) == (1, 70)
+
+
+@unhurried
+@given(st.integers(2, 30), st.data())
+def test_refused_and_left_out_documents_are_each_rejected_for_their_own_reason(count, data):
+    poison = data.draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=2))
+    left_out = data.draw(st.sets(st.integers(0, count - 1), max_size=3)) - poison
+
+    def error_of(documents: list[int]) -> RequestError | None:
+        if poison & set(documents):
+            return ContentRefused("inspection")
+        if left_out & set(documents) and not set(documents) <= left_out:
+            return incomplete(documents, *left_out)
+        return None
+
+    answer = asyncio.run(ask(Service(error_of), count))
+
+    if set(reasons(answer).values()) <= {"refused_document", "bad_answer"}:
+        rest = set(range(count)) - poison - left_out
+        if rest:
+            assert reasons(answer) == dict.fromkeys(poison, "refused_document") | dict.fromkeys(
+                left_out, "bad_answer"
+            )
+        assert np.isfinite(answer.scores[list(rest)]).all()
 
 
 async def test_an_error_that_ends_the_service_is_raised():

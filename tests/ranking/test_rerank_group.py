@@ -18,7 +18,14 @@ from support.group_world import (
 )
 from support.ranking_facts import facts
 
-from pipeline.core.errors import BadAnswer, Interrupted, Rejected, ServiceRefused, Transient
+from pipeline.core.errors import (
+    BadAnswer,
+    IncompleteAnswer,
+    Interrupted,
+    Rejected,
+    ServiceRefused,
+    Transient,
+)
 from pipeline.core.groups import Group
 from pipeline.core.records import Ranking, Request, Scores
 from pipeline.planning.planner import Planner
@@ -346,6 +353,32 @@ async def test_a_failed_request_leaves_the_group_incomplete(error, reason):
     assert 10 <= len(ranking.rejects) <= 20
     scored = ranking.order[: 40 - len(ranking.rejects)].tolist()
     assert scored == [row for row in by_relevance(texts) if row in scored]
+
+
+@pytest.mark.parametrize("max_documents", [500, 20])
+async def test_a_document_that_answers_leave_out_is_rejected_alone(max_documents):
+    """In the answer to the only request, and in those of several requests."""
+    texts = documents(40)
+    service = FakeService()
+
+    def leaving_out(request: Request) -> IncompleteAnswer | None:
+        if texts[3] not in request.documents:
+            return None
+        scores = [
+            np.nan if text == texts[3] else relevance(request.query, text)
+            for text in request.documents
+        ]
+        return IncompleteAnswer(np.array(scores), service.usage(request), "too few")
+
+    service.failure = leaving_out
+    planner = make_planner(max_documents=max_documents)
+
+    ranking = await rank(make_group(texts), service, planner)
+
+    assert [(reject.row, reject.reason) for reject in ranking.rejects] == [(3, "bad_answer")]
+    assert ranking.order[:39].tolist() == [row for row in by_relevance(texts) if row != 3]
+    assert ranking.merge_status in ("single_request", "comparable")
+    assert ranking.num_requests == len(service.calls)
 
 
 async def test_a_group_whose_only_request_fails_is_incomplete():

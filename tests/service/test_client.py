@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from support.client_bench import USD_PER_TOKEN, a_request, client_on, outcomes, score_all
 from support.fake_transport import HANG, FakeTransport, billed, served
@@ -12,8 +14,12 @@ from pipeline.core.backoff import Backoff
 from pipeline.core.errors import (
     BadAnswer,
     ContentRefused,
+    IncompleteAnswer,
     Interrupted,
+    OutageTooLong,
     Rejected,
+    RequestError,
+    RerankError,
     ServiceRefused,
     Throttled,
     TooLarge,
@@ -25,6 +31,7 @@ from pipeline.service.client import RerankClient
 from pipeline.service.endpoint import RetryPolicy
 from pipeline.service.failures import UNREACHABLE
 from pipeline.service.metrics import Metrics
+from pipeline.service.witness import TINY
 
 FAILED = Transient("InternalError", status=500)
 NONSENSE = BadAnswer("not_json", status=200)
@@ -57,16 +64,20 @@ async def test_without_usage_the_upper_bound_of_the_tokens_is_counted() -> None:
 @pytest.mark.parametrize("max_attempts", [1, 2, 5])
 @on_virtual_clock
 async def test_after_the_last_attempt_the_failure_is_raised(failure, max_attempts) -> None:
-    transport = FakeTransport(*[failure] * 10)
+    transport = FakeTransport(
+        otherwise=lambda request: served(request) if request is TINY else failure
+    )
     policy = RetryPolicy(max_attempts=max_attempts, backoff=Backoff(1.0, 20.0))
     b = client_on(transport, policy=policy)
 
     with pytest.raises(type(failure)):
         await b.client.score(a_request())
 
-    assert b.metrics.requests == max_attempts
+    sent = [sent.at for sent in transport.sent if sent.request is not TINY]
+    assert len(sent) == max_attempts
+    assert sent == pytest.approx([0, 1, 3, 7, 15][:max_attempts], abs=0.01)
     assert b.metrics.retries == max_attempts - 1
-    assert transport.gaps_s == pytest.approx([1, 2, 4, 8][: max_attempts - 1], abs=0.01)
+    assert b.metrics.failed == max_attempts
 
 
 @pytest.mark.parametrize("failure", [FAILED, NONSENSE])
@@ -82,16 +93,17 @@ async def test_after_a_failure_another_attempt_brings_the_scores(failure) -> Non
 
 @on_virtual_clock
 async def test_by_default_each_wait_is_a_random_part_of_the_longest() -> None:
-    transport = FakeTransport(*[FAILED] * 4)
+    transport = FakeTransport(*[FAILED, served] * 4)
     b = client_on(transport, policy=RetryPolicy())
 
     await b.client.score(a_request())
 
+    sent = [sent.at for sent in transport.sent if sent.request is not TINY]
+    gaps_s = [after - before for before, after in pairwise(sent)]
     assert all(
-        gap_s <= longest_s + 0.01
-        for gap_s, longest_s in zip(transport.gaps_s, [1, 2, 4, 8], strict=True)
+        gap_s <= longest_s + 0.01 for gap_s, longest_s in zip(gaps_s, [1, 2, 4, 8], strict=True)
     )
-    assert sum(transport.gaps_s) < 14.9
+    assert sum(gaps_s) < 14.9
 
 
 @on_virtual_clock
@@ -144,13 +156,14 @@ async def test_requests_that_rest_are_made_up_for_by_others() -> None:
 
 @pytest.mark.parametrize("kind", [TooLarge, ContentRefused, Rejected])
 @on_virtual_clock
-async def test_a_verdict_is_raised_at_once(kind) -> None:
-    b = client_on(FakeTransport(kind("refused", status=400)))
+async def test_a_verdict_is_raised_once_a_witness_is_served(kind) -> None:
+    transport = FakeTransport(kind("refused", status=400))
+    b = client_on(transport)
 
     with pytest.raises(kind):
         await b.client.score(a_request())
 
-    assert b.metrics.requests == 1
+    assert [sent.request is TINY for sent in transport.sent] == [False, True]
 
 
 @on_virtual_clock
@@ -244,8 +257,9 @@ async def test_stopping_ends_every_wait_before_a_request_is_sent(how) -> None:
 
 @on_virtual_clock
 async def test_stopping_ends_the_wait_for_the_probe_of_another_client() -> None:
-    transport = FakeTransport(Transient(UNREACHABLE), HANG)
-    b = client_on(transport, policy=RetryPolicy(backoff=Backoff(1.0, 1.0)))
+    transport = FakeTransport(*[Transient(UNREACHABLE)] * 2, HANG)
+    policy = RetryPolicy(backoff=Backoff(1.0, 1.0), max_unreached_s=None)
+    b = client_on(transport, policy=policy)
     other = RerankClient(b.endpoint, metrics=Metrics())
 
     async with asyncio.TaskGroup() as tasks:
@@ -294,19 +308,121 @@ async def test_stopping_one_client_leaves_the_others_of_its_endpoint_alone() -> 
 
 @on_virtual_clock
 async def test_a_client_that_fails_alone_knows_that_others_are_served() -> None:
-    """So it spends its attempts, instead of waiting for the end of an outage."""
-    policy = RetryPolicy(max_attempts=2, backoff=Backoff(1.0, 1.0))
-    b = client_on(FakeTransport(FAILED, served, FAILED, latency_s=0.5), policy=policy)
+    """So it spends its attempts without a witness, and waits for no end of an outage."""
+    policy = RetryPolicy(max_attempts=1, backoff=Backoff(1.0, 1.0))
+    transport = FakeTransport(FAILED, otherwise=served, latency_s=0.5)
+    b = client_on(transport, policy=policy)
     other = RerankClient(b.endpoint, metrics=Metrics())
 
-    failing = outcomes([b.client.score(a_request(0))])
     async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(failing)
-        await asyncio.sleep(0.1)
-        await other.score(a_request(1))
+        task = tasks.create_task(outcomes([b.client.score(a_request(0))]))
+        for number in range(1, 4):
+            await asyncio.sleep(0.2)
+            tasks.create_task(other.score(a_request(number)))
 
     assert isinstance(task.result()[0], Transient)
-    assert not b.endpoint.circuit.is_open
+    assert transport.witnesses == []
+
+
+def lacking(*places: int, tokens: int | None = 7) -> IncompleteAnswer:
+    """Return an answer for three documents that has no score for some."""
+    scores = np.array([0.5, 0.4, 0.3])
+    scores[list(places)] = np.nan
+    return IncompleteAnswer(scores, tokens)
+
+
+@pytest.mark.parametrize("max_attempts", [1, 2, 5])
+@on_virtual_clock
+async def test_the_last_answer_counts_if_the_same_documents_always_lack_a_score(
+    max_attempts,
+) -> None:
+    transport = FakeTransport(otherwise=lambda _: lacking(1, tokens=None))
+    b = client_on(transport, policy=RetryPolicy(max_attempts=max_attempts))
+
+    with pytest.raises(IncompleteAnswer) as caught:
+        await b.client.score(a_request())
+
+    assert len(transport.sent) == max_attempts
+    assert np.isnan(caught.value.scores).tolist() == [False, True, False]
+    assert caught.value.total_tokens == a_request().tokens, "the bound, if nothing is counted"
+    assert b.metrics.unanswered == max_attempts, "each may be billed"
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind"),
+    [
+        ([lacking(1), lacking(1)], IncompleteAnswer),
+        ([lacking(1), FAILED, served, lacking(1)], IncompleteAnswer),
+        ([FAILED, served, FAILED, served, lacking(1)], IncompleteAnswer),
+        ([lacking(1), lacking(2)], BadAnswer),
+        ([lacking(1), lacking(1, 2)], BadAnswer),
+        ([lacking(1), lacking(1), NONSENSE, served], BadAnswer),
+        ([lacking(1), lacking(1), FAILED, served], Transient),
+    ],
+)
+@on_virtual_clock
+async def test_an_answer_that_lacks_other_documents_each_time_is_not_used(answers, kind) -> None:
+    attempts = len(answers) - answers.count(served)
+    b = client_on(FakeTransport(*answers), policy=RetryPolicy(max_attempts=attempts))
+
+    with pytest.raises(RequestError) as caught:
+        await b.client.score(a_request())
+
+    assert type(caught.value) is kind
+
+
+@on_virtual_clock
+async def test_a_later_whole_answer_is_used_alone() -> None:
+    b = client_on(FakeTransport(lacking(0), lacking(0)))
+
+    scores = await b.client.score(a_request())
+
+    assert scores.scores.tolist() == [1, 1 / 2, 1 / 3], "scores of two requests are not mixed"
+
+
+@on_virtual_clock
+async def test_a_503_waits_for_retry_after_before_another_attempt() -> None:
+    transport = FakeTransport(served, Transient("busy", status=503, retry_after_s=90), served)
+    b = client_on(transport)
+    await b.client.score(a_request(1))
+
+    await b.client.score(a_request(2))
+
+    assert asyncio.get_running_loop().time() == pytest.approx(90, abs=0.1)
+
+
+@pytest.mark.parametrize("failure", [Throttled, Transient])
+@on_virtual_clock
+async def test_a_retry_after_of_a_day_ends_with_the_allowed_outage(failure) -> None:
+    a_day = failure("busy", status=503, retry_after_s=86_400)
+    transport = FakeTransport(served, otherwise=lambda _: a_day)
+    b = client_on(transport, policy=RetryPolicy(max_outage_s=100))
+    await b.client.score(a_request(1_000))
+
+    results = await score_all(b.client, 10)
+
+    assert {type(result) for result in results} == {OutageTooLong}
+    assert asyncio.get_running_loop().time() == pytest.approx(100, abs=0.1)
+    assert transport.sent[-1].at > 80, "it is asked again before that"
+
+
+@pytest.mark.parametrize("retry_after_s", [0.0, 0.001])
+@on_virtual_clock
+async def test_a_429_that_asks_for_no_wait_is_backed_off_from_exponentially(retry_after_s) -> None:
+    until_s = 60
+    loop = asyncio.get_running_loop()
+
+    def answer(request: Request) -> Scores | RerankError:
+        if loop.time() > until_s:
+            return served(request)
+        return Throttled("Throttling", status=429, retry_after_s=retry_after_s)
+
+    b = client_on(FakeTransport(otherwise=answer))
+
+    results = await score_all(b.client, 50)
+
+    assert not [result for result in results if isinstance(result, RerankError)]
+    assert b.metrics.throttled < 60
 
 
 @on_virtual_clock
@@ -362,9 +478,11 @@ async def test_a_request_that_always_fails_while_others_are_served_ends_after_it
 
 @on_virtual_clock
 async def test_no_wait_is_longer_than_the_cap_however_many_attempts() -> None:
-    transport = FakeTransport(*[FAILED] * 8)
+    transport = FakeTransport(*[FAILED, served] * 8)
     b = client_on(transport, policy=RetryPolicy(max_attempts=9, backoff=Backoff(1.0, 20.0)))
 
     await b.client.score(a_request())
 
-    assert transport.gaps_s == pytest.approx([1, 2, 4, 8, 16, 20, 20, 20], abs=0.01)
+    sent = [sent.at for sent in transport.sent if sent.request is not TINY]
+    gaps_s = [after - before for before, after in pairwise(sent)]
+    assert gaps_s == pytest.approx([1, 2, 4, 8, 16, 20, 20, 20], abs=0.01)

@@ -7,15 +7,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import numpy as np
 import orjson
 import pytest
 from msgspec import structs
 from support.client_bench import KEY, a_request, outcomes
 from support.fake_reranker import FakeReranker, Reply, Step, served
+from yarl import URL
 
 from pipeline.core.errors import (
     BadAnswer,
     ContentRefused,
+    IncompleteAnswer,
     Rejected,
     RequestError,
     ServiceRefused,
@@ -24,7 +27,7 @@ from pipeline.core.errors import (
     TooLarge,
     Transient,
 )
-from pipeline.service.failures import CONNECTION_LOST, TIMEOUT, UNREACHABLE
+from pipeline.service.failures import CONNECTION_LOST, TIMEOUT, UNREACHABLE, UNREADABLE
 from pipeline.service.transport import HttpTransport, Timeouts, safe_cause, translate_error
 from pipeline.service.wire.formats import WIRE_FORMATS
 from pipeline.service.wire.wire_format import Capabilities
@@ -108,8 +111,9 @@ NAN = b'{"output":{"results":[{"index":0,"relevance_score":NaN}]}}'
         (Reply(500, b""), "http_500"),
         (Reply(500, {"code": "InternalError", "message": "x" * 2_000_000}), "InternalError"),
         ("reset", CONNECTION_LOST),
-        ("cut", CONNECTION_LOST),
-        ("nonsense", CONNECTION_LOST),
+        ("cut", UNREADABLE),
+        ("nonsense", UNREADABLE),
+        (Reply(200, b"no gzip", {"Content-Encoding": "gzip"}), UNREADABLE),
         (Reply(200, {"code": "InternalError", "message": "at status 200"}), "InternalError"),
     ],
 )
@@ -133,6 +137,25 @@ async def test_an_address_where_nobody_listens_is_unreachable(unused_tcp_port) -
             await transport.send(a_request())
 
     assert caught.value.code == UNREACHABLE
+    assert str(caught.value) == f"unreachable: 127.0.0.1:{unused_tcp_port}: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://no-such-host.invalid/", "no-such-host.invalid:80: the name is not found"),
+        ("https://127.0.0.1:{port}/", "127.0.0.1:{port}: no TLS connection"),
+    ],
+)
+async def test_why_a_host_is_not_reached_is_said(url, why) -> None:
+    async with FakeReranker() as fake:
+        port = URL(fake.url).port
+        async with transport_to(url.format(port=port)) as transport:
+            with pytest.raises(Transient) as caught:
+                await transport.send(a_request())
+
+    assert caught.value.code == UNREACHABLE
+    assert caught.value.message == why.format(port=port)
 
 
 @pytest.mark.parametrize(
@@ -141,14 +164,27 @@ async def test_an_address_where_nobody_listens_is_unreachable(unused_tcp_port) -
         Reply(200, b'{"output":{"resul'),
         Reply(200, b""),
         Reply(200, NAN),
-        garbled(lambda results: results.pop()),
         garbled(lambda results: results[0].update(index=1)),
         garbled(lambda results: results[0].update(index=3)),
-        garbled(lambda results: results[0].update(relevance_score=None)),
     ],
 )
 async def test_an_answer_that_is_not_one_score_per_document_is_bad(fault) -> None:
     assert type(await failure_of(fault)) is BadAnswer
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        garbled(lambda results: results.pop()),
+        garbled(lambda results: results[2].update(relevance_score=None)),
+    ],
+)
+async def test_an_answer_that_lacks_a_score_keeps_the_others(fault) -> None:
+    failure = await failure_of(fault)
+
+    assert isinstance(failure, IncompleteAnswer)
+    assert failure.scores[:2].tolist() == [1, 1 / 2]
+    assert np.isnan(failure.scores[2])
 
 
 @pytest.mark.parametrize(
@@ -171,13 +207,19 @@ async def test_a_429_tells_how_long_to_wait() -> None:
     assert failure.retry_after_s == 7
 
 
-@pytest.mark.parametrize("step", [401, Reply(307, b"", {"Location": "http://127.0.0.1:1/"})])
-async def test_a_wrong_key_and_a_redirect_are_refusals_for_good(step) -> None:
-    async with serving(step) as (fake, transport):
+async def test_a_wrong_key_is_a_refusal_for_good() -> None:
+    async with serving(401) as (fake, transport):
         with pytest.raises(ServiceRefused):
             await transport.send(a_request())
 
     assert len(fake.calls) == 1
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    failure = await failure_of(Reply(307, b"", {"Location": "http://127.0.0.1:1/"}))
+
+    assert type(failure) is Rejected
+    assert failure.status == 307
 
 
 async def test_a_body_of_megabytes_is_sent_and_read() -> None:

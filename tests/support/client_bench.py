@@ -15,7 +15,7 @@ from pipeline.core.errors import RerankError
 from pipeline.core.models import PROFILES
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.records import Request, Scores
-from pipeline.core.settings import Pace, RunSettings
+from pipeline.core.settings import DEFAULT_MAX_OUTAGE_S, Pace, RunSettings
 from pipeline.service.client import RerankClient
 from pipeline.service.connect import open_endpoint
 from pipeline.service.cost_budget import CostBudget
@@ -115,9 +115,11 @@ async def http_bench(
             CostBudget(settings.max_cost_usd, settings.profile.usd_per_token),
             policy=RetryPolicy(
                 max_attempts=settings.max_attempts,
-                max_outage_s=settings.max_outage_s,
+                max_outage_s=settings.max_outage_s or DEFAULT_MAX_OUTAGE_S,
+                max_unreached_s=None,
                 backoff=NO_WAIT,
                 probe_backoff=NO_WAIT,
+                patience_s=0.0,
             ),
             timeouts=Timeouts(total_s=total_timeout_s),
         ) as endpoint:

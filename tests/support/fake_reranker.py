@@ -1,6 +1,7 @@
 """A rerank service on loopback that plays a script, for tests of the client.
 
-Each call plays the next step of the script; after the last step every call is served.
+Each call plays the next step of the script; after the last step every call is served, or plays one
+step for ever.
 """
 
 import asyncio
@@ -24,8 +25,11 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Step: TypeAlias = int | str | Reply | Callable[[dict[str, Any]], Reply]
-"""A status, a fault ("reset", "cut", "nonsense", "hang"), a reply, or a function of the body."""
+Fixed: TypeAlias = int | str | Reply
+"""A status, a fault ("reset", "cut", "nonsense", "hang"), or a reply."""
+
+Step: TypeAlias = Fixed | Callable[[dict[str, Any]], Fixed]
+"""The same, or a function of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,9 @@ class Call:
 class FakeReranker:
     """Serves the native wire format: a document's score is 1 / (1 + its index)."""
 
-    def __init__(self, *script: Step, latency_s: float = 0.0) -> None:
+    def __init__(self, *script: Step, otherwise: Step = 200, latency_s: float = 0.0) -> None:
         self.script = list(script)
+        self.otherwise = otherwise
         self.latency_s = latency_s
         self.calls: list[Call] = []
         self.in_flight = 0
@@ -74,17 +79,17 @@ class FakeReranker:
         assert request.transport is not None
         peer = request.transport.get_extra_info("peername")
         self.calls.append(Call(now, body, dict(request.headers), peer))
-        step = self.script.pop(0) if self.script else 200
+        step = self.script.pop(0) if self.script else self.otherwise
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             if self.latency_s:
                 await asyncio.sleep(self.latency_s)
-            return await self._play(step, request, body)
+            return await self._play(step(body) if callable(step) else step, request, body)
         finally:
             self.in_flight -= 1
 
-    async def _play(self, step: Step, request: web.Request, body: Any) -> web.StreamResponse:
+    async def _play(self, step: Fixed, request: web.Request, body: Any) -> web.StreamResponse:
         match step:
             case "reset":
                 assert request.transport is not None
@@ -105,8 +110,6 @@ class FakeReranker:
             case "hang":
                 await self._release.wait()
                 step = 200
-        if callable(step):
-            step = step(body)
         if step == 200:
             step = Reply(200, served(body))
         elif isinstance(step, int):

@@ -10,9 +10,10 @@ import numpy as np
 
 from pipeline.core.errors import RerankError
 from pipeline.core.records import Request, Scores
+from pipeline.service.witness import TINY
 
-Step: TypeAlias = str | RerankError | Callable[[Request], Scores]
-"""An error to raise, "hang" (until `release`), or a function of the request."""
+Step: TypeAlias = str | RerankError | Callable[[Request], Scores | RerankError]
+"""An error to raise, "hang" (until `release`), or a function of the request to one or the other."""
 
 HANG = "hang"
 TOKENS_PER_DOCUMENT = 10
@@ -27,13 +28,16 @@ class Sent:
 
 
 class FakeTransport:
-    """Plays the next step of its script for each request; after the last it serves every request.
+    """Plays the next step of its script for each request, and `otherwise` after the last.
 
     Every answer takes `latency_s` seconds of the event loop's clock.
     """
 
-    def __init__(self, *script: Step, latency_s: float = 0.0) -> None:
+    def __init__(
+        self, *script: Step, otherwise: Step | None = None, latency_s: float = 0.0
+    ) -> None:
         self.script = list(script)
+        self.otherwise: Step = served if otherwise is None else otherwise
         self.latency_s = latency_s
         self.sent: list[Sent] = []
         self.in_flight = 0
@@ -43,6 +47,11 @@ class FakeTransport:
     def queries(self) -> list[str]:
         """The queries, in the order of their requests."""
         return [sent.request.query for sent in self.sent]
+
+    @property
+    def witnesses(self) -> list[Sent]:
+        """The tiny requests that the client sent to learn whether the service is up."""
+        return [sent for sent in self.sent if sent.request is TINY]
 
     @property
     def gaps_s(self) -> list[float]:
@@ -57,7 +66,7 @@ class FakeTransport:
     async def send(self, request: Request) -> Scores:
         """Play the next step."""
         self.sent.append(Sent(asyncio.get_running_loop().time(), request))
-        step = self.script.pop(0) if self.script else served
+        step = self.script.pop(0) if self.script else self.otherwise
         self.in_flight += 1
         try:
             await asyncio.sleep(self.latency_s)
@@ -66,10 +75,11 @@ class FakeTransport:
                 step = served
         finally:
             self.in_flight -= 1
-        if isinstance(step, RerankError):
-            raise step
-        assert callable(step)
-        return step(request)
+        outcome = step(request) if callable(step) else step
+        if isinstance(outcome, RerankError):
+            raise outcome
+        assert isinstance(outcome, Scores)
+        return outcome
 
 
 def served(request: Request) -> Scores:

@@ -26,7 +26,10 @@ from pipeline.service.throttle.token_estimates import TokenEstimates
 log = logging.getLogger(__name__)
 
 PAUSE_BACKOFF: Final = Backoff(first_s=0.25, cap_s=60.0)
-"""Pauses after refusals without a Retry-After."""
+"""Pauses after refusals that ask for none."""
+
+_SHORTEST_RETRY_AFTER_S: Final = 1.0
+"""A service that asks for less, or for none at all, is given our own pauses."""
 
 _LONGEST_RETRY_AFTER_S: Final = 600.0
 _LOG_EVERY_S: Final = 10.0
@@ -241,7 +244,7 @@ class AdmissionControl:
                 is_new = requests.record_refusal(
                     now, 1, requests_version, pause_s=pause_s, for_growth=limit == "growth"
                 )
-        if is_new or error.retry_after_s is not None:
+        if is_new or (error.retry_after_s or 0.0) >= _SHORTEST_RETRY_AFTER_S:
             self._pause_until = max(self._pause_until, now + pause_s)
         if is_new:
             self._pauses_in_a_row += 1
@@ -262,9 +265,10 @@ class AdmissionControl:
             self._refused, self._log_from = 0, now + _LOG_EVERY_S
 
     def _pause_s(self, error: Throttled) -> float:
-        if error.retry_after_s is None:
-            return PAUSE_BACKOFF.wait_s(self._pauses_in_a_row)
-        return min(error.retry_after_s, _LONGEST_RETRY_AFTER_S)
+        retry_after_s = error.retry_after_s or 0.0
+        if retry_after_s < _SHORTEST_RETRY_AFTER_S:
+            return max(retry_after_s, PAUSE_BACKOFF.wait_s(self._pauses_in_a_row))
+        return min(retry_after_s, _LONGEST_RETRY_AFTER_S)
 
     def take_back(self, permit: ThrottlePermit) -> None:
         """End a permit without a call of `on_release`."""

@@ -1,16 +1,17 @@
 """Read the scores of an answer, with the checks that every answer must pass.
 
-Scores are matched by index, never by place, and an answer is taken whole or not at all: one finite
-number for each document. Nothing that is missing is made up.
+Scores are matched by index, never by place: one finite number for each document. Nothing that is
+missing is made up: an answer that is valid but lacks some scores is an error that holds the others.
 
 A valid answer, as nearly all are, is decoded by its types in a third of the time. Any other is
 decoded again field by field, to say what is wrong with it.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 import numpy as np
@@ -18,9 +19,13 @@ import orjson
 from msgspec import Struct
 
 from pipeline.core.arrays import FloatArray
-from pipeline.core.errors import BadAnswer
+from pipeline.core.errors import BadAnswer, IncompleteAnswer
 from pipeline.core.records import Scores
-from pipeline.service.wire.refusals import Clean, RefusalCodes, classify, is_error
+from pipeline.service.wire.refusals import Clean, RefusalCodes, classify, is_error, load_json
+
+_NAME: Final = re.compile(r"[A-Za-z_]{1,24}")
+_MAX_NAMES: Final = 6
+"""So many names of fields are shown of an answer in a wrong shape."""
 
 
 class Result(Struct, gc=False):
@@ -129,6 +134,7 @@ def decode(
         clean: Makes the service's message in such a body fit to be shown.
 
     Raises:
+        IncompleteAnswer: if some documents have no score, and all is well but for that.
         BadAnswer: if there is not exactly one finite score for each document.
         RequestError: of another class, if the body is an error.
         ServiceRefused: if that error is for good.
@@ -153,22 +159,29 @@ def decode_carefully(
 ) -> Scores:
     """Do what `decode` does, field by field: the same scores, or the error."""
     try:
-        answer = orjson.loads(body)
+        answer = load_json(body)
     except orjson.JSONDecodeError as error:
-        raise BadAnswer("not_json", f"{error.msg} at byte {error.pos}", status=200) from None
+        raise BadAnswer("not_json", _describe_text(body, error), status=200) from None
     if is_error(answer, results_keys=shape.results[:1]):
         raise classify(200, body, codes=codes, clean=clean)
     results = answer
     for key in shape.results:
         results = results.get(key) if isinstance(results, dict) else None
     if not isinstance(results, list):
-        raise BadAnswer("no_results", "the answer holds no list of results", status=200)
-    scores = _one_score_per_document(results, num_documents, shape)
+        wanted = ".".join(shape.results) or "the body"
+        what = f"no list of results in {wanted}, but {_describe_value(answer)}"
+        raise BadAnswer("no_results", clean(what), status=200)
     facts = answer if isinstance(answer, dict) else {}
+    total_tokens = _total_tokens(facts.get(shape.usage), shape)
+    scores = _one_score_per_document(results, num_documents, shape)
+    if np.isnan(scores).any():
+        is_short = len(results) < num_documents
+        what = _count(results, num_documents) if is_short else "a score that is null"
+        raise IncompleteAnswer(scores, total_tokens, what)
     names = (facts.get(key) for key in shape.response_id)
     return Scores(
         scores,
-        total_tokens=_total_tokens(facts.get(shape.usage), shape),
+        total_tokens=total_tokens,
         response_id=str(next(filter(None, names), "")),
     )
 
@@ -190,28 +203,58 @@ def _place(results: Sequence[Result], num_documents: int) -> FloatArray | None:
 def _one_score_per_document(
     results: list[Any], num_documents: int, shape: AnswerShape
 ) -> FloatArray:
-    """Return the scores by their documents' places, or say what is wrong with them."""
-    if len(results) != num_documents:
-        raise _incomplete(f"{len(results)} results for {num_documents} documents")
+    """Return the scores by their documents' places, NaN where there is none, or say what is wrong.
+
+    Documents may be absent, or have a null for a score, but not all of them.
+    """
+    if not results or len(results) > num_documents:
+        raise _invalid(_count(results, num_documents))
     try:
         read = itemgetter(shape.index, shape.score)
-        indices, numbers = zip(*map(read, results), strict=True)
+        pairs = [(index, number) for index, number in map(read, results) if number is not None]
+        indices = [result[shape.index] for result in results]
     except (TypeError, KeyError):
-        raise _incomplete(f"a result without {shape.index} or {shape.score}") from None
+        raise _invalid(f"a result without {shape.index} or {shape.score}") from None
     # bool is an int, and 1.0 equals 1, but neither is an index
-    if set(map(type, indices)) != {int} or sorted(indices) != list(range(num_documents)):
-        raise _incomplete(f"indices that are not 0 to {num_documents - 1}, each once")
-    if not set(map(type, numbers)) <= {int, float}:
-        raise _incomplete("a score that is not a number")
-    scores = np.empty(num_documents, dtype=np.float64)
-    scores[list(indices)] = numbers
-    if not np.isfinite(scores).all():
-        raise _incomplete("a score that is not finite")
+    if not set(map(type, indices)) <= {int} or not set(indices) <= set(range(num_documents)):
+        raise _invalid(f"an index that is not from 0 to {num_documents - 1}")
+    if len(set(indices)) < len(indices):
+        raise _invalid("an index that occurs twice")
+    if not pairs:
+        raise _invalid("all scores are null")
+    if not {type(number) for _, number in pairs} <= {int, float}:
+        raise _invalid("a score that is not a number")
+    scores = np.full(num_documents, np.nan)
+    scores[[index for index, _ in pairs]] = [number for _, number in pairs]
+    if np.isfinite(scores).sum() < len(pairs):
+        raise _invalid("a score that is not finite")
     return scores
 
 
-def _incomplete(what: str) -> BadAnswer:
+def _count(results: list[Any], num_documents: int) -> str:
+    return f"{len(results)} results for {num_documents} documents"
+
+
+def _invalid(what: str) -> BadAnswer:
     return BadAnswer("incomplete_answer", what, status=200)
+
+
+def _describe_text(body: bytes, error: orjson.JSONDecodeError) -> str:
+    """Return what a body that is not JSON looks like, without a word of it."""
+    start = body.lstrip()[:1]
+    if not start:
+        return "an empty body"
+    if start == b"<":
+        return "a page of HTML or XML"
+    return f"{error.msg} at byte {error.pos}"
+
+
+def _describe_value(answer: Any) -> str:
+    """Return what a JSON value is, with the names of an object's fields."""
+    if not isinstance(answer, dict):
+        return "an array" if isinstance(answer, list) else "no object"
+    names = [name for name in answer if _NAME.fullmatch(name)][:_MAX_NAMES]
+    return "an object with " + ", ".join(names) if names else "an object"
 
 
 def _total_tokens(usage: Any, shape: AnswerShape) -> int | None:

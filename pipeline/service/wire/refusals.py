@@ -49,13 +49,17 @@ _CODE_LIKE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CODE: Final = re.compile(rb'"code"\s*:\s*"([^"\\]{1,80})"')
 _MESSAGE: Final = re.compile(rb'"message"\s*:\s*"((?:[^"\\]|\\.){1,400})')
 
-_CURES: Final = {
+CURES: Final = {
     401: "check the key, its region and its workspace",
     402: "check the account's balance",
     403: "check what the key and its workspace may use",
     404: "check --model and --url",
     405: "check --url",
 }
+"""What to do about a service that refuses everything with such a status."""
+
+_ACCOUNT_STATUSES: Final = (401, 402)
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 class RefusalCodes(Struct, frozen=True, kw_only=True):
@@ -107,9 +111,22 @@ def is_error(answer: Any, *, results_keys: tuple[str, ...] = ()) -> bool:
     """
     if not isinstance(answer, dict):
         return False
-    if any(answer.get(key) for key in ("output", "results", *results_keys)):
+    if any(_has_results(answer.get(key)) for key in ("output", "results", *results_keys)):
         return False
     return bool(answer.get("error") or answer.get("code"))
+
+
+def _has_results(value: Any) -> bool:
+    return any(map(bool, value.values())) if isinstance(value, dict) else bool(value)
+
+
+def load_json(body: bytes) -> Any:
+    """Return the value of a JSON body, which a UTF-8 byte order mark may precede.
+
+    Raises:
+        orjson.JSONDecodeError: if it is none.
+    """
+    return orjson.loads(body.removeprefix(_BOM))
 
 
 def classify(
@@ -144,12 +161,17 @@ def classify(
         limit = codes.throttled.get(known, "requests") if has_capacity else "capacity"
         wait = _retry_after_s(headers or {})
         return Throttled(code, message, status=status, limit=limit, retry_after_s=wait)
-    if status in _CURES or 300 <= status < 400:
+    if status in _ACCOUNT_STATUSES and (refusal.code or refusal.message):
         return _refused(code, message, status)
+    if status == 403:  # a firewall may refuse a single document so
+        return ContentRefused(code, message, status=status)
+    if status in CURES or 300 <= status < 400:
+        return Rejected(code, message, status=status)
     if known in codes.invalid or known in _INVALID or status in (400, 413, 422):
         return _invalid(status, known, text, codes)(code, message, status=status)
     if known in codes.transient or status >= 500 or status in (408, 425):
-        return Transient(code, message, status=status)
+        wait = _retry_after_s(headers or {})
+        return Transient(code, message, status=status, retry_after_s=wait)
     if status == 200:
         return BadAnswer(code, message, status=status)
     return Rejected(code, message, status=status)
@@ -185,7 +207,7 @@ def _refused(code: str, message: str, status: int) -> ServiceRefused:
     return ServiceRefused(
         f"{what}: {message}" if message else what,
         which=code,
-        cure=_CURES.get(status, "check the account, --model and --url"),
+        cure=CURES.get(status, "check the account, --model and --url"),
     )
 
 
@@ -201,7 +223,7 @@ def _read(body: bytes) -> _Refusal:
 def _envelope(body: bytes) -> _Refusal:
     """Read `{code, message}` or `{error: {code, type, message}}`; `error` may be the message."""
     try:
-        answer = orjson.loads(body)
+        answer = load_json(body)
     except orjson.JSONDecodeError:
         return _truncated_envelope(body)
     if not isinstance(answer, dict):

@@ -370,11 +370,13 @@ def test_an_unreachable_service_is_waited_for_and_then_given_up(output: Path) ->
 
     ended = rerank("run", given, output, *address, "--max-outage", 0.05, "--json")
 
-    assert ended.code == 4
-    assert "service.down code=unreachable" in ended.err
-    assert "of --max-outage" in ended.failure
+    assert ended.code == 8
+    assert "service.down code=unreachable message=127.0.0.1:9: connection refused" in ended.err
+    assert "could not be reached for 3 s (found 127.0.0.1:9: connection refused)" in ended.failure
     assert ended.facts["state"] == "failed"
     assert ended.facts["requests"] == 0
+    assert ended.facts["requests_sent"] == ended.facts["requests_failed"] > 3
+    assert last_record(output)["exit_code"] == 8
     assert (
         rerank("status", output, "--json").facts["error"] == ended.failure.partition("error: ")[2]
     )
@@ -425,7 +427,8 @@ def test_a_full_disk_is_one_line_and_nothing_is_lost(
         "from jobs.cli import main\n"
         "sys.exit(main())\n"
     )
-    command = [sys.executable, "-c", code, "run", str(given), str(output), *quick_service.options]
+    options = (*quick_service.options, "--max-outage", "0.02")
+    command = [sys.executable, "-c", code, "run", str(given), str(output), *options]
 
     full = subprocess.run(
         command, cwd=SAMPLE.parent, env=environment(), capture_output=True, text=True
@@ -521,7 +524,7 @@ def test_the_cost_limit_is_never_exceeded_and_a_higher_one_continues(
     stopped = rerank_here("run", given, output, *options, "--max-cost", f"{whole / 2:.9f}")
     ended = rerank_here("run", given, output, *options, "--max-cost", 1)
 
-    assert stopped.code == 4
+    assert stopped.code == 9
     assert "--max-cost" in stopped.failure
     assert stopped.facts["cost_usd"] <= whole / 2
     assert ended.code == 0

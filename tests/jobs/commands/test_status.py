@@ -103,7 +103,8 @@ def test_the_status_is_printed_as_aligned_lines(output: Path, quick_service: Ser
         "queries        1 of 1 written",
         "parts          1 of 1 written",
     ]
-    assert lines[5].startswith("sent           1 request in 1 run, ")
+    assert lines[5] == "sent           1 request in 1 run"
+    assert lines[6].startswith("paid           ")
 
 
 def test_the_record_of_a_run_holds_its_numbers(output: Path, quick_service: Service) -> None:

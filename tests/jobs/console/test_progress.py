@@ -4,9 +4,11 @@ import asyncio
 import logging
 import os
 import pty
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from support import virtual_clock
 from support.real_runs import Service, groups, start
 
@@ -39,8 +41,18 @@ def test_without_a_terminal_an_event_is_logged_at_intervals(
     assert len(events) == 3
     assert events[0] == {
         **{"done": 20, "total": 80, "percent": 25.0, "requests": 12, "requests_per_s": 1.5},
-        **{"requests_reused": 0, "retries": 0, "throttled": 3, "cost_usd": 0.001},
+        **{"requests_sent": 0, "requests_failed": 0, "throttled": 3},
+        **{"requests_reused": 0, "retries": 0, "cost_usd": 0.001},
     }
+
+
+def test_during_an_outage_it_is_said_since_when(caplog: pytest.LogCaptureFixture) -> None:
+    went_down = datetime.now().astimezone() - timedelta(seconds=3_600)
+
+    events = logged(replace(NOW, outage_s=3_600), caplog)
+
+    shown = datetime.strptime(str(events[0]["down_since"]), "%H:%M:%S")
+    assert abs(shown - went_down.replace(year=1900, month=1, day=1, tzinfo=None)).seconds < 60
 
 
 def test_unknown_numbers_are_left_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -63,6 +63,25 @@ def test_the_quota_that_was_granted_is_named(
     assert "lower than the one given: try --requests-per-minute 600\n" in capsys.readouterr().out
 
 
+def test_requests_are_told_apart_by_what_came_of_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    facts = report(capsys, requests_sent=1_500, requests=0, requests_failed=1_490, throttled=10)
+
+    assert facts["sent"].startswith(
+        "1,500 requests (0 answered, 1,490 failed, 10 refused by 429) to qwen3-rerank"
+    )
+    assert "perhaps paid" not in facts
+
+
+def test_what_may_have_been_paid_without_an_answer_is_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    facts = report(capsys, requests_sent=101, requests_failed=1, unanswered=1, unanswered_usd=0.25)
+
+    assert facts["perhaps paid"] == "1 request without a usable answer, up to $0.2500"
+
+
 def test_truncated_documents_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     facts = report(capsys, truncated_documents=33, truncated_queries=1)
 

@@ -96,7 +96,7 @@ def test_the_report_is_one_line_a_check_and_one_for_the_cost(healthy: str) -> No
     assert [line[:19].split(maxsplit=1) for line in lines] == [
         ["ok", name.ljust(14)] for name in [*ALL, "comparability"]
     ]
-    assert cost.startswith("cost: 8 requests, ")
+    assert cost.startswith("cost: 9 requests, "), "a witness for the refusal of too many documents"
 
 
 def test_the_compatible_endpoint_is_checked_too(doctor: Any, healthy: str) -> None:
@@ -153,10 +153,10 @@ def test_the_key_is_never_shown(doctor: Any, healthy: str) -> None:
         ("https://no-such-host.invalid/x", "the host name cannot be resolved"),
     ],
 )
-def test_an_unreachable_address_is_exit_4(doctor: Any, url: str, why: str) -> None:
+def test_an_unreachable_address_is_exit_8(doctor: Any, url: str, why: str) -> None:
     code, facts, output = doctor("--url", url)
 
-    assert code == 4
+    assert code == 8
     assert statuses(facts) == {"settings": "ok", "address": "fail"}
     assert why in found(facts, "address")
     assert output.count("rerank: error:") == 1
@@ -165,7 +165,7 @@ def test_an_unreachable_address_is_exit_4(doctor: Any, url: str, why: str) -> No
 def test_a_port_without_tls_is_reported(doctor: Any, healthy: str) -> None:
     code, facts, _ = doctor("--url", healthy.replace("http://", "https://"))
 
-    assert code == 4
+    assert code == 8
     assert "no TLS with 127.0.0.1" in found(facts, "address")
 
 
@@ -183,12 +183,13 @@ def test_an_unknown_model_is_reported(doctor: Any, healthy: str) -> None:
     assert "does not exist" in found(facts, "answer")
 
 
-def test_an_html_page_instead_of_an_answer_is_exit_1(doctor: Any) -> None:
+def test_an_html_page_instead_of_an_answer_is_exit_4(doctor: Any) -> None:
     with faulty("--fault", "html-in-200") as url:
-        code, facts, _ = doctor("--url", url)
+        code, facts, output = doctor("--url", url)
 
-    assert code == 1
-    assert "not_json" in found(facts, "answer")
+    assert code == 4
+    assert "HTTP 200, not_json: a page of HTML" in found(facts, "answer")
+    assert "--url and --provider" in output
 
 
 @pytest.mark.parametrize(

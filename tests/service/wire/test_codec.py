@@ -3,12 +3,13 @@
 from typing import Any
 
 import msgspec
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.errors import BadAnswer, ServiceRefused, shorten
+from pipeline.core.errors import BadAnswer, IncompleteAnswer, ServiceRefused, shorten
 from pipeline.core.records import Scores
 from pipeline.service.wire.codec import (
     FLAT,
@@ -75,14 +76,16 @@ def test_the_name_of_the_answer_is_kept(names, response_id) -> None:
     "results",
     [
         [],
-        scored(0.5),
         scored(0.5, 0.4, 0.3),
         [{"index": 0, "relevance_score": 0.5}, {"index": 0, "relevance_score": 0.4}],
         [{"index": 0, "relevance_score": 0.5}, {"index": 2, "relevance_score": 0.4}],
         [{"index": 0, "relevance_score": 0.5}, {"index": -1, "relevance_score": 0.4}],
         [{"index": 0, "relevance_score": 0.5}, {"index": True, "relevance_score": 0.4}],
         [{"index": 0, "relevance_score": 0.5}, {"index": 1.0, "relevance_score": 0.4}],
-        [{"index": 0, "relevance_score": 0.5}, {"index": 1, "relevance_score": None}],
+        [{"index": 0, "relevance_score": None}, {"index": 1, "relevance_score": None}],
+        [{"index": 0, "relevance_score": 0.5}, {"index": 0, "relevance_score": None}],
+        [{"index": 2, "relevance_score": 0.5}],
+        [{"index": 0, "relevance_score": None}],
         [{"index": 0, "relevance_score": 0.5}, {"index": 1, "relevance_score": "0.4"}],
         [{"index": 0, "relevance_score": 0.5}, {"index": 1}],
         [{"index": 0, "relevance_score": 0.5}, None],
@@ -91,8 +94,69 @@ def test_the_name_of_the_answer_is_kept(names, response_id) -> None:
     ],
 )
 def test_an_answer_that_is_not_one_score_per_document_is_bad(results) -> None:
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadAnswer) as caught:
         read(flat_answer(results), 2)
+
+    assert type(caught.value) is BadAnswer
+
+
+@given(
+    st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), min_size=2), st.data()
+)
+def test_a_valid_answer_without_some_documents_keeps_the_scores_of_the_others(
+    numbers, data
+) -> None:
+    missing = [place for place, number in enumerate(numbers) if number is None]
+    dropped = data.draw(st.sets(st.sampled_from(missing))) if missing else set()
+    results = [one for place, one in enumerate(scored(*numbers)) if place not in dropped]
+    data.draw(st.randoms()).shuffle(results)
+    body = flat_answer(results, usage={"total_tokens": 7})
+    if len(missing) == len(numbers):
+        with pytest.raises(BadAnswer, match=r"incomplete_answer: ") as bad:
+            read(body, len(numbers))
+        assert type(bad.value) is BadAnswer
+    elif missing:
+        with pytest.raises(IncompleteAnswer) as caught:
+            read(body, len(numbers))
+        kept = [None if np.isnan(score) else score for score in caught.value.scores.tolist()]
+        assert kept == numbers
+        assert caught.value.total_tokens == 7
+        left = len(numbers) - len(dropped)
+        what = f"{left} results for {len(numbers)} documents" if dropped else "a score that is null"
+        assert caught.value.message == what
+    else:
+        assert read(body, len(numbers)).scores.tolist() == numbers
+
+
+def test_a_byte_order_mark_before_an_answer_is_skipped() -> None:
+    answer = flat_answer(scored(0.5, 0.25), usage={"total_tokens": 3}, id="i")
+
+    scores = read(b"\xef\xbb\xbf" + answer, 2)
+
+    assert (scores.scores.tolist(), scores.total_tokens, scores.response_id) == (
+        [0.5, 0.25],
+        3,
+        "i",
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"", "not_json: an empty body"),
+        (b" <!doctype html>", "not_json: a page of HTML or XML"),
+        (b"a secret", "not_json: unexpected character, expected a JSON value at byte 0"),
+        (b"[1]", "no_results: no list of results in results, but an array"),
+        (b'{"data":[],"model":"m","a key!":1}', "but an object with data, model"),
+        (b'{"a secret":1}', "no_results: no list of results in results, but an object"),
+    ],
+)
+def test_what_came_instead_of_scores_is_said_without_a_word_of_it(body, what) -> None:
+    with pytest.raises(BadAnswer) as caught:
+        read(body, 1)
+
+    assert what in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,15 @@ def error(code: str, message: str = "") -> bytes:
         (400, "hiccup", "", Transient),
         (418, "hiccup", "", Transient),
         (401, "odd", "", ServiceRefused),
-        (404, "hiccup", "", ServiceRefused),
+        (404, "hiccup", "", Rejected),
+        (401, "", "", Rejected),
+        (402, "", "no balance", ServiceRefused),
+        (403, "odd", "", ContentRefused),
+        (405, "", "", Rejected),
         (200, "validation", "batch size 33 > maximum allowed batch size 32", TooLarge),
         (422, "Validation", "top_n must be positive", Rejected),
-        (302, "", "", ServiceRefused),
+        (302, "", "", Rejected),
+        (410, "", "", Rejected),
         (408, "", "", Transient),
         (418, "", "", Rejected),
         (200, "unheard_of", "", BadAnswer),
@@ -102,7 +107,8 @@ def test_the_code_of_a_429_says_which_limit_it_protects(code, message, limit) ->
     ("status", "expected"),
     [
         (400, Rejected),
-        (401, ServiceRefused),
+        (401, Rejected),
+        (403, ContentRefused),
         (413, TooLarge),
         (429, Throttled),
         (502, Transient),
@@ -180,6 +186,25 @@ def test_retry_after_may_be_a_date() -> None:
     assert refusal.retry_after_s == pytest.approx(30, abs=2)
 
 
+def test_a_503_says_when_to_come_back_as_a_429_does() -> None:
+    refusal = refusal_of(503, b"", {"Retry-After": "120"})
+
+    assert isinstance(refusal, Transient)
+    assert refusal.retry_after_s == 120
+    assert refusal_of(503, b"").retry_after_s is None  # type: ignore[union-attr]
+
+
+def test_a_byte_order_mark_hides_no_code() -> None:
+    assert type(refusal_of(500, b"\xef\xbb\xbf" + error("no_money"))) is ServiceRefused
+
+
+def test_no_results_under_a_code_for_throttling_are_a_429() -> None:
+    body = b'{"code": "slow_down", "message": "", "output": {"results": []}}'
+
+    assert is_error(orjson.loads(body))
+    assert type(refusal_of(200, body)) is Throttled
+
+
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
@@ -191,6 +216,8 @@ def test_retry_after_may_be_a_date() -> None:
         ({"code": "x", "output": {"results": [1]}}, False),
         ({"code": "x", "data": [1]}, False),
         ({"code": "x", "data": []}, True),
+        ({"code": "x", "results": []}, True),
+        ({"code": "x", "output": {"results": []}}, True),
         ([{"code": "x"}], False),
         (None, False),
     ],

@@ -43,6 +43,7 @@ DASHSCOPE_REFUSALS = RefusalCodes(
             "model_not_found",
             "model_not_supported",
             "workspacenotfound",
+            "notfound",
         }
     ),
     content=frozenset({"datainspectionfailed", "data_inspection_failed"}),

@@ -1,0 +1,25 @@
+"""How the requests of a run are counted for people: by what came of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.console.printing import num, usd
+
+
+def describe_sent(facts: Mapping[str, Any]) -> str:
+    """Return how many requests were sent, and what came of them unless all were answered.
+
+    Args:
+        facts: The numbers of `run --json` or `status --json`.
+    """
+    sent = num(facts["requests_sent"], "request")
+    if facts["requests_sent"] == facts["requests"]:
+        return sent
+    outcomes = f"{facts['requests']:,} answered, {facts['requests_failed']:,} failed"
+    return f"{sent} ({outcomes}, {facts['throttled']:,} refused by 429)"
+
+
+def describe_unanswered(facts: Mapping[str, Any]) -> str:
+    """Return what may have been paid for requests without a usable answer."""
+    requests = num(facts["unanswered"], "request")
+    return f"{requests} without a usable answer, up to {usd(facts['unanswered_usd'])}"

@@ -1,0 +1,52 @@
+"""The witness: a request that the service is known to serve, sent to learn whether it still does.
+
+Its answer is used for nothing else: it is neither ranked nor stored. It is paced and paid for as
+any request.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+from msgspec.structs import replace
+
+from pipeline.core.records import Request
+
+TINY: Final = Request(
+    query="What is the capital of France?",
+    documents=["Paris is the capital of France.", "A kilogram has a thousand grams."],
+    tokens=80,
+    key=bytes(16),
+    document_keys=np.zeros(2, np.uint64),
+    query_id="witness",
+)
+"""Two known texts, for a service that has served nothing yet; about 30 tokens."""
+
+
+class Witness:
+    """Remembers the smallest request that was served."""
+
+    def __init__(self) -> None:
+        self._smallest = TINY
+        self._size: float = math.inf
+
+    def offer(self, request: Request) -> None:
+        """Remember a request that was served, if it is smaller than those before."""
+        if request.tokens < self._size:
+            # A copy of its keys, which are a slice of those of a whole batch.
+            self._smallest = replace(request, document_keys=request.document_keys.copy())
+            self._size = request.tokens
+
+    def request(self, earlier: int) -> Request:
+        """Return what to send.
+
+        Args:
+            earlier: Witnesses that failed in this outage. Every other time the tiny request is
+                sent, since the service may have begun to refuse the remembered one alone.
+        """
+        return TINY if earlier % 2 else self._smallest
+
+    def record_served(self, witness: Request, earlier: int) -> None:
+        """Forget the remembered request if the tiny one was served and the other was not."""
+        if witness is TINY and earlier:
+            self._smallest, self._size = TINY, TINY.tokens
