@@ -39,7 +39,7 @@ def plan(input_name: str, as_json: bool, **options: Any) -> None:
 
 
 def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:
-    yield "input", num(facts["files"], "file")
+    yield "input", f"{num(facts['files'], 'file')}, {facts['layout']}"
     if facts["skipped_files"]:
         more = ", ..." if facts["skipped_files"] > len(facts["skipped_examples"]) else ""
         names = ", ".join(facts["skipped_examples"]) + more

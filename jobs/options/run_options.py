@@ -4,13 +4,14 @@ The command line takes precedence over RERANK_<COMMAND>_<OPTION>, and that over 
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 from jobs.options.config_file import config_option
 from jobs.options.service_options import LIMIT_OPTIONS, service_options
 from jobs.options.types import POSITIVE_NUMBER
+from pipeline.core.settings import LayoutName
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -92,10 +93,10 @@ _SETTINGS_OPTIONS = (
     ),
     click.option(
         "--layout",
-        type=click.Choice(["auto", "long"]),
+        type=click.Choice(get_args(LayoutName)),
         default="auto",
         show_default=True,
-        help="Layout of the input: long is one row per candidate.",
+        help="Layout of the input: a row per candidate, or a row per query with a list of them.",
     ),
     click.option(
         "--column",

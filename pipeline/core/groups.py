@@ -5,8 +5,9 @@ Everything here is a value: built once, never changed, safe to share between tas
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
@@ -192,3 +193,21 @@ class GroupBatch(Struct, frozen=True, eq=False):
                 passthrough_bytes=passthrough_bytes[number],
             )
             yield Group(output, self.queries[number], self.texts, measures)
+
+
+def reduce_groups(ufunc: np.ufunc, values: Any, offsets: IntArray) -> Any:
+    """Return the values of each group joined by a function of two, such as their sum.
+
+    Args:
+        ufunc: Joins two values; a group without values has the function's identity, such as 0.
+        values: One per candidate.
+        offsets: int64 [number of groups + 1]; group g has the values offsets[g] to offsets[g + 1].
+    """
+    starts = offsets[:-1]
+    filled = starts < offsets[1:]
+    if filled.all():
+        return ufunc.reduceat(values, starts)
+    joined = np.full(len(starts), ufunc.identity, values.dtype)
+    if filled.any():
+        joined[filled] = ufunc.reduceat(values, starts[filled])
+    return joined

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct, field
 
@@ -22,6 +22,9 @@ MIN_PASSAGE_TOKENS = {"qwen": 16, "xlm-r": 21}
 """Minimum tokens of a passage, by tokenizer; shorter ones cannot be cut at natural borders."""
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Largest body that the service's gateway accepts (Model Studio, page `text-rerank-api`)."""
+
+LayoutName: TypeAlias = Literal["auto", "long", "nested"]
+"""How the rows of an input hold candidates; `auto` finds out. See `pipeline.source.layouts`."""
 
 
 class Pace(Struct, frozen=True, kw_only=True):
@@ -82,7 +85,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     certify_depth: int | None = None
     long_documents: Literal["truncate", "max-passage"] = "truncate"
     duplicates: Literal["keep", "first"] = "keep"
-    layout: Literal["auto", "long"] = "auto"
+    layout: LayoutName = "auto"
     columns: Mapping[str, str] = field(default_factory=dict)
     with_text: bool = False
     groups_per_part: int = 1_000

@@ -45,6 +45,7 @@ class DatasetPlan(Struct):
         truncated_queries: Groups whose query is cut at the per-item limit.
         skipped: Candidates with nothing to score.
         rejected: Candidates that fit no request.
+        layout: What the rows of the input are.
         files: Files of the input.
         skipped_files: Other files that its name stands for.
         skipped_examples: The first of them.
@@ -65,6 +66,7 @@ class DatasetPlan(Struct):
     truncated_queries: int = 0
     skipped: int = 0
     rejected: int = 0
+    layout: str = ""
     files: int = 0
     skipped_files: int = 0
     skipped_examples: list[str] = field(default_factory=list)
@@ -83,6 +85,7 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     """
     planner, listing = Planner(settings), source.listing
     plan = DatasetPlan(
+        layout=source.layout_found,
         files=len(listing.files),
         skipped_files=len(listing.skipped),
         skipped_examples=list(listing.skipped[:SHOWN_FILES]),

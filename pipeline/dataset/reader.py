@@ -18,7 +18,7 @@ from pipeline.core.arrays import IntArray
 from pipeline.core.background import background
 from pipeline.core.errors import RerankError
 from pipeline.core.events import log_event
-from pipeline.core.groups import GroupBatch
+from pipeline.core.groups import GroupBatch, reduce_groups
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.offload import prefetch, run
@@ -61,6 +61,8 @@ def open_source(
 
 def log_odd_input(source: Source) -> None:
     """Log what a user may not expect of an input, and what is not an error."""
+    if not source.rows_are_candidates:
+        log_event(log, logging.INFO, "input.layout_found", layout=source.layout_found)
     if skipped := source.listing.skipped:
         examples = ", ".join(skipped[:SHOWN_FILES])
         log_event(log, logging.INFO, "input.files_skipped", files=len(skipped), examples=examples)
@@ -160,7 +162,7 @@ class GroupReader:
             measures = measure_texts(batch.texts, self._planner.counter)
             sizes, found = measures.sizes, plan_batch(self._planner, batch, measures)
             plans = await run(found.complete, aside=not found.is_complete)
-        group_sizes = np.add.reduceat(sizes, batch.offsets[:-1]) + GROUP_BYTES
+        group_sizes = reduce_groups(np.add, sizes, batch.offsets) + GROUP_BYTES
         return [
             PlannedGroup(plan, size_bytes, *self._borders.place(plan.group.output))
             for plan, size_bytes in zip(plans, group_sizes.tolist(), strict=True)

@@ -14,7 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from pipeline.core.arrays import BoolArray, IntArray
-from pipeline.core.groups import Group, GroupBatch, TextMeasures
+from pipeline.core.groups import Group, GroupBatch, TextMeasures, reduce_groups
 from pipeline.core.records import Request
 from pipeline.planning.body_bytes import MAX_UTF8, most_body_bytes
 from pipeline.planning.plan import Plan, SingleRequest, request_key
@@ -52,7 +52,7 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
 
     Args:
         planner: Knows the limits.
-        batch: The groups; at least one, none of them empty.
+        batch: The groups; at least one.
         measures: Those of the batch's texts.
     """
     fitting = _Fitting(planner, batch, measures)
@@ -63,7 +63,7 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
     order = order_within_groups(mixed, sizes)
     mixed = mixed[order]
     repeats = (np.diff(mixed, prepend=mixed[:1] + 1) == 0) & ~fitting.begins
-    distinct = ~np.logical_or.reduceat(repeats, batch.offsets[:-1])
+    distinct = ~reduce_groups(np.logical_or, repeats, batch.offsets)
     hashes = measures.content_hashes[order]
     rows = order - np.repeat(batch.offsets[:-1], sizes)
     bounds = pairwise(batch.offsets.tolist())
@@ -123,13 +123,14 @@ class _Fitting:
     """
 
     def __init__(self, planner: Planner, batch: GroupBatch, measures: TextMeasures) -> None:
-        first = batch.offsets[:-1]
-        self.begins: BoolArray = np.zeros(len(measures.content_hashes), np.bool_)
-        self.begins[first] = True
+        offsets = batch.offsets
+        self.begins: BoolArray = np.zeros(len(measures.content_hashes) + 1, np.bool_)
+        self.begins[offsets] = True
+        self.begins = self.begins[:-1]
         ascends = (np.diff(batch.first_stage_rank, prepend=0) > 0) | self.begins
-        self.ranks_ascend: list[bool] = np.logical_and.reduceat(ascends, first).tolist()
+        self.ranks_ascend: list[bool] = reduce_groups(np.logical_and, ascends, offsets).tolist()
         unfit = measures.blank | (measures.token_bounds > planner.longest_whole_text)
-        are_whole = (~np.logical_or.reduceat(unfit, first)).tolist()
+        are_whole = (~reduce_groups(np.logical_or, unfit, offsets)).tolist()
         queries = [query or "" for query in batch.queries]
         sent = [
             planner.sent_query(query) if is_whole and query.strip() else (None, 0)
@@ -141,8 +142,8 @@ class _Fitting:
             planner,
             batch,
             is_sent=np.array([query == cut for query, (cut, _) in zip(queries, sent, strict=True)]),
-            tokens=np.add.reduceat(weights, first),
-            body_bytes=np.add.reduceat(most_body_bytes(measures.sizes), first),
+            tokens=reduce_groups(np.add, weights, offsets),
+            body_bytes=reduce_groups(np.add, most_body_bytes(measures.sizes), offsets),
         )
 
     def _request_tokens(
@@ -161,6 +162,7 @@ class _Fitting:
         request_bytes = limits.query_bytes + most_body_bytes(MAX_UTF8 * query_lengths) + body_bytes
         fits = (
             is_sent
+            & (sizes > 0)
             & (sizes <= limits.max_documents)
             & (request_tokens <= limits.max_tokens)
             & (request_bytes <= limits.max_bytes)
@@ -176,7 +178,7 @@ def order_within_groups(values: NDArray[Any], sizes: IntArray) -> IntArray:
         values: One per row.
         sizes: int64, the number of rows of each group; at least one group.
     """
-    if (sizes == sizes[0]).all():  # common: the first stage's top 100 of every query
+    if sizes[0] and (sizes == sizes[0]).all():  # common: the first stage's top 100 of every query
         by_group = np.argsort(values.reshape(len(sizes), -1), axis=1, kind="stable")
         firsts: IntArray = np.cumsum(sizes) - sizes
         return (by_group + firsts[:, np.newaxis]).ravel()

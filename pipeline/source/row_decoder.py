@@ -7,10 +7,12 @@ import pyarrow as pa
 from msgspec.structs import replace
 
 from pipeline.core.arrays import IntArray
+from pipeline.core.errors import InputError
 from pipeline.source.arrow import Array
 from pipeline.source.batch_columns import BatchColumns, Places
 from pipeline.source.decoded_rows import DecodedRows
 from pipeline.source.input_file import InputFile
+from pipeline.source.layouts.documents import UnequalLists
 from pipeline.source.schema import InputSchema
 
 
@@ -43,10 +45,19 @@ class RowDecoder:
         """Return the rows with all that they hold.
 
         Raises:
-            InputError: for a null id or rank, a rank over 32 bits, and text that is not UTF-8.
+            InputError: for a null id or rank, a rank over 32 bits, text that is not UTF-8, and
+                lists side by side that differ in length.
         """
         of_rows = self._of_rows(batch, first_row)
-        held = self._schema.layout.candidates(batch)
+        try:
+            held = self._schema.layout.candidates(batch)
+        except UnequalLists as error:
+            raise InputError(
+                "the lists of a row have different lengths",
+                which=self._file.location.name,
+                found=of_rows.places.describe(error.row),
+                cure="give every candidate of a query one value in each list",
+            ) from error
         places = replace(of_rows.places, offsets=held.offsets)
         of_candidates = BatchColumns(self._file, self._schema, held.columns, places)
         query_ids = of_rows.ids("query_id")

@@ -22,7 +22,7 @@ from pipeline.source.column_types import (
 )
 from pipeline.source.input_file import InputFile
 from pipeline.source.joint_types import joint_type
-from pipeline.source.layouts.layout import Layout
+from pipeline.source.layouts.layout import OPTIONAL, REQUIRED, Layout
 
 _TYPE_RULES = {
     "query_id": (id_type, ID_TYPES),
@@ -31,6 +31,7 @@ _TYPE_RULES = {
     "text": (text_type, TEXT_TYPES),
     "first_stage_rank": (rank_type, RANK_TYPES),
 }
+ROLES = (*REQUIRED, *OPTIONAL)
 _SHOWN_NAMES = 200
 """Characters of a file's column names in a message."""
 
@@ -84,11 +85,11 @@ def resolve_schema(
         InputError: for a column that is missing, repeated or of a wrong type, or whose types in
             two files have no common type that holds both without loss.
     """
-    roles = layout.required + layout.optional
+    names = (*ROLES, *layout.other_names)
     for name in columns:
-        if name not in roles:
+        if name not in names:
             raise SettingsError(
-                "unknown column", which="--column", found=name, expected=", ".join(roles)
+                "unknown column", which="--column", found=name, expected=", ".join(names)
             )
     union = _Union(layout, columns)
     for file in files:
@@ -109,7 +110,8 @@ class _Union:
 
     def add(self, file: InputFile) -> None:
         """Join a file's columns to those of the files before it."""
-        names = file.schema.names
+        fields = self._layout.flat_schema(file.schema)
+        names = fields.names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(
@@ -117,7 +119,6 @@ class _Union:
                 which=file.location.name,
                 cure="give each column a name of its own",
             )
-        fields = self._layout.flat_schema(file.schema)
         sources = self._find_roles(fields, file)
         ranked = "first_stage_rank" in sources
         if self._sources and ranked is not ("first_stage_rank" in self._sources):
@@ -169,8 +170,8 @@ class _Union:
     def _find_roles(self, fields: pa.Schema, file: InputFile) -> dict[str, str]:
         """Return the column of every role that the file has."""
         layout = self._layout
-        sources = {role: layout.column_of(role) for role in layout.required + layout.optional}
-        needed = [role for role in sources if role in layout.required or role in self._columns]
+        sources = {role: layout.column_of(role) for role in ROLES}
+        needed = [role for role in sources if role in REQUIRED or role in self._columns]
         missing = [role for role in needed if sources[role] not in fields.names]
         if missing:
             options = " ".join(f"--column {role}=NAME" for role in missing)

@@ -73,9 +73,19 @@ class Source:
         return self._schema.widened
 
     @property
+    def layout_found(self) -> str:
+        """What the rows of the input are."""
+        return self._layout.found
+
+    @property
+    def rows_are_candidates(self) -> bool:
+        """Whether every row of the input is one candidate."""
+        return self._layout.rows_are_candidates
+
+    @property
     def num_candidates(self) -> int | None:
         """How many candidates the input has; None if only its rows can tell."""
-        return self.listing.num_rows if self._layout.rows_are_candidates else None
+        return self.listing.num_rows if self.rows_are_candidates else None
 
     def count_groups(self, stopped: Callable[[], bool] = lambda: False) -> int:
         """Return how many groups there are; reads the query ids of the whole input, nothing else.

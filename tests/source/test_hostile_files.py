@@ -57,11 +57,8 @@ REFUSALS = {
     "04_null_query.parquet": "under one query_id (found row 55, query_id 'nq-conflict')",
     "05_null_text_and_ids.parquet": "null query_id (found row 25",
     "07d_float64_ids.parquet": "cast it to int64 or string",
-    "08_nested.parquet": "a row per query, with its candidates in ['candidates']",
-    "08b_nested_first_stage.parquet": "is not supported yet",
-    "08c_nested_nulls.parquet": "is not supported yet",
-    "08d_nested_large_list.parquet": "is not supported yet",
-    "08e_nested_parallel_lists.parquet": "in ['doc_ids', 'texts'], is not supported yet",
+    "08c_nested_nulls.parquet": "null doc_id (found row 3, query_id",
+    "08e_nested_parallel_lists.parquet": "missing columns ['doc_id', 'text']",
     "10d_invalid_utf8_binary.parquet": "column 'text' is not UTF-8 (found row 3, query_id '1')",
     "10e_invalid_utf8_string.parquet": "column 'text' is not UTF-8 (found row 3, query_id '1')",
     "11d_zero_bytes.parquet": "found 0 bytes that do not end with PAR1",
@@ -77,6 +74,12 @@ REFUSALS = {
     "19b_flipped_bytes.parquet": "not a Parquet file, or a damaged one",
     "19c_not_parquet.parquet": "not a Parquet file, or a damaged one",
 }
+
+NESTED = {
+    "08_nested.parquet": "08b_nested_first_stage.parquet",
+    "08d_nested_large_list.parquet": "08e_nested_parallel_lists.parquet",
+}
+"""Pairs of files with the same candidates."""
 
 
 def open_hostile(name: str, **how) -> Source:
@@ -127,10 +130,35 @@ def test_an_unfit_file_is_refused_in_one_line_that_says_why(name):
     assert name in str(refusal.value)
 
 
+def test_nested_files_hold_the_candidates_of_their_rows():
+    for one, other in NESTED.items():
+        columns = {"doc_id": "doc_ids", "text": "texts"} if "parallel" in other else {}
+        groups = read_groups(open_hostile(one))
+        expected = [
+            (row["query_id"], [(hit["doc_id"], hit["text"]) for hit in row["candidates"]])
+            for row in pq.read_table(HOSTILE / one).to_pylist()
+        ]
+
+        for found in (groups, read_groups(open_hostile(other, columns=columns))):
+            assert [
+                (
+                    group.query_id,
+                    list(
+                        zip(
+                            group.output.candidates["doc_id"].to_pylist(),
+                            group.texts.to_pylist(),
+                            strict=True,
+                        )
+                    ),
+                )
+                for group in found
+            ] == expected
+
+
 def test_every_hostile_file_is_in_this_test():
     names = {path.name for path in HOSTILE.iterdir() if path.suffix not in {".md", ".json"}}
 
-    assert names == {name.split("/")[0] for name in [*GROUPS, *REFUSALS]}
+    assert names == {name.split("/")[0] for name in [*GROUPS, *REFUSALS, *NESTED, *NESTED.values()]}
 
 
 def test_null_queries_are_kept_for_the_groups_before_a_conflict():

@@ -30,11 +30,12 @@ class HitsLayout:
     """Several candidates per row, in a list of structs called `hits`."""
 
     description: ClassVar[str] = "rows of query_id, query, hits"
-    required: ClassVar[tuple[str, ...]] = ("query_id", "query", "doc_id", "text")
-    optional: ClassVar[tuple[str, ...]] = ("first_stage_rank", "first_stage_score")
+    other_names: ClassVar[tuple[str, ...]] = ()
     rows_are_candidates: ClassVar[bool] = False
 
-    def __init__(self, columns: Mapping[str, str]) -> None:
+    found = "rows of hits"
+
+    def __init__(self, columns: Mapping[str, str], _: Sequence[pa.Schema]) -> None:
         self._columns = columns
 
     def column_of(self, role: str) -> str:

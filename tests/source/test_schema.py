@@ -142,14 +142,6 @@ def test_wrong_types_are_reported_with_what_is_right(tmp_path, columns, expected
         open_table(tmp_path, candidates([2], **columns))
 
 
-def test_a_nested_input_is_refused_as_not_supported_yet(tmp_path):
-    row = {"query_id": "q", "query": "x", "candidates": [{"doc_id": "d", "text": "t"}]}
-    nested = pa.Table.from_pylist([row])
-
-    assert "a row per query, with its candidates in ['candidates']" in refusal_of(tmp_path, nested)
-    assert "missing columns" in refusal_of(tmp_path, nested, layout="long")
-
-
 def test_two_columns_of_one_name_are_refused(tmp_path):
     table = candidates([1], x=[1], y=[2]).rename_columns([*candidates().column_names, "x", "x"])
 

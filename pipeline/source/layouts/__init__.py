@@ -1,15 +1,17 @@
 """The layouts of an input, by name; one file a layout."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-import pyarrow as pa
-
-from pipeline.core.errors import InputError, SettingsError
+from pipeline.core.errors import SettingsError
+from pipeline.core.settings import LayoutName
 from pipeline.source.input_file import InputFile
+from pipeline.source.layouts.documents import DOCUMENTS
 from pipeline.source.layouts.layout import Layout, LayoutFactory
 from pipeline.source.layouts.long import LongLayout
+from pipeline.source.layouts.nested import NestedLayout
 
-LAYOUTS: Mapping[str, LayoutFactory] = {"long": LongLayout}
+LAYOUTS: Final[Mapping[LayoutName, LayoutFactory]] = {"long": LongLayout, "nested": NestedLayout}
 """What `--layout` may name, besides `auto`."""
 
 
@@ -25,32 +27,16 @@ def choose_layout(
 
     Raises:
         SettingsError: for an unknown name.
-        InputError: if `auto` finds candidates in lists, which no layout reads.
     """
+    schemas = [file.schema for file in files]
     if not isinstance(name, str):
-        return name(columns)
+        return name(columns, schemas)
     if name == "auto":
-        _refuse_lists(files, columns)
-        return LongLayout(columns)
-    if name not in LAYOUTS:
-        raise SettingsError(
-            "unknown layout", which="--layout", found=name, expected=["auto", *LAYOUTS]
+        is_nested = DOCUMENTS in columns or (
+            not LongLayout.fits(columns, schemas) and NestedLayout.fits(columns, schemas)
         )
-    return LAYOUTS[name](columns)
-
-
-def _refuse_lists(files: Sequence[InputFile], columns: Mapping[str, str]) -> None:
-    for file in files:
-        is_long = {columns.get(role, role) for role in ("doc_id", "text")} <= {*file.schema.names}
-        lists = [field.name for field in file.schema if _is_list(field.type)]
-        if lists and not is_long:
-            raise InputError(
-                f"a row per query, with its candidates in {lists}, is not supported yet",
-                which=file.location.name,
-                expected=LongLayout.description,
-                cure="unnest the lists before this job",
-            )
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+        name = "nested" if is_nested else "long"
+    for known, layout in LAYOUTS.items():
+        if known == name:
+            return layout(columns, schemas)
+    raise SettingsError("unknown layout", which="--layout", found=name, expected=["auto", *LAYOUTS])

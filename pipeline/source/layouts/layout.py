@@ -1,12 +1,19 @@
 """The interface of a layout: how the rows of an input hold candidates."""
 
-from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Final, Protocol, TypeAlias
 
 import pyarrow as pa
 from msgspec import Struct
 
 from pipeline.core.arrays import IntArray
+
+REQUIRED: Final = ("query_id", "query", "doc_id", "text")
+"""The roles that every input must have a column for."""
+OPTIONAL: Final = ("first_stage_rank", "first_stage_score")
+"""The roles that may have one."""
+CANDIDATE_ROLES: Final = ("doc_id", "text", *OPTIONAL)
+"""The roles with one value per candidate; the others have one per row."""
 
 
 class HeldCandidates(Struct, frozen=True, eq=False):
@@ -28,20 +35,21 @@ class Layout(Protocol):
     A layout only takes rows apart. Everything else is the same for every layout: which types are
     allowed and what passes through (`schema.py`), and the checks of values (`row_decoder.py`).
 
-    Each column has either one value per input row or one per candidate. `query_id` and `query` have
-    one per row; `doc_id`, `text`, `first_stage_rank` and `first_stage_score` one per candidate.
+    Each column has either one value per input row or one per candidate (`CANDIDATE_ROLES`).
 
     Attributes:
         description: What a row is, for messages: `a row per candidate: query_id, ...`.
-        required: The roles that every file must have a column for.
-        optional: The roles that may have a column.
+        other_names: What `--column` may name besides the roles.
         rows_are_candidates: Every row holds one candidate, so file footers tell how many there are.
     """
 
     description: ClassVar[str]
-    required: ClassVar[tuple[str, ...]]
-    optional: ClassVar[tuple[str, ...]]
+    other_names: ClassVar[tuple[str, ...]]
     rows_are_candidates: ClassVar[bool]
+
+    @property
+    def found(self) -> str:
+        """What the rows of this input are."""
 
     def column_of(self, role: str) -> str:
         """Return the column of `flat_schema` that plays a role, whether a file has it or not."""
@@ -62,5 +70,6 @@ class Layout(Protocol):
         """Return the columns with one value per candidate; the batch has those of the file."""
 
 
-LayoutFactory: TypeAlias = Callable[[Mapping[str, str]], Layout]
-"""Makes a layout from the columns that the user has named for roles (`--column ROLE=COLUMN`)."""
+LayoutFactory: TypeAlias = Callable[[Mapping[str, str], Sequence[pa.Schema]], Layout]
+"""Makes a layout from the columns that the user has named for roles (`--column ROLE=COLUMN`) and
+the columns of the files."""

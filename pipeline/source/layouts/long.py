@@ -1,11 +1,12 @@
 """Layout `long`: every row is one candidate, and repeats the query."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.source.layouts.documents import is_list
 from pipeline.source.layouts.layout import HeldCandidates
 
 
@@ -13,12 +14,26 @@ class LongLayout:
     """A row per candidate; see `Layout`."""
 
     description: ClassVar[str] = "a row per candidate: query_id, query, doc_id, text"
-    required: ClassVar[tuple[str, ...]] = ("query_id", "query", "doc_id", "text")
-    optional: ClassVar[tuple[str, ...]] = ("first_stage_rank", "first_stage_score")
+    other_names: ClassVar[tuple[str, ...]] = ()
     rows_are_candidates: ClassVar[bool] = True
 
-    def __init__(self, columns: Mapping[str, str]) -> None:
+    def __init__(self, columns: Mapping[str, str], _: Sequence[pa.Schema]) -> None:
         self._columns = columns
+
+    @classmethod
+    def fits(cls, columns: Mapping[str, str], schemas: Sequence[pa.Schema]) -> bool:
+        """Return whether each file has a column of documents' ids, and one of their texts."""
+        names = [columns.get(role, role) for role in ("doc_id", "text")]
+        return all(
+            schema.get_field_index(name) >= 0 and not is_list(schema.field(name).type)
+            for schema in schemas
+            for name in names
+        )
+
+    @property
+    def found(self) -> str:
+        """What a row is."""
+        return "a row per candidate"
 
     def column_of(self, role: str) -> str:
         """Return the column named for the role, or else the column of the role's name."""

@@ -292,7 +292,7 @@ def test_a_folder_without_files_is_exit_3(output: Path, quick_service: Service) 
     [
         ("05_null_text_and_ids.parquet", "null "),
         ("07d_float64_ids.parquet", "wrong type (found double"),
-        ("08e_nested_parallel_lists.parquet", "a row per query"),
+        ("08e_nested_parallel_lists.parquet", "missing columns"),
         ("10d_invalid_utf8_binary.parquet", "not UTF-8 (found row 3"),
         ("10e_invalid_utf8_string.parquet", "not UTF-8 (found row 3"),
         ("11d_zero_bytes.parquet", "11d_zero_bytes.parquet: "),
