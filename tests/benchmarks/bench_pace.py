@@ -7,7 +7,9 @@ clock jitter: 5 % in a sliding second, 0.5 % in ten. Run: python tests/benchmark
 import argparse
 import asyncio
 import contextlib
+import itertools
 import logging
+import random
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -58,21 +60,40 @@ class Limit:
         return fits
 
 
-async def serve(tokens_per_s: float) -> None:
+class Growth:
+    """Each second takes at most twice what the one before took, but always a few."""
+
+    def __init__(self, first: float) -> None:
+        self._first = first
+        self._taken: dict[int, float] = {}
+
+    def takes(self, now: float) -> bool:
+        second = int(now)
+        taken = self._taken.get(second, 0) + 1
+        if taken > max(2 * self._taken.get(second - 1, 0), self._first):
+            return False
+        self._taken[second] = taken
+        return True
+
+
+async def serve(case: "Case") -> None:
     """Answer until the parent goes; the first line on stdout is the address."""
-    requests, tokens = Limit(TRUE_PER_S), Limit(tokens_per_s)
+    requests, tokens = Limit(case.true_per_s), Limit(case.true_tokens_per_s)
+    growth = Growth(FIRST_SECOND if case.limits_growth else float("inf"))
     results = [{"index": index, "relevance_score": 0.5} for index in range(DOCUMENTS)]
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         body = orjson.loads(await request.read())
         now = asyncio.get_running_loop().time()
-        used = sum(len(text) for text in body["input"]["documents"])
+        used = sum(counted(text) for text in body["input"]["documents"])
         refused_by = None
         if not requests.takes(now, 1):
             refused_by = "Throttling.RateQuota"
         elif not tokens.takes(now, used):
             refused_by = "Throttling.AllocationQuota"
-        await asyncio.sleep(LATENCY_S)
+        elif not growth.takes(now):
+            refused_by = "Throttling.BurstRate"
+        await asyncio.sleep(case.latency_s)
         if refused_by:
             return web.Response(status=429, body=orjson.dumps({"code": refused_by, "message": ""}))
         answer = {"output": {"results": results}, "usage": {"total_tokens": used}}
@@ -93,24 +114,78 @@ class Case:
     tokens_per_minute: float | None
     bar: float
     max_429: float
+    true_per_s: float = TRUE_PER_S
+    true_tokens_per_s: float = 1e12
+    latency_s: float = LATENCY_S
+    kinds: tuple[str, ...] = ("x" * TOKENS_EACH,)
+    limits_growth: bool = False
+    settle_s: float = 0.0
+    """Seconds at the start that are not measured."""
+
+
+FIRST_SECOND = 5
+ENGLISH = "The pace of a job is bound by what its service grants. " * 4
+DIGITS = "31415926535 8979323846 2643383279 " * 4
+CHINESE = "这个任务的速度取决于服务允许的配额。" * 6
+SHARES = {ENGLISH[:3]: 0.22, DIGITS[:3]: 1.0, CHINESE[:3]: 0.62}
+"""Tokens that are counted of the characters of a text, by how it begins; of others, all."""
+
+
+def counted(text: str) -> int:
+    """Return the tokens that the service counts of a text."""
+    return round(SHARES.get(text[:3], 1.0) * len(text))
 
 
 TRUE_TOKENS_PER_S = 50 * DOCUMENTS * TOKENS_EACH
 CASES = (
     Case("requests told exactly", 60 * TRUE_PER_S, None, 0.98, 0),
     Case("requests told twice too high", 120 * TRUE_PER_S, None, 0.90, float("inf")),
-    Case("tokens binding, told exactly", 60 * TRUE_PER_S, 60 * TRUE_TOKENS_PER_S, 0.97, 0),
     Case(
-        "tokens told twice too high", 60 * TRUE_PER_S, 120 * TRUE_TOKENS_PER_S, 0.90, float("inf")
+        "tokens binding, told exactly",
+        60 * TRUE_PER_S,
+        60 * TRUE_TOKENS_PER_S,
+        0.97,
+        0,
+        true_tokens_per_s=TRUE_TOKENS_PER_S,
     ),
+    Case(
+        "tokens told twice too high",
+        60 * TRUE_PER_S,
+        120 * TRUE_TOKENS_PER_S,
+        0.90,
+        float("inf"),
+        true_tokens_per_s=TRUE_TOKENS_PER_S,
+    ),
+    *(
+        Case(
+            f"mixture of kinds, {latency_s} s",
+            60 * TRUE_PER_S,
+            60 * TRUE_TOKENS_PER_S,
+            0.95,
+            0,
+            true_tokens_per_s=TRUE_TOKENS_PER_S,
+            latency_s=latency_s,
+            kinds=(ENGLISH, DIGITS, CHINESE),
+            settle_s=6 * latency_s,
+        )
+        for latency_s in (0.3, 1.5)
+    ),
+    Case(
+        "growth limited to twice",
+        60 * TRUE_PER_S,
+        None,
+        0.90,
+        float("inf"),
+        limits_growth=True,
+        settle_s=12,
+    ),
+    Case("requests told 90 times too high", 90 * 60, None, 0.75, 20, true_per_s=1.0),
 )
 
 
 async def measure(case: Case, seconds: float) -> dict[str, object]:
-    tokens_per_s = TRUE_TOKENS_PER_S if case.tokens_per_minute else 1e12
-    per_s = TRUE_PER_S / 2 if case.tokens_per_minute else TRUE_PER_S
     server = await asyncio.create_subprocess_exec(
-        *(sys.executable, __file__, "--serve", str(tokens_per_s)),
+        *(sys.executable, __file__, "--serve", str(CASES.index(case))),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -118,35 +193,48 @@ async def measure(case: Case, seconds: float) -> dict[str, object]:
     assert server.stdin is not None
     try:
         url = (await server.stdout.readline()).decode().strip()
-        return await load(case, url, int(seconds * per_s), per_s)
+        return await load(case, url, seconds + case.settle_s)
     finally:
         server.stdin.close()
         await server.wait()
 
 
-async def load(case: Case, url: str, num_requests: int, per_s: float) -> dict[str, object]:
-    pace = Pace(requests_per_minute=case.told_per_minute, tokens_per_minute=case.tokens_per_minute)
+async def load(case: Case, url: str, seconds: float) -> dict[str, object]:
+    in_flight = max(64, int(3 * case.true_per_s * case.latency_s))
+    pace = Pace(
+        requests_per_minute=case.told_per_minute,
+        tokens_per_minute=case.tokens_per_minute,
+        max_in_flight=in_flight,
+    )
     settings = RunSettings(
         provider=PROVIDERS["dashscope"], profile=PROFILES["qwen3-rerank"], url=url, pace=pace
     )
     metrics, quota_use = Metrics(), QuotaUse()
     throttle = Throttle(pace, quota_use)
-    work, lost = _requests(num_requests), 0
+    work, lost = _requests(case), 0
+    clock = asyncio.get_running_loop().time
+    began_at = clock()
+    units = 0  # tokens or requests that were sent in the measured time
 
     async def worker() -> None:
-        nonlocal lost
-        for request in work:
+        nonlocal lost, units
+        while clock() < began_at + seconds:
             try:
-                await client.score(request)
+                scores = await client.score(next(work))
             except RerankError:
                 lost += 1
+                continue
+            sent_s = clock() - case.latency_s - began_at
+            if case.settle_s <= sent_s < seconds:
+                units += (scores.total_tokens or 0) if case.tokens_per_minute else 1
 
     async with open_endpoint(settings, "key", throttle, CostBudget(None, 0.0)) as endpoint:
         client = RerankClient(endpoint, metrics=metrics)
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(128):
+            for _ in range(min(2 * in_flight, 2 + int(6 * case.true_per_s))):
                 tasks.create_task(worker())
-    used = (metrics.answered - 1) / quota_use.admitted_s / per_s
+    true = case.true_tokens_per_s if case.tokens_per_minute else case.true_per_s
+    used = units / (seconds - case.settle_s) / true
     return {
         "case": case.name,
         "used": round(used, 4),
@@ -160,14 +248,14 @@ async def load(case: Case, url: str, num_requests: int, per_s: float) -> dict[st
     }
 
 
-def _requests(count: int) -> Iterator[Request]:
-    documents = ["x" * TOKENS_EACH] * DOCUMENTS
-    keys = np.zeros(DOCUMENTS, np.uint64)
-    for number in range(count):
+def _requests(case: Case) -> Iterator[Request]:
+    keys, order = np.zeros(DOCUMENTS, np.uint64), random.Random(1)
+    for number in itertools.count():
+        text = order.choice(case.kinds)
         yield Request(
             query="q",
-            documents=documents,
-            tokens=int(1.2 * DOCUMENTS * TOKENS_EACH),  # an upper bound, as in the job
+            documents=[text] * DOCUMENTS,
+            tokens=int(1.2 * DOCUMENTS * len(text)),  # an upper bound, as in the job
             key=number.to_bytes(16),
             document_keys=keys,
             query_id=number,
@@ -178,14 +266,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--serve", type=float)
+    parser.add_argument("--only", default="", help="cases whose name holds this")
+    parser.add_argument("--serve", type=int)
     options = parser.parse_args()
-    if options.serve:
+    if options.serve is not None:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve(options.serve))
+            asyncio.run(serve(CASES[options.serve]))
         return
     logging.basicConfig(level=logging.ERROR)
-    rows = [asyncio.run(measure(case, options.seconds)) for case in CASES]
+    cases = [case for case in CASES if options.only in case.name]
+    rows = [asyncio.run(measure(case, options.seconds)) for case in cases]
     if options.json:
         print(orjson.dumps({"schema_version": 1, "cases": rows}).decode())
     else:
