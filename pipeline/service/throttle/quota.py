@@ -14,13 +14,13 @@ _BINDING_S: Final = 1.0
 _HEADROOM: Final = 4.0
 """A pacer is built for so many times a learned rate, so that it is kept while the rate grows."""
 
-_OVER_IN_A_SECOND: Final = 1.03
+_OVER_IN_A_SECOND: Final = 1.01
 """Of the configured rate; the rest of what a service takes is left for errors of the estimates."""
 
 _AMPLE_SHARE: Final = 0.1
 """Of a quota: while no more is used, not even estimates that are five times wrong exceed it."""
 
-_MOST_CREDIT_S: Final = 0.05
+_MOST_CREDIT_S: Final = 0.02
 """Seconds of the rate that are made up for when the service counted less than estimated."""
 
 
