@@ -48,6 +48,16 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
         """Tokens that a document takes besides its own."""
         return self.query_tokens + self.pair_overhead
 
+    @property
+    def tokens_alone(self) -> int:
+        """Tokens that a document alone in a request may have."""
+        return self.max_tokens - self.pair_tokens
+
+    @property
+    def bytes_alone(self) -> int:
+        """Bytes that a document alone in a request may take."""
+        return self.max_bytes - self.query_bytes
+
     def load(self, tokens: IntArray, sizes: IntArray) -> IntArray:
         """Return what documents take of a request, int64[3, n]: documents, tokens, bytes."""
         return np.stack((np.ones_like(tokens), tokens + self.pair_tokens, sizes))
@@ -84,6 +94,13 @@ class Packing(Struct, frozen=True, eq=False):
     tokens: IntArray
     sizes: IntArray
     limits: RequestLimits
+
+    @property
+    def fewest_by_documents(self) -> int:
+        """How many requests the documents take with these anchors if nothing else limits them."""
+        num_anchors = len(self.anchors)
+        most_homes = max(self.limits.max_documents - num_anchors, 1)
+        return -(-(len(self.tokens) - num_anchors) // most_homes)
 
     def requests(self) -> tuple[IntArray, ...]:
         """Return the documents of each request: home documents, then the other anchors."""

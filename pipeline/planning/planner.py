@@ -13,8 +13,9 @@ from pipeline.core.groups import Group
 from pipeline.core.records import Reject
 from pipeline.core.settings import MAX_REQUEST_BYTES, RunSettings
 from pipeline.planning.body_bytes import body_bytes, query_body_bytes
-from pipeline.planning.packing import RequestLimits, pack
+from pipeline.planning.packing import RequestLimits
 from pipeline.planning.plan import PackedUnits, Plan
+from pipeline.planning.unit_packer import UnitPacker
 from pipeline.planning.units import (
     NOT_SENT,
     Units,
@@ -27,7 +28,6 @@ from pipeline.planning.units import (
 from pipeline.tokens.count_cache import CachedCounter
 from pipeline.tokens.counter import Counter
 from pipeline.tokens.policies import POLICIES
-from pipeline.tokens.settling import settle
 
 
 class Planner:
@@ -37,6 +37,9 @@ class Planner:
         settings: Model, limits, and what to do with long documents.
         counter: Counts tokens; by default with a cache.
         accepts: The kinds of content that the service scores.
+
+    Attributes:
+        packer: Counts and packs the units of a group.
     """
 
     def __init__(
@@ -52,7 +55,9 @@ class Planner:
         self._policy = POLICIES[settings.profile.tokenizer]
         self._cut_at = settings.profile.max_tokens_per_document * self._policy.cut_factor
         self._splits = settings.long_documents == "max-passage"
-        self._needs_anchors = settings.merge == "auto"
+        self.packer = UnitPacker(
+            self._policy, self.counter, cut_at=self._cut_at, anchors=settings.merge == "auto"
+        )
         self._scope = settings.score_scope()
         # Whether the service counts the instruction is not documented; counting it is safe.
         instruct = settings.instruct
@@ -80,15 +85,18 @@ class Planner:
         query, query_tokens = self.sent_query(group.query or "")
         limits = self.request_limits(query, query_tokens)
         # With exact counts of its documents a request is compared with refused sizes, so the
-        # query's count must then be exact too.
-        weights = self.weights(units.tokens, units.sizes)
-        if units.exact.any() or (len(units) and not _suffice(weights, limits)):
+        # query's count must then be exact too; documents of several requests may be counted below.
+        if (
+            units.exact.any()
+            or len(units) > limits.max_documents
+            or not self.packer.suffice(units, limits)
+        ):
             query_tokens = self.counter.count(query)
             limits = self.request_limits(query, query_tokens)
-            units = self._settled(units, limits)
-        weights = self.weights(units.tokens, units.sizes)
-        sizes = body_bytes(units, _bytes_alone(limits))
-        too_large = (weights > _tokens_alone(limits)) | (sizes > _bytes_alone(limits))
+            units = self.packer.settled(units, limits)
+        weights = self.packer.weights(units.tokens, units.sizes)
+        sizes = body_bytes(units, limits.bytes_alone)
+        too_large = (weights > limits.tokens_alone) | (sizes > limits.bytes_alone)
         if too_large.any():
             lost = np.isin(units.documents, units.documents[too_large])
             units, weights, sizes = units.take(np.flatnonzero(~lost)), weights[~lost], sizes[~lost]
@@ -100,6 +108,7 @@ class Planner:
         cut = units.tokens > self._cut_at
         if units.own_contents and not self._splits:
             cut[list(units.own_contents)] = True
+        units, packing = self.packer.packed(units, sizes, limits)
         return Plan(
             group=group,
             settings=self.settings,
@@ -112,11 +121,7 @@ class Planner:
             else 0,
             rejects=rejects,
             accepts=self.accepts,
-            packed=PackedUnits(
-                units,
-                document_of_row,
-                pack(weights, sizes, limits, anchors=self._needs_anchors),
-            ),
+            packed=PackedUnits(units, document_of_row, packing),
         )
 
     def pack_group(self, group: Group) -> PackedUnits:
@@ -135,17 +140,17 @@ class Planner:
         while True:
             divisor *= 2
             limits = self.request_limits(plan.query, query_tokens, divisor=divisor)
-            units = self._settled(plan.units, limits)
+            units = self.packer.settled(plan.units, limits)
             weights, sizes = (
-                self.weights(units.tokens, units.sizes),
-                body_bytes(units, _bytes_alone(limits)),
+                self.packer.weights(units.tokens, units.sizes),
+                body_bytes(units, limits.bytes_alone),
             )
             limits = replace(
                 limits,
-                max_tokens=limits.max_tokens + max(0, int(weights.max()) - _tokens_alone(limits)),
-                max_bytes=limits.max_bytes + max(0, int(sizes.max()) - _bytes_alone(limits)),
+                max_tokens=limits.max_tokens + max(0, int(weights.max()) - limits.tokens_alone),
+                max_bytes=limits.max_bytes + max(0, int(sizes.max()) - limits.bytes_alone),
             )
-            packing = pack(weights, sizes, limits, anchors=self._needs_anchors)
+            units, packing = self.packer.packed(units, sizes, limits)
             if len(packing.homes) > len(plan.packing.homes):
                 packed = PackedUnits(units, plan.document_of_row, packing)
                 return replace(plan, packed=packed, single_request=None, divisor=divisor)
@@ -193,49 +198,3 @@ class Planner:
             max_tokens = self.settings.profile.max_tokens_per_document / self._policy.ratio
             return split_long(units, self.counter, int(max_tokens))
         return cut_long(units, self.counter, self._cut_at)
-
-    def weights(self, tokens: IntArray, sizes: IntArray) -> IntArray:
-        """Return upper bounds of the model's own tokens, by Qwen tokens and bytes of texts."""
-        # The policy needs an upper bound of the code points, and bytes are never fewer.
-        return self._policy.document_weights(tokens, sizes)
-
-    def _settled(self, units: Units, limits: RequestLimits) -> Units:
-        """Return the units with their tokens counted as far as packing needs it."""
-        if _suffice(self.weights(units.tokens, units.sizes), limits):
-            return units
-        open_units = np.flatnonzero(~units.exact)
-        budget = self._policy.documents_budget(limits.max_tokens, len(units), limits.pair_tokens)
-        settled = settle(
-            units.texts(open_units),
-            units.tokens[open_units],
-            self.counter,
-            budget=budget - int(units.tokens[units.exact].sum()),
-            cap=self._cut_at,
-        )
-        tokens, exact = units.tokens.copy(), units.exact.copy()
-        tokens[open_units] = settled.weights
-        all_counted = self.counter.exact_available and not settled.fits
-        exact[open_units] = all_counted | (settled.weights < units.tokens[open_units])
-        return replace(units, tokens=tokens, exact=exact)
-
-
-def _suffice(weights: IntArray, limits: RequestLimits) -> bool:
-    """Whether exact counts, which are lower, could not make fewer requests than these weights."""
-    total = int(weights.sum()) + len(weights) * limits.pair_tokens
-    by_tokens, by_documents = (
-        -(-total // limits.max_tokens),
-        -(-len(weights) // limits.max_documents),
-    )
-    return by_tokens <= 1 or (
-        by_tokens < by_documents and int(weights.max()) <= _tokens_alone(limits)
-    )
-
-
-def _tokens_alone(limits: RequestLimits) -> int:
-    """Tokens that a document alone in a request may have."""
-    return limits.max_tokens - limits.pair_tokens
-
-
-def _bytes_alone(limits: RequestLimits) -> int:
-    """Bytes that a document alone in a request may take."""
-    return limits.max_bytes - limits.query_bytes

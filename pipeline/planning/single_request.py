@@ -137,7 +137,7 @@ class _Fitting:
             for query, is_whole in zip(queries, are_whole, strict=True)
         ]
         self.query_tokens = [count for _, count in sent]
-        weights = planner.weights(measures.token_bounds, measures.sizes)
+        weights = planner.packer.weights(measures.token_bounds, measures.sizes)
         self.request_tokens = self._request_tokens(
             planner,
             batch,

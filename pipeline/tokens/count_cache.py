@@ -14,10 +14,13 @@ from pipeline.core.arrays import IntArray
 from pipeline.core.content import content_hash
 from pipeline.tokens.bounds import Texts
 from pipeline.tokens.counter import Counter, TokenCounter
+from pipeline.tokens.word_counter import WordCounter
 
 _SLOT_BITS: Final = 18
 _LOW: Final = (1 << _SLOT_BITS) - 1
 _HIGH: Final = ((1 << 64) - 1) ^ _LOW
+_MANY: Final = 16
+"""So many texts are counted by their words."""
 
 
 class CachedCounter:
@@ -32,6 +35,7 @@ class CachedCounter:
     def __init__(self, counter: Counter | None = None) -> None:
         self._counter = counter or TokenCounter()
         self._slots = array("Q", bytes(8 << _SLOT_BITS))
+        self._words = WordCounter(self._counter.count)
 
     @property
     def exact_available(self) -> bool:
@@ -45,19 +49,39 @@ class CachedCounter:
     def count(self, text: str, cap: int | None = None) -> int:
         """Return min(T(text), cap)."""
         hashed = content_hash(text)
-        slot = self._slots[hashed & _LOW]
-        tokens = slot & _LOW
-        if tokens and slot & _HIGH == hashed & _HIGH:
-            return tokens if cap is None else min(tokens, cap)
-        tokens = self._counter.count(text, cap)
-        # A count that reached the cap is no answer for a higher cap.
-        if tokens <= _LOW and (cap is None or tokens < cap):
-            self._slots[hashed & _LOW] = hashed & _HIGH | tokens
-        return tokens
+        tokens = self._find(hashed)
+        if not tokens:
+            tokens = self._counter.count(text, cap)
+            # A count that reached the cap is no answer for a higher cap.
+            if cap is None or tokens < cap:
+                self._keep(hashed, tokens)
+        return tokens if cap is None else min(tokens, cap)
 
     def counts(self, texts: Sequence[str], cap: int | None = None) -> IntArray:
         """Return min(T(text), cap) of each text, in order."""
-        return np.fromiter((self.count(text, cap) for text in texts), np.int64, len(texts))
+        if len(texts) < _MANY or not self.exact_available:
+            return np.fromiter((self.count(text, cap) for text in texts), np.int64, len(texts))
+        hashes = np.fromiter(map(content_hash, texts), np.uint64, len(texts))
+        high, places = hashes & np.uint64(_HIGH), hashes & np.uint64(_LOW)
+        slots = np.frombuffer(self._slots, dtype=np.uint64)
+        found = slots[places]
+        counts = np.where(found & np.uint64(_HIGH) == high, found & np.uint64(_LOW), 0)
+        missing = np.flatnonzero(counts == 0)
+        counted = self._words.counts([texts[index] for index in missing.tolist()])
+        counts[missing] = counted
+        kept = missing[counted <= _LOW]
+        slots[places[kept]] = high[kept] | counts[kept]
+        whole = counts.astype(np.int64)
+        return whole if cap is None else np.minimum(whole, cap)
+
+    def _find(self, hashed: int) -> int:
+        """Return the kept tokens of a text; 0 if there are none."""
+        slot = self._slots[hashed & _LOW]
+        return slot & _LOW if slot & _HIGH == hashed & _HIGH else 0
+
+    def _keep(self, hashed: int, tokens: int) -> None:
+        if tokens <= _LOW:
+            self._slots[hashed & _LOW] = hashed & _HIGH | tokens
 
     def truncate(self, text: str, cap: int) -> tuple[str, int]:
         """Cut a text of more than `cap` tokens; return it and its tokens."""

@@ -10,7 +10,6 @@ import numpy as np
 from msgspec import Struct
 
 from pipeline.core.arrays import IntArray
-from pipeline.tokens.bounds import Texts
 from pipeline.tokens.counter import Counter
 
 
@@ -30,30 +29,30 @@ class Settled(Struct, frozen=True):
 
 
 def settle(
-    texts: "Sequence[str] | Texts", bounds: IntArray, counter: Counter, *, budget: int, cap: int
+    texts: Sequence[str], bounds: IntArray, counter: Counter, *, budget: int, cap: int
 ) -> Settled:
     """Count texts in descending order of their bounds until the sum is within the budget.
 
+    After one text, as many are counted at once as are needed if a count is as far below its bound
+    as it was so far.
+
     Args:
-        texts: The documents; null counts as empty.
+        texts: The documents.
         bounds: int64, their upper bounds, in the same order.
-        counter: Counts a text; not used if it cannot count exactly.
+        counter: Counts texts; not used if it cannot count exactly.
         budget: Tokens that the documents may have together.
         cap: Tokens that one document may have; the service cuts the rest.
     """
     weights = np.minimum(bounds, cap)
-    total, num_counted = int(weights.sum()), 0
-    if total > budget and counter.exact_available:
-        for index in np.argsort(-weights, kind="stable").tolist():
-            exact = counter.count(_text(texts, index), cap)
-            total += exact - int(weights[index])
-            weights[index] = exact
-            num_counted += 1
-            if total <= budget:
-                break
-    return Settled(weights, total <= budget, num_counted)
-
-
-def _text(texts: "Sequence[str] | Texts", index: int) -> str:
-    text = texts[index]
-    return text if isinstance(text, str) else text.as_py() or ""
+    over, num_counted = int(weights.sum()) - budget, 0
+    if counter.exact_available:
+        largest_first = np.argsort(-weights, kind="stable")
+        gained, num_next = 0, 1
+        while over > 0 and num_counted < len(weights):
+            chosen = largest_first[num_counted : num_counted + num_next]
+            counts = counter.counts([texts[index] for index in chosen.tolist()], cap)
+            gain = int(weights[chosen].sum() - counts.sum())
+            weights[chosen] = counts
+            over, gained, num_counted = over - gain, gained + gain, num_counted + len(chosen)
+            num_next = max(1, -(-over * num_counted // gained)) if gained else 2 * num_counted
+    return Settled(weights, over <= 0, num_counted)

@@ -1,0 +1,97 @@
+"""Count the tokens of a group's units as far as packing needs it, and pack them.
+
+Most groups fit one request by their bounds, and of most large ones documents decide the number of
+requests. Then a few exact counts, or none, show that the tokens fit.
+"""
+
+from typing import Final
+
+import numpy as np
+from msgspec.structs import replace
+
+from pipeline.core.arrays import IntArray
+from pipeline.planning.packing import Packing, RequestLimits, pack
+from pipeline.planning.units import Units
+from pipeline.tokens.counter import Counter
+from pipeline.tokens.policies import CountingPolicy
+from pipeline.tokens.settling import settle
+
+_USABLE_OF_SEVERAL: Final = 0.9
+"""Of the tokens of several requests; the rest is for anchors and for requests of unequal weight."""
+
+
+class UnitPacker:
+    """Counts and packs units.
+
+    Args:
+        policy: How the model's tokens follow from Qwen tokens.
+        counter: Counts Qwen tokens.
+        cut_at: Qwen tokens that one unit may have; the service cuts the rest.
+        anchors: Whether several requests share anchors.
+    """
+
+    def __init__(
+        self, policy: CountingPolicy, counter: Counter, *, cut_at: int, anchors: bool
+    ) -> None:
+        self._policy = policy
+        self._counter = counter
+        self._cut_at = cut_at
+        self._anchors = anchors
+
+    def weights(self, tokens: IntArray, sizes: IntArray) -> IntArray:
+        """Return upper bounds of the model's own tokens, by Qwen tokens and bytes of texts."""
+        # The policy needs an upper bound of the code points, and bytes are never fewer.
+        return self._policy.document_weights(tokens, sizes)
+
+    def suffice(self, units: Units, limits: RequestLimits) -> bool:
+        """Return whether exact counts, which are lower, would hardly make fewer requests.
+
+        They may where anchors or unequal documents take more than the rest of the usable share.
+        """
+        weights = self.weights(units.tokens, units.sizes)
+        total = int(weights.sum()) + len(weights) * limits.pair_tokens
+        usable = _usable_share(len(weights), limits) * limits.max_tokens
+        return total <= usable and int(weights.max(initial=0)) <= limits.tokens_alone
+
+    def settled(self, units: Units, limits: RequestLimits) -> Units:
+        """Return the units with their tokens counted as far as packing needs it."""
+        if self.suffice(units, limits):
+            return units
+        usable = int(_usable_share(len(units), limits) * limits.max_tokens)
+        budget = self._policy.documents_budget(usable, len(units), limits.pair_tokens)
+        units = self._counted(units, budget)
+        if self.suffice(units, limits):
+            return units
+        return self._counted(units, budget=0)
+
+    def _counted(self, units: Units, budget: int) -> Units:
+        """Return the units with the largest counted until their tokens are within a budget."""
+        open_units = np.flatnonzero(~units.exact)
+        settled = settle(
+            units.texts(open_units),
+            units.tokens[open_units],
+            self._counter,
+            budget=budget - int(units.tokens[units.exact].sum()),
+            cap=self._cut_at,
+        )
+        tokens, exact = units.tokens.copy(), units.exact.copy()
+        tokens[open_units] = settled.weights
+        all_counted = self._counter.exact_available and not settled.fits
+        exact[open_units] = all_counted | (settled.weights < units.tokens[open_units])
+        return replace(units, tokens=tokens, exact=exact)
+
+    def packed(self, units: Units, sizes: IntArray, limits: RequestLimits) -> tuple[Units, Packing]:
+        """Return the units in the fewest requests, counted further if that may save some."""
+        weights = self.weights(units.tokens, units.sizes)
+        packing = pack(weights, sizes, limits, anchors=self._anchors)
+        if len(packing.homes) <= packing.fewest_by_documents or units.exact.all():
+            return units, packing
+        units = self._counted(units, budget=0)
+        weights = self.weights(units.tokens, units.sizes)
+        return units, pack(weights, sizes, limits, anchors=self._anchors)
+
+
+def _usable_share(num_documents: int, limits: RequestLimits) -> float:
+    """Return how many times a request's tokens the documents may have without costing a request."""
+    by_documents = -(-num_documents // limits.max_documents)
+    return by_documents if by_documents <= 1 else _USABLE_OF_SEVERAL * by_documents
