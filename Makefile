@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-azure check fmt bench bench-merging bench-peers bench-soak profile clean
+.PHONY: help run test test-integration test-azure check fmt bench bench-merging bench-peers bench-soak profile clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -24,6 +24,9 @@ run: .venv/run  ## Rerank sample_data/ into out/sample with the offline service,
 
 test: .venv/dev  ## Run the tests
 	$(BIN)/python -m pytest
+
+test-integration: .venv/dev  ## Run the tests with real servers (Debian: postgresql)
+	$(BIN)/python -m pytest tests/integration
 
 test-azure: .venv/dev  ## Run the tests against azurite (npm install azurite --prefix /tmp/azurite)
 	$(BIN)/python -m pytest tests/on_demand/test_azure.py

@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": ("jobs.commands.evaluate", "Measure OUTPUT against judgements, before and after."),
     "compare": ("jobs.commands.compare", "Compare OUTPUT with another output of its queries."),
     "export": ("jobs.commands.export", "Write OUTPUT as one file of another form."),
+    "load": ("jobs.commands.load", "Load OUTPUT into a database or a search engine."),
     "store": ("jobs.commands.store", "Inspect or shrink a score store."),
     "doctor": ("jobs.doctor.command", "Check key, endpoint, limits and score comparability."),
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),

@@ -47,3 +47,8 @@ def read_api_key(provider: Provider, variable: str | None = None) -> str | None:
 def read_store_setting(variable: str) -> str | None:
     """Return a setting of an object store whose SDK does not read the variable; None if unset."""
     return os.environ.get(variable)
+
+
+def read_credential(variable: str) -> str | None:
+    """Return a user, password or key of a system that results are loaded into; None if unset."""
+    return os.environ.get(variable) or None

@@ -22,6 +22,13 @@ def json_objects(schema: pl.Schema, names: Iterable[str]) -> pl.Expr:
     return pl.struct(fields).struct.json_encode()
 
 
+def json_value(name: str, kind: pl.DataType) -> pl.Expr:
+    """Return the expression that encodes one column as JSON; null stays null."""
+    wrapped = pl.struct(_as_json(pl.col(name), kind).alias("v")).struct.json_encode()
+    text = wrapped.str.slice(len('{"v":')).str.head(-1)  # without the closing brace
+    return pl.when(pl.col(name).is_null()).then(None).otherwise(text).alias(name)
+
+
 def text_bytes(texts: pl.Series) -> memoryview:
     """Return strings, one after the other, as UTF-8, without a copy of each."""
     array = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())

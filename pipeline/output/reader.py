@@ -43,7 +43,7 @@ class WrittenOutput(Struct, frozen=True):
         Raises:
             InputError: if the part cannot be read.
         """
-        return _read(self._file(self.parts[at]), columns)
+        return _read(self.file_of(self.parts[at]), columns)
 
     def schema(self) -> pa.Schema:
         """Return the columns of the parts; none if there is no part.
@@ -53,7 +53,7 @@ class WrittenOutput(Struct, frozen=True):
         """
         if not self.parts:
             return pa.schema([])
-        with _open_part(self._file(self.parts[0])) as parquet:
+        with _open_part(self.file_of(self.parts[0])) as parquet:
             return parquet.schema_arrow.remove_metadata()
 
     def iter_rows(self, part: PartInfo, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -62,7 +62,7 @@ class WrittenOutput(Struct, frozen=True):
         Raises:
             InputError: if the part cannot be read.
         """
-        file = self._file(part)
+        file = self.file_of(part)
         with _open_part(file) as parquet:
             _refuse_missing(columns, parquet.schema_arrow.names, file)
             held: pa.Table | None = None
@@ -79,7 +79,8 @@ class WrittenOutput(Struct, frozen=True):
             if held is not None:
                 yield held
 
-    def _file(self, part: PartInfo) -> Location:
+    def file_of(self, part: PartInfo) -> Location:
+        """Return the file of a part."""
         return self.location.child(part_name(part.index))
 
     def is_cut(self) -> bool:

@@ -1,5 +1,6 @@
 """Bodies for `_bulk` of Elasticsearch and OpenSearch: an action, then a document, line by line."""
 
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import polars as pl
@@ -44,9 +45,19 @@ class BulkWriter:
         """Do nothing: a body ends with the line feed of its last line."""
 
     def _write(self, documents: pl.DataFrame, key: list[str], action: str, line: pl.Expr) -> None:
-        ids = documents.select(joined_id(key)).to_series()
-        refuse_long_ids(ids)
+        ids = document_ids(documents, key)
         target = pl.struct(pl.lit(self._index).alias("_index"), ids.alias("_id"))
         head = pl.struct(target.alias(action)).struct.json_encode()
         texts = documents.select(pl.concat_str([pl.format("{}\n", head), line]))
         self._stream.write(text_bytes(texts.to_series()))
+
+
+def document_ids(documents: pl.DataFrame, key: Sequence[str]) -> pl.Series:
+    """Return the `_id` of each document.
+
+    Raises:
+        InputError: for one that search engines refuse.
+    """
+    ids = documents.select(joined_id(key)).to_series()
+    refuse_long_ids(ids)
+    return ids

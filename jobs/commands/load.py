@@ -1,0 +1,184 @@
+"""`rerank load`: the result into a database or a search engine."""
+
+import logging
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+from msgspec.structs import asdict
+
+from jobs.console import logs
+from jobs.console.log_format import LogFormat, log_format_option
+from jobs.console.printing import emit_facts, emit_json, json_option, num
+from jobs.options.config_file import config_option
+from jobs.options.types import POSITIVE_NUMBER
+from pipeline.core.errors import Interrupted, SettingsError
+from pipeline.core.events import log_event
+
+if TYPE_CHECKING:
+    from pipeline.export.load import LoadSummary
+
+log = logging.getLogger(__name__)
+
+DEFAULT_NAME = "reranked"
+DEFAULT_OUTAGE_MIN = 10.0
+PROGRESS_EVERY_S = 10.0
+
+
+@click.command()
+@click.argument("output")
+@click.option("--to", required=True, metavar="URL", help="Address of the system to load into.")
+@click.option("--table", help=f"Table of a database. [default: {DEFAULT_NAME}]")
+@click.option("--index", help=f"Index of a search engine. [default: {DEFAULT_NAME}]")
+@click.option(
+    "--mode",
+    type=click.Choice(["upsert", "replace"]),
+    default="upsert",
+    show_default=True,
+    help="Add and change rows, or also remove rows of reloaded queries that are gone.",
+)
+@click.option(
+    "--max-outage",
+    type=POSITIVE_NUMBER,
+    help="Minutes for which the server may be down. [default: 10, half a minute at the start]",
+)
+@click.option("--partial", is_flag=True, help="Load an OUTPUT that is not finished.")
+@log_format_option
+@json_option
+@config_option
+def load(
+    output: str,
+    to: str,
+    table: str | None,
+    index: str | None,
+    mode: str,
+    max_outage: float | None,
+    partial: bool,
+    log_format: LogFormat,
+    as_json: bool,
+) -> None:
+    """Load OUTPUT into a database or a search engine, each row once.
+
+    OUTPUT is that of a run, or the OUTPUT_ROOT of a backfill. URL is postgresql://HOST/DATABASE,
+    duckdb:///FILE, elasticsearch://HOST or opensearch://HOST, without credentials. The same command
+    continues an interrupted load.
+    """
+    logs.configure(log_format)
+    from pipeline.export.targets.address import make_target, scheme_of
+
+    system = scheme_of(to)
+    name = _name(system, table, index)
+    target = make_target(to)
+    from pipeline.export.load import START_OUTAGE_S, Load, LoadPatience
+    from pipeline.export.result import open_result
+
+    patience = LoadPatience(
+        max_outage_s=60 * (max_outage or DEFAULT_OUTAGE_MIN),
+        at_start_s=60 * max_outage if max_outage else START_OUTAGE_S,
+    )
+    result = open_result(output, partial=partial)
+    with _noted_interrupts() as noted:
+        job = Load(
+            result,
+            target,
+            to=to,
+            table_name=name,
+            mode="replace" if mode == "replace" else "upsert",
+            patience=patience,
+            check=noted.check,
+        )
+        summary = job.run(_Progress())
+    if as_json:
+        emit_json({"to": to, "table": name, "mode": mode, **asdict(summary)})
+        return
+    emit_facts(_lines(summary, f"{to}, {name}"))
+
+
+def _lines(summary: "LoadSummary", where: str) -> Iterator[tuple[str, str]]:
+    rate = summary.rows / max(summary.seconds, 1e-9)
+    took = f"{summary.seconds:,.1f} s" + (f", {rate:,.0f} rows/s" if summary.rows else "")
+    yield "loaded", f"{num(summary.rows, 'row')} of {num(summary.parts_loaded, 'part')}, {took}"
+    if summary.repeated:
+        yield "left out", num(summary.repeated, "repeated doc_id")
+    if summary.parts_before:
+        yield "before", f"{num(summary.parts_before, 'part')} (remove {summary.record} to reload)"
+    yield "into", where
+
+
+def _name(system: str, table: str | None, index: str | None) -> str:
+    """Return the table or index.
+
+    Raises:
+        SettingsError: for the option of the other kind of system, or a name that cannot be.
+    """
+    is_engine = system in ("elasticsearch", "opensearch")
+    given, other = (index, table) if is_engine else (table, index)
+    if other is not None:
+        option = "--table" if is_engine else "--index"
+        raise SettingsError(f"has no meaning for {system}", which=option)
+    name = DEFAULT_NAME if given is None else given
+    if is_engine:
+        from pipeline.export.index_names import check_index
+
+        return check_index(name)
+    if not all(name.split(".")) or name.count(".") > 1 or not name.isprintable():
+        raise SettingsError(
+            "not a table", which="--table", found=repr(name), expected="TABLE or SCHEMA.TABLE"
+        )
+    return name
+
+
+class _Progress:
+    """Logs how far a load is, at most every ten seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, now: "LoadSummary") -> None:
+        if time.monotonic() - self._last < PROGRESS_EVERY_S:
+            return
+        self._last = time.monotonic()
+        done = now.parts_loaded + now.parts_before
+        rate = round(now.rows / max(now.seconds, 1e-9))
+        log_event(
+            log,
+            logging.INFO,
+            "load.progress",
+            done=done,
+            total=now.parts,
+            rows=now.rows,
+            per_s=rate,
+        )
+
+
+class _Noted:
+    """A signal that asked the load to stop, also if a client library caught its error."""
+
+    number: signal.Signals | None = None
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal has come."""
+        if self.number is not None:
+            raise Interrupted(self.number)
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[_Noted]:
+    noted = _Noted()
+
+    def note(number: int, _: object) -> None:
+        noted.number = signal.SIGTERM if number == signal.SIGHUP else signal.Signals(number)
+        noted.check()
+
+    handled = [
+        n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(n))
+    ]
+    before = {number: signal.signal(number, note) for number in handled}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""One file a system that results are loaded into."""
