@@ -1,0 +1,69 @@
+"""The permutation test: its level under uneven noise, what it detects, and what it cannot."""
+
+import numpy as np
+import pytest
+
+from pipeline.ranking.merging.permutation_test import least_p, permutation_p
+
+UNEVEN = np.array([1, 1, 1, 1, 1, 1, 5, 20])[:, None]
+"""Standard deviations of eight anchors: two of them are much noisier than the others."""
+
+
+def values(seed: int, num_requests: int, *, noise: object = 0.05) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(8, 1)) + noise * rng.normal(size=(8, num_requests))
+
+
+def all_of(table: np.ndarray) -> np.ndarray:
+    return np.ones(table.shape, dtype=np.bool_)
+
+
+@pytest.mark.parametrize("num_requests", [2, 3, 7])
+def test_the_level_is_kept_though_some_anchors_are_noisier(num_requests):
+    tables = [values(seed, num_requests, noise=0.05 * UNEVEN) for seed in range(300)]
+
+    rejected = sum(permutation_p(table, all_of(table)) <= 0.05 for table in tables)
+
+    assert rejected <= 26  # 15 are expected, and so many or more in one of 200 trials
+
+
+@pytest.mark.parametrize("num_requests", [2, 7])
+def test_a_shift_and_a_stretch_of_one_request_are_detected(num_requests):
+    shifted, stretched = values(0, num_requests), values(1, num_requests)
+    shifted[:, 0] += 0.3
+    stretched[:, 0] *= 1.5
+
+    for table in (shifted, stretched):
+        assert permutation_p(table, all_of(table)) <= 0.01
+
+
+def test_exact_repeats_differ_from_no_permutation():
+    table = np.repeat(values(0, 1), 4, axis=1)
+
+    assert permutation_p(table, all_of(table)) == 1
+
+
+def test_missing_values_are_left_where_they_are():
+    table = values(0, 5)
+    table[:, 1] += 0.4
+    cells = all_of(table)
+    cells[0, 1] = cells[3, 2] = cells[5, :4] = False
+    table[~cells] = 1e6
+
+    assert permutation_p(table, cells) <= 0.01
+
+
+def test_the_result_is_the_same_each_time():
+    table = values(0, 4)
+
+    assert permutation_p(table, all_of(table)) == permutation_p(table, all_of(table))
+
+
+def test_the_least_p_value_is_that_of_the_permutations_that_differ():
+    two, three = values(0, 2), values(0, 3)
+    repeated = two.copy()
+    repeated[:3, 1] = repeated[:3, 0]
+
+    assert least_p(two, all_of(two)) == 1 / 128
+    assert least_p(repeated, all_of(two)) == 1 / 16
+    assert least_p(three, all_of(three)) == 1 / 500

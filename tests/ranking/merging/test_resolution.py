@@ -1,0 +1,42 @@
+"""The step that scores are rounded to: decimals, other grids, or none."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.ranking.merging.resolution import resolution_of
+
+unhurried = settings(deadline=None)
+
+
+@unhurried
+@given(st.integers(0, 14), st.lists(st.integers(0, 10**14), min_size=1))
+def test_the_decimals_of_rounded_scores_are_recognised(digits, numbers):
+    scores = np.array([float(f"{n % 10**digits / 10**digits:.{digits}f}") for n in numbers])
+
+    resolution = resolution_of(scores)
+
+    assert 10.0**-digits <= resolution <= 1
+
+
+@unhurried
+@given(st.integers(0, 5), st.floats(-5, 5), st.integers(0, 10_000))
+def test_decimals_of_any_range_are_recognised(digits, scale, seed):
+    scores = (10**scale * np.random.default_rng(seed).normal(size=100)).round(digits)
+
+    assert resolution_of(scores) >= 10.0**-digits
+
+
+def test_full_floats_have_no_resolution():
+    assert resolution_of(np.random.default_rng(0).random(1000)) == 0
+
+
+def test_scores_on_another_grid_are_recognised_by_their_ties():
+    scores = np.random.default_rng(0).integers(0, 200, 1000) / 255
+
+    assert resolution_of(scores) == pytest.approx(1 / 255)
+
+
+def test_huge_scores_have_a_resolution_without_a_warning():
+    assert resolution_of(np.array([1e300, -1e300])) == 1
