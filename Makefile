@@ -49,8 +49,9 @@ bench: .venv/dev  ## Measure the bars of tests/benchmarks/README.md (minutes)
 	done; exit $$status
 
 bench-merging: .venv/dev  ## Measure the quality of merging, simulated and through the command line (minutes)
-	$(BIN)/python tests/benchmarks/bench_merging.py
-	$(BIN)/python tests/benchmarks/bench_merging_cli.py
+	@status=0; for name in merging_verdicts merging merging_cli; do \
+	  echo "== $$name"; $(BIN)/python tests/benchmarks/bench_$$name.py || status=1; \
+	done; exit $$status
 
 bench-peers: .venv/dev  ## Compare with other programs, each in an environment of its own (minutes)
 	$(BIN)/python tests/benchmarks/bench_peers.py

@@ -15,11 +15,11 @@ from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
 from jobs.doctor.texts import COMMON, EASY, STRONG
-from pipeline.core.arrays import FloatArray
+from pipeline.core.arrays import FloatArray, IntArray
 from pipeline.planning.packing import Packing, RequestLimits
 from pipeline.ranking.merging.comparability import ALPHA, compare
 from pipeline.ranking.merging.first_round import collect_first_round
-from pipeline.ranking.merging.logit_scale import FINEST_QUANTUM, LogitScale
+from pipeline.ranking.merging.scale import FINEST, LinearScale, Scale, choose_scale, precision
 
 MOST_DOCUMENTS: Final = len(COMMON) + len(EASY)
 """In a request of the probe."""
@@ -93,26 +93,19 @@ def evaluate_probe(
         repeat: Scores of the first set, requested again.
         num_common: How many documents the sets share.
     """
-    scale = LogitScale.of(np.concatenate((first, second, repeat)))
     num_first = len(first)
     num_all = num_first + len(second) - num_common
-    ones = np.ones(num_all, dtype=np.int64)
-    packing = Packing(
-        homes=(np.arange(num_first), np.arange(num_first, num_all)),
-        anchors=np.arange(num_common),
-        tokens=ones,
-        sizes=ones,
-        limits=RequestLimits(
-            max_documents=num_all, max_tokens=num_all, max_bytes=num_all, query_tokens=0
-        ),
-    )
+    packing = _packing(np.arange(num_first), np.arange(num_first, num_all), num_common=num_common)
     # in the second request the anchors come after its home documents
     second = np.concatenate((second[num_common:], second[:num_common]))
     round_ = collect_first_round(packing, (first, second))
+    # The common documents are as mixed as a group; all others are alike, or far from them.
+    common_alone = _packing(np.arange(num_common), num_common=num_common)
+    scale = choose_scale(collect_first_round(common_alone, (first[:num_common],)))
     verdict = compare(round_, scale)
     common = round_.anchor_scores
-    usable = (scale.weight(common) > 0).all(axis=1)
-    logit = scale.logit(common[usable])
+    usable = (precision(scale, common) > 0).all(axis=1)
+    logit = scale.spread * scale.value(common[usable])
     return ProbeResult(
         comparable=verdict.comparable,
         fingerprint=verdict.fingerprint,
@@ -120,30 +113,42 @@ def evaluate_probe(
         p_noise=verdict.p_noise,
         repeat_sd=_repeat_sd(first, repeat, scale),
         set_shift=float((logit[:, 1] - logit[:, 0]).mean()) if usable.any() else 0.0,
-        set_rms=_finite(verdict.rms_before),
-        residual_rms=_finite(verdict.rms_after),
-        scale="logits" if scale.quantum is None else "probabilities",
+        set_rms=_finite(scale.spread * verdict.rms_before),
+        residual_rms=_finite(scale.spread * verdict.rms_after),
+        scale="logits" if isinstance(scale, LinearScale) else "probabilities",
         digits=_digits(scale),
         tied=_tied(first),
         saturated=float(1 - usable.mean()),
     )
 
 
-def _repeat_sd(first: FloatArray, repeat: FloatArray, scale: LogitScale) -> float:
+def _packing(*homes: IntArray, num_common: int) -> Packing:
+    num_documents = sum(map(len, homes))
+    ones = np.ones(num_documents, dtype=np.int64)
+    limits = RequestLimits(
+        max_documents=num_documents,
+        max_tokens=num_documents,
+        max_bytes=num_documents,
+        query_tokens=0,
+    )
+    return Packing(homes, np.arange(num_common), ones, ones, limits)
+
+
+def _repeat_sd(first: FloatArray, repeat: FloatArray, scale: Scale) -> float:
     both = np.stack((first, repeat))
-    usable = (scale.weight(both) > 0).all(axis=0)
+    usable = (precision(scale, both) > 0).all(axis=0)
     if not usable.any():
         return 0.0
-    differences = np.diff(scale.logit(both[:, usable]), axis=0)
+    differences = scale.spread * np.diff(scale.value(both[:, usable]), axis=0)
     # both scores are noisy
     sd = float(np.sqrt(np.mean(np.square(differences)) / 2))
     return sd if sd > NOISELESS else 0.0
 
 
-def _digits(scale: LogitScale) -> int | None:
-    if scale.quantum is None or scale.quantum <= FINEST_QUANTUM:
+def _digits(scale: Scale) -> int | None:
+    if scale.resolution <= FINEST:
         return None
-    return round(-math.log10(scale.quantum))
+    return round(-math.log10(scale.resolution))
 
 
 def _tied(scores: FloatArray) -> float:

@@ -75,7 +75,7 @@ _SETTINGS_OPTIONS = (
     click.option(
         "--certify-depth",
         type=_positive,
-        help="Depth to which a final request settles the order. [default: top-n, else 100]",
+        help="Depth to which a final request settles the order. [default: top-n, else 10 to 100]",
     ),
     click.option(
         "--long-documents",

@@ -17,6 +17,7 @@ from pipeline.core.groups import GroupOutput, Id
 MergeStatus: TypeAlias = Literal[
     "single_request",
     "comparable",
+    "trusted",
     "linked_affine",
     "linked_rank",
     "unstable",

@@ -15,7 +15,6 @@ from pipeline.core.providers import Provider
 OUTPUT_FORMAT = 1
 """Version of the output's files; part of every fingerprint."""
 
-DEFAULT_CERTIFIED_DEPTH = 100
 DEFAULT_MAX_OUTAGE_S = 600.0
 DEFAULT_TIMEOUT_S = 120.0
 MIN_PASSAGE_TOKENS = {"qwen": 16, "xlm-r": 21}
@@ -135,9 +134,9 @@ class RunSettings(Struct, frozen=True, kw_only=True):
             )
 
     @property
-    def depth(self) -> int:
-        """The depth that a final request settles."""
-        return self.certify_depth or self.top_n or DEFAULT_CERTIFIED_DEPTH
+    def depth(self) -> int | None:
+        """The depth that final requests settle; None for what is cheap, by group."""
+        return self.certify_depth or self.top_n
 
     def output_settings(self) -> dict[str, Any]:
         """Return the settings that change the output, by name: the first half of its fingerprint.
@@ -153,7 +152,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
             "max_tokens_per_document": self.profile.max_tokens_per_document,
             "max_tokens_per_request": self.profile.max_tokens_per_request,
             "merge": self.merge,
-            "certify_depth": self.depth,
+            "certify_depth": self.depth or "auto",
             "long_documents": self.long_documents,
             "duplicates": self.duplicates,
             "reuse": self.reuse,

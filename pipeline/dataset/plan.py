@@ -5,7 +5,7 @@ input; for a large one they are estimated from counted samples, since counting e
 longer than all other work.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from msgspec import Struct, field
@@ -18,12 +18,10 @@ from pipeline.dataset.summary import SCHEMA_VERSION
 from pipeline.dataset.token_estimate import TokenEstimate
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
+from pipeline.ranking.merging.levels import most_further_requests
 from pipeline.source.source import Source
 from pipeline.tokens.measures import measure_texts
 from pipeline.tokens.policies import POLICIES
-
-EXTRA_REQUESTS: Final = 2
-"""Further requests that a group of several requests may take: a final one and its extension."""
 
 
 class DatasetPlan(Struct):
@@ -33,7 +31,7 @@ class DatasetPlan(Struct):
         groups: Queries of the input.
         candidates: Candidates of the input.
         requests: Requests of the first round, exact.
-        requests_max: These, and the final requests of groups that take several.
+        requests_max: These, and the further ones that groups of several requests may take at most.
         split_groups: Groups that take several requests.
         tokens: query_tokens x documents + sum(document_tokens) of the first round.
         cost_usd: The price of these tokens.
@@ -101,9 +99,6 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     plan.truncated_queries = totals.truncated_queries
     plan.tokens = totals.tokens()
     plan.cost_usd = plan.tokens * settings.profile.usd_per_million_tokens / 1e6
-    plan.requests_max = plan.requests
-    if settings.merge == "auto":
-        plan.requests_max += EXTRA_REQUESTS * plan.split_groups
     minutes = {
         name: amount / quota
         for name, amount, quota in (
@@ -124,6 +119,9 @@ def _add(plan: DatasetPlan, group: Plan) -> IntArray:
     plan.groups += 1
     plan.candidates += group.group.num_candidates
     plan.requests += len(requests)
+    plan.requests_max += len(requests)
+    if group.settings.merge == "auto":
+        plan.requests_max += most_further_requests(group.packing, group.settings.depth)
     plan.split_groups += len(requests) > 1
     plan.skipped += skipped
     plan.rejected += len(group.rejects) - skipped

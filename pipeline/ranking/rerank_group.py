@@ -152,9 +152,8 @@ class _GroupRequests(Struct, eq=False):
                 self.plan, self.failures = base.whole, {}
                 self.num_requests = self.total_tokens = 0
                 return await self.merged()
-        while isinstance(outcome, FinalRequest):
-            (scores,) = await self._ask_all((outcome.documents,))
-            outcome = outcome.settle(scores)
+        while not isinstance(outcome, Merged):
+            outcome = outcome.settle_all(await self._ask_all(outcome.requests))
         return outcome
 
     async def _ask_all(

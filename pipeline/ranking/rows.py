@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from pipeline.core.arrays import FloatArray, IntArray
+from pipeline.core.arrays import BoolArray, FloatArray, IntArray
 from pipeline.core.groups import Group
 from pipeline.core.records import Ranking, Reject, Scores, rows_by_score
 from pipeline.planning.plan import Plan, SingleRequest
@@ -54,7 +54,10 @@ def make_ranking(
     # A merged order is the order of its scores, so the rows follow from those.
     order = rows_by_score(score, group.first_stage_rank, document_of_row)
     ranked = order[: len(score) - np.count_nonzero(np.isnan(score))]
-    proved = place[document_of_row[ranked]] < merged.certified_depth
+    documents = document_of_row[ranked]
+    proved = place[documents] < merged.certified_depth
+    if merged.open_tie:
+        proved &= ~_may_stand_lower(documents, score[ranked], merged.certified_depth, place)
     rejects = plan.rejects
     if failures:
         unscored = sent[np.isnan(score[sent])]
@@ -72,6 +75,26 @@ def make_ranking(
     )
     ranking.keep_order(order)
     return ranking
+
+
+def _may_stand_lower(
+    documents: IntArray, scores: FloatArray, certified_depth: int, place: IntArray
+) -> BoolArray:
+    """Return which rows a document outside the certified depth may precede by its first-stage rank.
+
+    The last certified documents may be tied with one outside. It follows their first rows in
+    first-stage order, but perhaps not further rows of the same texts.
+
+    Args:
+        documents: The document of each row, in final order.
+        scores: The score of each row.
+        certified_depth: How many places are certified, counted in units.
+        place: The place of each document.
+    """
+    is_repeat = np.ones(len(documents), dtype=np.bool_)
+    is_repeat[np.unique(documents, return_index=True)[1]] = False
+    last = np.flatnonzero(place[documents] == certified_depth - 1)
+    return is_repeat & np.isin(scores, scores[last])
 
 
 def _best_units(documents: IntArray, merged: Merged) -> tuple[IntArray, FloatArray]:

@@ -293,7 +293,7 @@ def run_once(
     """One `rerank run` over all questions: its mean figures, and the statuses."""
     rerank(
         *("run", file, output, "--provider", "emulator", "--url", url + EMULATOR_PATH),
-        *("--max-documents", case.max_documents, "--merge", merge),
+        *("--max-documents", case.max_documents, "--merge", merge, "--certify-depth", DEPTH),
         *("--requests-per-minute", 600_000, "--no-progress"),
     )
     rows, groups = read_output(output)

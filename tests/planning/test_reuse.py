@@ -194,12 +194,12 @@ async def test_the_answer_that_covers_most_is_taken(tmp_path: Path) -> None:
 
 async def test_if_the_requests_are_not_comparable_the_whole_group_is_sent(tmp_path: Path) -> None:
     """A final request would hold most of the group, so the group is sent as without reuse."""
-    service = FakeService(distort=shifted)
+    service, planner = FakeService(distort=shifted), make_planner(certify_depth=100)
     given = make_group(changed(100, [7, 60]))
     (whole,) = await night(tmp_path / "other", [given], FakeService(distort=shifted), SECOND)
     await night(tmp_path / "store", [make_group(texts(range(100)))], service, FIRST)
 
-    (ranking,) = await night(tmp_path / "store", [given], service, SECOND)
+    (ranking,) = await night(tmp_path / "store", [given], service, SECOND, planner=planner)
 
     assert [len(call) for call in service.calls] == [100, 2 + ANCHORS, 100]
     assert facts(ranking) == facts(whole)
@@ -238,7 +238,7 @@ async def test_trusted_scores_need_no_anchors(tmp_path: Path) -> None:
     )
 
     assert service.calls[1] == ["document number 4 anew"]
-    assert ranking.merge_status == "comparable"
+    assert (ranking.merge_status, ranking.certified_depth) == ("trusted", 0)
 
 
 async def test_a_stored_answer_can_stand_for_one_of_two_requests(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ async def test_a_refusal_for_size_packs_smaller_until_the_service_takes_it(limit
     ranking = await rank(make_group(texts), service, make_planner(merge="trust"), memory)
 
     assert ranking.order.tolist() == by_relevance(texts)
-    assert ranking.merge_status == "comparable"
+    assert ranking.merge_status == "trusted"
     assert len(refusals) == service.refused > 0
 
 
@@ -461,7 +461,7 @@ async def test_trusted_requests_are_ranked_by_their_own_scores_without_anchors()
 
     ranking = await rank(make_group(texts), service, make_planner(max_documents=100, merge="trust"))
 
-    assert ranking.merge_status == "comparable"
+    assert (ranking.merge_status, ranking.certified_depth) == ("trusted", 0)
     assert len(service.calls) == 3
     assert sum(map(len, service.calls)) == 240
 

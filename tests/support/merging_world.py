@@ -15,6 +15,7 @@ from scipy.stats import kendalltau, rankdata
 from pipeline.core.arrays import FloatArray, IntArray
 from pipeline.planning.packing import Packing, RequestLimits, pack
 from pipeline.ranking.merging.final_request import FinalRequest
+from pipeline.ranking.merging.head import PreliminaryRequests
 from pipeline.ranking.merging.merge import merge
 from pipeline.ranking.merging.merged import Merged
 
@@ -160,10 +161,13 @@ def packing_of(*homes: list[int], anchors: list[int]) -> Packing:
     return Packing(tuple(map(np.array, homes)), np.array(anchors), nothing, nothing, LIMITS)
 
 
-def finish(outcome: Merged | FinalRequest, service: Callable[[IntArray], FloatArray]) -> Merged:
-    """Answer final requests until the ranking is complete."""
-    while isinstance(outcome, FinalRequest):
-        outcome = outcome.settle(service(outcome.documents))
+def finish(
+    outcome: Merged | FinalRequest | PreliminaryRequests,
+    service: Callable[[IntArray], FloatArray],
+) -> Merged:
+    """Answer further requests until the ranking is complete."""
+    while not isinstance(outcome, Merged):
+        outcome = outcome.settle_all([service(request) for request in outcome.requests])
     return outcome
 
 
@@ -171,7 +175,7 @@ def rerank(
     documents: Documents,
     service: Callable[[IntArray], FloatArray],
     *,
-    depth: int = 100,
+    depth: int | None = 100,
     limits: RequestLimits = LIMITS,
 ) -> Merged:
     """Run the whole procedure against a service."""

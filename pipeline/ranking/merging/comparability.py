@@ -1,9 +1,19 @@
 """Test by the anchors whether the requests of a group are on one scale.
 
-An F-test decides whether one straight line per request explains the anchors' logits better than
-their means alone. A chi-square test covers what lines cannot explain (nonlinear maps, few
-requests): it decides whether the spread about the means exceeds tolerated noise. If both pass, raw
-scores are compared: for parallel test forms, identity is better than a noisy link (ETS RR-09-38).
+The requests are comparable if all of these hold; every value is in spreads (see `scale`).
+
+1. *No systematic difference*: one straight line per request explains the anchors' values no better
+   than their means alone. The test is by permutation. With two requests it has few permutations, so
+   an F-test must reject too.
+2. *Little noise*: the anchors' deviations from their means are within tolerated noise, by a
+   chi-square test. It covers what lines do not explain.
+3. *Enough evidence*: it must be improbable that requests on different scales agree so well. Anchors
+   that are saturated or coarsely rounded agree in any case, so they are no evidence.
+4. Anchors that are not saturated connect all requests, and the answers do not look normalised.
+
+With few degrees of freedom noise cannot be told from a difference, so less of it is tolerated, and
+with fewer than `MIN_FREEDOM` none: the anchors must repeat exactly. If all tests pass, raw scores
+are compared: for parallel test forms, identity is better than a noisy link (ETS RR-09-38).
 """
 
 import math
@@ -12,95 +22,205 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
-from pipeline.ranking.merging.affine_link import fit_affine
+from pipeline.core.arrays import BoolArray, FloatArray
 from pipeline.ranking.merging.first_round import FirstRound
-from pipeline.ranking.merging.logit_scale import NOISE, LogitScale
+from pipeline.ranking.merging.permutation_test import explained_variation, least_p, permutation_p
+from pipeline.ranking.merging.scale import Scale, precision
+from pipeline.ranking.merging.share_scale import ShareScale
 
 ALPHA: Final = 0.01
-"""Level of both tests: the share of comparable groups that are linked without need."""
-TOLERATED_NOISE: Final = 0.22
-"""Standard deviation between repeats that needs no link, in logits, rounding not included."""
+"""Level of the tests: the share of comparable groups that are linked without need, for each."""
+CONFIRMED: Final = 0.05
+"""Where the F-test decides, the p-value by permutation must be at most this, if it can be."""
+TOLERATED_NOISE: Final = 0.11
+"""Standard deviation between repeats that needs no link, rounding not included."""
+TOLERATED_SHARE_NOISE: Final = 0.14
+"""The same on the share scale, whose noise is less even."""
 MIN_FREEDOM: Final = 3
-"""The F-test needs at least so many degrees of freedom."""
-MIN_REPEATS: Final = 2
-"""So many repeated anchor scores, beyond the first of each anchor, rule out coincidence."""
+"""With fewer degrees of freedom differences are not tested."""
+FULL_FREEDOM: Final = 6
+"""With fewer degrees of freedom less noise is tolerated; eight anchors in two requests have 6."""
+MAX_COINCIDENCE: Final = 0.005
+"""Largest probability that different scales agree as well as the anchors do."""
+DISTORTION: Final = 0.5
+"""Size of a difference between scales, for that probability."""
 NEGLIGIBLE: Final = 1e-4
-"""Weighted squared distance of scores .001 logit apart, which count as exact repeats."""
-STEPS: Final = 40
+"""Weighted squared distance of values .0005 apart, which count as exact repeats."""
+EXACT: Final = 1e-3
+"""Distance of values that counts as that of exact repeats in the evidence."""
 
 
 class Comparability(Struct, frozen=True):
     """The result of the tests.
 
     Attributes:
-        p_lines: p-value of the F-test. With too few anchor scores for it: 1 if they repeat exactly,
-            else 0.
-        p_noise: p-value of the chi-square test.
-        rms_before: Root mean square of the anchors' logits about their means.
+        p_lines: p-value of the test for systematic differences. With too few degrees of freedom for
+            it: 1 if the anchors repeat exactly, else 0.
+        p_noise: p-value of the test for noise.
+        coincidence: Bound of the probability that different scales agree as well.
+        rms_before: Root mean square of the anchors' values about their means.
         rms_after: Root mean square about the lines of their requests.
         fingerprint: Whether the answers look normalised over their request.
-        every_request_measured: Whether each request has an anchor that is not saturated.
+        connected: Whether anchors that are not saturated connect each request with each other.
     """
 
     p_lines: float
     p_noise: float
+    coincidence: float
     rms_before: float
     rms_after: float
     fingerprint: bool
-    every_request_measured: bool
+    connected: bool
 
     @property
     def comparable(self) -> bool:
         """Whether raw scores of different requests may be sorted together."""
         return (
-            self.every_request_measured
+            self.connected
             and min(self.p_lines, self.p_noise) >= ALPHA
+            and self.coincidence <= MAX_COINCIDENCE
             and not self.fingerprint
         )
 
 
-def compare(first: FirstRound, scale: LogitScale) -> Comparability:
+class _Anchors(Struct, frozen=True, eq=False):
+    """The usable values of k anchors in C requests, float64[k, C]; 0 for the others.
+
+    Attributes:
+        value: In spreads.
+        deviation: From the anchor's weighted mean.
+        weight: The precision.
+        rounding: Standard deviation of the rounding error.
+        cells: Which values are usable.
+    """
+
+    value: FloatArray
+    deviation: FloatArray
+    weight: FloatArray
+    rounding: FloatArray
+    cells: BoolArray
+
+    @classmethod
+    def of(cls, first: FirstRound, scale: Scale) -> "_Anchors":
+        """Return the anchors that are not saturated in at least two requests."""
+        weight = precision(scale, first.anchor_scores)
+        usable = (weight > 0).sum(axis=1) > 1
+        weight = weight[usable]
+        cells = weight > 0
+        scores = np.where(
+            cells, first.anchor_scores[usable], first.score[first.anchors[usable], None]
+        )
+        value = np.where(cells, scale.value(scores), 0.0)
+        mean = (weight * value).sum(axis=1) / weight.sum(axis=1)
+        deviation = np.where(cells, value - mean[:, None], 0.0)
+        rounding = np.where(cells, scale.rounding(scores), 0.0)
+        return cls(value, deviation, weight, rounding, cells)
+
+    @property
+    def plain_mean(self) -> FloatArray:
+        """The mean of each anchor's values, float64[k]."""
+        mean: FloatArray = self.value.sum(axis=1) / self.cells.sum(axis=1)
+        return mean
+
+    @property
+    def repeats(self) -> int:
+        """How many values there are beyond the first one of each anchor."""
+        return int(self.cells.sum()) - len(self.cells)
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom about one line per request."""
+        return self.repeats - 2 * (int(self.cells.shape[1]) - 1)
+
+    @property
+    def repeat_exactly(self) -> bool:
+        """Whether all values of each anchor are equal."""
+        spread = float((self.weight * self.deviation**2).sum())
+        return self.repeats > 0 and spread < NEGLIGIBLE * self.repeats
+
+
+def compare(first: FirstRound, scale: Scale) -> Comparability:
     """Test whether the requests of a group are on one scale."""
-    # Imported when needed: groups of one request do not need scipy.
-    from scipy.special import chdtrc, fdtrc
-
-    weight = scale.weight(first.anchor_scores)
-    usable = (weight > 0).any(axis=1)
-    weight = weight[usable]
-    cells = weight > 0
-    num_anchors, num_requests = cells.shape
-    if not num_anchors:
-        return Comparability(0.0, 0.0, np.nan, np.nan, first.fingerprint, False)
-    logit = np.where(cells, scale.logit(first.anchor_scores[usable]), 0.0)
-
-    about_mean = np.where(
-        cells, logit - ((weight * logit).sum(axis=1) / weight.sum(axis=1))[:, None], 0.0
-    )
-    about_line = np.where(
-        cells, fit_affine(logit, weight, steps=STEPS, robust=False).residual(logit), 0.0
-    )
-    repeats = int(cells.sum()) - num_anchors
-    parameters = 2 * (num_requests - 1)
-    freedom = max(repeats - parameters, 1)
-    spread = float((weight * about_mean**2).sum())
-    unexplained = float((weight * about_line**2).sum())
-    explained = max(spread - unexplained, 0.0)
-    f_ratio = (explained / parameters) / max(unexplained / freedom, NEGLIGIBLE)
-    repeating = repeats >= MIN_REPEATS and spread < NEGLIGIBLE * repeats
-    if freedom >= MIN_FREEDOM:
-        p_lines = float(fdtrc(parameters, freedom, f_ratio))
+    anchors = _Anchors.of(first, scale)
+    if not len(anchors.cells):
+        return Comparability(0.0, 0.0, 1.0, np.nan, np.nan, _fingerprint(first, exact=False), False)
+    exact = anchors.repeat_exactly
+    if anchors.freedom < MIN_FREEDOM:
+        p_lines = float(exact)
     else:
-        # Too few scores for the test, as with small requests. But if every anchor repeats its
-        # score exactly, no line fits better than the means.
-        p_lines = float(repeating)
-    rounding = 1 / np.where(cells, weight, np.inf) - NOISE**2
-    tolerated = float((about_mean**2 / (TOLERATED_NOISE**2 + rounding)).sum())
+        p_lines = _p_lines(anchors)
+    p_noise = _p_noise(anchors, _tolerated(anchors, scale))
+    squares = float((anchors.deviation**2).sum())
+    explained = explained_variation(
+        anchors.deviation, anchors.plain_mean, anchors.cells.astype(np.float64)
+    )
     return Comparability(
         p_lines=p_lines,
-        p_noise=float(chdtrc(max(repeats, 1), tolerated)),
-        rms_before=math.sqrt(float((about_mean**2).sum()) / max(repeats, 1)),
-        rms_after=math.sqrt(float((about_line**2).sum()) / freedom),
-        # Normalisation moves the anchors; if they repeat exactly, the extremes agree by chance.
-        fingerprint=first.fingerprint and not repeating,
-        every_request_measured=bool(cells.any(axis=0).all()),
+        p_noise=p_noise,
+        coincidence=_coincidence(anchors),
+        rms_before=math.sqrt(squares / max(anchors.repeats, 1)),
+        rms_after=math.sqrt(max(squares - float(explained), 0.0) / max(anchors.freedom, 1)),
+        fingerprint=_fingerprint(first, exact=exact),
+        connected=_connect_all(anchors.cells),
     )
+
+
+def _fingerprint(first: FirstRound, *, exact: bool) -> bool:
+    # Normalisation moves the anchors. If they repeat exactly, ends, sums, shares agree by chance.
+    return first.rank_shaped or (first.normalised and not exact)
+
+
+def _connect_all(cells: BoolArray) -> bool:
+    """Return whether each two requests are connected by anchors that both measure, or by others."""
+    reached: BoolArray = cells[:, 0]
+    for _ in range(cells.shape[1]):
+        reached = np.any(cells[:, cells[reached].any(axis=0)], axis=1)
+    return bool(cells[reached].any(axis=0).all())
+
+
+def _tolerated(anchors: _Anchors, scale: Scale) -> float:
+    noise = TOLERATED_SHARE_NOISE if isinstance(scale, ShareScale) else TOLERATED_NOISE
+    return noise * min(1.0, max(anchors.freedom, 1) / FULL_FREEDOM) ** 2
+
+
+def _p_lines(anchors: _Anchors) -> float:
+    """Return the p-value by permutation; for two requests that of the F-test, unless refuted."""
+    by_permutation = permutation_p(anchors.value, anchors.cells)
+    if anchors.cells.shape[1] > 2:
+        return by_permutation
+    # Imported when needed: groups of one request do not need scipy.
+    from scipy.special import fdtrc
+
+    cells, means = anchors.cells, anchors.plain_mean
+    deviation = np.where(cells, anchors.value - means[:, None], 0.0)
+    lowest = anchors.weight.min(axis=1, where=cells, initial=np.inf, keepdims=True)
+    weight = np.where(cells, lowest, 0.0)
+    total = float((weight * deviation**2).sum())
+    explained = float(explained_variation(deviation, means, weight))
+    # Rounding alone makes residuals of this size, even if it happens to make none here.
+    rounding = float((weight * anchors.rounding**2)[cells].mean())
+    residual = max((total - explained) / anchors.freedom, rounding, NEGLIGIBLE)
+    p_value = float(fdtrc(2, anchors.freedom, max(explained, 0.0) / 2 / residual))
+    if by_permutation > CONFIRMED >= least_p(anchors.value, anchors.cells):
+        return max(p_value, by_permutation)
+    return p_value
+
+
+def _p_noise(anchors: _Anchors, tolerated: float) -> float:
+    from scipy.special import chdtrc
+
+    squares = anchors.deviation**2 / (tolerated**2 + anchors.rounding**2)
+    return float(chdtrc(max(anchors.repeats, 1), float(squares.sum())))
+
+
+def _coincidence(anchors: _Anchors) -> float:
+    """Return a bound of the probability that different scales agree as well as the anchors do.
+
+    A repeat on another scale is off by up to `DISTORTION`, or more, in either direction. So it is
+    as close as observed, or as rounding can tell, with a probability of at most their ratio.
+    """
+    repeats = anchors.cells.sum(axis=1) - 1
+    distance = np.sqrt(2 * (anchors.deviation**2).sum(axis=1) / np.maximum(repeats, 1))
+    told = np.sqrt(12) * anchors.rounding.max(axis=1)
+    closeness = np.maximum(np.maximum(distance, told), EXACT) / DISTORTION
+    return float(np.prod(np.minimum(closeness, 1.0) ** repeats))

@@ -1,7 +1,7 @@
 """The final request: the best documents scored together, with witnesses of those left out.
 
-Invariant: of every home request, the final request holds the best documents without a gap. So
-every left-out document ranks below the witness of its home request.
+Invariant: of every list (see `lists`), the final request holds the first documents without a gap,
+and the next one as witness. So every left-out document ranks below a witness.
 """
 
 import math
@@ -11,55 +11,47 @@ import numpy as np
 from msgspec import Struct
 
 from pipeline.core.arrays import FloatArray, IntArray
-from pipeline.planning.packing import NO_HOME, Packing
+from pipeline.planning.packing import Packing
 from pipeline.ranking.merging.comparability import Comparability
 from pipeline.ranking.merging.first_round import FirstRound
 from pipeline.ranking.merging.linking import Link
-from pipeline.ranking.merging.merged import Merged, by_link
+from pipeline.ranking.merging.lists import Lists
+from pipeline.ranking.merging.merged import Head, Merged, by_link
 
 MARGIN: Final = {"affine": 1.1, "rank": 1.4}
 """Documents sent per place of the head, by model: the rank model is coarser."""
 SPARE: Final = 5
 """Documents sent in addition."""
-SHRINK: Final = 0.93
-"""Factor by which the number of documents is reduced until they fit the request."""
 DEEPER: Final = 3
-"""Documents sent below a witness that reached the head, in addition to depth / requests."""
+"""Documents sent below a witness that reached the head, in addition to depth / lists."""
 
 
 class LinkedGroup(Struct, frozen=True, eq=False):
-    """The result of the first round that final requests start from.
+    """The result of the first round that further requests start from.
 
     Attributes:
         packing: The group's packing, for the limits of a request.
         first: The first round.
         comparability: The test that failed.
         link: The linked order.
-        depth: How many places the final request shall settle.
+        max_tokens: The most tokens that the final request and a wider one may take together; None
+            for any number.
     """
 
     packing: Packing
     first: FirstRound
     comparability: Comparability
     link: Link
-    depth: int
+    max_tokens: int | None
 
-    def close(self, documents: IntArray) -> tuple[IntArray, IntArray]:
-        """Extend documents so that they hold the best of each home request without a gap.
+    def ranking(self, head: Head | None) -> Merged:
+        """Rank a settled head, then all others in linked order; None if nothing was settled."""
+        return by_link(self.first, self.comparability, self.link, head)
 
-        Returns:
-            The extended documents, and the witnesses: the next document of each home request.
-        """
-        home, rank = self.first.home, self.first.rank
-        reach = np.zeros(self.first.num_requests, dtype=np.int64)
-        np.maximum.at(reach, home[documents], rank[documents] + 1)
-        return np.flatnonzero(rank < reach[home]), np.flatnonzero(rank == reach[home])
-
-    def ranking(self, head: IntArray, *, head_is_settled: bool = True) -> Merged:
-        """Rank the head in its given order, then all others in linked order."""
-        return by_link(
-            self.first, self.comparability, self.link, head, head_is_settled=head_is_settled
-        )
+    def tokens(self, documents: IntArray) -> int:
+        """Return the tokens of a request for documents."""
+        packing = self.packing
+        return len(documents) * packing.limits.pair_tokens + int(packing.tokens[documents].sum())
 
 
 class FinalRequest(Struct, frozen=True, eq=False):
@@ -69,14 +61,27 @@ class FinalRequest(Struct, frozen=True, eq=False):
         documents: The documents to send together, ascending.
         witnesses: Those of them that are witnesses.
         linked: The result of the first round.
-        narrower: The order and the certified depth by the final request that this one widens; None
-            for the first one.
+        lists: What is known of the documents' order.
+        depth: How many places the final request shall settle.
+        narrower: The head by the final request that this one widens; None for the first one.
     """
 
     documents: IntArray
     witnesses: IntArray
     linked: LinkedGroup
-    narrower: tuple[IntArray, int] | None = None
+    lists: Lists
+    depth: int
+    narrower: Head | None = None
+
+    @property
+    def requests(self) -> tuple[IntArray, ...]:
+        """The requests to send: this one."""
+        return (self.documents,)
+
+    def settle_all(self, answers: "list[FloatArray | None]") -> "Merged | FinalRequest":
+        """Take the answer to the only one of `requests`."""
+        (scores,) = answers
+        return self.settle(scores)
 
     def settle(self, scores: FloatArray | None) -> "Merged | FinalRequest":
         """Take the order of the answer as the head, down to the first witness.
@@ -91,70 +96,60 @@ class FinalRequest(Struct, frozen=True, eq=False):
         Raises:
             ValueError: if the scores do not correspond to the documents.
         """
-        linked = self.linked
         if scores is not None and len(scores) != len(self.documents):
             raise ValueError(
                 f"the final request has {len(self.documents)} documents, "
                 f"its answer {len(scores)} scores"
             )
-        if scores is None or not np.isfinite(scores).all():
-            order, certified = self.narrower or (self.documents[:0], 0)
-            head = order[: min(certified, linked.depth)]
-            return linked.ranking(head, head_is_settled=self.narrower is not None)
+        head = self.narrower
+        if scores is not None and np.isfinite(scores).all():
+            head = settled_head(self.documents, scores, self.witnesses)
+            if self.narrower is not None and self.narrower.certified > head.certified:
+                head = self.narrower
+            elif self.narrower is None and head.certified < self.depth:
+                wider = self._widen(head, scores)
+                if wider is not None:
+                    return wider
+        return self.linked.ranking(head and head.cut(self.depth))
 
-        order = self.documents[np.lexsort((linked.first.rank[self.documents], -scores))]
-        place = _places(self.documents, scores, self.witnesses)
-        certified = int(place.min(initial=len(order)))
-        if self.narrower is not None and self.narrower[1] > certified:
-            order, certified = self.narrower
-        elif self.narrower is None and certified < linked.depth:
-            wider = self._widen(order, place)
-            if wider is not None:
-                return wider
-        return linked.ranking(order[: min(certified, linked.depth)])
-
-    def _widen(self, order: IntArray, place: IntArray) -> "FinalRequest | None":
-        """Add more documents of each home whose witness reached the head; None if too large."""
-        linked, first = self.linked, self.linked.first
-        risen = self.witnesses[place <= linked.depth]
-        start = np.full(first.num_requests, len(first.home))
-        start[first.home[risen]] = first.rank[risen]
-        deeper = math.ceil(linked.depth / first.num_requests) + DEEPER
-        behind = first.rank - start[first.home]
-        extra = np.flatnonzero((first.home != NO_HOME) & (0 <= behind) & (behind < deeper))
+    def _widen(self, head: Head, scores: FloatArray) -> "FinalRequest | None":
+        """Add more documents of each list whose witness is within the depth; None if too large."""
+        linked, lists = self.linked, self.lists
+        lowest = head.scores[min(self.depth, len(head.order)) - 1]
+        risen = self.witnesses[scores[np.searchsorted(self.documents, self.witnesses)] >= lowest]
+        start = np.full(lists.num_lists + 1, len(lists.place))  # the last one is that of NO_HOME
+        start[lists.list_of[risen]] = lists.place[risen]
+        deeper = math.ceil(self.depth / lists.num_lists) + DEEPER
+        behind = lists.place - start[lists.list_of]
+        extra = np.flatnonzero(lists.is_known & (0 <= behind) & (behind < deeper))
         # The order of one request is at least as fine as the affine model.
-        kept = order[: _with_margin(linked.depth, "affine")]
-        top, witnesses = linked.close(np.concatenate((kept, extra)))
+        kept = head.order[: with_margin(self.depth, "affine")]
+        top, witnesses = lists.close(np.concatenate((kept, extra)))
         documents = np.sort(np.concatenate((top, witnesses)))
         if not linked.packing.fit_one_request(documents):
             return None
-        return FinalRequest(documents, witnesses, linked, (order, int(place.min())))
+        both = linked.tokens(self.documents) + linked.tokens(documents)
+        if linked.max_tokens is not None and both > linked.max_tokens:
+            return None
+        return FinalRequest(documents, witnesses, linked, lists, self.depth, head)
 
 
-def settle_head(
-    packing: Packing, first: FirstRound, comparability: Comparability, link: Link, depth: int
-) -> Merged | FinalRequest:
-    """Return the final request: the best documents and the witnesses, as many as fit one request.
-
-    If the witnesses alone do not fit, return the linked order, with nothing certified.
-    """
-    linked = LinkedGroup(packing, first, comparability, link, min(depth, len(link.order)))
-    most = min(_with_margin(linked.depth, link.model), packing.limits.max_documents)
-    while most >= 1 and linked.depth >= 1:
-        top, witnesses = linked.close(link.order[:most])
-        documents = np.sort(np.concatenate((top, witnesses)))
-        if packing.fit_one_request(documents):
-            return FinalRequest(documents, witnesses, linked)
-        most = int(SHRINK * most) - 1
-    return linked.ranking(link.order[:0])
-
-
-def _with_margin(depth: int, model: Literal["affine", "rank"]) -> int:
+def with_margin(depth: int, model: Literal["affine", "rank"]) -> int:
+    """Return how many documents to send, witnesses not counted, to settle `depth` places."""
     return math.ceil(MARGIN[model] * depth) + SPARE
 
 
-def _places(documents: IntArray, scores: FloatArray, witnesses: IntArray) -> IntArray:
-    """Places of the witnesses, from 1; of equal scores a witness has the best place."""
-    ascending = np.sort(scores)
-    witness_scores = scores[np.searchsorted(documents, witnesses)]
-    return 1 + len(scores) - np.searchsorted(ascending, witness_scores, side="right")
+def settled_head(documents: IntArray, scores: FloatArray, witnesses: IntArray) -> Head:
+    """Return the order of a request's documents, certified down to its first witness.
+
+    Of equal scores a witness counts as the best, so a place is certified up to ties.
+
+    Args:
+        documents: Those of the request, ascending.
+        scores: Their scores.
+        witnesses: Those of them that are witnesses.
+    """
+    order = np.argsort(-scores, kind="stable")  # equal scores keep key order
+    best = scores[np.searchsorted(documents, witnesses)].max(initial=-np.inf)
+    certified = min(1 + int((scores > best).sum()), len(documents))
+    return Head(documents[order], scores[order], certified, float(best))

@@ -12,6 +12,11 @@ from msgspec import Struct
 
 from pipeline.core.arrays import FloatArray, IntArray
 from pipeline.planning.packing import NO_HOME, Packing
+from pipeline.ranking.merging.normalisation import (
+    are_spread_alike,
+    follow_from_ranks,
+    look_normalised,
+)
 
 
 class FirstRound(Struct, frozen=True, eq=False):
@@ -26,7 +31,8 @@ class FirstRound(Struct, frozen=True, eq=False):
         anchor_scores: Their scores in every request, float64[k, C]; NaN where missing.
         num_packed: The number of requests of the packing.
         failed: How many of them failed as a whole.
-        fingerprint: Whether the answers look normalised over their request.
+        normalised: Whether the answers look normalised over their request.
+        rank_shaped: Whether the scores of each request follow from their ranks alone.
     """
 
     home: IntArray
@@ -36,7 +42,8 @@ class FirstRound(Struct, frozen=True, eq=False):
     anchor_scores: FloatArray
     num_packed: int
     failed: int
-    fingerprint: bool
+    normalised: bool
+    rank_shaped: bool
 
     @property
     def num_requests(self) -> int:
@@ -101,6 +108,7 @@ def collect_first_round(packing: Packing, answers: Sequence[FloatArray | None]) 
         anchor_scores[:, request] = answer[in_request[place]]
     anchor_scores[~np.isfinite(anchor_scores)] = np.nan
     usable = np.isfinite(anchor_scores).any(axis=1)
+    scores_of_each = [answer for _, _, answer in answered]
     return FirstRound(
         home=home,
         score=score,
@@ -109,7 +117,8 @@ def collect_first_round(packing: Packing, answers: Sequence[FloatArray | None]) 
         anchor_scores=anchor_scores[usable],
         num_packed=len(requests),
         failed=sum(answer is None for answer in answers),
-        fingerprint=_looks_normalised([answer for _, _, answer in answered]),
+        normalised=look_normalised(scores_of_each) or are_spread_alike(scores_of_each),
+        rank_shaped=follow_from_ranks(scores_of_each),
     )
 
 
@@ -120,19 +129,3 @@ def _rank_at_home(home: IntArray, score: FloatArray) -> IntArray:
     rank[order] = np.arange(len(home)) - first_place
     rank[home == NO_HOME] = len(home)
     return rank
-
-
-def _looks_normalised(answers: list[FloatArray]) -> bool:
-    """Whether complete answers all have the same minimum and the maximum 1, or all sum to about 1.
-
-    These are the fingerprints of min-max and softmax normalisation over a request.
-    """
-    whole = [answer for answer in answers if np.isfinite(answer).all()]
-    if len(whole) < 2:
-        return False
-    lowest, highest, total = (
-        np.array([measure(answer) for answer in whole]) for measure in (np.min, np.max, np.sum)
-    )
-    min_max = (np.abs(highest - 1) <= 1e-9).all() and np.ptp(lowest) <= 1e-9
-    softmax = (np.abs(total - 1) <= 0.1).all()
-    return bool(min_max or softmax)

@@ -4,7 +4,6 @@ Invariant: the order is by descending score, equal scores in key order; document
 come last, in key order.
 """
 
-import math
 from typing import TypeGuard
 
 import numpy as np
@@ -15,7 +14,37 @@ from pipeline.core.records import MergeStatus
 from pipeline.planning.packing import NO_HOME
 from pipeline.ranking.merging.comparability import Comparability
 from pipeline.ranking.merging.first_round import FirstRound
+from pipeline.ranking.merging.linked_scores import decreasing_scores
 from pipeline.ranking.merging.linking import Link
+
+
+class Head(Struct, frozen=True, eq=False):
+    """The first places, as a final request settled them.
+
+    Attributes:
+        order: The documents of the final request, best first; equal scores in key order.
+        scores: Their scores in it, float64 along the order.
+        certified: How many of them no other document can precede.
+        best_witness: The best score of a witness, which that of a left-out document may equal;
+            minus infinity without a witness.
+    """
+
+    order: IntArray
+    scores: FloatArray
+    certified: int
+    best_witness: float
+
+    def cut(self, depth: int) -> "Head":
+        """Return the certified places, at most `depth`, and the document behind them."""
+        certified = min(self.certified, depth)
+        order, scores = self.order[: certified + 1], self.scores[: certified + 1]
+        return Head(order, scores, certified, self.best_witness)
+
+    @property
+    def open_tie(self) -> bool:
+        """Whether a document that is not certified may have the score of the last certified one."""
+        behind = self.scores[self.certified :].max(initial=self.best_witness)
+        return self.certified > 0 and bool(self.scores[self.certified - 1] <= behind)
 
 
 class Merged(Struct, frozen=True, eq=False):
@@ -24,12 +53,14 @@ class Merged(Struct, frozen=True, eq=False):
     Attributes:
         order: Every document once, best first, then those without a score in key order, int64[n].
         scores: Along the order, non-increasing, on one scale, float64[n]; NaN without a score. The
-            service's own numbers for one request or comparable requests, else linked scores.
+            service's own numbers for one request, comparable or trusted requests; else linked
+            scores, which are equal only where the documents are tied.
         status: How the ranking came about, see `merge`.
         certified_depth: How many places from the top no other scored document can claim; 0 if a
             request failed.
         comparability: The test of the anchors; None if it was not made.
         link: The link of the requests; None if none was needed.
+        open_tie: Whether the last certified document may be tied with one that is not certified.
     """
 
     order: IntArray
@@ -38,6 +69,7 @@ class Merged(Struct, frozen=True, eq=False):
     certified_depth: int
     comparability: Comparability | None = None
     link: Link | None = None
+    open_tie: bool = False
 
 
 def is_whole(answer: FloatArray | None, num_documents: int) -> TypeGuard[FloatArray]:
@@ -52,74 +84,70 @@ def by_one_answer(answer: FloatArray) -> Merged:
 
 
 def by_score(first: FirstRound, comparability: Comparability | None = None) -> Merged:
-    """Rank by the service's own scores, as they are."""
+    """Rank by the service's own scores, as they are.
+
+    Args:
+        first: The first round.
+        comparability: The test that the requests passed; None if their scores are trusted.
+    """
     scored = first.scored
     ranked = scored[np.argsort(-first.score[scored], kind="stable")]
-    status: MergeStatus = "single_request" if first.num_requests <= 1 else "comparable"
-    if not len(first.home):
-        status = "empty"
-    return _merged(first, ranked, first.score[ranked], status, len(ranked), comparability)
+    status: MergeStatus
+    if first.num_requests <= 1:
+        status = "single_request" if len(first.home) else "empty"
+    else:
+        status = "trusted" if comparability is None else "comparable"
+    certified = 0 if status == "trusted" else len(ranked)
+    return _merged(first, Merged(ranked, first.score[ranked], status, certified, comparability))
 
 
 def by_link(
-    first: FirstRound,
-    comparability: Comparability,
-    link: Link,
-    head: IntArray,
-    *,
-    head_is_settled: bool = True,
+    first: FirstRound, comparability: Comparability, link: Link, head: Head | None
 ) -> Merged:
-    """Rank the head in its given order, then the other documents in linked order.
+    """Rank the certified head in its given order, then the other documents in linked order.
 
     Args:
         first: The first round.
         comparability: The test that failed.
         link: The linked order.
-        head: The first documents, in the order of the final request.
-        head_is_settled: False if the final request was not answered.
+        head: The settled head, cut to the depth; None if there was no answer to a final request.
     """
+    settled = first.scored[:0] if head is None else head.order[: head.certified]
     in_head = np.zeros(len(first.home), dtype=np.bool_)
-    in_head[head] = True
-    ranked = np.concatenate((head, link.order[~in_head[link.order]]))
-    scores = _running_minimum(link.score[ranked], ranked)
+    in_head[settled] = True
+    rest = link.order[~in_head[link.order]]
+    # Two documents are tied if they stand together and one request gave both the same score.
+    tied = np.zeros(len(link.order), dtype=np.bool_)
+    tied[len(settled) + 1 :] = (np.diff(first.home[rest]) == 0) & (np.diff(first.score[rest]) == 0)
+    if head is not None:
+        tied[1 : len(settled)] = np.diff(head.scores[: len(settled)]) == 0
+    ranked = np.concatenate((settled, rest))
+    scores = decreasing_scores(link.score[ranked], tied, least=link.least)
     status: MergeStatus = "unstable"
-    if link.stable and head_is_settled:
+    if link.stable and head is not None:
         status = "linked_affine" if link.model == "affine" else "linked_rank"
-    return _merged(first, ranked, scores, status, len(head), comparability, link)
-
-
-def _merged(
-    first: FirstRound,
-    ranked: IntArray,
-    scores: FloatArray,
-    status: MergeStatus,
-    certified_depth: int,
-    comparability: Comparability | None,
-    link: Link | None = None,
-) -> Merged:
-    without = np.flatnonzero(first.home == NO_HOME)
-    if first.failed:
-        status, certified_depth = "incomplete", 0
-    return Merged(
-        np.concatenate((ranked, without)),
-        np.concatenate((scores, np.full(len(without), np.nan))),
+    merged = Merged(
+        ranked,
+        scores,
         status,
-        certified_depth,
+        len(settled),
         comparability,
         link,
+        open_tie=head is not None and head.open_tie,
     )
+    return _merged(first, merged)
 
 
-def _running_minimum(scores: FloatArray, ranked: IntArray) -> FloatArray:
-    """Return the running minimum of scores along a ranking.
-
-    Two equal scores would sort in key order. If the ranking has them the other way, the lower one
-    is decreased to the next smaller float64.
-    """
-    lowest, previous = math.inf, -1
-    minima = []
-    for score, document in zip(scores.tolist(), ranked.tolist(), strict=True):
-        limit = lowest if document > previous else math.nextafter(lowest, -math.inf)
-        lowest, previous = min(score, limit), document
-        minima.append(lowest)
-    return np.array(minima, dtype=np.float64)
+def _merged(first: FirstRound, of_scored: Merged) -> Merged:
+    """Add the documents without a score, and what the failure of a request means."""
+    without = np.flatnonzero(first.home == NO_HOME)
+    failed = first.failed > 0
+    return Merged(
+        np.concatenate((of_scored.order, without)),
+        np.concatenate((of_scored.scores, np.full(len(without), np.nan))),
+        "incomplete" if failed else of_scored.status,
+        0 if failed else of_scored.certified_depth,
+        of_scored.comparability,
+        of_scored.link,
+        open_tie=of_scored.open_tie and not failed,
+    )

@@ -1,0 +1,113 @@
+"""Recognise answers that were normalised over their request, by the scores alone.
+
+Such scores cannot be compared across requests, even if the anchors happen to agree. Each kind has
+its own fingerprint; independent scores match it only by a rare chance, which costs a final request.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from pipeline.core.arrays import FloatArray
+from pipeline.ranking.merging.resolution import resolution_of
+
+EQUAL: Final = 1e-9
+"""Difference of equal scores, relative to the range of the scores."""
+EQUAL_SUMS: Final = 0.0005
+"""Difference of equal sums, in standard deviations of a sum of independent scores."""
+MAX_SUM_ROUNDING: Final = 0.01
+"""If rounding may change a sum by more of these, equal sums are no evidence."""
+APART: Final = 5.0
+"""An extreme score tells something if it stands apart from the next by so many resolutions."""
+ONE_DOCUMENT: Final = 1.1
+"""Largest difference between numbers of documents that are the same up to one document."""
+
+
+def look_normalised(answers: Sequence[FloatArray]) -> bool:
+    """Return whether all answers have the same ends or the same sum.
+
+    The same minimum and maximum are the fingerprint of min-max normalisation, the same sum that of
+    softmax and of raw z-scores. Answers without a score for some document do not count.
+
+    Args:
+        answers: The scores of each request, NaN for a document without a score.
+    """
+    whole = [np.sort(answer) for answer in answers if len(answer) > 1 and np.isfinite(answer).all()]
+    if len(whole) < 2:
+        return False
+    resolution = resolution_of(np.concatenate(whole))
+    return _have_same_ends(whole, resolution) or _have_same_sum(whole, resolution)
+
+
+def _have_same_ends(answers: Sequence[FloatArray], resolution: float) -> bool:
+    """Return whether the answers, in ascending order, have the same ends, and not by rounding.
+
+    In every answer the same end must stand apart from the other scores.
+    """
+    ends = np.array([answer[[0, 1, -2, -1]] for answer in answers])
+    limit = EQUAL * float(ends.max() - ends.min())
+    if np.ptp(ends[:, 0]) > limit or np.ptp(ends[:, -1]) > limit:
+        return False
+    gaps = np.array([ends[:, 1] - ends[:, 0], ends[:, 3] - ends[:, 2]])
+    return bool((gaps > max(APART * resolution, limit)).all(axis=1).any())
+
+
+def _have_same_sum(answers: Sequence[FloatArray], resolution: float) -> bool:
+    sums = [float(answer.sum()) for answer in answers]
+    size = np.sqrt(max(map(len, answers)))
+    deviation = size * np.concatenate(answers).std()
+    rounding = 3 * resolution * size * np.sqrt(2 / 12)
+    if rounding > MAX_SUM_ROUNDING * deviation:
+        return False
+    return bool(max(sums) - min(sums) <= EQUAL_SUMS * deviation + rounding)
+
+
+def follow_from_ranks(answers: Sequence[FloatArray]) -> bool:
+    """Return whether the score is a function of the rank, the same one in all answers.
+
+    Whatever the function, two answers then have the same scores at the same ranks, as far as both
+    have documents. Ranks may be counted from the first document or from the last.
+
+    Args:
+        answers: The scores of each request, NaN for a document without a score.
+    """
+    return _all_agree(answers, _same_scores_at_ranks)
+
+
+def are_spread_alike(answers: Sequence[FloatArray]) -> bool:
+    """Return whether all answers have as large a share of their documents above any score.
+
+    They do, up to one document, if the score is a function of rank / n for n documents, or if
+    requests of different sizes count their ranks in different ways. Two samples of 25 independent
+    scores are that close in one of 10^10 cases (Kolmogorov-Smirnov), but so may be the scores of
+    requests that were dealt in almost the order of the scores.
+
+    Args:
+        answers: The scores of each request, NaN for a document without a score.
+    """
+    return _all_agree(answers, _spread_alike)
+
+
+def _all_agree(
+    answers: Sequence[FloatArray], agree: Callable[[FloatArray, FloatArray], bool]
+) -> bool:
+    """Return whether the first answer agrees with each other one, in ascending order of scores."""
+    ascending = [np.sort(answer[np.isfinite(answer)]) for answer in answers]
+    return len(ascending) > 1 and all(agree(ascending[0], other) for other in ascending[1:])
+
+
+def _same_scores_at_ranks(one: FloatArray, other: FloatArray) -> bool:
+    both = min(len(one), len(other))
+    limit = EQUAL * float(max(one[-1], other[-1]) - min(one[0], other[0]))
+    return any(
+        bool((np.abs(one[part] - other[part]) <= limit).all())
+        for part in (slice(both), slice(-both, None))
+    )
+
+
+def _spread_alike(one: FloatArray, other: FloatArray) -> bool:
+    scores = np.concatenate((one, other))
+    shares = [1 - np.searchsorted(a, scores, side="left") / len(a) for a in (one, other)]
+    limit = ONE_DOCUMENT / min(len(one), len(other))
+    return bool(np.abs(shares[0] - shares[1]).max() <= limit)

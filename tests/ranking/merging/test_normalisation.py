@@ -1,0 +1,122 @@
+"""Fingerprints of answers that were normalised over their request, and answers that have none."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.ranking.merging.normalisation import (
+    are_spread_alike,
+    follow_from_ranks,
+    look_normalised,
+)
+
+unhurried = settings(deadline=None)
+seeds = st.integers(0, 10_000)
+
+RANK_FUNCTIONS = {
+    "reciprocal": lambda rank, size: 1 / (rank + 1),
+    "reciprocal rank fusion": lambda rank, size: 1 / (60 + rank),
+    "discount of 4 digits": lambda rank, size: (1 / np.log2(rank + 2)).round(4),
+    "share": lambda rank, size: 1 - rank / size,
+    "from 1 to 0": lambda rank, size: 1 - rank / (size - 1),
+    "places left": lambda rank, size: (size - rank).astype(float),
+    "log-odds of the share": lambda rank, size: np.log((size - rank - 0.5) / (rank + 0.5)),
+    "percentile": lambda rank, size: np.floor(100 * (size - rank) / size),
+}
+
+
+def normal(seed: int, *sizes: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=size) for size in sizes]
+
+
+@pytest.mark.parametrize("name", RANK_FUNCTIONS)
+@unhurried
+@given(seeds, st.integers(8, 500), st.integers(0, 2), st.integers(0, 3))
+def test_scores_that_follow_from_ranks_are_recognised(name, seed, size, more, others):
+    answers = []
+    for scores in normal(seed, size, size + more, *[size] * others):
+        rank = np.empty(len(scores))
+        rank[np.argsort(-scores)] = np.arange(len(scores))
+        answers.append(RANK_FUNCTIONS[name](rank, len(scores)))
+
+    assert follow_from_ranks(answers) or are_spread_alike(answers)
+    assert follow_from_ranks(answers) or more
+
+
+@pytest.mark.parametrize("sizes", [(25, 25), (450, 452), (95, 13), (40, 40, 40)])
+def test_independent_scores_neither_follow_from_ranks_nor_are_spread_alike(sizes):
+    samples = [normal(seed, *sizes) for seed in range(500)]
+
+    assert not any(map(follow_from_ranks, samples))
+    assert not any(map(are_spread_alike, samples))
+
+
+def test_a_missing_score_does_not_hide_a_function_of_ranks():
+    scores = 1 / np.arange(1.0, 41)
+    holey = np.concatenate((scores[:38], [np.nan, np.nan]))
+
+    assert follow_from_ranks([scores, holey])
+
+
+def test_scores_dealt_in_their_order_are_spread_alike_but_do_not_follow_from_ranks():
+    scores = np.arange(50.0)
+    answers = [scores[0::2], scores[1::2]]
+
+    assert are_spread_alike(answers)
+    assert not follow_from_ranks(answers)
+
+
+def test_a_single_answer_follows_from_nothing():
+    assert not follow_from_ranks([np.arange(5.0)])
+    assert not are_spread_alike([np.arange(5.0)])
+
+
+@pytest.mark.parametrize("factor", [1.0, 100.0])
+@unhurried
+@given(seeds, st.integers(10, 300), st.integers(2, 5))
+def test_min_max_normalised_answers_are_recognised_in_any_range(factor, seed, size, count):
+    answers = [
+        (factor * (scores - scores.min()) / np.ptp(scores)).round(6)
+        for scores in normal(seed, *[size] * count)
+    ]
+
+    assert look_normalised(answers)
+
+
+@pytest.mark.parametrize("factor", [1.0, 100.0])
+@unhurried
+@given(seeds, st.integers(10, 300), st.integers(2, 5))
+def test_softmax_is_recognised_by_its_sum(factor, seed, size, count):
+    answers = [
+        (factor * np.exp(scores) / np.exp(scores).sum()).round(6)
+        for scores in normal(seed, *[size] * count)
+    ]
+
+    assert look_normalised(answers)
+
+
+def test_z_scores_are_recognised_by_their_sum():
+    answers = [(s - s.mean()) / s.std() for s in normal(0, 100, 99, 100)]
+
+    assert look_normalised(answers)
+
+
+def test_independent_scores_do_not_look_normalised():
+    assert sum(look_normalised(normal(seed, 300, 300)) for seed in range(1000)) <= 3
+
+
+def test_ends_that_are_equal_by_rounding_are_no_fingerprint():
+    """Probabilities of two digits: 0.00 and 1.00 are among them in any request."""
+    answers = [(1 / (1 + np.exp(-4 * s))).round(2) for s in normal(0, 400, 400)]
+
+    assert [(a.min(), a.max()) for a in answers] == [(0, 1), (0, 1)]
+    assert not look_normalised(answers)
+
+
+def test_an_answer_that_lacks_a_score_does_not_count():
+    softmax = [np.exp(s) / np.exp(s).sum() for s in normal(0, 50, 50)]
+    softmax[0][7] = np.nan
+
+    assert not look_normalised(softmax)

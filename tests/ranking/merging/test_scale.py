@@ -1,0 +1,177 @@
+"""The scale of a group: which one is chosen, and that it does not depend on the range of scores."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.merging_world import LIMITS, Service, draw_documents, pack_documents, sigmoid
+
+from pipeline.ranking.merging.first_round import FirstRound, collect_first_round
+from pipeline.ranking.merging.scale import (
+    NOISE,
+    LinearScale,
+    LogOddsScale,
+    choose_scale,
+    natural_range,
+    precision,
+)
+from pipeline.ranking.merging.share_scale import ShareScale
+
+unhurried = settings(deadline=None, max_examples=30)
+seeds = st.integers(0, 10_000)
+
+
+def first_round(
+    seed: int = 0,
+    *,
+    count: int = 900,
+    mixture: str = "sparse",
+    to_score: Callable[[np.ndarray], np.ndarray] = sigmoid,
+    digits: int = 17,
+) -> FirstRound:
+    documents = draw_documents(np.random.default_rng(seed), count, mixture=mixture)
+    service = Service(documents, seed, lambda rng, logit: to_score(logit), 0.05, digits, LIMITS)
+    packing = pack_documents(documents)
+    return collect_first_round(packing, [service(request) for request in packing.requests()])
+
+
+@pytest.mark.parametrize("mixture", ["sparse", "rich", "nothing relevant"])
+@pytest.mark.parametrize(
+    ("to_score", "kind", "low", "high"),
+    [
+        (sigmoid, LogOddsScale, 0, 1),
+        (lambda logit: 2 * sigmoid(logit) - 1, LogOddsScale, -1, 1),
+        (lambda logit: 100 * sigmoid(logit), LogOddsScale, 0, 100),
+        (lambda logit: logit, LinearScale, None, None),
+        (lambda logit: 1000 * logit + 5, LinearScale, None, None),
+    ],
+)
+def test_probabilities_percentages_and_logits_are_recognised(mixture, to_score, kind, low, high):
+    scale = choose_scale(first_round(mixture=mixture, to_score=to_score))
+
+    assert isinstance(scale, kind)
+    if low is not None:
+        assert (scale.low, scale.high) == (low, high)
+
+
+@pytest.mark.parametrize(("offset", "factor"), [(0.5, 0.1), (0.3, 0.01), (-7, 1000), (1e6, 0.1)])
+def test_probabilities_in_any_other_range_are_recognised(offset, factor):
+    first = first_round(to_score=lambda logit: offset + factor * sigmoid(logit))
+
+    scale = choose_scale(first)
+
+    assert isinstance(scale, LogOddsScale)
+    assert scale.low == pytest.approx(offset, abs=1e-3 * factor)
+    assert scale.high == pytest.approx(offset + factor, rel=0.02, abs=0.02 * factor)
+
+
+def test_scores_that_are_even_in_no_range_are_put_on_the_share_scale():
+    first = first_round(to_score=lambda logit: np.sign(logit + 7) * np.abs(logit + 7) ** 9)
+
+    assert isinstance(choose_scale(first), ShareScale)
+
+
+@unhurried
+@given(seeds, st.sampled_from(["sparse", "rich"]), st.floats(0, 4), st.floats(200, 1000))
+def test_values_are_the_same_for_any_affine_map_of_logits(seed, mixture, power, offset):
+    def mapped(logit: np.ndarray) -> np.ndarray:
+        return 10**power * (offset + logit)
+
+    one = first_round(seed, mixture=mixture, to_score=lambda logit: 1000.0 + logit)
+    other = first_round(seed, mixture=mixture, to_score=mapped)
+
+    values = [LinearScale.value(choose_scale(first), first.score) for first in (one, other)]
+    assert values[0] == pytest.approx(values[1], abs=1e-6)
+
+
+@unhurried
+@given(seeds, st.sampled_from([np.exp, np.cbrt, lambda logit: logit**3 + 7 * logit]))
+def test_the_share_scale_is_the_same_for_any_increasing_map_at_its_knots(seed, increasing):
+    plain = first_round(seed, to_score=lambda logit: logit)
+    mapped = first_round(seed, to_score=increasing)
+
+    one, other = ShareScale.of(plain, 0.0), ShareScale.of(mapped, 0.0)
+
+    assert one.values.tolist() == other.values.tolist()
+    assert one.value(plain.score) == pytest.approx(other.value(mapped.score), abs=0.6)
+
+
+@pytest.mark.parametrize("mixture", ["sparse", "rich", "nothing relevant"])
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+def test_the_unit_is_the_spread_and_the_median_is_0(mixture, offset):
+    first = first_round(mixture=mixture, to_score=lambda logit: logit + offset)
+
+    values = choose_scale(first).value(first.score)
+
+    assert np.median(values) == pytest.approx(0)
+    assert np.quantile(values, 0.75) - np.quantile(values, 0.25) == pytest.approx(1.349)
+
+
+@pytest.mark.parametrize(
+    "scale",
+    [
+        LinearScale(0.0, -7, 2),
+        LogOddsScale(0.0, 0, 1, -6, 2),
+        LogOddsScale(0.0, 0.5, 0.6, -6, 2),
+        ShareScale(0.0, np.array([0.0, 0.1, 0.7, 1]), np.array([-3.0, 0, 1, 3])),
+    ],
+    ids=lambda scale: type(scale).__name__,
+)
+def test_values_convert_back_into_scores(scale):
+    scores = np.linspace(0.51, 0.59, 9)
+
+    assert scale.score(scale.value(scores)) == pytest.approx(scores)
+
+
+def test_values_are_finite_at_the_ends_of_the_range():
+    scale = LogOddsScale(0.001, 0, 1, 0, 1)
+
+    values = scale.value(np.array([0, 0.001, 0.5, 0.999, 1]))
+
+    assert np.isfinite(values).all()
+    assert scale.score(values) == pytest.approx([0.0005, 0.001, 0.5, 0.999, 0.9995])
+
+
+def test_saturated_and_missing_scores_have_no_weight_and_coarse_ones_little():
+    weight = precision(
+        LogOddsScale(0.001, 0, 1, 0, 2), np.array([0, 0.001, 0.002, 0.5, 0.999, 1, np.nan])
+    )
+
+    assert weight.tolist() == [0, 0, weight[2], weight[3], 0, 0, 0]
+    assert weight[2] < weight[3] == pytest.approx(NOISE**-2, rel=1e-3)
+
+
+def test_scores_in_a_large_block_of_equal_ones_have_no_weight_on_the_share_scale():
+    first = first_round(digits=2)
+    scale = ShareScale.of(first, 0.01)
+
+    weight = precision(scale, np.array([0.0, 0.4]))
+
+    assert weight[0] == 0
+    assert weight[1] > 0.9 * NOISE**-2
+
+
+def test_equal_scores_have_a_scale():
+    first = first_round(to_score=lambda logit: np.full(len(logit), 0.25))
+
+    scale = choose_scale(first)
+
+    assert np.isfinite(scale.value(first.score)).all()
+
+
+@pytest.mark.parametrize(
+    ("factor", "offset", "expected"),
+    [
+        (1, 0, (0, 1)),
+        (2, -1, (-1, 1)),
+        (100, 0, (0, 100)),
+        (100, 1, (0, np.inf)),
+        (100, -50, (-np.inf, np.inf)),
+    ],
+)
+def test_the_natural_range_is_the_narrowest_that_holds_all_scores(factor, offset, expected):
+    first = first_round(to_score=lambda logit: offset + factor * sigmoid(2 * (logit + 5)))
+
+    assert natural_range(first) == expected
