@@ -12,7 +12,6 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from pipeline.core.arrays import FloatArray, IntArray
-from pipeline.core.content import json_bytes, text_or_url
 from pipeline.core.errors import RequestError, RerankError, TooLarge
 from pipeline.core.records import Ranking, Request, Scores
 from pipeline.planning.plan import Plan
@@ -22,6 +21,7 @@ from pipeline.ranking.merging.final_request import FinalRequest
 from pipeline.ranking.merging.merge import merge
 from pipeline.ranking.merging.merged import Merged
 from pipeline.ranking.refused_sizes import RefusedSizes, RequestSize
+from pipeline.ranking.request_sizes import RequestSizes
 from pipeline.ranking.rows import make_ranking, rank_single_request
 
 Ask = Callable[[Request], Awaitable[Scores]]
@@ -82,7 +82,7 @@ async def _rerank_packed(
     """
     refused: list[RequestSize] = []
     while True:
-        requests = _GroupRequests(plan, ask, refused_sizes, refused)
+        requests = _GroupRequests(plan, ask, planner, refused_sizes, refused)
         try:
             merged = await requests.merged(refusal)
         except TooLarge:
@@ -112,6 +112,7 @@ class _GroupRequests(Struct, eq=False):
     Attributes:
         plan: What is sent; replaced if the stored answer is given up.
         ask: Sends a request.
+        planner: Counts tokens.
         refused_sizes: The sizes that the service refused in this run.
         refused: Takes the sizes of this group's requests that are refused.
         failures: Why units have no score, by unit.
@@ -122,6 +123,7 @@ class _GroupRequests(Struct, eq=False):
 
     plan: Plan
     ask: Ask
+    planner: Planner
     refused_sizes: RefusedSizes
     refused: list[RequestSize]
     failures: dict[int, Failure] = field(default_factory=dict)
@@ -179,7 +181,7 @@ class _GroupRequests(Struct, eq=False):
     ) -> DocumentScores | RerankError:
         """Return the answer or the error: if raised, it would cancel requests that are paid."""
         if isinstance(refusal, TooLarge):
-            self._note_too_large(self.plan.request(sent))
+            await self._note_too_large(sent)
         sizes = self.plan.units.sizes[sent]
         try:
             return await ask_documents(sent, sizes, self._ask_units, refusal=refusal)
@@ -187,33 +189,35 @@ class _GroupRequests(Struct, eq=False):
             return error
 
     async def _ask_units(self, sent: IntArray) -> Scores:
-        if self.refused_sizes and self.refused_sizes.cover(self._least_size(sent)):
+        if self.refused_sizes and await self._would_be_refused(sent):
             raise TooLarge("too_large", "a request that is no larger was refused before")
         request = self.plan.request(sent)
         try:
             scores = await self.ask(request)
         except TooLarge:
-            self._note_too_large(request)
+            await self._note_too_large(sent)
             raise
         if scores.total_tokens is None:
             return replace(scores, total_tokens=request.tokens)
         return scores
 
-    def _note_too_large(self, request: Request) -> None:
-        self.refused_sizes.on_refusal()
-        if request.num_documents > 1:
-            contents = (request.query, *request.documents)
-            # The size of [query, [document, ...]] as JSON.
-            num_bytes = sum(map(json_bytes, contents)) + request.num_documents + 4
-            self.refused.append(RequestSize(request.num_documents, request.tokens, num_bytes))
+    async def _would_be_refused(self, sent: IntArray) -> bool:
+        """Return whether a request is as large as a refused one; count tokens if it depends on it.
 
-    def _least_size(self, sent: IntArray) -> RequestSize:
-        """Lower bound of a request's size; its tokens count only if all are exact."""
-        units, tokens = self.plan.units, 0
-        if units.exact[sent].all() and self.plan.settings.profile.tokenizer == "qwen":
-            tokens = self.plan.num_tokens(sent)
-        num_bytes = len(text_or_url(self.plan.query).encode()) + int(units.sizes[sent].sum())
-        return RequestSize(len(sent), tokens, num_bytes)
+        Without a count, only requests that are smaller by their bound would be sent.
+        """
+        sizes = RequestSizes(self.plan, self.planner)
+        if not self.refused_sizes.cover(sizes.least_with_most_tokens(sent)):
+            return False
+        await sizes.count()
+        return self.refused_sizes.cover(sizes.least(sent))
+
+    async def _note_too_large(self, sent: IntArray) -> None:
+        self.refused_sizes.on_refusal()
+        if len(sent) > 1:
+            sizes = RequestSizes(self.plan, self.planner)
+            await sizes.count()
+            self.refused.append(sizes.most(sent))
 
     def _scores(self, sent: IntArray, order: IntArray, answer: DocumentScores) -> FloatArray | None:
         self.num_requests += answer.num_requests

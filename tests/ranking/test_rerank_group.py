@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -301,6 +302,24 @@ async def test_a_request_as_large_as_a_refused_one_is_not_sent():
 
     assert refused_before > 0
     assert service.refused == 0
+
+
+@pytest.mark.parametrize(
+    "limit", [{"max_tokens": 900}, {"max_documents": 20}, {"max_bytes": 3_000}]
+)
+async def test_refusals_for_size_do_not_grow_with_the_number_of_groups(limit):
+    """English has a fifth of the tokens of its bound, so that bounds alone predict no refusal."""
+    service, memory = FakeService(**limit), RefusedSizes()
+    planner, refused, random = make_planner(max_documents=500), [], Random(1)
+    words = "the river understands international agreements about quick brown foxes".split()
+
+    for number in range(120):
+        texts = [f"{' '.join(random.choices(words, k=15))} {number} {row}" for row in range(50)]
+        await rank(make_group(texts), service, planner, memory)
+        refused.append(service.refused)
+
+    assert refused[-1] < 40
+    assert refused[-1] - refused[40] < 12
 
 
 async def test_a_document_too_long_for_the_service_says_nothing_of_larger_groups():
