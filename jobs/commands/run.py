@@ -22,6 +22,7 @@ from pipeline.core.providers import EMULATOR_PATH
 from pipeline.core.settings import RunSettings
 
 if TYPE_CHECKING:
+    from pipeline.dataset.backfill import Backfill
     from pipeline.dataset.rerank import DatasetRun
     from pipeline.dataset.session import Session
 
@@ -73,7 +74,7 @@ def run(
     """
     logs.configure(log_format)
     api_key = read_api_key(options)
-    with _settings(options) as settings:
+    with prepared_settings(options) as settings:
         from pipeline.dataset.rerank import DatasetRun
         from pipeline.dataset.session import Session
 
@@ -91,13 +92,13 @@ def run(
 
 
 def run_to_end(
-    session: "Session", job: "DatasetRun", *, progress: bool = False, bar: bool = True
+    session: "Session", job: "DatasetRun | Backfill", *, progress: bool = False, bar: bool = True
 ) -> None:
     """Run the job in an event loop of its own; SIGINT and SIGTERM stop it in order.
 
     Args:
         session: Access to the service, not open yet.
-        job: A run of this session.
+        job: A run of this session, or a backfill.
         progress: Whether to show progress.
         bar: Whether to show it as a bar on a terminal.
 
@@ -118,7 +119,7 @@ def run_to_end(
 
 
 @contextmanager
-def _settings(options: dict[str, Any]) -> Iterator[RunSettings]:
+def prepared_settings(options: dict[str, Any]) -> Iterator[RunSettings]:
     """Make the settings; provider `emulator` without `--url` gets an emulator of its own."""
     if options["provider"] != "emulator" or options["url"]:
         yield make_settings(options)

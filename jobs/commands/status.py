@@ -5,6 +5,11 @@ from typing import Any
 
 import click
 
+from jobs.console.backfill_status import (
+    is_backfill,
+    read_backfill_status,
+    show_backfill_status,
+)
 from jobs.console.printing import emit_facts, emit_json, json_option, num, usd
 from jobs.console.requests import describe_sent, describe_unanswered
 from jobs.options.config_file import config_option
@@ -28,8 +33,14 @@ _SUMMED = (
 @json_option
 @config_option
 def status(output: str, as_json: bool) -> None:
-    """Show how far the run on OUTPUT is, or how it ended."""
-    facts = read_status(locate(output))
+    """Show how far the run on OUTPUT is, or how it ended; for OUTPUT_ROOT those of a backfill."""
+    place = locate(output)
+    if is_backfill(place):
+        facts = read_backfill_status(place)
+        show = emit_json if as_json else show_backfill_status
+        show(facts)
+        return
+    facts = read_status(place)
     if as_json:
         emit_json(facts)
     else:

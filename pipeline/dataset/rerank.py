@@ -20,6 +20,7 @@ from pipeline.core.errors import (
     first_leaf,
 )
 from pipeline.core.events import log_event
+from pipeline.core.settings import RunSettings
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import CachedScorer, SharedScores
 from pipeline.dataset.commit import Committer, write_patiently
@@ -58,6 +59,7 @@ class DatasetRun:
         session: Access to the service; open when `run` is called.
         input_name: A file, a folder, a glob or an object-store URI.
         output_name: A folder or an object-store URI.
+        settings: What to do, where it differs from the session's settings.
 
     Attributes:
         has_begun: The run holds its output, and keeps a record there.
@@ -66,13 +68,20 @@ class DatasetRun:
         SettingsError: for an output address that no file system understands.
     """
 
-    def __init__(self, session: Session, input_name: str, output_name: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        input_name: str,
+        output_name: str,
+        *,
+        settings: RunSettings | None = None,
+    ) -> None:
         self.has_begun = False
         self._session = session
-        self._settings = session.settings
+        self._settings = settings or session.settings
         self._input_name = input_name
         self._output = locate_output("OUTPUT", output_name)
-        self._stats = RunStats(session.settings, session.quota_use)
+        self._stats = RunStats(self._settings, session.quota_use)
         self._stop_switch = StopSwitch()
 
     @property

@@ -10,6 +10,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from pipeline.core.errors import InputError
+from pipeline.output.backfill_record import planned_partitions
 from pipeline.output.layout import MANIFEST_NAME
 from pipeline.output.part_info import PartInfo
 from pipeline.output.reader import WrittenOutput, open_output
@@ -144,7 +145,12 @@ def open_result(name: str, *, partial: bool) -> Result:
         by_value: Callable[[Piece], Any] = attrgetter("value")  # all of one type
         pieces = tuple(sorted(pieces, key=by_value))
     unfinished = [piece.name for piece in pieces if not piece.output.is_finished]
-    unfinished += [p.location.name for p in partitions if p not in begun]
+    if begun:
+        here = {partition.folder for partition in begun}
+        absent = {p.folder for p in partitions if p not in begun} | set(
+            planned_partitions(location)
+        )
+        unfinished += [location.child(folder).name for folder in sorted(absent - here)]
     if unfinished and not partial:
         more = len(unfinished) - _SHOWN
         raise InputError(

@@ -38,10 +38,14 @@ class Shape:
 
 
 def make_dataset(
-    path: Path, groups: int, shape: Shape, rows_per_row_group: int = ROWS_PER_ROW_GROUP
+    path: Path,
+    groups: int,
+    shape: Shape,
+    rows_per_row_group: int = ROWS_PER_ROW_GROUP,
+    seed: int = 7,
 ) -> None:
     """Write so many groups, a few at a time; the same ones for the same arguments."""
-    tables = _tables(groups, shape)
+    tables = _tables(groups, shape, seed)
     held: list[pa.Table] = []
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         for table in tables:
@@ -58,11 +62,11 @@ def _write(writer: pq.ParquetWriter, held: list[pa.Table], rows_per_row_group: i
     held.clear()
 
 
-def _tables(groups: int, shape: Shape) -> Iterator[pa.Table]:
+def _tables(groups: int, shape: Shape, seed: int) -> Iterator[pa.Table]:
     """Yield the groups, in tables of whole groups."""
     words, between = _words(shape)
     length = sum(map(len, words)) // len(words) + len(between)
-    vocabulary, dice = pa.array(words), np.random.default_rng(7)
+    vocabulary, dice = pa.array(words), np.random.default_rng(seed)
 
     def texts(count: int, num_words: int) -> pa.StringArray:
         drawn = pa.array(dice.integers(0, len(words), count * num_words, dtype=np.int32))

@@ -1,0 +1,272 @@
+"""Many partitions in one session: each an ordinary run with an output of its own.
+
+Partitions overlap in time, so that the quota is used while one of them ends and the next begins. An
+error of one leaves the others alone; an error of the service or the budget ends all.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.core.background import background
+from pipeline.core.errors import (
+    Interrupted,
+    OutputMismatch,
+    RerankError,
+    SettingsError,
+    first_leaf,
+)
+from pipeline.core.events import log_event
+from pipeline.core.settings import RunSettings
+from pipeline.dataset.rerank import DatasetRun
+from pipeline.dataset.session import Session
+from pipeline.dataset.summary import RunSummary
+from pipeline.output.layout import MANIFEST_NAME, SCORES_FOLDER
+from pipeline.output.lock.lock import hold_output
+from pipeline.output.pace_file import PaceFile
+from pipeline.output.run_records import EndState, read_run_records, recorded_run
+from pipeline.storage.location import Location
+from pipeline.storage.partitions import Partition, list_partitions
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 2
+"""Partitions in work: while the last requests of one are answered, the next one sends."""
+
+WORST_FIRST: Final = (4, 9, 8, 1, 3, 5, 6, 7)
+"""The exit code of a backfill is the first of these that a partition had."""
+
+
+class PartitionResult(Struct, frozen=True, kw_only=True):
+    """What became of one partition.
+
+    Attributes:
+        name: Its folder, `KEY=VALUE`.
+        summary: Its numbers; None if it was not begun.
+        error: Why it failed, or has too many rejects; None if it did not.
+    """
+
+    name: str
+    summary: RunSummary | None = None
+    error: RerankError | None = None
+
+    @property
+    def state(self) -> str:
+        """`waiting`, `running`, or how it ended."""
+        if self.summary is None:
+            return "failed" if self.error is not None else "waiting"
+        return "failed" if self.error and self.summary.state == "running" else self.summary.state
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as `--json` prints it."""
+        now = self.summary or RunSummary(state="running")
+        return {
+            "partition": self.name,
+            "state": self.state,
+            "groups": now.groups_done,
+            "candidates": now.candidates_done,
+            "requests": now.requests,
+            "requests_reused": now.requests_reused,
+            "cost_usd": now.cost_usd,
+            "exit_code": self.error.exit_code if self.error else 0 if self.summary else None,
+            "error": str(self.error) if self.error else None,
+        }
+
+
+def backfill_settings(settings: RunSettings, root: Location) -> RunSettings:
+    """Return the settings of a backfill's session: one score store, and what is left to spend.
+
+    Raises:
+        OutputFailed: if the records of earlier runs cannot be read.
+    """
+    if settings.score_store is None:
+        settings = replace(settings, score_store=root.child(SCORES_FOLDER).name)
+    if settings.max_cost_usd is None:
+        return settings
+    return replace(settings, max_cost_usd=max(0.0, settings.max_cost_usd - spent_usd(root)))
+
+
+def spent_usd(root: Location) -> float:
+    """Return what all runs on the partitions of a root have cost, in US dollars."""
+    return sum(
+        record.cost_usd + record.unanswered_usd
+        for partition in list_partitions(root)
+        for record in read_run_records(partition.location)
+    )
+
+
+class Backfill:
+    """One run over many partitions; to be run once.
+
+    Args:
+        session: Access to the service, with `backfill_settings`; open when `run` is called.
+        partitions: What to rerank, in order.
+        root: OUTPUT_ROOT; a partition's output is `KEY=VALUE/` there.
+        restart: Begin anew the partitions whose settings or input have changed.
+
+    Attributes:
+        has_begun: It holds OUTPUT_ROOT, and keeps a record there.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        partitions: Sequence[Partition],
+        root: Location,
+        *,
+        restart: bool = False,
+    ) -> None:
+        self.has_begun = False
+        self._session = session
+        self._partitions = partitions
+        self._root = root
+        self._restart = restart
+        self._runs: dict[str, DatasetRun] = {}
+        self._results = {p.folder: PartitionResult(name=p.folder) for p in partitions}
+        self._queue: Iterator[Partition] = iter(partitions)
+        self._state: EndState | None = None
+        self._started = time.monotonic()
+
+    def results(self) -> list[PartitionResult]:
+        """Return the partitions in their order, as they are now."""
+        return [
+            replace(result, summary=self._runs[name].snapshot())
+            if name in self._runs and result.summary is None
+            else result
+            for name, result in self._results.items()
+        ]
+
+    def snapshot(self) -> RunSummary:
+        """Return the numbers of all partitions together, as they are now."""
+        summaries = [result.summary for result in self.results() if result.summary is not None]
+        seconds = time.monotonic() - self._started
+        return total(summaries, state=self._state or "running", seconds=seconds)
+
+    async def run(self) -> RunSummary:
+        """Rerank the partitions, or what is missing of them.
+
+        Raises:
+            OutputMismatch: if the root is an output itself.
+            OutputBusy: if another backfill holds the root.
+            RerankError: after all partitions, the worst error of one; see `WORST_FIRST`.
+            ServiceEnded: if the service gives no more answers; partitions that wait stay so.
+            Interrupted: after a signal.
+        """
+        if self._root.child(MANIFEST_NAME).exists() or self._root.size_bytes() is not None:
+            raise OutputMismatch(
+                "is not the root of a backfill but an output, or a file",
+                which=self._root.name,
+                cure="choose another OUTPUT_ROOT",
+            )
+        async with AsyncExitStack() as held:
+            wait_s = self._session.settings.lock_wait_s
+            await held.enter_async_context(hold_output(self._root, wait_s=wait_s))
+            async with recorded_run(
+                self._root,
+                input_name=self._partitions[0].location.name.rpartition("/")[0],
+                model=self._session.settings.profile.name,
+                snapshot=self._record_facts,
+                on_end=self._end,
+                is_partial=lambda: False,
+            ):
+                self.has_begun = True
+                pace = PaceFile(self._root, self._session.settings.pace, self._session.set_pace)
+                async with background(pace.follow(), name="pace-file"):
+                    await self._run_all()
+                if (worst := self._worst()) is not None:
+                    raise worst
+        return self.snapshot()
+
+    async def _run_all(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(AT_ONCE):
+                tasks.create_task(self._work())
+
+    async def _work(self) -> None:
+        for partition in self._queue:
+            if self._session.is_stopping:
+                return
+            await self._run_one(partition)
+
+    async def _run_one(self, partition: Partition) -> None:
+        name = partition.folder
+        error: RerankError | None = None
+        try:
+            await self._rerank(partition, self._session.settings)
+        except OutputMismatch as mismatch:
+            error = mismatch
+            if self._restart and self._root.child(name, MANIFEST_NAME).exists():
+                error = await self._again(partition)
+        except RerankError as failure:
+            error = failure
+        except Exception as bug:  # one partition's, which must not end the others
+            leaf = first_leaf(bug)
+            error = RerankError(f"unexpected {type(leaf).__name__}: {leaf}", which=name)
+        summary = self._runs[name].snapshot() if name in self._runs else None
+        self._results[name] = PartitionResult(name=name, summary=summary, error=error)
+        if error is not None and not isinstance(error, Interrupted):
+            log_event(log, logging.WARNING, "partition.failed", partition=name, error=str(error))
+
+    async def _again(self, partition: Partition) -> RerankError | None:
+        """Begin a partition anew, whose settings or input have changed."""
+        try:
+            await self._rerank(partition, replace(self._session.settings, restart=True))
+        except RerankError as failure:
+            return failure
+        return None
+
+    async def _rerank(self, partition: Partition, settings: RunSettings) -> None:
+        output = self._root.child(partition.folder).name
+        run = DatasetRun(self._session, partition.location.name, output, settings=settings)
+        self._runs[partition.folder] = run
+        await run.run()
+
+    def _worst(self) -> RerankError | None:
+        errors = [result.error for result in self._results.values() if result.error is not None]
+        for error in errors:
+            if isinstance(error, Interrupted):
+                return error
+        errors.sort(key=lambda error: _severity(error.exit_code))
+        return errors[0] if errors else None
+
+    def _end(self, state: EndState) -> None:
+        self._state = state
+        log_event(log, logging.INFO, "backfill.ended", **self.snapshot().log_fields())
+
+    def _record_facts(self) -> dict[str, Any]:
+        facts = self.snapshot().as_json()
+        facts.pop("state")
+        return facts | {"partitions": [partition.folder for partition in self._partitions]}
+
+
+def total(summaries: Sequence[RunSummary], *, state: Any, seconds: float) -> RunSummary:
+    """Return the sums of the numbers of several runs, as far as they can be added."""
+    added = (
+        *("groups_done", "parts_done", "candidates_ranked", "candidates_finished", "rejected"),
+        *("skipped", "truncated_documents", "truncated_queries", "requests", "requests_reused"),
+        *("requests_sent", "requests_failed", "partial_groups", "documents_reused", "saved_usd"),
+        *("total_tokens", "cost_usd", "unanswered", "unanswered_usd", "retries", "throttled"),
+    )
+    sums = {name: sum(getattr(summary, name) for summary in summaries) for name in added}
+    known = [summary.candidates for summary in summaries if summary.candidates is not None]
+    return RunSummary(state=state, candidates=sum(known), seconds=seconds, **sums)
+
+
+def _severity(code: int) -> int:
+    return WORST_FIRST.index(code) if code in WORST_FIRST else len(WORST_FIRST)
+
+
+def refuse_input_as_root(input_root: Location, root: Location) -> None:
+    """Refuse to write where the partitions are read.
+
+    Raises:
+        SettingsError: if both are the same folder.
+    """
+    if (input_root.files, input_root.path) == (root.files, root.path):
+        raise SettingsError("OUTPUT_ROOT is INPUT_ROOT", which=root.name, cure="choose another one")
