@@ -10,7 +10,6 @@ from typing import Final
 
 import numpy as np
 from msgspec import Struct, field
-from xxhash import xxh3_64_intdigest, xxh3_128_digest
 
 from jobs.doctor.comparability import ProbeResult, evaluate_probe, probe_sets, sending_order
 from jobs.doctor.findings import (
@@ -23,9 +22,11 @@ from jobs.doctor.findings import (
 )
 from jobs.doctor.texts import COMMON, EASY, QUERY
 from pipeline.core.arrays import FloatArray
+from pipeline.core.content import digest
 from pipeline.core.errors import ContentRefused, Rejected, RequestError, ServiceEnded, TooLarge
 from pipeline.core.records import Request, Scores
 from pipeline.core.settings import RunSettings
+from pipeline.planning.plan import request_key
 from pipeline.service.client import RerankClient
 from pipeline.tokens.counter import TokenCounter
 from pipeline.tokens.policies import POLICIES
@@ -189,14 +190,14 @@ class ServiceChecks(Struct):
     async def _ask(self, query: str, texts: Sequence[str], *, calibrates: bool = True) -> Scores:
         query_tokens = self.counter.count(query)
         formula = len(texts) * query_tokens + sum(map(self.counter.count, texts))
-        keys = np.array([xxh3_64_intdigest(text.encode()) for text in texts], dtype=np.uint64)
+        scope = digest(query.encode())
         answer = await self.client.score(
             Request(
                 query=query,
                 documents=list(texts),
                 tokens=formula + len(texts) * self._planned_overhead(),
-                key=xxh3_128_digest(query.encode() + b"\0" + keys.tobytes()),
-                document_keys=keys,
+                key=request_key(scope, texts),
+                scope=scope,
                 query_id="doctor",
             )
         )

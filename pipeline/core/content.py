@@ -2,13 +2,16 @@
 
 A text is a plain `str`: nearly everything is text, and a wrapper would cost as much as the rest of
 its planning. An image is given by its URL or by its bytes, a video by its URL. Contents are values:
-they compare by what they hold, and `content_hash` names each by the same 64 bits in every run.
+they compare by what they hold. `content_hash` orders them, the same in every run; it is quick, and
+whoever writes documents can make two of one hash. `digest` names what is paid for: nobody can make
+two of one digest.
 """
 
 from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
 import orjson
+from blake3 import blake3
 from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
@@ -52,6 +55,9 @@ ContentKind: TypeAlias = Literal["text", "image", "video"]
 TEXT_ONLY: Final[frozenset[ContentKind]] = frozenset({"text"})
 """What a service accepts that scores texts alone."""
 
+DIGEST_BYTES: Final = 24
+"""Of BLAKE3. To find two contents of one digest takes some 2^96 hashes."""
+
 _NOT_TEXT: Final = b"\xff"
 """Occurs in no UTF-8 text, so no text has the identity of another content."""
 
@@ -76,8 +82,16 @@ def identity(content: Content) -> bytes:
 
 
 def content_hash(content: Content) -> int:
-    """Return the 64-bit hash of a content: XXH3 of its `identity`."""
+    """Return the 64-bit hash of a content: XXH3 of its `identity`.
+
+    Others can make contents of equal hashes, so compare these where the hashes are equal.
+    """
     return xxh3_64_intdigest(identity(content))
+
+
+def digest(content: bytes) -> bytes:
+    """Return the 24 bytes that name these bytes and no others."""
+    return blake3(content).digest(length=DIGEST_BYTES)
 
 
 def text_or_url(content: Content) -> str:

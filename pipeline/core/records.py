@@ -49,9 +49,8 @@ class Request(Struct, frozen=True, eq=False):
         query: As it is sent.
         documents: As they are sent, in this order.
         tokens: Upper bound of query_tokens x documents + sum(document_tokens), for pace and cost.
-        key: 16 bytes that name the query, the documents, and all else that the scores depend on.
-        document_keys: Content hash of each document before it was cut; with them a stored answer
-            can serve single documents.
+        key: Digest of the query, the documents, and all else that the scores depend on.
+        scope: Digest of the same without the documents.
         query_id: For the logs, which never show a text.
     """
 
@@ -59,7 +58,7 @@ class Request(Struct, frozen=True, eq=False):
     documents: Sequence[Content]
     tokens: int
     key: bytes
-    document_keys: KeyArray
+    scope: bytes
     query_id: Id
 
     @property

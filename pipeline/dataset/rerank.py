@@ -179,8 +179,7 @@ class DatasetRun:
         committer = Committer(scores.store, session.patience, self._stop_switch)
         reuse = None
         if settings.reuse == "partial":
-            earlier = await scores.store.earlier_answers(opened.begun_us)
-            reuse = PartialReuse(earlier, scores.store.query_key)
+            reuse = PartialReuse(await scores.store.earlier_answers(opened.begun_us))
         reader = GroupReader(
             source.read(finished=[(part.first_row, part.stop_row) for part in finished]),
             planner,

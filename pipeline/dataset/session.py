@@ -207,8 +207,10 @@ class Session:
     @asynccontextmanager
     async def _open_scores(self, folder: Location) -> AsyncIterator[SharedScores]:
         """Yield the store in a folder, which is compacted at the end if all went well."""
-        scope = self.settings.score_scope()
-        async with ScoreStore(folder, scope=scope, patience=self.patience) as store:
+        keeps_documents = self.settings.reuse == "partial"
+        async with ScoreStore(
+            folder, keeps_documents=keeps_documents, patience=self.patience
+        ) as store:
             yield SharedScores(store)
             try:
                 await store.compact()

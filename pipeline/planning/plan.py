@@ -3,12 +3,19 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from blake3 import blake3
 from msgspec import Struct
 from msgspec.structs import force_setattr
-from xxhash import xxh3_128_digest
 
 from pipeline.core.arrays import FloatArray, IntArray, KeyArray
-from pipeline.core.content import TEXT_ONLY, Content, ContentKind, require_accepted
+from pipeline.core.content import (
+    DIGEST_BYTES,
+    TEXT_ONLY,
+    Content,
+    ContentKind,
+    identity,
+    require_accepted,
+)
 from pipeline.core.groups import Group
 from pipeline.core.records import Reject, Request
 from pipeline.core.settings import RunSettings
@@ -74,8 +81,9 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         settings: The settings that it was planned by.
         query: The query as it is sent.
         query_tokens: Its Qwen tokens; an upper bound where that is enough to pack the group.
-        scope: 16 bytes that name the query, the model and all else that a score depends on besides
-            the documents.
+        scope: Digest of the query, the model and all else that a score depends on besides the
+            documents.
+        order_salt: 64 bits that make another sending order for another query.
         query_cut: Whether the query was over the per-item limit.
         num_truncated: Rows of whose text the service reads only the beginning.
         rejects: Rows that are not sent, and why.
@@ -92,6 +100,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
     query: Content
     query_tokens: int
     scope: bytes
+    order_salt: int
     query_cut: bool = False
     num_truncated: int = 0
     rejects: Sequence[Reject] = ()
@@ -140,7 +149,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         A model that reads documents side by side could favour positions. The same candidates in
         another first-stage order make the same request, which may have been paid before.
         """
-        return sending_order(self.units.content_hashes[units], self.scope)
+        return sending_order(self.units.content_hashes[units], self.order_salt)
 
     def request(self, units: IntArray) -> Request:
         """Return the request for these units, in this order.
@@ -154,8 +163,8 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
             query=self.query,
             documents=documents,
             tokens=self.num_tokens(units),
-            key=self._key(units),
-            document_keys=self.units.content_hashes[units],
+            key=request_key(self.scope, documents),
+            scope=self.scope,
             query_id=self.group.query_id,
         )
 
@@ -165,7 +174,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         return len(units) * packing.limits.pair_tokens + int(packing.tokens[units].sum())
 
     def _key(self, units: IntArray) -> bytes:
-        return request_key(self.scope, self.units.content_hashes[units])
+        return request_key(self.scope, self.units.contents(units))
 
     def _packed(self) -> PackedUnits:
         if self.packed is None:
@@ -175,12 +184,20 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         return self.packed
 
 
-def sending_order(content_hashes: KeyArray, scope: bytes) -> IntArray:
+def sending_order(content_hashes: KeyArray, order_salt: int) -> IntArray:
     """Return the order in which to send documents; another query sends them in another order."""
-    salt = np.frombuffer(scope, dtype=np.uint64, count=1)
-    return np.argsort(content_hashes ^ salt, kind="stable")
+    return np.argsort(content_hashes ^ np.uint64(order_salt), kind="stable")
 
 
-def request_key(scope: bytes, content_hashes: KeyArray) -> bytes:
-    """Return the key of a request: 16 bytes that name its scope and its documents in order."""
-    return xxh3_128_digest(scope + content_hashes.tobytes())
+def request_key(scope: bytes, documents: Sequence[Content]) -> bytes:
+    """Return the key of a request: the digest of its scope and its documents as they are sent."""
+    contents = [identity(document) for document in documents]
+    sizes = np.array([len(content) for content in contents], np.int64)
+    return joined_request_key(scope, sizes, b"".join(contents))
+
+
+def joined_request_key(scope: bytes, sizes: IntArray, contents: bytes) -> bytes:
+    """Return the same, given the documents one after the other, and the bytes of each."""
+    # The sizes tell where one document ends and the next begins.
+    parts = [scope, len(sizes).to_bytes(8, "little"), sizes.tobytes(), contents]
+    return blake3(b"".join(parts)).digest(length=DIGEST_BYTES)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from xxhash import xxh3_128_digest
 
 from pipeline.core.arrays import IntArray
-from pipeline.core.content import TEXT_ONLY, Content, ContentKind, identity
+from pipeline.core.content import TEXT_ONLY, Content, ContentKind, digest, identity
 from pipeline.core.groups import Group
 from pipeline.core.records import Reject
 from pipeline.core.settings import MAX_REQUEST_BYTES, RunSettings
@@ -71,8 +71,12 @@ class Planner:
         return self._cut_at
 
     def scope(self, query: Content) -> bytes:
-        """Return 16 bytes that name the query and all else that scores depend on but documents."""
-        return xxh3_128_digest(self._scope + identity(query))
+        """Return the digest of a query and all else that scores depend on but the documents."""
+        return digest(self._scope + identity(query))
+
+    def order_salt(self, query: Content) -> int:
+        """Return 64 bits by which the documents of a query are ordered; see `sending_order`."""
+        return int.from_bytes(xxh3_128_digest(self._scope + identity(query))[:8], "little")
 
     def plan(self, group: Group) -> Plan:
         """Return the plan of a group.
@@ -115,6 +119,7 @@ class Planner:
             query=query,
             query_tokens=query_tokens,
             scope=self.scope(group.query or ""),
+            order_salt=self.order_salt(group.query or ""),
             query_cut=query != (group.query or ""),
             num_truncated=int(np.isin(document_of_row, units.documents[cut]).sum())
             if cut.any()

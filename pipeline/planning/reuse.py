@@ -8,13 +8,13 @@ The choice of the answer is a pure function of the plan and of what was stored b
 created, so a killed run that is repeated makes the same choice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from msgspec.structs import replace
 
-from pipeline.core.arrays import IntArray
-from pipeline.core.content import Content
+from pipeline.core.arrays import FloatArray, IntArray
+from pipeline.core.content import DIGEST_BYTES, digest, identity
 from pipeline.planning.packing import Packing, choose_anchors
 from pipeline.planning.plan import Base, PackedUnits, Plan
 from pipeline.score_store.query_index import QueryIndex
@@ -26,12 +26,10 @@ class PartialReuse:
 
     Args:
         answers: Earlier answers by query.
-        query_key: Returns the key of a query there.
     """
 
-    def __init__(self, answers: QueryIndex, query_key: Callable[[Content], int]) -> None:
+    def __init__(self, answers: QueryIndex) -> None:
         self._answers = answers
-        self._query_key = query_key
 
     def apply(self, plans: Sequence[Plan]) -> list[Plan]:
         """Return the plans, each with a stored answer where that saves enough.
@@ -39,9 +37,8 @@ class PartialReuse:
         Raises:
             OutputFailed: if the store cannot be read.
         """
-        keys = [self._query_key(plan.query) for plan in plans]
-        found = self._answers.find(keys)
-        return [with_base(plan, found.get(key, ())) for plan, key in zip(plans, keys, strict=True)]
+        found = self._answers.find([plan.scope for plan in plans])
+        return [with_base(plan, found[plan.scope]) for plan in plans]
 
 
 def with_base(plan: Plan, answers: Sequence[StoredAnswer]) -> Plan:
@@ -59,22 +56,34 @@ def with_base(plan: Plan, answers: Sequence[StoredAnswer]) -> Plan:
     if not answers or {answer.key for answer in answers}.issuperset(plan.keys()):
         return plan
     units = plan.units
+    keys = [digest(identity(content)) for content in units.contents(np.arange(len(units)))]
     covered_by = [
-        (-int(np.isin(units.content_hashes, answer.document_keys).sum()), answer.key, answer)
-        for answer in answers
+        (-len(places.keys() & keys), answer.key, answer, places)
+        for answer, places in ((answer, _places(answer)) for answer in answers)
         if np.isfinite(answer.scores.scores).all()
     ]
     if not covered_by:
         return plan
-    num_covered, _, best = min(covered_by, key=lambda found: found[:2])
+    num_covered, _, best, places = min(covered_by, key=lambda found: found[:2])
     if 2 * -num_covered < len(units):
         return plan
-    is_covered = np.isin(units.content_hashes, best.document_keys)
-    packing = _packing(plan, np.flatnonzero(is_covered), np.flatnonzero(~is_covered))
+    is_covered = np.array([key in places for key in keys], np.bool_)
+    covered = np.flatnonzero(is_covered)
+    packing = _packing(plan, covered, np.flatnonzero(~is_covered))
     if packing is None:
         return plan
     packed = PackedUnits(units, plan.document_of_row, packing)
-    return replace(plan, packed=packed, single_request=None, base=_base(plan, best))
+    scores = best.scores.scores[[places[keys[unit]] for unit in covered.tolist()]]
+    return replace(
+        plan, packed=packed, single_request=None, base=_base(plan, best, covered, scores)
+    )
+
+
+def _places(answer: StoredAnswer) -> dict[bytes, int]:
+    """Return the place of each document in a stored answer, by digest."""
+    keys = answer.document_keys
+    starts = range(0, len(keys), DIGEST_BYTES)
+    return {keys[start : start + DIGEST_BYTES]: place for place, start in enumerate(starts)}
 
 
 def _packing(plan: Plan, covered: IntArray, new: IntArray) -> Packing | None:
@@ -96,17 +105,12 @@ def _packing(plan: Plan, covered: IntArray, new: IntArray) -> Packing | None:
     return packing
 
 
-def _base(plan: Plan, answer: StoredAnswer) -> Base:
-    order = np.argsort(answer.document_keys, kind="stable")
-    in_order = answer.document_keys[order]
-    covered = np.flatnonzero(np.isin(plan.units.content_hashes, in_order))
-    places = order[np.searchsorted(in_order, plan.units.content_hashes[covered])]
+def _base(plan: Plan, answer: StoredAnswer, covered: IntArray, scores: FloatArray) -> Base:
     total_tokens = answer.scores.total_tokens
     if total_tokens is None:
         total_tokens = plan.num_tokens(covered)
     # Every document counts as an average one of the stored request, new documents too.
-    covered_tokens = total_tokens * len(covered) // len(order)
+    covered_tokens = total_tokens * len(covered) // len(answer.scores.scores)
     units = np.arange(len(plan.units))
     whole_tokens = covered_tokens * plan.num_tokens(units) // max(plan.num_tokens(covered), 1)
-    scores = answer.scores.scores[places]
     return Base(answer.key, scores, total_tokens, plan, whole_tokens)

@@ -17,7 +17,7 @@ from pipeline.core.arrays import BoolArray, IntArray
 from pipeline.core.groups import Group, GroupBatch, TextMeasures, reduce_groups
 from pipeline.core.records import Request
 from pipeline.planning.body_bytes import MAX_UTF8, most_body_bytes
-from pipeline.planning.plan import Plan, SingleRequest, request_key
+from pipeline.planning.plan import Plan, SingleRequest, joined_request_key
 from pipeline.planning.planner import Planner
 
 
@@ -57,14 +57,14 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
     """
     fitting = _Fitting(planner, batch, measures)
     scopes = [planner.scope(query or "") for query in batch.queries]
-    salts = np.frombuffer(b"".join(scopes), dtype=np.uint64)[::2]
+    salts = [planner.order_salt(query or "") for query in batch.queries]
     sizes = np.diff(batch.offsets)
-    mixed = measures.content_hashes ^ np.repeat(salts, sizes)
+    mixed = measures.content_hashes ^ np.repeat(np.array(salts, np.uint64), sizes)
     order = order_within_groups(mixed, sizes)
     mixed = mixed[order]
     repeats = (np.diff(mixed, prepend=mixed[:1] + 1) == 0) & ~fitting.begins
     distinct = ~reduce_groups(np.logical_or, repeats, batch.offsets)
-    hashes = measures.content_hashes[order]
+    text_sizes = measures.sizes[order]
     rows = order - np.repeat(batch.offsets[:-1], sizes)
     bounds = pairwise(batch.offsets.tolist())
     groups = list(batch.iter_groups(measures))
@@ -77,10 +77,11 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
     if any(tokens is not None for tokens in all_tokens):
         texts = batch.texts.to_numpy(zero_copy_only=False)[order]
     plans = list[Plan | None]()
-    for group, (start, stop), scope, tokens, query_tokens, ranks_ascend in zip(
+    for group, (start, stop), scope, salt, tokens, query_tokens, ranks_ascend in zip(
         groups,
         bounds,
         scopes,
+        salts,
         all_tokens,
         fitting.query_tokens,
         fitting.ranks_ascend,
@@ -90,12 +91,13 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
             plans.append(None)
             continue
         query = cast("str", group.query)
+        documents = texts[start:stop].tolist()
         request = Request(
             query=query,
-            documents=texts[start:stop].tolist(),
+            documents=documents,
             tokens=tokens,
-            key=request_key(scope, hashes[start:stop]),
-            document_keys=hashes[start:stop],
+            key=joined_request_key(scope, text_sizes[start:stop], "".join(documents).encode()),
+            scope=scope,
             query_id=group.query_id,
         )
         plan = Plan(
@@ -104,6 +106,7 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
             query=query,
             query_tokens=query_tokens,
             scope=scope,
+            order_salt=salt,
             accepts=planner.accepts,
             single_request=SingleRequest(request, rows[start:stop], ranks_ascend),
             pack=planner.pack_group,

@@ -102,12 +102,17 @@ def choose_documents(group: Group) -> tuple[list[Reject], IntArray, IntArray]:
     if len(set(hashes.tolist())) == len(hashes):
         document_of_row[rows] = np.arange(len(rows))
         return rejects, document_of_row, rows
+    # Equal hashes may be those of different texts, made on purpose: so the texts are compared.
+    texts = cast("list[str]", group.texts.take(rows).to_pylist())
+    ranks = group.first_stage_rank[rows].tolist()
+    by_text = sorted(zip(ranks, hashes.tolist(), texts, rows.tolist(), strict=True))
     # The first row of a text in key order stands for all rows of that text.
-    _, first, text_of_row = np.unique(hashes, return_index=True, return_inverse=True)
-    document_of_text = np.empty_like(first)
-    document_of_text[np.argsort(first)] = np.arange(len(first))
-    document_of_row[rows] = document_of_text[text_of_row]
-    return rejects, document_of_row, rows[np.sort(first)]
+    first_rows: dict[str, int] = {}
+    for _, _, text, row in by_text:
+        first_rows.setdefault(text, row)
+    documents = {text: document for document, text in enumerate(first_rows)}
+    document_of_row[rows] = [documents[text] for text in texts]
+    return rejects, document_of_row, np.array(list(first_rows.values()))
 
 
 def whole_units(group: Group, rows: IntArray) -> Units:

@@ -1,12 +1,15 @@
 """Which segments a store has, though others replace and delete some meanwhile."""
 
+import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Final, TypeVar
 
-from pipeline.core.errors import OutputFailed
+from pipeline.core.errors import OutputFailed, SettingsError
 from pipeline.score_store.replaced import read_replaced
-from pipeline.score_store.segments import SEGMENT_SUFFIX, Segment, open_segment
+from pipeline.score_store.segments import SEGMENT_PREFIX, SEGMENT_SUFFIX, Segment, open_segment
 from pipeline.storage.files import FileInfo
 from pipeline.storage.location import Location
 
@@ -14,6 +17,7 @@ Result = TypeVar("Result")
 
 MAX_LISTINGS: Final = 5
 """Segments are deleted minutes after they were replaced, so a second listing is hardly needed."""
+_OTHER_FORMAT: Final = re.compile(rf"segment-(?!v2-)(v\d+-|\d{{8}}T).*{re.escape(SEGMENT_SUFFIX)}$")
 _OPENED_AT_ONCE: Final = 16
 """On an object store, opening a segment waits for a few round trips."""
 
@@ -22,30 +26,51 @@ def list_segments(folder: Location) -> list[FileInfo]:
     """Return the store's segments, oldest first; none if there is no folder.
 
     Raises:
+        SettingsError: if it holds segments of another format.
         OutputFailed: if the folder exists and cannot be listed.
     """
     children = folder.children()
+    for info in children:
+        if _OTHER_FORMAT.match(info.base_name):
+            raise SettingsError(
+                "the score store holds answers in a format that this version does not read",
+                which=folder.child(info.base_name).name,
+                expected=f"{SEGMENT_PREFIX}*{SEGMENT_SUFFIX}",
+                cure="choose another --score-store, or remove the old segments",
+            )
     replaced = read_replaced(folder, children)
     if replaced:  # what replaces them may have been published while the files were listed
         children = folder.children()
     return [
         info
         for info in children
-        if info.base_name.startswith("segment-")
+        if info.base_name.startswith(SEGMENT_PREFIX)
         and info.base_name.endswith(SEGMENT_SUFFIX)
         and info.base_name not in replaced
+        and not info.is_folder
     ]
 
 
 def iter_segments(folder: Location) -> Iterator[Segment]:
     """Yield the store's segments, oldest first; on an object store several are opened at once.
 
+    At most so many are in memory that were not yielded yet, however many there are.
+
     Raises:
         FileNotFoundError: if one is gone since it was listed; see `read_listed`.
+        SettingsError: if the store holds segments of another format.
         OutputFailed: if one exists and cannot be read.
     """
-    with ThreadPoolExecutor(1 if folder.is_local else _OPENED_AT_ONCE) as pool:
-        yield from pool.map(lambda info: open_segment(folder, info), list_segments(folder))
+    infos, at_once = iter(list_segments(folder)), 1 if folder.is_local else _OPENED_AT_ONCE
+    if at_once == 1:
+        yield from (open_segment(folder, info) for info in infos)
+        return
+    with ThreadPoolExecutor(at_once) as pool:
+        opening = deque(pool.submit(open_segment, folder, info) for info in islice(infos, at_once))
+        while opening:
+            segment = opening.popleft().result()
+            opening.extend(pool.submit(open_segment, folder, info) for info in islice(infos, 1))
+            yield segment
 
 
 def read_listed(folder: Location, read: Callable[[], Result]) -> Result:

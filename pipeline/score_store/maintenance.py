@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.score_store import compaction
 from pipeline.score_store.last_used import read_last_used
@@ -24,7 +25,7 @@ class StoreInfo(Struct, frozen=True):
     segments: int
     oldest: datetime | None
     newest: datetime | None
-    last_used: datetime | None
+    last_used: datetime | None = None
 
 
 def info(folder: Location) -> StoreInfo:
@@ -33,18 +34,9 @@ def info(folder: Location) -> StoreInfo:
     Raises:
         OutputFailed: if the store exists and cannot be read.
     """
-    segments = read_listed(folder, lambda: list(iter_segments(folder)))
-    batches = [facts for segment in segments for facts in segment.batches]
+    totals = read_listed(folder, lambda: _totals(folder))
     _, used_at_us = read_last_used(folder)
-    return StoreInfo(
-        requests=sum(facts.num_requests for facts in batches),
-        documents=sum(facts.documents for facts in batches),
-        size_bytes=sum(segment.size_bytes for segment in segments),
-        segments=len(segments),
-        oldest=_moment(min((facts.oldest_us for facts in batches), default=None)),
-        newest=_moment(max((facts.newest_us for facts in batches), default=None)),
-        last_used=_moment(max(used_at_us.tolist(), default=None)),
-    )
+    return replace(totals, last_used=_moment(max(used_at_us.tolist(), default=None)))
 
 
 def prune(
@@ -70,6 +62,27 @@ def is_store(folder: Location) -> bool:
     """
     names = [info.base_name for info in folder.children()]
     return folder.is_folder() and (not names or any(name.startswith("segment-") for name in names))
+
+
+def _totals(folder: Location) -> StoreInfo:
+    requests = documents = size_bytes = segments = 0
+    times: list[int] = []  # the oldest and newest so far
+    for segment in iter_segments(folder):
+        segments += 1
+        size_bytes += segment.size_bytes
+        for facts in segment.batches:
+            requests += facts.num_requests
+            documents += facts.documents
+            times = [min([*times, facts.oldest_us]), max([*times, facts.newest_us])]
+    oldest, newest = times or (None, None)
+    return StoreInfo(
+        requests=requests,
+        documents=documents,
+        size_bytes=size_bytes,
+        segments=segments,
+        oldest=_moment(oldest),
+        newest=_moment(newest),
+    )
 
 
 def _moment(microseconds: int | None) -> datetime | None:

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.core.arrays import KeyArray
 from pipeline.score_store.key_index import KeyIndex, Place
 from pipeline.score_store.listing import iter_segments, read_listed
-from pipeline.score_store.rows import Saved, StoredAnswer
+from pipeline.score_store.rows import Saved, StoredAnswer, prefixes
 from pipeline.score_store.segments import Segment, read_batches
 from pipeline.storage.location import Location
 
@@ -31,21 +31,22 @@ class QueryIndex:
         self._before_us = before_us
         self._index: KeyIndex | None = None
 
-    def find(self, query_keys: Sequence[int]) -> dict[int, list[StoredAnswer]]:
+    def find(self, scopes: Sequence[bytes]) -> dict[bytes, list[StoredAnswer]]:
         """Return the valid answers to each of these queries, by ascending key.
 
+        A query is named by the scope of its requests, so it is one of this model and instruction.
         Ask for many queries at once. Of an answer that is stored twice, the first one saved counts.
 
         Raises:
             OutputFailed: if the store cannot be read.
         """
-        wanted = np.array(sorted(set(query_keys)), np.uint64)
+        wanted = np.unique(prefixes(b"".join(scopes)))
         answers = read_listed(self._folder, lambda: self._find(wanted))
         answers.sort(key=lambda found: (found[1].key, found[0]))
-        found: dict[int, list[StoredAnswer]] = {}
+        found: dict[bytes, list[StoredAnswer]] = {scope: [] for scope in scopes}
         for _, answer in answers:
-            of_query = found.setdefault(answer.query_key, [])
-            if not of_query or of_query[-1].key != answer.key:
+            of_query = found.get(answer.scope)
+            if of_query is not None and (not of_query or of_query[-1].key != answer.key):
                 of_query.append(answer)
         return found
 
@@ -59,17 +60,17 @@ class QueryIndex:
     def _read_index(self) -> KeyIndex:
         index = KeyIndex()
         for segment in iter_segments(self._folder):
-            for place, query_keys in self._query_keys(segment):
-                index.add(place, query_keys)
+            for place, scopes in self._scopes(segment):
+                index.add(place, scopes)
         return index
 
-    def _query_keys(self, segment: Segment) -> Iterator[tuple[Place, KeyArray]]:
+    def _scopes(self, segment: Segment) -> Iterator[tuple[Place, KeyArray]]:
         batches = [facts for facts in segment.batches if facts.oldest_us < self._before_us]
         ranges = [(facts.offset, facts.size) for facts in batches]
         read = read_batches(segment.location, ranges)
         for facts, rows in zip(batches, read, strict=True):
             if rows is not None:
-                yield segment.place(facts), rows.query_keys
+                yield segment.place(facts), rows.scope_prefixes
 
     def _read(
         self, places: dict[Place, list[int]], wanted: KeyArray
@@ -82,4 +83,4 @@ class QueryIndex:
             read = read_batches(self._folder.child(name), ranges)
             for place, rows in zip(batches, read, strict=True):
                 if rows is not None:
-                    yield from rows.find_queries(wanted[places[place]], self._before_us)
+                    yield from rows.find_scopes(wanted[places[place]], self._before_us)

@@ -14,25 +14,22 @@ import xxhash
 from msgspec import Struct
 
 from pipeline.core.arrays import BoolArray, FloatArray, IntArray, KeyArray, OffsetArray
+from pipeline.core.content import DIGEST_BYTES
 from pipeline.core.records import Scores
 
-KEY_BYTES = 16
+KEY_BYTES = DIGEST_BYTES
+_KEY_WORDS = KEY_BYTES // 8
 
 MAX_BATCH_DOCUMENTS = 4_096
 """A record batch ends with the request that exceeds this: 64 KB of keys and scores."""
 
-_DOCUMENT: pa.StructType = pa.struct(
-    [
-        pa.field("document_key", pa.uint64(), nullable=False),
-        pa.field("score", pa.float64(), nullable=False),
-    ]
-)
-_DOCUMENTS = pa.list_(pa.field("item", _DOCUMENT, nullable=False))
+_SCORES = pa.list_(pa.field("item", pa.float64(), nullable=False))
 _TIME = pa.timestamp("us", tz="UTC")
 _FIELDS: "list[pa.Field[Any]]" = [
     pa.field("key", pa.binary(KEY_BYTES), nullable=False),
-    pa.field("query_key", pa.uint64(), nullable=False),
-    pa.field("documents", _DOCUMENTS, nullable=False),
+    pa.field("scope", pa.binary(KEY_BYTES), nullable=False),
+    pa.field("document_keys", pa.binary(), nullable=False),
+    pa.field("scores", _SCORES, nullable=False),
     pa.field("total_tokens", pa.int64()),
     pa.field("response_id", pa.string(), nullable=False),
     pa.field("saved_at", _TIME, nullable=False),
@@ -47,11 +44,20 @@ one request the least counts: the one that was saved first."""
 
 
 class StoredAnswer(Struct, frozen=True, eq=False):
-    """An answered request as it is stored; `saved_at_us` is in microseconds since 1970."""
+    """An answered request as it is stored.
+
+    Attributes:
+        key: The request's digest.
+        scope: The digest of its query and all else that its scores depend on but the documents.
+        document_keys: The digests of its documents, one after the other; empty where they are not
+            kept, since only partial reuse needs them.
+        scores: The answer.
+        saved_at_us: Microseconds since 1970.
+    """
 
     key: bytes
-    query_key: int
-    document_keys: KeyArray
+    scope: bytes
+    document_keys: bytes
     scores: Scores
     saved_at_us: int
 
@@ -67,35 +73,32 @@ def encode_in_batches(answers: Sequence[StoredAnswer]) -> list[pa.RecordBatch]:
         if num_documents > MAX_BATCH_DOCUMENTS:
             batches.append(encode(answers[first:place]))
             first, num_documents = place, 0
-        num_documents += len(answer.document_keys)
+        num_documents += len(answer.scores.scores)
     return [*batches, encode(answers[first:])]
 
 
 def encode(answers: Sequence[StoredAnswer]) -> pa.RecordBatch:
     """Return the answers as one record batch, in their order."""
-    document_keys = [np.ascontiguousarray(a.document_keys, np.uint64) for a in answers]
     scores = [np.ascontiguousarray(a.scores.scores, np.float64) for a in answers]
     offsets = np.zeros(len(answers) + 1, np.int32)
-    np.cumsum([len(keys) for keys in document_keys], out=offsets[1:])
+    np.cumsum([len(numbers) for numbers in scores], out=offsets[1:])
     checksums = [
         _checksum(
             answer.key,
-            answer.query_key,
-            keys.tobytes(),
+            answer.scope,
+            answer.document_keys,
             numbers.tobytes(),
             answer.scores.total_tokens,
             answer.scores.response_id,
+            answer.saved_at_us,
         )
-        for answer, keys, numbers in zip(answers, document_keys, scores, strict=True)
+        for answer, numbers in zip(answers, scores, strict=True)
     ]
-    documents = pa.StructArray.from_arrays(
-        [pa.array(np.concatenate(document_keys)), pa.array(np.concatenate(scores))],
-        fields=list(_DOCUMENT),
-    )
     columns = [
         _fixed([answer.key for answer in answers]),
-        pa.array([answer.query_key for answer in answers], pa.uint64()),
-        _lists(offsets, documents),
+        _fixed([answer.scope for answer in answers]),
+        pa.array([answer.document_keys for answer in answers], pa.binary()),
+        _lists(offsets, np.concatenate(scores)),
         pa.array([answer.scores.total_tokens for answer in answers], pa.int64()),
         pa.array([answer.scores.response_id for answer in answers], pa.string()),
         pa.array([answer.saved_at_us for answer in answers], _TIME),
@@ -111,11 +114,12 @@ class Rows:
         self.batch = batch
         self.keys = key_bytes(batch)
         self.prefixes = prefixes(self.keys)
-        self.query_keys: KeyArray = batch.column("query_key").to_numpy()
-        documents: Any = batch.column("documents")  # the stubs know only Array
-        self._offsets: OffsetArray = documents.offsets.to_numpy()
-        self._document_keys: KeyArray = documents.values.field(0).to_numpy()
-        self._scores: FloatArray = documents.values.field(1).to_numpy()
+        self._scopes = key_bytes(batch, "scope")
+        self.scope_prefixes = prefixes(self._scopes)
+        scores: Any = batch.column("scores")  # the stubs know only Array
+        self._offsets: OffsetArray = scores.offsets.to_numpy()
+        self._scores: FloatArray = scores.values.to_numpy()
+        self._document_keys: Any = batch.column("document_keys")
         self._total_tokens = batch.column("total_tokens")
         self._response_ids: Any = batch.column("response_id")
         self._checksums: KeyArray = batch.column("checksum").to_numpy()
@@ -134,6 +138,10 @@ class Rows:
         """Return the key of a row."""
         return self.keys[row * KEY_BYTES : (row + 1) * KEY_BYTES]
 
+    def scope(self, row: int) -> bytes:
+        """Return the scope of a row."""
+        return self._scopes[row * KEY_BYTES : (row + 1) * KEY_BYTES]
+
     def find(self, wanted: KeyArray) -> Iterator[tuple[bytes, Saved, Scores]]:
         """Yield each row that verifies and whose key begins with wanted bits."""
         # One comparison each beats np.isin for the few keys that a batch usually has to answer.
@@ -147,24 +155,24 @@ class Rows:
             if scores is not None:
                 yield self.key(row), self.saved(row), scores
 
-    def find_queries(
-        self, wanted: KeyArray, before_us: int
-    ) -> Iterator[tuple[Saved, StoredAnswer]]:
-        """Yield each row that verifies, has a wanted query and was saved before that moment."""
+    def find_scopes(self, wanted: KeyArray, before_us: int) -> Iterator[tuple[Saved, StoredAnswer]]:
+        """Yield each row that verifies, whose scope begins with wanted bits, and that is older.
+
+        Args:
+            wanted: The first 64 bits of some scopes.
+            before_us: Microseconds since 1970.
+        """
         saved_at_us = self.saved_at_us
-        matches = np.isin(self.query_keys, wanted) & (saved_at_us < before_us)
+        matches = np.isin(self.scope_prefixes, wanted) & (saved_at_us < before_us)
         for row in np.flatnonzero(matches).tolist():
             scores = self._verified(row)
             if scores is not None:
-                start, stop = self._offsets[row : row + 2]
-                answer = StoredAnswer(
-                    self.key(row),
-                    int(self.query_keys[row]),
-                    self._document_keys[start:stop].copy(),
-                    scores,
-                    int(saved_at_us[row]),
+                document_keys = self._document_keys[row].as_py()
+                saved = self.saved(row)
+                yield (
+                    saved,
+                    StoredAnswer(self.key(row), self.scope(row), document_keys, scores, saved[0]),
                 )
-                yield self.saved(row), answer
 
     def verified(self) -> BoolArray:
         """Return which rows are as they were when they were saved."""
@@ -178,19 +186,20 @@ class Rows:
         response_id = self._response_ids[row].as_py()
         checksum = _checksum(
             self.key(row),
-            int(self.query_keys[row]),
-            self._document_keys[start:stop].tobytes(),
+            self.scope(row),
+            self._document_keys[row].as_py(),
             scores.tobytes(),
             total_tokens,
             response_id,
+            int(self.saved_at_us[row]),
         )
         sound = checksum == self._checksums[row]
         return Scores(scores, total_tokens, response_id) if sound else None
 
 
-def key_bytes(batch: pa.RecordBatch) -> bytes:
-    """Return the keys of a batch, one after the other."""
-    column = batch.column("key")
+def key_bytes(batch: pa.RecordBatch, name: str = "key") -> bytes:
+    """Return a column of digests, one after the other."""
+    column = batch.column(name)
     content = column.buffers()[1]
     start = column.offset * KEY_BYTES
     size = len(column) * KEY_BYTES
@@ -199,17 +208,17 @@ def key_bytes(batch: pa.RecordBatch) -> bytes:
 
 def num_documents(batch: pa.RecordBatch) -> int:
     """Return how many documents the rows of a batch have together."""
-    documents: Any = batch.column("documents")
-    count: int = documents.offsets[-1].as_py() - documents.offsets[0].as_py()
+    scores: Any = batch.column("scores")
+    count: int = scores.offsets[-1].as_py() - scores.offsets[0].as_py()
     return count
 
 
 def repeated(keys: bytes) -> set[bytes]:
     """Return the keys that occur more than once; keys are given one after the other."""
-    halves = np.frombuffer(keys, "<u8").reshape(-1, 2)
-    halves = halves[np.lexsort((halves[:, 1], halves[:, 0]))]
-    repeats = (halves[1:] == halves[:-1]).all(axis=1)
-    return {half.tobytes() for half in halves[1:][repeats]}
+    words = np.frombuffer(keys, "<u8").reshape(-1, _KEY_WORDS)
+    words = words[np.lexsort(words.T)]
+    repeats = (words[1:] == words[:-1]).all(axis=1)
+    return {key.tobytes() for key in words[1:][repeats]}
 
 
 def prefixes(keys: bytes) -> KeyArray:
@@ -217,21 +226,22 @@ def prefixes(keys: bytes) -> KeyArray:
 
     Indexes hold these; the rest of a key is compared when a row is read.
     """
-    return np.frombuffer(keys, "<u8")[::2].astype(np.uint64)
+    return np.frombuffer(keys, "<u8")[::_KEY_WORDS].astype(np.uint64)
 
 
 def _checksum(
     key: bytes,
-    query_key: int,
+    scope: bytes,
     document_keys: bytes,
     scores: bytes,
     total_tokens: int | None,
     response_id: str,
+    saved_at_us: int,
 ) -> int:
     tokens = b"" if total_tokens is None else total_tokens.to_bytes(8, "little", signed=True)
     # The lengths of the inner parts come first, so that no byte can move to another part.
-    head = b"%d %d %d " % (query_key, len(scores), len(tokens))
-    parts = (head, key, document_keys, scores, tokens, response_id.encode())
+    head = b"%d %d %d %d " % (saved_at_us, len(document_keys), len(scores), len(tokens))
+    parts = (head, key, scope, document_keys, scores, tokens, response_id.encode())
     return xxhash.xxh3_64_intdigest(b"".join(parts))
 
 
@@ -242,8 +252,8 @@ def _fixed(keys: Sequence[bytes]) -> "pa.Array[Any]":
     return pa.Array.from_buffers(pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(content)])
 
 
-def _lists(offsets: OffsetArray, documents: pa.StructArray) -> "pa.Array[Any]":
-    # The stubs know no list of structs with a given type.
+def _lists(offsets: OffsetArray, scores: FloatArray) -> "pa.Array[Any]":
+    # The stubs know no list with a given type.
     make: Any = pa.ListArray.from_arrays
-    lists: pa.Array[Any] = make(pa.array(offsets), documents, type=_DOCUMENTS)
+    lists: pa.Array[Any] = make(pa.array(offsets), pa.array(scores), type=_SCORES)
     return lists

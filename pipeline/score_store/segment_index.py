@@ -70,7 +70,7 @@ class BatchFacts(Struct, frozen=True):
 
 
 class SegmentIndex:
-    """The batches of a segment, in their order; 16 bytes a key and 48 a batch."""
+    """The batches of a segment, in their order; 24 bytes a key and 48 a batch."""
 
     def __init__(self) -> None:
         self._numbers = {name: array("q") for name in _NUMBERS}

@@ -25,6 +25,8 @@ from pipeline.score_store.segment_index import BatchFacts, SegmentIndex
 from pipeline.storage.files import FileInfo
 from pipeline.storage.location import Location
 
+SEGMENT_PREFIX: Final = "segment-v2-"
+"""Names the format: a file of another one is never read."""
 SEGMENT_SUFFIX: Final = ".arrows"
 _MARK = b"\xff\xff\xff\xff"
 """Begins every message of an IPC stream (Arrow columnar format 1.5, encapsulated messages)."""
@@ -108,7 +110,9 @@ def new_name(now: float) -> str:
     """Return a name that no other run uses; names sort by time."""
     moment = datetime.fromtimestamp(now, UTC)
     unique = uuid.uuid4().hex[:8]
-    return f"segment-{moment:%Y%m%dT%H%M%S}-{moment.microsecond:06}-{unique}{SEGMENT_SUFFIX}"
+    return (
+        f"{SEGMENT_PREFIX}{moment:%Y%m%dT%H%M%S}-{moment.microsecond:06}-{unique}{SEGMENT_SUFFIX}"
+    )
 
 
 def open_segment(folder: Location, info: FileInfo) -> Segment:

@@ -1,7 +1,7 @@
 """The answers in a store's segments, found by their key."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.core.events import log_event
 from pipeline.core.records import Scores
@@ -17,6 +17,9 @@ _log = logging.getLogger(__name__)
 
 class StoredAnswers:
     """What was stored when the segments were listed, and what was added since.
+
+    Batches are added on the event loop while others are read in threads. So `find` must be called
+    on the loop, and `read`, which does not look at the index, in a thread.
 
     Args:
         folder: The store.
@@ -39,21 +42,24 @@ class StoredAnswers:
         """Note a batch that was written since."""
         self._index.add(place, prefixes(facts.keys))
 
-    def may_hold(self, keys: Sequence[bytes]) -> bool:
-        """Return whether some of these keys may be stored; to know for sure, `read` them."""
-        return bool(self._index.find(prefixes(b"".join(keys))))
+    def find(self, keys: Sequence[bytes]) -> dict[Place, list[int]]:
+        """Return the batches that may hold some of these keys, and which; `read` tells for sure."""
+        return self._index.find(prefixes(b"".join(keys)))
 
-    def read(self, keys: Sequence[bytes]) -> dict[bytes, Scores]:
+    def read(self, keys: Sequence[bytes], places: Mapping[Place, list[int]]) -> dict[bytes, Scores]:
         """Return the answers among these keys, in their order; blocks.
 
         Of an answer that is stored twice, the first one saved counts.
+
+        Args:
+            keys: Keys of requests.
+            places: What `find` returned for them.
 
         Raises:
             FileNotFoundError: if a segment is gone; see `listing.read_listed`.
             OutputFailed: if the store cannot be read.
         """
         wanted = prefixes(b"".join(keys))
-        places = self._index.find(wanted)
         by_segment: dict[str, list[Place]] = {}
         for place in sorted(places):
             by_segment.setdefault(place.segment, []).append(place)

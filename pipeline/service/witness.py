@@ -7,17 +7,14 @@ any request.
 import math
 from typing import Final
 
-import numpy as np
-from msgspec.structs import replace
-
 from pipeline.core.records import Request
 
 TINY: Final = Request(
     query="What is the capital of France?",
     documents=["Paris is the capital of France.", "A kilogram has a thousand grams."],
     tokens=80,
-    key=bytes(16),
-    document_keys=np.zeros(2, np.uint64),
+    key=bytes(24),
+    scope=b"",
     query_id="witness",
 )
 """Two known texts, for a service that has served nothing yet; about 30 tokens."""
@@ -33,9 +30,7 @@ class Witness:
     def offer(self, request: Request) -> None:
         """Remember a request that was served, if it is smaller than those before."""
         if request.tokens < self._size:
-            # A copy of its keys, which are a slice of those of a whole batch.
-            self._smallest = replace(request, document_keys=request.document_keys.copy())
-            self._size = request.tokens
+            self._smallest, self._size = request, request.tokens
 
     def request(self, earlier: int) -> Request:
         """Return what to send.

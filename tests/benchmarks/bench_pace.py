@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import orjson
 from aiohttp import web
 
@@ -260,15 +259,15 @@ async def load(case: Case, url: str, seconds: float) -> dict[str, object]:
 
 
 def _requests(case: Case) -> Iterator[Request]:
-    keys, order = np.zeros(DOCUMENTS, np.uint64), random.Random(1)
+    order = random.Random(1)
     for number in itertools.count():
         text = order.choice(case.kinds)
         yield Request(
             query="q",
             documents=[text] * DOCUMENTS,
             tokens=int(1.2 * DOCUMENTS * len(text)),  # an upper bound, as in the job
-            key=number.to_bytes(16),
-            document_keys=keys,
+            key=number.to_bytes(24),
+            scope=b"",
             query_id=number,
         )
 

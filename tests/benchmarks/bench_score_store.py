@@ -32,9 +32,8 @@ RESPONSE_ID = "0f4c1d2e-3b6a-4a59-9c8d-7e6f5a4b3c2d"
 
 
 def request(number: int, documents: int) -> Request:
-    key = random.Random(number).randbytes(16)
-    document_keys = np.full(documents, number, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return Request(f"query {number} of some words", [], 0, key, document_keys, number)
+    key, scope = random.Random(number).randbytes(24), random.Random(-number).randbytes(24)
+    return Request(f"query {number} of some words", [""] * documents, 0, key, scope, number)
 
 
 def rss_mb() -> float:

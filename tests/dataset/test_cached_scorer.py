@@ -21,8 +21,8 @@ def make_request(name: str = "q") -> Request:
         query=name,
         documents=["a", "b"],
         tokens=10,
-        key=name.encode().ljust(16, b"."),
-        document_keys=np.array([1, 2], dtype=np.uint64),
+        key=name.encode().ljust(24, b"."),
+        scope=bytes(24),
         query_id=name,
     )
 
@@ -102,7 +102,7 @@ async def test_two_runs_that_share_a_store_pay_once_and_count_apart(scores):
 
 
 async def test_equal_requests_are_paid_once_though_each_must_look_into_a_file_first(scores):
-    similar = replace(make_request("another"), key=make_request().key[:8] + b"otherend")
+    similar = replace(make_request("another"), key=make_request().key[:8] + b"theotherendofthe")
     await scores.store.save(similar, Scores(np.array([1.0, 2.0]), 10, "id"))
     await scores.store.flush()
     run = Run(scores, Service())

@@ -10,7 +10,7 @@ from support.group_world import make_group, make_planner
 from pipeline.core.content import TEXT_ONLY, Content, ContentKind, Image, Video, content_hash
 from pipeline.core.errors import SettingsError
 from pipeline.core.records import Request
-from pipeline.planning.plan import PackedUnits, Plan
+from pipeline.planning.plan import PackedUnits, Plan, request_key
 
 ANYTHING: frozenset[ContentKind] = frozenset({"text", "image", "video"})
 IMAGE = Image(url="https://example.org/cat.png")
@@ -47,11 +47,12 @@ def test_units_yield_contents_in_the_order_asked() -> None:
     assert units.take(np.array([2, 1])).contents(np.arange(2)) == [CONTENTS[2], CONTENTS[1]]
 
 
-def test_a_request_holds_every_content_by_its_hash() -> None:
-    request = request_of(CONTENTS)
+def test_a_request_holds_every_content_and_is_named_by_all_of_them() -> None:
+    plan = plan_of(CONTENTS)
+    (request,) = plan.requests()
 
     assert sorted(map(repr, request.documents)) == sorted(map(repr, CONTENTS))
-    assert request.document_keys.tolist() == [content_hash(one) for one in request.documents]
+    assert request.key == request_key(plan.scope, request.documents)
     assert request.key == request_of(CONTENTS[::-1]).key
 
 

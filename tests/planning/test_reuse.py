@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
+from support.equal_hashes import twins
 from support.group_world import FakeService, make_group, make_planner, relevance, tokens
 from xxhash import xxh3_64_intdigest
 
@@ -48,15 +49,14 @@ async def night(
     planner = planner or make_planner()
     async with ScoreStore(
         locate(str(folder)),
-        scope=planner.settings.score_scope(),
+        keeps_documents=reuse,
         clock=lambda: (begun_us if clock_us is None else clock_us) / 1e6,
         linger_s=0.0,
     ) as store:
         scorer = CachedScorer(SharedScores(store), service.ask, Metrics(), StopSwitch())
         plans = [planner.plan(group) for group in groups]
         if reuse:
-            earlier = await store.earlier_answers(begun_us)
-            plans = PartialReuse(earlier, store.query_key).apply(plans)
+            plans = PartialReuse(await store.earlier_answers(begun_us)).apply(plans)
         rankings = []
         for plan in plans:
             known = await scorer.look_up(plan.keys())
@@ -147,6 +147,34 @@ async def test_the_same_group_is_answered_by_the_store(tmp_path: Path) -> None:
     assert (len(service.calls), again.documents_reused, again.saved_tokens) == (1, 0, 0)
 
 
+async def test_a_text_made_to_have_the_hash_of_a_scored_one_is_not_taken_for_it(
+    tmp_path: Path,
+) -> None:
+    one, other = twins()
+    service = FakeService()
+    await night(tmp_path, [make_group([*texts(range(60)), one])], service, FIRST)
+
+    (ranking,) = await night(tmp_path, [make_group([*texts(range(60)), other])], service, SECOND)
+
+    assert other in service.calls[1]
+    assert len(service.calls[1]) == 1 + ANCHORS
+    score = dict(zip(ranking.order.tolist(), ranking.scores.tolist(), strict=True))[60]
+    assert score == relevance("what is it", other) != relevance("what is it", one)
+
+
+async def test_answers_whose_documents_are_not_named_are_not_reused_in_part(
+    tmp_path: Path,
+) -> None:
+    service = FakeService()
+    given = make_group(texts(range(60)))
+    await night(tmp_path, [given], service, FIRST, reuse=False)
+
+    await night(tmp_path, [given], service, SECOND)
+    await night(tmp_path, [make_group(changed(60, [1]))], service, SECOND)
+
+    assert [len(call) for call in service.calls] == [60, 60]
+
+
 @pytest.mark.parametrize(
     ("count", "new"),
     [(100, range(51)), (100, range(43)), (10, [4]), (3, [0])],
@@ -183,10 +211,11 @@ async def test_an_answer_of_another_scope_is_not_used(
 
 async def test_the_answer_that_covers_most_is_taken(tmp_path: Path) -> None:
     service = FakeService()
-    for numbers in (range(30), range(10, 70), range(20, 75)):
-        await night(tmp_path, [make_group(texts(numbers))], service, FIRST, reuse=False)
+    for at_us, numbers in enumerate((range(30), range(10, 70), range(20, 75)), FIRST):
+        await night(tmp_path / str(at_us), [make_group(texts(numbers))], service, at_us)
+        shutil.copytree(tmp_path / str(at_us), tmp_path / "all", dirs_exist_ok=True)
 
-    (ranking,) = await night(tmp_path, [make_group(texts(range(80)))], service, SECOND)
+    (ranking,) = await night(tmp_path / "all", [make_group(texts(range(80)))], service, SECOND)
 
     assert ranking.documents_reused == 60
     assert len(service.calls[-1]) == 20 + ANCHORS

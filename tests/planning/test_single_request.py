@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.equal_hashes import twins
 from support.group_cases import Case, cases, contents, unhurried
 from support.group_world import (
     FakeService,
@@ -14,6 +15,7 @@ from support.group_world import (
     make_planner,
     make_settings,
     plan_like_a_run,
+    relevance,
 )
 from support.ranking_facts import facts
 from support.tables import candidates, write
@@ -116,6 +118,23 @@ def test_equal_scores_and_ranks_are_ordered_by_content_not_by_input_order():
     ]
 
     assert rankings[0] == rankings[1]
+
+
+def test_texts_made_to_have_one_hash_are_two_documents():
+    one, other = twins()
+    texts = [other, "an ordinary text", one, other]
+    planner, service = make_planner(), FakeService()
+
+    rankings = [
+        rank(planner, make_group(given, ranks=ranks), service)
+        for given, ranks in ((texts, [1, 2, 1, 1]), (texts[::-1], [1, 1, 2, 1]))
+    ]
+
+    assert [sorted(call) for call in service.calls] == [sorted(set(texts))] * 2
+    assert service.calls[0] == service.calls[1]
+    first, second = (ranking.row_scores.tolist() for ranking in rankings)
+    assert first == second[::-1]
+    assert first == [relevance("what is it", text) for text in texts]
 
 
 def test_a_refused_single_request_is_not_sent_again():

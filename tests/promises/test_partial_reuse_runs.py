@@ -86,9 +86,10 @@ def test_the_report_shows_partial_reuse_and_savings(
     nights: tuple[Path, Path], tmp_path: Path, quick_service: Service
 ) -> None:
     first, second = nights
-    done(rerank_here(*run(first, tmp_path / "1", tmp_path / "store", quick_service)))
+    store, partial = tmp_path / "store", ("--reuse", "partial")
+    done(rerank_here(*run(first, tmp_path / "1", store, quick_service, *partial)))
 
-    options = run(second, tmp_path / "2", tmp_path / "store", quick_service, "--reuse", "partial")
+    options = run(second, tmp_path / "2", store, quick_service, *partial)
     ended = done(rerank_here(*options))
 
     (line,) = [line for line in ended.out.splitlines() if line.startswith("reused in part")]
@@ -106,6 +107,19 @@ def test_exact_reuse_sends_changed_groups_whole(
 
     assert (facts["requests"], facts["requests_reused"]) == (11, 1)
     assert (facts["partial_groups"], facts["saved_usd"]) == (0, 0)
+
+
+def test_answers_of_a_run_without_partial_reuse_serve_equal_requests_alone(
+    nights: tuple[Path, Path], tmp_path: Path, quick_service: Service
+) -> None:
+    first, second = nights
+    partial = ("--reuse", "partial", "--json")
+    done(rerank_here(*run(first, tmp_path / "1", tmp_path / "store", quick_service)))
+
+    options = run(second, tmp_path / "2", tmp_path / "store", quick_service, *partial)
+    facts = done(rerank_here(*options)).facts
+
+    assert (facts["requests"], facts["requests_reused"], facts["partial_groups"]) == (11, 1, 0)
 
 
 def test_an_output_of_exact_reuse_is_not_continued_by_partial(
@@ -144,7 +158,7 @@ def test_a_partial_run_killed_after_k_answers_gives_the_same_bytes(
     first, second = nights
     partial = ("--reuse", "partial", "--max-in-flight", 4, "--certify-depth", 5)
     partial += ("--groups-per-part", 4)
-    done(rerank_here(*run(first, tmp_path / "1", tmp_path / "store", slow_service)))
+    done(rerank_here(*run(first, tmp_path / "1", tmp_path / "store", slow_service, *partial)))
     shutil.copytree(tmp_path / "store", tmp_path / "whole-store")
     began = slow_service.answers()
     done(

@@ -97,7 +97,7 @@ async def test_of_two_answers_saved_at_once_every_reader_takes_the_same(tmp_path
 
 async def test_compaction_keeps_keys_that_begin_alike(tmp_path: Path) -> None:
     one = request(1)
-    other = replace(one, key=one.key[:8] + b"otherend")
+    other = replace(one, key=one.key[:8] + b"theotherendofthe")
     await save(tmp_path, [1])
     async with store(tmp_path) as opened:
         await opened.save(other, answer(2))
@@ -123,7 +123,7 @@ async def test_compaction_leaves_a_living_runs_segment_alone(tmp_path: Path) -> 
 
 
 async def test_compaction_takes_a_dead_runs_segment_after_a_day(tmp_path: Path) -> None:
-    dead = tmp_path / "segment-20200101T000000-000000-aaaaaaaa.arrows"
+    dead = tmp_path / "segment-v2-20200101T000000-000000-aaaaaaaa.arrows"
     dead.write_bytes(UNCLOSED[: ENDS[3] + 10])
     written = dead.stat().st_mtime
 
@@ -137,7 +137,7 @@ async def test_compaction_takes_a_dead_runs_segment_after_a_day(tmp_path: Path) 
 
 async def test_compaction_removes_half_written_files_after_a_day_alone(tmp_path: Path) -> None:
     """Until then another run may be writing them."""
-    unfinished = tmp_path / ".segment-20200101T000000-000000-aaaaaaaa.arrows.7.unfinished"
+    unfinished = tmp_path / ".segment-v2-20200101T000000-000000-aaaaaaaa.arrows.7.unfinished"
     unfinished.write_bytes(b"half")
     written = unfinished.stat().st_mtime
 
@@ -164,7 +164,7 @@ async def test_damaged_answers_do_not_survive_compaction_but_their_sound_copies_
 ) -> None:
     damaged = bytearray(UNCLOSED)
     damaged[damaged.find(answer(2).scores.tobytes())] ^= 1
-    old = tmp_path / "segment-1.arrows"
+    old = tmp_path / "segment-v2-1.arrows"
     old.write_bytes(damaged)
     await save(tmp_path, [2])
 
@@ -254,7 +254,7 @@ async def test_earlier_answers_are_all_found_though_what_was_listed_is_gone(
     await save(tmp_path, [1])
     await save(tmp_path, [2])
     folder = after_listing(tmp_path, lambda: replace_and_delete(tmp_path))
-    asked = [store(tmp_path).query_key(f"query {number}") for number in (1, 2)]
+    asked = [request(number).scope for number in (1, 2)]
 
     found = QueryIndex(folder, before_us=2**62).find(asked)
 
@@ -283,7 +283,7 @@ async def test_facts_of_a_store_are_told_though_what_was_listed_is_gone(tmp_path
 
 
 async def test_a_store_that_lists_what_can_never_be_found_is_an_error(tmp_path: Path) -> None:
-    missing = FileInfo(str(tmp_path / "segment-1.arrows"), 5_000)
+    missing = FileInfo(str(tmp_path / "segment-v2-1.arrows"), 5_000)
     folder = hostile(tmp_path, lambda found: [*found, missing])
 
     with pytest.raises(OutputFailed, match="lists segments that cannot be found"):

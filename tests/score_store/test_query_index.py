@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.content import digest
 from pipeline.core.records import Request, Scores
 from pipeline.score_store import compaction
 from pipeline.score_store.query_index import QueryIndex
@@ -18,19 +19,32 @@ from pipeline.storage.location import locate
 NOW_US = 1_000 * 24 * 3_600 * 1_000_000
 
 
-def request(number: int, query: str = "a query") -> Request:
+def scope(query: str, model: str = "") -> bytes:
+    return digest(f"{model} {query}".encode())
+
+
+def document_keys(asked: Request) -> bytes:
+    return b"".join(digest(document.encode()) for document in asked.documents)
+
+
+def request(number: int, query: str = "a query", model: str = "") -> Request:
     return Request(
         query=query,
-        documents=["", "", ""],
+        documents=[f"document {number} {place}" for place in range(3)],
         tokens=0,
-        key=number.to_bytes(8, "big") + b"restofky",
-        document_keys=np.arange(3, dtype=np.uint64) + np.uint64(100 * number),
+        key=number.to_bytes(8, "big") + b"therestofthekey.",
+        scope=scope(query, model),
         query_id=number,
     )
 
 
-def store(folder: Path, at_us: int = NOW_US, *, scope: bytes = b"") -> ScoreStore:
-    return ScoreStore(locate(str(folder)), scope=scope, clock=lambda: at_us / 1e6, linger_s=0.0)
+def store(folder: Path, at_us: int = NOW_US, *, keeps_documents: bool = True) -> ScoreStore:
+    return ScoreStore(
+        locate(str(folder)),
+        keeps_documents=keeps_documents,
+        clock=lambda: at_us / 1e6,
+        linger_s=0.0,
+    )
 
 
 async def save(folder: Path, *requests: Request, at_us: int = NOW_US, score: float = 0.5) -> None:
@@ -45,10 +59,9 @@ def earlier(folder: Path, before_us: int = NOW_US + 1) -> QueryIndex:
 
 
 def find(answers: QueryIndex, query: str = "a query") -> list[StoredAnswer]:
-    key = ScoreStore(locate("unused")).query_key(query)
-    found = answers.find([key, 7])
-    assert found.keys() <= {key}
-    return found.get(key, [])
+    found = answers.find([scope(query), scope("asked by nobody")])
+    assert found.pop(scope("asked by nobody")) == []
+    return found.pop(scope(query))
 
 
 def numbers(answers: list[StoredAnswer]) -> list[int]:
@@ -62,7 +75,7 @@ async def test_answers_to_a_query_are_found_by_ascending_key(tmp_path: Path) -> 
     found = find(earlier(tmp_path))
 
     assert numbers(found) == [1, 2, 3]
-    assert found[0].document_keys.tolist() == [100, 101, 102]
+    assert found[0].document_keys == document_keys(request(1))
     assert found[0].scores.scores.tolist() == [0.5, 0.25, 0.125]
     assert (found[0].scores.total_tokens, found[0].scores.response_id) == (30, "name")
 
@@ -74,7 +87,7 @@ async def test_a_store_that_is_not_there_has_no_answers(tmp_path: Path) -> None:
 async def test_the_queries_of_other_models_are_others(tmp_path: Path) -> None:
     await save(tmp_path, request(1))
 
-    assert earlier(tmp_path).find([store(tmp_path, scope=b"other").query_key("a query")]) == {}
+    assert earlier(tmp_path).find([scope("a query", "other")]) == {scope("a query", "other"): []}
 
 
 async def test_what_is_saved_since_the_output_was_begun_is_not_seen(tmp_path: Path) -> None:
@@ -156,5 +169,5 @@ def test_a_damaged_answer_is_never_taken_for_another(place: int, bit: int) -> No
 
     assert set(numbers(found)) <= {1, 2}
     for answer, number in zip(found, numbers(found), strict=True):
-        assert answer.document_keys.tolist() == request(number).document_keys.tolist()
+        assert answer.document_keys == document_keys(request(number))
         assert answer.scores.scores.tolist() == [0.5, 0.25, 0.125]

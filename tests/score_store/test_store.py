@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +28,7 @@ from support.score_stores import (
     unclosed_segment,
 )
 
+from pipeline.core.errors import SettingsError
 from pipeline.core.records import Request, Scores
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.listing import list_segments
@@ -65,7 +68,7 @@ def closed(numbers: Sequence[int]) -> bytes:
 def found_in(content: bytes, numbers: Sequence[int]) -> dict[bytes, Scores]:
     """Return what a store serves whose only segment has this content."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "segment-20260101T000000-000000-aaaaaaaa.arrows").write_bytes(content)
+        (Path(folder) / "segment-v2-20260101T000000-000000-aaaaaaaa.arrows").write_bytes(content)
         found: dict[bytes, Scores] = run(look_up(Path(folder), numbers))
         return found
 
@@ -112,7 +115,7 @@ async def test_a_request_asked_twice_is_stored_once(tmp_path: Path) -> None:
 
 async def test_keys_that_share_their_first_half_are_told_apart(tmp_path: Path) -> None:
     one = request(1)
-    other = Request("q", one.documents, 0, one.key[:8] + b"otherend", one.document_keys, 1)
+    other = Request("q", one.documents, 0, one.key[:8] + b"theotherendofthe", one.scope, 1)
     async with store(tmp_path) as opened:
         await opened.save(one, answer(1))
         await opened.save(other, answer(2))
@@ -202,6 +205,16 @@ async def test_two_runs_write_at_once_and_lose_nothing(tmp_path: Path) -> None:
     assert right(await look_up(tmp_path, range(50)), range(50))
 
 
+async def test_what_was_stored_is_found_at_any_moment_while_answers_arrive(tmp_path: Path) -> None:
+    await save(tmp_path, [1])
+    for number in range(10, 110):  # a store of few answers joins them with each that arrives
+        shutil.copytree(tmp_path, copy := tmp_path.with_name(f"copy-{number}"))
+        async with store(copy) as opened:
+            await opened.save(request(number), answer(number))
+            for _ in range(3):
+                assert right(await opened.look_up(keys([1])), [1]), number
+
+
 async def test_look_ups_while_answers_arrive_find_all_that_was_saved_before(tmp_path: Path) -> None:
     async with store(tmp_path) as opened, asyncio.TaskGroup() as tasks:
         for number in range(60):
@@ -251,16 +264,39 @@ def test_flipped_bits_never_give_a_wrong_score(data: st.DataObject, content: byt
     assert len(found) >= 3  # one flip harms one batch
 
 
+@pytest.mark.parametrize("content", [UNCLOSED, CLOSED], ids=["unclosed", "closed"])
+@pytest.mark.parametrize("bit", [3, 31, 50, 62, 63])
+async def test_a_flipped_bit_in_a_time_costs_that_answer_and_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes, bit: int
+) -> None:
+    damaged, saved_at = bytearray(content), int(NOW * 1e6).to_bytes(8, "little")
+    damaged[damaged.find(saved_at, ENDS[1]) + bit // 8] ^= 1 << bit % 8
+    (tmp_path / "segment-v2-x.arrows").write_bytes(damaged)
+    folder = locate(str(tmp_path))
+
+    async with store(tmp_path) as opened:
+        for _ in range(2):
+            assert right(await opened.look_up(keys(range(6))), [0, 1, 3, 4, 5])
+        earlier = await opened.earlier_answers(2**62)
+        assert len(earlier.find([request(number).scope for number in range(6)])) == 6
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["score_store.damaged"]
+    assert info(folder).requests == 6
+    prune(folder, 1, clock=lambda: NOW, dry_run=True)
+    await save(tmp_path, [8], NOW + 2 * DAY)
+    await compact(tmp_path, NOW + 2 * DAY)
+    assert right(await look_up(tmp_path, range(9)), [0, 1, 3, 4, 5, 8])
+
+
 async def test_damage_in_one_batch_costs_that_batch_alone(tmp_path: Path) -> None:
     damaged = bytearray(UNCLOSED)
     damaged[ENDS[1] + 4] ^= 0xFF  # the length that begins the third batch
-    (tmp_path / "segment-x.arrows").write_bytes(damaged)
+    (tmp_path / "segment-v2-x.arrows").write_bytes(damaged)
 
     assert right(await look_up(tmp_path, range(6)), [0, 1, 3, 4, 5])
 
 
 def test_every_answer_of_a_sound_segment_verifies(tmp_path: Path) -> None:
-    (tmp_path / "segment-x.arrows").write_bytes(CLOSED)
+    (tmp_path / "segment-v2-x.arrows").write_bytes(CLOSED)
     folder = locate(str(tmp_path))
     (file,) = list_segments(folder)
     opened = open_segment(folder, file)
@@ -357,10 +393,12 @@ async def test_many_notes_of_use_are_folded_into_one(tmp_path: Path) -> None:
 
 def test_rows_of_a_batch_are_proved_one_by_one() -> None:
     asked = request(1)
-    sound = encode([StoredAnswer(asked.key, 7, asked.document_keys, answer(1), 0)])
+    sound = encode([StoredAnswer(asked.key, asked.scope, b"", answer(1), 0)])
     checksum = sound.column("checksum")
     forged = sound.set_column(
-        SCHEMA.get_field_index("query_key"), SCHEMA.field("query_key"), checksum
+        SCHEMA.get_field_index("saved_at"),
+        SCHEMA.field("saved_at"),
+        checksum.view(pa.timestamp("us", tz="UTC")),
     )
 
     assert Rows(sound).verified().tolist() == [True]
@@ -368,6 +406,33 @@ def test_rows_of_a_batch_are_proved_one_by_one() -> None:
 
 
 # --- What earlier versions wrote ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["segment-20270115T080000-000000-15df88ab.arrows", "segment-v3-2027.arrows"]
+)
+async def test_a_store_of_another_format_is_refused_by_its_file(tmp_path: Path, name: str) -> None:
+    await save(tmp_path, [1])
+    (tmp_path / name).write_bytes(b"")
+
+    for use in (
+        lambda: look_up(tmp_path, [1]),
+        lambda: asyncio.to_thread(info, locate(str(tmp_path))),
+    ):
+        with pytest.raises(SettingsError, match="a format that this version does not read") as told:
+            await use()
+        assert name in str(told.value)
+
+
+async def test_other_files_in_the_folder_do_no_harm(tmp_path: Path) -> None:
+    await save(tmp_path, [1])
+    for name in ("segment-notes.txt", "segment-of-mine.arrows", "README", ".DS_Store", "used-x"):
+        (tmp_path / name).write_bytes(b"not ours")
+    (tmp_path / "segment-v2-folder.arrows").mkdir()
+
+    assert right(await look_up(tmp_path, [1]), [1])
+    await compact(tmp_path)
+    assert info(locate(str(tmp_path))).requests == 1
 
 
 async def test_a_store_of_an_earlier_version_is_read_and_pruned(tmp_path: Path) -> None:

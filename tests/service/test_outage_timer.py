@@ -2,6 +2,7 @@
 
 import asyncio
 
+import numpy as np
 import pytest
 from support.client_bench import a_request, client_on, score_all
 from support.fake_transport import FakeTransport
@@ -166,7 +167,7 @@ async def test_a_service_that_is_never_reached_ends_a_run_by_default(
 @on_virtual_clock
 async def test_a_service_that_starts_within_the_time_is_waited_for() -> None:
     def starting(request: Request) -> Scores | RerankError:
-        return REFUSED if now() < 25 else Scores(request.document_keys.astype(float))
+        return REFUSED if now() < 25 else Scores(np.zeros(request.num_documents))
 
     b = client_on(FakeTransport(otherwise=starting), policy=RetryPolicy())
 

@@ -1,9 +1,5 @@
 """The witness: a small request that is known to be served."""
 
-import gc
-from weakref import ref
-
-import numpy as np
 import pytest
 from msgspec.structs import replace
 from support.client_bench import a_request, client_on
@@ -40,17 +36,6 @@ def test_in_an_outage_it_takes_turns_with_the_tiny_one() -> None:
     witness.offer(of_tokens(200))
 
     assert [witness.request(earlier).tokens for earlier in range(4)] == [200, 80, 200, 80]
-
-
-def test_it_keeps_no_batch_alive() -> None:
-    batch, witness = np.zeros(1_000, np.uint64), Witness()
-    alive = ref(batch)
-    witness.offer(replace(a_request(), document_keys=batch[10:20]))
-
-    del batch
-    gc.collect()
-
-    assert alive() is None
 
 
 @on_virtual_clock

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from support.fake_reranker import FakeReranker, Step
 from support.fake_transport import FakeTransport
 
@@ -38,8 +37,8 @@ def request_of(*documents: str, query: str = "a query", number: int = 0) -> Requ
         query=query,
         documents=list(documents),
         tokens=30 * len(documents),
-        key=number.to_bytes(16),
-        document_keys=np.zeros(len(documents), np.uint64),
+        key=number.to_bytes(24),
+        scope=b"",
         query_id=f"q{number}",
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.core.content import digest
 from pipeline.core.records import Request, Scores
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.rows import StoredAnswer, encode
@@ -18,13 +19,18 @@ NOW = float(int(time.time()))
 DAY = 24 * 3600.0
 
 
+def scope(query: str) -> bytes:
+    """Return what names a query and all else that scores depend on but documents."""
+    return digest(b"model " + query.encode())
+
+
 def request(number: int, documents: int = 3) -> Request:
     return Request(
         query=f"query {number}",
         documents=[""] * documents,
         tokens=0,
-        key=number.to_bytes(8, "little") + b"restofky",
-        document_keys=np.arange(documents, dtype=np.uint64) + np.uint64(1000 * number),
+        key=number.to_bytes(8, "little") + b"therestofthekey.",
+        scope=scope(f"query {number}"),
         query_id=number,
     )
 
@@ -53,7 +59,7 @@ def store(
     folder: Path | Location | str, now: float = NOW, limits: StoreLimits | None = None
 ) -> ScoreStore:
     location = folder if isinstance(folder, Location) else locate(str(folder))
-    return ScoreStore(location, scope=b"model", clock=lambda: now, linger_s=0.0, limits=limits)
+    return ScoreStore(location, clock=lambda: now, linger_s=0.0, limits=limits)
 
 
 async def save(
@@ -86,7 +92,7 @@ def unclosed_segment(numbers: Sequence[int]) -> tuple[bytes, list[int]]:
     content, ends = builder.start(), []
     for number in numbers:
         asked = request(number)
-        stored = StoredAnswer(asked.key, 7, asked.document_keys, answer(number), int(NOW * 1e6))
+        stored = StoredAnswer(asked.key, asked.scope, b"", answer(number), int(NOW * 1e6))
         message = Message.of(encode([stored]))
         builder.add(message)
         content += message.content

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-import numpy as np
 from msgspec import Struct
 
 from pipeline.core.errors import shorten
@@ -33,7 +32,7 @@ class ItemError(Struct, frozen=True):
         """Return status, kind and reason; the reason is withheld if it repeats the document."""
         said = self.reason.partition(_PREVIEW)[0].strip()
         texts = list(_texts(document))
-        request = Request("", texts, 0, b"", np.zeros(len(texts), np.uint64), "")
+        request = Request("", texts, 0, key=b"", scope=b"", query_id="")
         safe = Redactor(None).message(said, request)
         return shorten(" ".join(f"{self.status} {self.kind}: {safe}".split()), 200)
 

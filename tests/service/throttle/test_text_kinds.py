@@ -35,8 +35,8 @@ def request(kind: str, number: int, late: random.Random) -> Request:
         query="q",
         documents=documents,
         tokens=DOCUMENTS * len(text),
-        key=number.to_bytes(16),
-        document_keys=np.zeros(DOCUMENTS, np.uint64),
+        key=number.to_bytes(24),
+        scope=b"",
         query_id=number,
     )
 
