@@ -7,6 +7,7 @@ import click
 
 from jobs.emulator.config import DISTORTIONS, EmulatorConfig
 from jobs.emulator.faults import NAMES, Fault
+from jobs.emulator.vendor_formats import FORMATS
 from jobs.options.config_file import config_option
 from pipeline.core.errors import SettingsError
 
@@ -34,6 +35,13 @@ _quota = click.FloatRange(min=0, min_open=True)
     default=0,
     show_default=True,
     help="Port to listen on; 0 picks a free one. The address is the first line on stdout.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(list(FORMATS)),
+    default="dashscope",
+    show_default=True,
+    help="Whose format to speak, at its usual path, beside the two of DashScope.",
 )
 @click.option("--api-key", help="The only key accepted. [default: any key that is not empty]")
 @click.option(
@@ -99,10 +107,10 @@ def emulate(exit_with_parent: bool, **settings: Any) -> None:
     """Run an offline rerank service with the formats, limits and errors of the hosted one.
 
     It serves the native path /api/v1/services/rerank/text-rerank/text-rerank and the compatible
-    path /compatible-api/v1/reranks for the models qwen3-rerank, gte-rerank-v2 and qwen3-vl-rerank.
-    Its scores are lexical and pointwise; an instruction does not change them. /emulator/stats shows
-    counts of the requests so far. The full address of the native
-    endpoint is the first line on stdout. It runs until Ctrl-C or SIGTERM.
+    path /compatible-api/v1/reranks, and those of another vendor with --format, which take any model
+    and refuse any unknown field. Its scores are lexical and pointwise; an instruction does not
+    change them. /emulator/stats shows counts of the requests so far. The full address of the
+    format's endpoint is the first line on stdout. It runs until Ctrl-C or SIGTERM.
     """
     from jobs.emulator.lifecycle import serve
 

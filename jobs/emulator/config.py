@@ -22,6 +22,7 @@ class EmulatorConfig:
             requests arrive less evenly than they are sent.
         fail_rate: Share of requests, from 0 to 1, that get a transient fault.
         seed: Of faults, distortions, noise and request ids.
+        format: Whose endpoint is served beside DashScope's.
         score_distortion: How scores depend on their request; one of `DISTORTIONS`.
         score_noise: Standard deviation of the noise on the logit.
         score_digits: Decimal digits of a score; None for all.
@@ -37,6 +38,7 @@ class EmulatorConfig:
     fail_rate: float = 0.0
     faults: tuple[Fault, ...] = ()
     seed: int = 0
+    format: str = "dashscope"
     score_distortion: str = "none"
     score_noise: float = 0.0
     score_digits: int | None = None

@@ -15,8 +15,8 @@ from jobs.emulator.config import EmulatorConfig
 from jobs.emulator.server import Emulator
 from jobs.emulator.sliding_window import Clock
 from jobs.emulator.stats import Stats
+from jobs.emulator.vendor_formats import FORMATS
 from pipeline.core.errors import SettingsError
-from pipeline.core.providers import EMULATOR_PATH
 
 _BACKLOG = 1_024  # connections waiting to be accepted
 _SHUTDOWN_TIMEOUT_S = 1.0  # for requests in flight at the end
@@ -67,7 +67,7 @@ async def serve(
 
     Args:
         config: Of the service.
-        announce: Called with the address of the native endpoint once the service is up.
+        announce: Called with the address of the format's endpoint once the service is up.
         exit_with_parent: For a child process; its standard input ends when its parent exits.
     """
     loop, end = asyncio.get_running_loop(), asyncio.Event()
@@ -80,7 +80,7 @@ async def serve(
             daemon=True,
         ).start()
     async with running_emulator(config) as running:
-        announce(running.url + EMULATOR_PATH)
+        announce(running.url + FORMATS[config.format])
         await end.wait()
 
 

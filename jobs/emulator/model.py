@@ -14,7 +14,7 @@ from jobs.emulator.distortions import to_scores
 from jobs.emulator.reader import Reader, Reading
 from jobs.emulator.scorer import logit, weigh_query
 from jobs.emulator.wire_formats import RerankRequest
-from pipeline.core.models import PROFILES
+from pipeline.core.models import ModelProfile
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,13 +48,16 @@ class Model:
         self._reader = Reader()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="emulator-model")
 
-    async def read(self, request: RerankRequest) -> Input:
+    async def read(self, request: RerankRequest, profile: ModelProfile | None) -> Input:
         """Truncate every text to what the model reads, and count tokens.
+
+        Args:
+            request: What is asked.
+            profile: Of the model; None for an unknown one.
 
         Raises:
             Refusal: for an unknown model, or a request over one of its limits.
         """
-        profile = PROFILES.get(request.model)
         if profile is None:
             raise refusals.unknown_model(request.model)
         if not 1 <= len(request.documents) <= profile.max_documents:

@@ -82,6 +82,12 @@ def wrong_batch_size(max_documents: int) -> Refusal:
     )
 
 
+def too_many_documents(number: int, maximum: int, status: int) -> Refusal:
+    """Refuse too many documents as Text Embeddings Inference does (caura-ai/caura issue 704)."""
+    message = f"batch size {number} > maximum allowed batch size {maximum}"
+    return Refusal(status, "Validation", message)
+
+
 def huge_document(index: int, max_characters: int) -> Refusal:
     """Refuse a document that is too large even to be truncated."""
     return invalid_value(

@@ -19,6 +19,7 @@ from jobs.emulator.quota import Quota
 from jobs.emulator.refusals import Refusal
 from jobs.emulator.sliding_window import Clock
 from jobs.emulator.stats import Stats
+from jobs.emulator.vendor_formats import vendor_endpoints
 from jobs.emulator.wire_formats import COMPATIBLE, NATIVE, Answer, Endpoint, RerankRequest
 
 _MAX_BODY_BYTES = 16 * 1024 * 1024  # page `text-rerank-api`, read 2026-11-21
@@ -46,7 +47,7 @@ class Emulator:
     def app(self) -> web.Application:
         """Return the application with the service's paths and the emulator's own."""
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
-        for endpoint in (NATIVE, COMPATIBLE):
+        for endpoint in (NATIVE, COMPATIBLE, *vendor_endpoints(self._config.format)):
             app.router.add_post(endpoint.path, partial(self._handle, endpoint))
         app.router.add_get("/emulator/stats", self._show_stats)
         app.on_shutdown.append(self._begin_closing)
@@ -79,11 +80,11 @@ class Emulator:
     ) -> web.Response:
         arrival = time.monotonic()
         body = await http_request.read()
-        self._check_key(http_request)
+        self._check_key(http_request, endpoint)
         if not self._requests.take():
             raise refusals.too_many_requests()
         request = endpoint.parse(body)
-        taken = await self._model.read(request)
+        taken = await self._model.read(request, endpoint.limits(request.model))
         if not self._tokens.take(taken.tokens):
             raise refusals.too_many_tokens_per_minute()
 
@@ -103,7 +104,9 @@ class Emulator:
         await asyncio.sleep(self._config.latency_ms / 1_000 - (time.monotonic() - arrival))
         if fault in ANSWERS:
             results = ANSWERS[fault](results)
-        answer = endpoint.answer(Answer(request_id, request.model, results, taken.tokens))
+        answer = endpoint.answer(
+            Answer(request_id, request.model, results, taken.tokens, len(request.documents))
+        )
         # orjson has no NaN
         data = json.dumps(answer).encode() if fault == "nan" else orjson.dumps(answer)
         if fault == "reset-during":
@@ -114,7 +117,9 @@ class Emulator:
             self._plan.forget(taken.content)
         return web.Response(body=data, content_type="application/json")
 
-    def _check_key(self, http_request: web.Request) -> None:
+    def _check_key(self, http_request: web.Request, endpoint: Endpoint) -> None:
+        if self._config.api_key is None and not endpoint.needs_key:
+            return
         scheme, _, key = http_request.headers.get("Authorization", "").partition(" ")
         is_right = key == self._config.api_key if self._config.api_key else bool(key.strip())
         if scheme.lower() != "bearer" or not is_right:

@@ -15,6 +15,7 @@ from xxhash import xxh3_64
 
 from jobs.emulator import refusals
 from jobs.emulator.refusals import Refusal
+from pipeline.core.models import PROFILES, ModelProfile
 
 NATIVE_MODELS = frozenset({"gte-rerank-v2", "qwen3-vl-rerank"})
 MULTIMODAL_MODELS = frozenset({"qwen3-vl-rerank"})
@@ -57,16 +58,24 @@ class Answer(NamedTuple):
     model: str
     results: list[dict[str, Any]]
     total_tokens: int
+    num_documents: int
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One path, with the shapes of its requests and answers."""
+    """One path, with the shapes of its requests and answers.
+
+    Attributes:
+        limits: The profile of a model; None for a model that does not exist.
+        needs_key: Whether a request without a key is refused although any key would do.
+    """
 
     path: str
     parse: Callable[[bytes], RerankRequest]
-    answer: Callable[[Answer], dict[str, Any]]
-    refuse: Callable[[Refusal, str], dict[str, Any]]
+    answer: Callable[[Answer], Any]
+    refuse: Callable[[Refusal, str], Any]
+    limits: Callable[[str], ModelProfile | None] = PROFILES.get
+    needs_key: bool = True
 
 
 def parse_native(body: bytes) -> RerankRequest:
@@ -75,7 +84,7 @@ def parse_native(body: bytes) -> RerankRequest:
     Raises:
         Refusal: for any other body.
     """
-    return _parse_nested(_json_object(body))
+    return _parse_nested(json_object(body))
 
 
 def parse_compatible(body: bytes) -> RerankRequest:
@@ -84,7 +93,7 @@ def parse_compatible(body: bytes) -> RerankRequest:
     Raises:
         Refusal: for any other body, and for a model that only the native endpoint serves.
     """
-    fields = _json_object(body)
+    fields = json_object(body)
     request = _parse_nested(fields) if "input" in fields else _parse_fields(fields, "")
     if request.model in NATIVE_MODELS:
         raise refusals.not_compatible(request.model)
@@ -125,7 +134,12 @@ COMPATIBLE = Endpoint(
 )
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+def json_object(body: bytes) -> dict[str, Any]:
+    """Return the object that a body holds.
+
+    Raises:
+        Refusal: for any other body.
+    """
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -30,16 +30,17 @@ def make_settings(options: Mapping[str, Any], *, url: str | None = None) -> RunS
     Raises:
         SettingsError: for settings that contradict each other or would be ignored.
     """
-    profile = model_profile(options)
+    provider, profile = find_provider(options["provider"]), model_profile(options)
     return RunSettings(
-        provider=find_provider(options["provider"]),
+        provider=provider,
         profile=profile,
         url=service_url(options, url),
         pace=Pace(
             requests_per_minute=options["requests_per_minute"] or profile.requests_per_minute,
             tokens_per_minute=options["tokens_per_minute"] or profile.tokens_per_minute,
             max_in_flight=options["max_in_flight"],
-            max_documents_in_flight=options["max_documents_in_flight"],
+            max_documents_in_flight=options["max_documents_in_flight"]
+            or provider.max_documents_in_flight,
         ),
         max_outage_s=None if options["max_outage"] is None else 60 * options["max_outage"],
         timeout_s=options["timeout"],
@@ -58,7 +59,7 @@ def model_profile(options: Mapping[str, Any]) -> ModelProfile:
         SettingsError: for limits that contradict each other.
     """
     provider = find_provider(options["provider"])
-    profile = provider.profile(options["model"] or provider.default_model)
+    profile = provider.profile(options["model"])
     return profile.with_limits(
         **{name: options[name] for name in _LIMITS if options[name] is not None}
     )

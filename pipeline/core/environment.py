@@ -24,10 +24,13 @@ def read_api_key(provider: Provider, variable: str | None = None) -> str | None:
         SettingsError: if a key is needed and the variable is unset or blank, or holds what cannot
             be sent.
     """
+    is_needed = provider.requires_key or variable is not None
     variable = variable or provider.api_key_env
     if variable is None:
         return _OFFLINE_KEY if provider.name == "emulator" else None
     key = os.environ.get(variable, "").strip()
+    if not key and not is_needed:
+        return None
     if not key:
         raise SettingsError(
             "no API key",

@@ -1,17 +1,26 @@
 """What each rerank model accepts and costs: limits, price, quota, tokenizer.
 
-Figures are those of Alibaba Cloud Model Studio as of 2026-11-21: pages `text-rerank-api`,
-`qwen3-rerank` and `gte-rerank-v2` (alibabacloud.com/help/en/model-studio/), `qwen3-vl-rerank`
-(help.aliyun.com/zh/model-studio/). Published pages disagree on some of them (qwen3-rerank: 120,000
+Qwen and GTE: Alibaba Cloud Model Studio as of 2026-11-21, pages `text-rerank-api`, `qwen3-rerank`
+and `gte-rerank-v2` (alibabacloud.com/help/en/model-studio/), `qwen3-vl-rerank`
+(help.aliyun.com/zh/model-studio/). Published pages disagree on some figures (qwen3-rerank: 120,000
 or 30,000 tokens a request), so a run can override each, and packs smaller after a refusal for size.
+Those of qwen3.7-text-rerank are not published: they are taken to be those of qwen3-rerank.
+
+Cohere: docs.cohere.com, pages `reranking-best-practices` and `rate-limits`. Jina: jina.ai, page
+`models/jina-reranker-v3.5`; its models are built on Qwen3 and have its vocabulary. Voyage:
+docs.voyageai.com, pages `reranker`, `pricing` and `rate-limits` (first tier). All read 2026-11.
+What no page says is left out: no price, no quota.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.core.errors import SettingsError
+
+UNLIMITED_TOKENS: Final = 1_000_000_000
+"""Of a request whose documents alone are limited."""
 
 
 class ModelProfile(Struct, frozen=True, kw_only=True):
@@ -25,8 +34,9 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
         usd_per_million_tokens: Price of text tokens.
         requests_per_minute: The account's quota for the model.
         tokens_per_minute: The account's quota for the model.
-        tokenizer: `qwen` is counted exactly, `xlm-r` by an upper bound.
+        tokenizer: `qwen` is counted exactly, `xlm-r` and `other` by an upper estimate.
         takes_instruct: Whether an instruction changes the scores.
+        listwise: Whether a document's score depends on the others in its request.
     """
 
     name: str
@@ -36,8 +46,9 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
     usd_per_million_tokens: float = 0.0
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
-    tokenizer: Literal["qwen", "xlm-r"] = "qwen"
+    tokenizer: Literal["qwen", "xlm-r", "other"] = "qwen"
     takes_instruct: bool = False
+    listwise: bool = False
 
     def __post_init__(self) -> None:
         """Raise SettingsError for limits under which nothing can be sent."""
@@ -85,6 +96,45 @@ PROFILES = {
             requests_per_minute=600,
             tokens_per_minute=9_000_000,
             takes_instruct=True,
+        ),
+        ModelProfile(name="qwen3.7-text-rerank", usd_per_million_tokens=0.1, takes_instruct=True),
+        *(
+            ModelProfile(
+                name=name,
+                max_documents=1_000,
+                max_tokens_per_document=4_096,
+                max_tokens_per_request=UNLIMITED_TOKENS,
+                requests_per_minute=1_000,
+                tokenizer="other",
+            )
+            for name in ("rerank-v3.5", "rerank-v4.0-fast", "rerank-v4.0-pro")
+        ),
+        *(
+            ModelProfile(name=name, max_tokens_per_document=8_000, listwise=True)
+            for name in ("jina-reranker-v3", "jina-reranker-v3.5")
+        ),
+        ModelProfile(
+            name="jina-reranker-v2-base-multilingual",
+            max_tokens_per_document=1_024,
+            max_tokens_per_request=UNLIMITED_TOKENS,
+            tokenizer="xlm-r",
+        ),
+        *(
+            ModelProfile(
+                name=name,
+                max_documents=1_000,
+                max_tokens_per_document=24_000,
+                max_tokens_per_request=300_000,
+                usd_per_million_tokens=price,
+                requests_per_minute=2_000,
+                tokens_per_minute=tokens_per_minute,
+                tokenizer="other",
+                takes_instruct=False,
+            )
+            for name, price, tokens_per_minute in (
+                ("rerank-2.5", 0.05, 2_000_000),
+                ("rerank-2.5-lite", 0.02, 4_000_000),
+            )
         ),
     )
 }

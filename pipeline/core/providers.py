@@ -1,19 +1,31 @@
-"""Presets of rerank services: address, wire format, key and default model.
+"""Presets of rerank services: address, wire format, key, models and what is published of them.
 
-Addresses and shapes: Alibaba Cloud Model Studio, pages `text-rerank-api` and `rerank` (May and June
-2026). The endpoint decides the shape of a body, not the model: the native endpoint refuses flat
-bodies with 400, whatever the model (observed in AstrBotDevs/AstrBot issue 9360). Vtrix resells the
-model with flat requests and nested answers (doc.vtrix.ai, page qwen3-rerank); its path is unknown.
+Alibaba Cloud Model Studio, pages `text-rerank-api` and `rerank` (May and June 2026): a key belongs
+to a region; Singapore publishes qwen3-rerank alone, Beijing all models, with prices of its own
+(0.5 CNY for a million tokens of qwen3-rerank). The endpoint decides the shape of a body, not the
+model: the native endpoint refuses flat bodies with 400, whatever the model (observed in
+AstrBotDevs/AstrBot issue 9360). Vtrix resells the model with flat requests and nested answers
+(doc.vtrix.ai, page qwen3-rerank); its path is unknown.
+
+Addresses of the others: their wire formats in `pipeline.service.wire.formats` name the sources.
+Servers of one's own stand at their usual port on this machine; what they limit is up to them, so
+they get the limits of qwen3-rerank for a request, no quota and no price. Names of the models that
+they serve are theirs: none is a default.
 """
 
-from msgspec import Struct
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.models import PROFILES, ModelProfile
+from pipeline.core.models import PROFILES, UNLIMITED_TOKENS, ModelProfile
 
 _NATIVE_PATH = "/api/v1/services/rerank/text-rerank/text-rerank"
 _COMPATIBLE_PATH = "/compatible-api/v1/reranks"
+_ALIBABA_MODELS = ("qwen3-rerank", "gte-rerank-v2", "qwen3-vl-rerank", "qwen3.7-text-rerank")
+_OWN_SERVER = ModelProfile(name="", tokenizer="other")
 
 
 class Provider(Struct, frozen=True, kw_only=True):
@@ -22,63 +34,179 @@ class Provider(Struct, frozen=True, kw_only=True):
     Attributes:
         wire_format: Name in `pipeline.service.wire.formats.WIRE_FORMATS`.
         url: The full address of the endpoint; None if the user must give it.
-        api_key_env: The environment variable that holds the key; None if no key is needed.
-        default_model: The model to ask if none is named.
-        limits: The limits of a model that has no profile of its own.
+        api_key_env: The environment variable that holds the key; None if no key is taken.
+        requires_key: Whether nothing can be asked without a key.
+        default_model: The model to ask if none is named; None if one must be named.
+        models: The models whose profiles hold here, by name.
+        published: Those that the provider publishes for this endpoint.
+        usd_per_million_tokens: Its prices, where they differ from those of the profiles, by model.
+        limits: The limits of a model that is not among `models`.
+        max_documents_in_flight: What the service takes at once, where it counts documents.
     """
 
     name: str
     wire_format: str
     url: str | None
     api_key_env: str | None
-    default_model: str = "qwen3-rerank"
+    requires_key: bool = True
+    default_model: str | None = "qwen3-rerank"
+    models: tuple[str, ...] = _ALIBABA_MODELS
+    published: tuple[str, ...] = _ALIBABA_MODELS
+    usd_per_million_tokens: Mapping[str, float] = field(default_factory=dict)
     limits: ModelProfile = PROFILES["qwen3-rerank"]
+    max_documents_in_flight: int | None = None
 
-    def profile(self, model: str) -> ModelProfile:
-        """Return the model's profile, or the provider's limits for a model without one."""
-        if model in PROFILES:
-            return PROFILES[model]
-        return replace(self.limits, name=model, takes_instruct=True)
+    def profile(self, model: str | None) -> ModelProfile:
+        """Return the profile of a model here, or the provider's limits for one without a profile.
 
+        Args:
+            model: Its name; None for the default.
+
+        Raises:
+            SettingsError: if none is named and there is no default.
+        """
+        name = model or self.default_model
+        if name is None:
+            raise SettingsError(
+                f"provider {self.name} has no default model",
+                which="--model",
+                cure="name the model that the server serves",
+            )
+        if name not in self.models:
+            return replace(self.limits, name=name, takes_instruct=True)
+        price = self.usd_per_million_tokens.get(name, PROFILES[name].usd_per_million_tokens)
+        return replace(PROFILES[name], usd_per_million_tokens=price)
+
+    def is_unpublished(self, model: str) -> bool:
+        """Return whether a model is known, but not published for this endpoint."""
+        return model in self.models and model not in self.published
+
+
+def _alibaba(name: str, wire_format: str, url: str, *published: str, **how: object) -> Provider:
+    return Provider(
+        name=name,
+        wire_format=wire_format,
+        url=url,
+        api_key_env="DASHSCOPE_API_KEY",
+        published=published,
+        **how,  # type: ignore[arg-type]
+    )
+
+
+def _own_server(name: str, url: str, **how: object) -> Provider:
+    return Provider(
+        name=name,
+        wire_format=name,
+        url=url,
+        api_key_env=f"{name.upper()}_API_KEY",
+        requires_key=False,
+        default_model=None,
+        models=(),
+        published=(),
+        **{"limits": _OWN_SERVER} | how,  # type: ignore[arg-type]
+    )
+
+
+_BEIJING_PRICES = MappingProxyType({"qwen3-rerank": 0.069})
 
 PROVIDERS = {
     provider.name: provider
     for provider in (
-        Provider(
-            name="dashscope",
-            wire_format="dashscope",
-            url="https://dashscope-intl.aliyuncs.com" + _NATIVE_PATH,
-            api_key_env="DASHSCOPE_API_KEY",
+        _alibaba(
+            "dashscope",
+            "dashscope",
+            "https://dashscope-intl.aliyuncs.com" + _NATIVE_PATH,
+            "qwen3-rerank",
         ),
-        Provider(
-            name="dashscope-cn",
-            wire_format="dashscope",
-            url="https://dashscope.aliyuncs.com" + _NATIVE_PATH,
-            api_key_env="DASHSCOPE_API_KEY",
+        _alibaba(
+            "dashscope-cn",
+            "dashscope",
+            "https://dashscope.aliyuncs.com" + _NATIVE_PATH,
+            *_ALIBABA_MODELS,
+            usd_per_million_tokens=_BEIJING_PRICES,
         ),
-        Provider(
-            name="dashscope-compatible",
-            wire_format="dashscope-compatible",
-            url="https://dashscope-intl.aliyuncs.com" + _COMPATIBLE_PATH,
-            api_key_env="DASHSCOPE_API_KEY",
+        _alibaba(
+            "dashscope-compatible",
+            "dashscope-compatible",
+            "https://dashscope-intl.aliyuncs.com" + _COMPATIBLE_PATH,
+            "qwen3-rerank",
         ),
-        Provider(
-            name="dashscope-compatible-cn",
-            wire_format="dashscope-compatible",
-            url="https://dashscope.aliyuncs.com" + _COMPATIBLE_PATH,
-            api_key_env="DASHSCOPE_API_KEY",
+        _alibaba(
+            "dashscope-compatible-cn",
+            "dashscope-compatible",
+            "https://dashscope.aliyuncs.com" + _COMPATIBLE_PATH,
+            "qwen3-rerank",
+            usd_per_million_tokens=_BEIJING_PRICES,
         ),
         Provider(
             name="vtrix",
             wire_format="vtrix",
             url=None,
             api_key_env="VTRIX_API_KEY",
+            published=("qwen3-rerank",),
         ),
+        Provider(
+            name="cohere",
+            wire_format="cohere",
+            url="https://api.cohere.com/v2/rerank",
+            api_key_env="COHERE_API_KEY",
+            default_model="rerank-v3.5",
+            models=("rerank-v3.5", "rerank-v4.0-fast", "rerank-v4.0-pro"),
+            published=("rerank-v3.5", "rerank-v4.0-fast", "rerank-v4.0-pro"),
+            limits=PROFILES["rerank-v3.5"],
+        ),
+        Provider(
+            name="jina",
+            wire_format="jina",
+            url="https://api.jina.ai/v1/rerank",
+            api_key_env="JINA_API_KEY",
+            default_model="jina-reranker-v3",
+            models=("jina-reranker-v3", "jina-reranker-v3.5", "jina-reranker-v2-base-multilingual"),
+            published=(
+                *("jina-reranker-v3", "jina-reranker-v3.5"),
+                "jina-reranker-v2-base-multilingual",
+            ),
+            limits=PROFILES["jina-reranker-v3"],
+        ),
+        Provider(
+            name="voyage",
+            wire_format="voyage",
+            url="https://api.voyageai.com/v1/rerank",
+            api_key_env="VOYAGE_API_KEY",
+            default_model="rerank-2.5",
+            models=("rerank-2.5", "rerank-2.5-lite"),
+            published=("rerank-2.5", "rerank-2.5-lite"),
+            limits=PROFILES["rerank-2.5"],
+        ),
+        Provider(
+            name="siliconflow",
+            wire_format="siliconflow",
+            url="https://api.siliconflow.cn/v1/rerank",
+            api_key_env="SILICONFLOW_API_KEY",
+            default_model="Qwen/Qwen3-Reranker-8B",
+            models=(),
+            published=(),
+            limits=ModelProfile(name=""),
+        ),
+        _own_server("vllm", "http://localhost:8000/v1/rerank"),
+        _own_server("sglang", "http://localhost:30000/v1/rerank"),
+        _own_server("llamacpp", "http://localhost:8080/v1/rerank"),
+        _own_server(
+            "tei",
+            "http://localhost:8080/rerank",
+            limits=replace(_OWN_SERVER, max_documents=32, max_tokens_per_request=UNLIMITED_TOKENS),
+            max_documents_in_flight=512,
+        ),
+        _own_server("infinity", "http://localhost:7997/rerank"),
+        _own_server("xinference", "http://localhost:9997/v1/rerank"),
+        _own_server("litellm", "http://localhost:4000/rerank"),
         Provider(
             name="emulator",
             wire_format="dashscope",
             url=None,
             api_key_env=None,
+            models=tuple(PROFILES),
+            published=tuple(PROFILES),
         ),
     )
 }

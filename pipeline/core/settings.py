@@ -17,7 +17,7 @@ OUTPUT_FORMAT = 1
 
 DEFAULT_MAX_OUTAGE_S = 600.0
 DEFAULT_TIMEOUT_S = 120.0
-MIN_PASSAGE_TOKENS = {"qwen": 16, "xlm-r": 21}
+MIN_PASSAGE_TOKENS = {"qwen": 16, "xlm-r": 21, "other": 24}
 """Minimum tokens of a passage, by tokenizer; shorter ones cannot be cut at natural borders."""
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Largest body that the service's gateway accepts (Model Studio, page `text-rerank-api`)."""

@@ -93,5 +93,16 @@ XLM_R = CountingPolicy(
 average 1.13 times for English, 1.04 for Chinese prose, 1.16 for technical Chinese, 1.19 for code.
 """
 
-POLICIES: Mapping[str, CountingPolicy] = MappingProxyType({"qwen": QWEN, "xlm-r": XLM_R})
+OTHER = CountingPolicy(
+    ratio=1.5,
+    mean_ratio=1.15,
+    pair_overhead=8,
+    fill=0.95,
+    cut_factor=2,
+)
+"""A vocabulary that is not known: an estimate, wide enough for those of some 100,000 tokens."""
+
+POLICIES: Mapping[str, CountingPolicy] = MappingProxyType(
+    {"qwen": QWEN, "xlm-r": XLM_R, "other": OTHER}
+)
 """The policies, by the tokenizer's name in a model's profile."""

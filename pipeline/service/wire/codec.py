@@ -9,116 +9,23 @@ decoded again field by field, to say what is wrong with it.
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
-from typing import Annotated, Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import orjson
-from msgspec import Struct
 
 from pipeline.core.arrays import FloatArray
 from pipeline.core.errors import BadAnswer, IncompleteAnswer
 from pipeline.core.records import Scores
+from pipeline.service.wire.answer_shapes import AnswerShape, Result, find
 from pipeline.service.wire.refusals import Clean, RefusalCodes, classify, is_error, load_json
 
 _NAME: Final = re.compile(r"[A-Za-z_]{1,24}")
 _MAX_NAMES: Final = 6
 """So many names of fields are shown of an answer in a wrong shape."""
-
-
-class Result(Struct, gc=False):
-    """One document's score."""
-
-    index: Annotated[int, msgspec.Meta(ge=0)]
-    score: float = msgspec.field(name="relevance_score")
-
-
-class ResponseBody(Protocol):
-    """A valid answer, decoded by its types."""
-
-    @property
-    def results(self) -> list[Result]:
-        """The documents' scores, in any order."""
-
-    @property
-    def usage(self) -> Any:
-        """What the service counted, as it says it."""
-
-    @property
-    def response_id(self) -> Any:
-        """The service's name of the answer."""
-
-
-class FlatBody(Struct):
-    """An answer with its results at the top: `{results: [...], usage, id}`."""
-
-    results: list[Result]
-    usage: Any = None
-    request_id: Any = None
-    id: Any = None
-
-    @property
-    def response_id(self) -> Any:
-        """The first name of the answer that is there."""
-        return self.request_id or self.id
-
-
-class Output(Struct):
-    """The results of a nested answer."""
-
-    results: list[Result]
-
-
-class NestedBody(Struct):
-    """An answer with its results one level down: `{output: {results: [...]}, usage, ...}`."""
-
-    output: Output
-    usage: Any = None
-    request_id: Any = None
-    id: Any = None
-
-    @property
-    def results(self) -> list[Result]:
-        """As in a flat answer."""
-        return self.output.results
-
-    @property
-    def response_id(self) -> Any:
-        """The first name of the answer that is there."""
-        return self.request_id or self.id
-
-
-class AnswerShape(Struct, frozen=True, kw_only=True):
-    """Where an answer holds what is read from it.
-
-    Attributes:
-        decode_valid: Decodes a valid answer by its types, or raises; it finds what the names below
-            find.
-        results: The keys that lead to the list of results; empty if the answer is that list.
-        index: A result's field with the place of the document in the request, from 0.
-        score: A result's field with the score.
-        usage: The key of the object that holds the token counts.
-        total_tokens: The field in it with the tokens of the whole request.
-        partial_tokens: The fields in it that add up to them where there is no total.
-        response_id: The keys that may hold the service's name of the answer; the first one counts.
-    """
-
-    decode_valid: Callable[[bytes], ResponseBody]
-    results: tuple[str, ...]
-    index: str = "index"
-    score: str = "relevance_score"
-    usage: str = "usage"
-    total_tokens: str = "total_tokens"
-    partial_tokens: tuple[str, ...] = ("input_tokens", "prompt_tokens", "output_tokens")
-    response_id: tuple[str, ...] = ("request_id", "id")
-
-
-FLAT = AnswerShape(decode_valid=msgspec.json.Decoder(FlatBody).decode, results=("results",))
-NESTED = AnswerShape(
-    decode_valid=msgspec.json.Decoder(NestedBody).decode, results=("output", "results")
-)
 
 
 def decode(
@@ -164,15 +71,13 @@ def decode_carefully(
         raise BadAnswer("not_json", _describe_text(body, error), status=200) from None
     if is_error(answer, results_keys=shape.results[:1]):
         raise classify(200, body, codes=codes, clean=clean)
-    results = answer
-    for key in shape.results:
-        results = results.get(key) if isinstance(results, dict) else None
+    results = find(answer, shape.results)
     if not isinstance(results, list):
         wanted = ".".join(shape.results) or "the body"
         what = f"no list of results in {wanted}, but {_describe_value(answer)}"
         raise BadAnswer("no_results", clean(what), status=200)
     facts = answer if isinstance(answer, dict) else {}
-    total_tokens = _total_tokens(facts.get(shape.usage), shape)
+    total_tokens = _total_tokens(find(answer, shape.usage), shape)
     scores = _one_score_per_document(results, num_documents, shape)
     if np.isnan(scores).any():
         is_short = len(results) < num_documents

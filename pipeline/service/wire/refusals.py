@@ -71,18 +71,22 @@ class RefusalCodes(Struct, frozen=True, kw_only=True):
         content: Codes that refuse something in the request.
         invalid: Codes of a request that cannot be served as it is.
         transient: Codes of failures that may pass.
-        free_quota_text: Under a code of `throttled`: the free quota is used up, for good.
+        content_text: In a message of any status: something in the request is refused.
+        free_quota_text: In a refusal for pace: the free quota is used up, for good.
         capacity_text: In a refusal for pace: the service itself is short of capacity.
         one_document_text: In an invalid request: one document is to blame.
         size_texts: In an invalid request: its size is to blame; beside phrases of many servers.
         shape_texts: In an invalid request: the body's shape is to blame, whatever the documents.
     """
 
-    throttled: Mapping[str, Literal["requests", "tokens", "growth"]] = field(default_factory=dict)
+    throttled: Mapping[str, Literal["requests", "tokens", "growth", "capacity"]] = field(
+        default_factory=dict
+    )
     refused: frozenset[str] = frozenset()
     content: frozenset[str] = frozenset()
     invalid: frozenset[str] = frozenset()
     transient: frozenset[str] = frozenset()
+    content_text: str | None = None
     free_quota_text: str | None = None
     capacity_text: str | None = None
     one_document_text: str | None = None
@@ -151,10 +155,11 @@ def classify(
     message = shorten(clean(refusal.message), MAX_SERVICE_MESSAGE)
     known, text = refusal.code.lower(), refusal.message.lower()
 
-    is_free_quota = known in codes.throttled and _mentions(text, codes.free_quota_text)
+    is_about_quota = known in codes.throttled or (status == 429 and not known)
+    is_free_quota = is_about_quota and _mentions(text, codes.free_quota_text)
     if known in codes.refused or is_free_quota:
         return _refused(code, message, status)
-    if known in codes.content:
+    if known in codes.content or _mentions(text, codes.content_text):
         return ContentRefused(code, message, status=status)
     if status == 429 or (known in codes.throttled and status != 400):
         has_capacity = not _mentions(text, codes.capacity_text)

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
+import orjson
 from msgspec import Struct
 
 from pipeline.core.errors import RequestError, ServiceRefused, shorten
 from pipeline.core.records import Request, Scores
 from pipeline.service.wire import codec
-from pipeline.service.wire.codec import AnswerShape
+from pipeline.service.wire.answer_shapes import AnswerShape
 from pipeline.service.wire.refusals import Clean, RefusalCodes, classify
 
 Encode: TypeAlias = Callable[[Request, str, str | None], bytes]
@@ -40,6 +41,32 @@ class Capabilities(Struct, frozen=True, kw_only=True):
         if self.instruct is not None and instruct is not None:
             options[self.instruct] = instruct
         return options
+
+
+def flat_encoder(
+    takes: Capabilities, *, documents: str = "documents", model: str | None = "model", **always: Any
+) -> Encode:
+    """Return a function that writes a flat body: `{model, query, documents, ...}`.
+
+    Args:
+        takes: The optional fields.
+        documents: The field of the documents.
+        model: The field of the model; None if none is taken.
+        always: Fields that every body has.
+    """
+
+    def encode(request: Request, name: str, instruct: str | None) -> bytes:
+        return orjson.dumps(
+            {
+                **({} if model is None else {model: name}),
+                "query": request.query,
+                documents: request.documents,
+                **takes.options(request.num_documents, instruct),
+                **always,
+            }
+        )
+
+    return encode
 
 
 class AuthHeader(Struct, frozen=True):

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -11,15 +10,8 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import BadAnswer, IncompleteAnswer, ServiceRefused, shorten
 from pipeline.core.records import Scores
-from pipeline.service.wire.codec import (
-    FLAT,
-    NESTED,
-    AnswerShape,
-    FlatBody,
-    Result,
-    decode,
-    decode_carefully,
-)
+from pipeline.service.wire.answer_shapes import ARRAY, FLAT, NESTED, AnswerShape
+from pipeline.service.wire.codec import decode, decode_carefully
 from pipeline.service.wire.refusals import RefusalCodes
 
 CODES = RefusalCodes(refused=frozenset({"no_money"}))
@@ -189,22 +181,9 @@ def test_an_empty_code_beside_the_results_is_no_error() -> None:
     assert read(flat_answer(scored(0.5), code="", message=""), 1).scores.tolist() == [0.5]
 
 
-class _Logit(msgspec.Struct):
-    index: int
-    logit: float
-
-
-def _read_array(body: bytes) -> FlatBody:
-    return FlatBody([Result(one.index, one.logit) for one in _DECODER.decode(body)])
-
-
-_DECODER = msgspec.json.Decoder(list[_Logit])
-ARRAY = AnswerShape(decode_valid=_read_array, results=(), score="logit")
-
-
 @pytest.mark.parametrize("how", [decode, decode_carefully])
-def test_an_answer_may_be_a_bare_array_with_other_names(how) -> None:
-    answer: list[dict[str, Any]] = [{"index": 1, "logit": -3.5}, {"index": 0, "logit": 2.25}]
+def test_an_answer_may_be_a_bare_array_with_another_name_of_the_score(how) -> None:
+    answer: list[dict[str, Any]] = [{"index": 1, "score": -3.5}, {"index": 0, "score": 2.25}]
 
     scores = how(orjson.dumps(answer), 2, shape=ARRAY, codes=CODES, clean=shorten)
 
@@ -214,5 +193,5 @@ def test_an_answer_may_be_a_bare_array_with_other_names(how) -> None:
 
 
 def test_what_is_wrong_with_an_answer_is_said_in_its_own_names() -> None:
-    with pytest.raises(BadAnswer, match="a result without index or logit"):
-        read(b'[{"index": 0, "score": 1.0}]', 1, ARRAY)
+    with pytest.raises(BadAnswer, match="a result without index or score"):
+        read(b'[{"index": 0, "relevance_score": 1.0}]', 1, ARRAY)

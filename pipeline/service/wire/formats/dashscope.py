@@ -7,7 +7,7 @@ Shapes: Model Studio, page `text-rerank-api` (May 2026). Error codes: page `erro
 import orjson
 
 from pipeline.core.records import Request
-from pipeline.service.wire.codec import NESTED
+from pipeline.service.wire.answer_shapes import NESTED
 from pipeline.service.wire.refusals import RefusalCodes
 from pipeline.service.wire.wire_format import Capabilities, WireFormat
 
