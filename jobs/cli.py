@@ -31,6 +31,7 @@ COMMANDS = {
     "load": ("jobs.commands.load", "Load OUTPUT into a database or a search engine."),
     "store": ("jobs.commands.store", "Inspect or shrink a score store."),
     "doctor": ("jobs.doctor.command", "Check key, endpoint, limits and score comparability."),
+    "providers": ("jobs.commands.providers", "List the presets of rerank services."),
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),
 }
 """Each subcommand's module, which defines the function of the same name, and its line of help."""

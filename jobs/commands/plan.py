@@ -6,8 +6,10 @@ from typing import Any
 import click
 
 from jobs.console.printing import emit_facts, emit_json, json_option, num, usd
+from jobs.options.model_notes import model_notes
 from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings
+from pipeline.core.settings import RunSettings
 
 NO_ADDRESS = "http://plan.invalid"
 """The address of a provider that has none of its own; a plan sends nothing."""
@@ -35,7 +37,11 @@ def plan(input_name: str, as_json: bool, **options: Any) -> None:
     if as_json:
         emit_json(facts)
     else:
-        emit_facts(_lines(facts, settings.profile.name))
+        emit_facts([*_lines(facts, settings.profile.name), *_notes(settings)])
+
+
+def _notes(settings: RunSettings) -> Iterator[tuple[str, str]]:
+    return (("warning", note) for note in model_notes(settings))
 
 
 def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:

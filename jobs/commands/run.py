@@ -1,6 +1,7 @@
 """`rerank run`: the main job."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,13 @@ from jobs.console.printing import emit_json, json_option, not_printed_is_no_fail
 from jobs.console.progress import progress_display
 from jobs.console.run_report import show_report
 from jobs.emulator.child import starting_emulator
+from jobs.options.model_notes import model_notes
 from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings, read_api_key
 from jobs.options.types import NOT_NEGATIVE
 from jobs.process.allocator import prepare_for_run
 from jobs.process.signals import stop_when_interrupted
+from pipeline.core.events import log_event
 from pipeline.core.providers import EMULATOR_PATH
 from pipeline.core.settings import RunSettings
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from pipeline.dataset.backfill import Backfill
     from pipeline.dataset.rerank import DatasetRun
     from pipeline.dataset.session import Session
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -122,7 +127,10 @@ def run_to_end(
 def prepared_settings(options: dict[str, Any]) -> Iterator[RunSettings]:
     """Make the settings; provider `emulator` without `--url` gets an emulator of its own."""
     if options["provider"] != "emulator" or options["url"]:
-        yield make_settings(options)
+        settings = make_settings(options)
+        for note in model_notes(settings):
+            log_event(log, logging.WARNING, "model.doubtful", reason=note)
+        yield settings
         return
     make_settings(options, url="http://emulator")  # refuse bad settings before anything starts
     with starting_emulator() as address:

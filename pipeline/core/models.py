@@ -35,6 +35,7 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
         requests_per_minute: The account's quota for the model.
         tokens_per_minute: The account's quota for the model.
         tokenizer: `qwen` is counted exactly, `xlm-r` and `other` by an upper estimate.
+        languages: How many are published; "" if that is not published.
         takes_instruct: Whether an instruction changes the scores.
         listwise: Whether a document's score depends on the others in its request.
     """
@@ -47,6 +48,7 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     tokenizer: Literal["qwen", "xlm-r", "other"] = "qwen"
+    languages: str = ""
     takes_instruct: bool = False
     listwise: bool = False
 
@@ -77,6 +79,7 @@ PROFILES = {
             usd_per_million_tokens=0.1,
             requests_per_minute=5_400,
             tokens_per_minute=5_000_000_000,
+            languages="over 100",
             takes_instruct=True,
         ),
         ModelProfile(
@@ -85,6 +88,7 @@ PROFILES = {
             usd_per_million_tokens=0.115,
             requests_per_minute=5_040,
             tokens_per_minute=4_980_000_000,
+            languages="over 50",
             tokenizer="xlm-r",
         ),
         ModelProfile(
@@ -95,6 +99,7 @@ PROFILES = {
             usd_per_million_tokens=0.1,
             requests_per_minute=600,
             tokens_per_minute=9_000_000,
+            languages="33",
             takes_instruct=True,
         ),
         ModelProfile(name="qwen3.7-text-rerank", usd_per_million_tokens=0.1, takes_instruct=True),
@@ -110,7 +115,7 @@ PROFILES = {
             for name in ("rerank-v3.5", "rerank-v4.0-fast", "rerank-v4.0-pro")
         ),
         *(
-            ModelProfile(name=name, max_tokens_per_document=8_000, listwise=True)
+            ModelProfile(name=name, max_tokens_per_document=8_000, languages="93", listwise=True)
             for name in ("jina-reranker-v3", "jina-reranker-v3.5")
         ),
         ModelProfile(

@@ -42,6 +42,8 @@ class Provider(Struct, frozen=True, kw_only=True):
         usd_per_million_tokens: Its prices, where they differ from those of the profiles, by model.
         limits: The limits of a model that is not among `models`.
         max_documents_in_flight: What the service takes at once, where it counts documents.
+        free_quota: What costs nothing at first; "" if nothing is published.
+        source: Where this was read in November 2026.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Provider(Struct, frozen=True, kw_only=True):
     usd_per_million_tokens: Mapping[str, float] = field(default_factory=dict)
     limits: ModelProfile = PROFILES["qwen3-rerank"]
     max_documents_in_flight: int | None = None
+    free_quota: str = ""
+    source: str = "alibabacloud.com/help/en/model-studio/text-rerank-api"
 
     def profile(self, model: str | None) -> ModelProfile:
         """Return the profile of a model here, or the provider's limits for one without a profile.
@@ -107,6 +111,7 @@ def _own_server(name: str, url: str, **how: object) -> Provider:
     )
 
 
+_FREE_QUOTA = "1,000,000 tokens in the first 90 days"
 _BEIJING_PRICES = MappingProxyType({"qwen3-rerank": 0.069})
 
 PROVIDERS = {
@@ -117,6 +122,7 @@ PROVIDERS = {
             "dashscope",
             "https://dashscope-intl.aliyuncs.com" + _NATIVE_PATH,
             "qwen3-rerank",
+            free_quota=_FREE_QUOTA,
         ),
         _alibaba(
             "dashscope-cn",
@@ -130,6 +136,7 @@ PROVIDERS = {
             "dashscope-compatible",
             "https://dashscope-intl.aliyuncs.com" + _COMPATIBLE_PATH,
             "qwen3-rerank",
+            free_quota=_FREE_QUOTA,
         ),
         _alibaba(
             "dashscope-compatible-cn",
@@ -141,6 +148,7 @@ PROVIDERS = {
         Provider(
             name="vtrix",
             wire_format="vtrix",
+            source="doc.vtrix.ai/domestic/api/qwen/qwen3-rerank",
             url=None,
             api_key_env="VTRIX_API_KEY",
             published=("qwen3-rerank",),
@@ -148,6 +156,7 @@ PROVIDERS = {
         Provider(
             name="cohere",
             wire_format="cohere",
+            source="docs.cohere.com/docs/reranking-best-practices",
             url="https://api.cohere.com/v2/rerank",
             api_key_env="COHERE_API_KEY",
             default_model="rerank-v3.5",
@@ -158,6 +167,7 @@ PROVIDERS = {
         Provider(
             name="jina",
             wire_format="jina",
+            source="jina.ai/models/jina-reranker-v3.5",
             url="https://api.jina.ai/v1/rerank",
             api_key_env="JINA_API_KEY",
             default_model="jina-reranker-v3",
@@ -171,6 +181,7 @@ PROVIDERS = {
         Provider(
             name="voyage",
             wire_format="voyage",
+            source="docs.voyageai.com/docs/reranker",
             url="https://api.voyageai.com/v1/rerank",
             api_key_env="VOYAGE_API_KEY",
             default_model="rerank-2.5",
@@ -181,6 +192,7 @@ PROVIDERS = {
         Provider(
             name="siliconflow",
             wire_format="siliconflow",
+            source="docs.siliconflow.cn",
             url="https://api.siliconflow.cn/v1/rerank",
             api_key_env="SILICONFLOW_API_KEY",
             default_model="Qwen/Qwen3-Reranker-8B",
@@ -188,20 +200,34 @@ PROVIDERS = {
             published=(),
             limits=ModelProfile(name=""),
         ),
-        _own_server("vllm", "http://localhost:8000/v1/rerank"),
-        _own_server("sglang", "http://localhost:30000/v1/rerank"),
-        _own_server("llamacpp", "http://localhost:8080/v1/rerank"),
+        _own_server(
+            "vllm", "http://localhost:8000/v1/rerank", source="github.com/vllm-project/vllm"
+        ),
+        _own_server(
+            "sglang", "http://localhost:30000/v1/rerank", source="github.com/sgl-project/sglang"
+        ),
+        _own_server(
+            "llamacpp", "http://localhost:8080/v1/rerank", source="github.com/ggml-org/llama.cpp"
+        ),
         _own_server(
             "tei",
             "http://localhost:8080/rerank",
+            source="github.com/huggingface/text-embeddings-inference",
             limits=replace(_OWN_SERVER, max_documents=32, max_tokens_per_request=UNLIMITED_TOKENS),
             max_documents_in_flight=512,
         ),
-        _own_server("infinity", "http://localhost:7997/rerank"),
-        _own_server("xinference", "http://localhost:9997/v1/rerank"),
-        _own_server("litellm", "http://localhost:4000/rerank"),
+        _own_server(
+            "infinity", "http://localhost:7997/rerank", source="github.com/michaelfeil/infinity"
+        ),
+        _own_server(
+            "xinference", "http://localhost:9997/v1/rerank", source="github.com/xorbitsai/inference"
+        ),
+        _own_server(
+            "litellm", "http://localhost:4000/rerank", source="docs.litellm.ai/docs/rerank"
+        ),
         Provider(
             name="emulator",
+            source="jobs/emulator",
             wire_format="dashscope",
             url=None,
             api_key_env=None,

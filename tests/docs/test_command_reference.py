@@ -15,7 +15,7 @@ from support.real_runs import ROOT, SAMPLE, rerank_here
 
 from jobs.cli import COMMANDS, cli
 from pipeline.core.errors import Interrupted, RequestError, RerankError
-from pipeline.core.models import PROFILES
+from pipeline.core.models import PROFILES, UNLIMITED_TOKENS
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.records import MergeStatus, Reason
 
@@ -249,7 +249,7 @@ def test_every_provider_is_documented_with_its_key_and_model() -> None:
     }
 
     assert shown == {
-        name: (provider.api_key_env or "none", provider.default_model)
+        name: (provider.api_key_env or "none", provider.default_model or "give `--model")
         for name, provider in PROVIDERS.items()
     }
 
@@ -259,7 +259,7 @@ def test_every_model_is_documented_with_its_limits_price_and_quota() -> None:
 
     assert shown == {
         name: [
-            "none" if figure is None else f"{figure:,}"
+            "none" if figure in (None, 0, UNLIMITED_TOKENS) else f"{figure:,}"
             for figure in (
                 profile.max_documents,
                 profile.max_tokens_per_document,

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.models import PROFILES
 from pipeline.tokens.policies import POLICIES, QWEN, XLM_R
 
 COUNTS = np.array([0, 1, 10, 1_000], dtype=np.int64)
@@ -53,4 +54,5 @@ def test_documents_within_their_budget_fit_the_request(lengths: list[tuple[int, 
 
 
 def test_every_tokenizer_of_a_model_profile_has_a_policy() -> None:
-    assert set(POLICIES) == {"qwen", "xlm-r"}
+    assert set(POLICIES) == {"qwen", "xlm-r", "other"}
+    assert {profile.tokenizer for profile in PROFILES.values()} <= set(POLICIES)
