@@ -146,7 +146,13 @@ class _GroupRequests(Struct, eq=False):
             answers.insert(0, base.scores)
             self.num_requests += 1
             self.total_tokens += base.total_tokens
-        outcome = merge(packing, answers, depth=settings.depth, trust=settings.merge == "trust")
+        outcome = merge(
+            packing,
+            answers,
+            depth=settings.depth,
+            trust=settings.merge == "trust",
+            listwise=settings.profile.listwise,
+        )
         if base is not None and isinstance(outcome, FinalRequest):
             one_request = len(base.whole.packing.homes) == 1
             if one_request and 2 * len(outcome.documents) > len(self.plan.units):

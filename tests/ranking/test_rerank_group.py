@@ -451,6 +451,15 @@ async def test_comparable_requests_are_ranked_by_their_own_scores_without_a_fina
     assert ranking.num_requests == len(service.calls) == 3
 
 
+async def test_requests_to_a_listwise_model_are_never_comparable():
+    planner = make_planner(max_documents=50, listwise=True)
+
+    ranking = await rank(make_group(documents(120)), FakeService(), planner)
+
+    assert ranking.merge_status.startswith("linked_")
+    assert ranking.num_requests > 3
+
+
 def shifted_by_request(scores: np.ndarray) -> np.ndarray:
     """Shift the logits by an amount that depends on the request."""
     shift = float(scores.sum() * 1e4) % 4 - 2

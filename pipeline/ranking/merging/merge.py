@@ -73,6 +73,7 @@ def merge(
     *,
     depth: int | None = None,
     trust: bool = False,
+    listwise: bool = False,
 ) -> Merged | FinalRequest | PreliminaryRequests:
     """Merge the answers of a group's first-round requests.
 
@@ -86,6 +87,8 @@ def merge(
         depth: How many places from the top the final request shall settle; None for what is cheap,
             see `settle_head`.
         trust: Whether to compare raw scores without a test; the status is then `trusted`.
+        listwise: Whether a score depends on the other documents of its request: raw scores of
+            different requests are then never compared, whatever a test of the anchors finds.
 
     Raises:
         ValueError: if the answers do not correspond to the requests.
@@ -97,7 +100,7 @@ def merge(
         return by_score(first)
     scale = choose_scale(first)
     comparability = compare(first, scale)
-    if comparability.comparable:
+    if comparability.comparable and not listwise:
         return by_score(first, comparability)
     linked = link(first, scale)
     return settle_head(packing, first, comparability, linked, depth)

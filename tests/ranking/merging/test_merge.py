@@ -128,6 +128,16 @@ def test_two_requests_on_one_scale_are_comparable():
     assert merged.status == "comparable"
 
 
+def test_scores_of_a_listwise_model_are_linked_though_its_anchors_agree():
+    documents, packing = group(900, limits=LIMITS)
+    service = Service(documents, 0)
+
+    merged = finish(merge(packing, ask(packing, service), listwise=True), service)
+
+    assert merged.status.startswith("linked_")
+    assert 0 < merged.certified_depth < 900
+
+
 def test_scores_of_two_digits_that_repeat_exactly_are_comparable():
     """Rounded so, the extremes of two requests often agree by chance, as if normalised."""
     for seed in range(20):
