@@ -23,6 +23,7 @@ from pipeline.core.errors import RerankError, shorten
 COMMANDS = {
     "run": ("jobs.commands.run", "Rerank the candidates of INPUT into OUTPUT."),
     "plan": ("jobs.commands.plan", "Estimate what a run would do and cost; sends nothing."),
+    "prepare": ("jobs.commands.prepare", "Make candidates of any form into one Parquet file."),
     "backfill": ("jobs.commands.backfill", "Rerank every partition of INPUT_ROOT in a range."),
     "status": ("jobs.commands.status", "Show how far the run on OUTPUT is, or how it ended."),
     "evaluate": ("jobs.commands.evaluate", "Measure OUTPUT against judgements, before and after."),

@@ -31,9 +31,10 @@ def plan(input_name: str, as_json: bool, **options: Any) -> None:
     """
     settings = make_settings(options, url=NO_ADDRESS)
     from pipeline.dataset.plan import plan_dataset
-    from pipeline.dataset.reader import open_source
+    from pipeline.dataset.run_input import opened_input
 
-    facts = plan_dataset(open_source(input_name, settings), settings).as_json()
+    with opened_input(input_name, settings) as (source, _):
+        facts = plan_dataset(source, settings).as_json()
     if as_json:
         emit_json(facts)
     else:

@@ -4,14 +4,14 @@ The command line takes precedence over RERANK_<COMMAND>_<OPTION>, and that over 
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import click
 
 from jobs.options.config_file import config_option
+from jobs.options.prepare_options import PREPARE_OPTIONS
 from jobs.options.service_options import LIMIT_OPTIONS, service_options
 from jobs.options.types import POSITIVE_NUMBER
-from pipeline.core.settings import LayoutName
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -91,20 +91,7 @@ _SETTINGS_OPTIONS = (
         show_default=True,
         help="Which rows of a repeated doc_id in a query to keep: all, or the first.",
     ),
-    click.option(
-        "--layout",
-        type=click.Choice(get_args(LayoutName)),
-        default="auto",
-        show_default=True,
-        help="Layout of the input: a row per candidate, or a row per query with a list of them.",
-    ),
-    click.option(
-        "--column",
-        "columns",
-        multiple=True,
-        metavar="NAME=SOURCE",
-        help="Read column NAME from the input's column SOURCE; repeatable.",
-    ),
+    *PREPARE_OPTIONS,
     click.option("--with-text", is_flag=True, help="Also write query and text to the output."),
     click.option(
         "--groups-per-part",

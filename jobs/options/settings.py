@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from jobs.options.prepare_options import make_columns, make_preparation
 from pipeline.core import environment
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import ModelProfile
@@ -13,7 +14,7 @@ from pipeline.core.settings import Pace, RunSettings
 _LIMITS = ("max_documents", "max_tokens_per_document", "max_tokens_per_request")
 _SAME_NAME = (
     *("instruct", "top_n", "max_attempts", "max_rejects", "merge", "certify_depth"),
-    *("long_documents", "duplicates", "layout", "with_text", "groups_per_part"),
+    *("long_documents", "duplicates", "layout", "limit", "with_text", "groups_per_part"),
 )
 """Options whose settings have the same name and unit."""
 _OF_RUN_ALONE = ("restart", "score_store", "reuse")
@@ -45,7 +46,8 @@ def make_settings(options: Mapping[str, Any], *, url: str | None = None) -> RunS
         max_outage_s=None if options["max_outage"] is None else 60 * options["max_outage"],
         timeout_s=options["timeout"],
         max_cost_usd=options["max_cost"],
-        columns=_columns(options["columns"]),
+        columns=make_columns(options["columns"]),
+        preparation=make_preparation(options),
         lock_wait_s=options.get("lock_wait", 0.0),
         **{name: options[name] for name in _SAME_NAME},
         **{name: options[name] for name in _OF_RUN_ALONE if name in options},
@@ -103,18 +105,3 @@ def read_api_key(options: Mapping[str, Any]) -> str | None:
         SettingsError: if a key is needed and the variable is unset or blank.
     """
     return environment.read_api_key(find_provider(options["provider"]), options["api_key_env"])
-
-
-def _columns(pairs: tuple[str, ...]) -> dict[str, str]:
-    columns: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, source = pair.partition("=")
-        if not (name and equals and source) or name in columns:
-            raise SettingsError(
-                "cannot be used",
-                which="--column",
-                found=pair,
-                expected="NAME=SOURCE, each NAME once",
-            )
-        columns[name] = source
-    return columns

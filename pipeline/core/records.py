@@ -38,7 +38,7 @@ Reason: TypeAlias = Literal[
 ]
 """Why a candidate has no score."""
 
-SKIPPED_REASONS: frozenset[Reason] = frozenset({"no_text", "no_query"})
+SKIPPED_REASONS: frozenset[Reason] = frozenset({"no_text", "no_query", "missing_text"})
 """Reasons of candidates that have nothing to score and are never sent: no failures."""
 
 

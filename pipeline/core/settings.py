@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import ModelProfile
+from pipeline.core.preparation import Preparation
 from pipeline.core.providers import Provider
 
 OUTPUT_FORMAT = 1
@@ -86,6 +87,8 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     duplicates: Literal["keep", "first"] = "keep"
     layout: LayoutName = "auto"
     columns: Mapping[str, str] = field(default_factory=dict)
+    preparation: Preparation = field(default_factory=Preparation)
+    limit: int | None = None
     with_text: bool = False
     groups_per_part: int = 1_000
     score_store: str | None = None
@@ -106,6 +109,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
             ("--certify-depth", self.certify_depth),
             ("--max-attempts", self.max_attempts),
             ("--groups-per-part", self.groups_per_part),
+            ("--limit", self.limit),
         ):
             if value is not None and value < 1:
                 raise SettingsError("impossible", which=option, found=value, expected="1 or more")
@@ -161,6 +165,8 @@ class RunSettings(Struct, frozen=True, kw_only=True):
             "groups_per_part": self.groups_per_part,
             "columns": dict(sorted(self.columns.items())),
             "layout": self.layout,
+            **self.preparation.output_settings(),
+            **({} if self.limit is None else {"limit": self.limit}),
         }
 
     def score_scope(self) -> bytes:

@@ -7,9 +7,10 @@ fifth more CPU. Work that takes longer runs in a thread, and so does any wait fo
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import suppress
-from typing import TypeVar
+from typing import TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,6 +35,35 @@ async def run_to_end(work: Callable[[], Result]) -> Result:
                 await asyncio.wait([running])
         running.exception()  # the caller no longer asks for it
         raise
+
+
+async def run_abandonable(work: Callable[[], Result], *, name: str) -> Result:
+    """Run `work` in a thread and return its result; a cancelled caller does not wait for its end.
+
+    For work of many seconds that cannot be interrupted. The thread does not keep the process alive.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Result | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast(Result, result))
+
+    def body() -> None:
+        result, error = None, None
+        try:
+            result = work()
+        except BaseException as raised:  # raised again by the caller
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, error)
+
+    threading.Thread(target=body, name=name, daemon=True).start()
+    return await done
 
 
 async def run_steps(steps: Iterable[None], *, aside: bool) -> None:

@@ -89,7 +89,7 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
         skipped_examples=list(listing.skipped[:SHOWN_FILES]),
         widened_columns={name: str(kind) for name, kind in source.widened.items()},
     )
-    totals = _TokenTotals(planner, source.num_candidates or listing.num_rows)
+    totals = _TokenTotals(planner, source.num_candidates or source.num_rows)
     for batch in source.iter_batches():
         for group in batch.iter_groups(measure_texts(batch.texts, planner.counter)):
             group_plan = planner.plan(group)

@@ -1,5 +1,6 @@
 """What a backfill would do with each partition, without sending a request."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,11 +10,10 @@ from msgspec.structs import replace
 from pipeline.core.errors import RerankError
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.plan import DatasetPlan, plan_dataset
-from pipeline.dataset.reader import open_source
+from pipeline.dataset.run_input import opened_input
 from pipeline.output.differences import FileFacts, file_differences, setting_differences
 from pipeline.output.layout import SUCCESS_NAME
 from pipeline.output.manifest import read_manifest
-from pipeline.source.source import Source
 from pipeline.storage.location import Location
 from pipeline.storage.partitions import Partition
 
@@ -56,9 +56,9 @@ def plan_partition(partition: Partition, root: Location, settings: RunSettings) 
         OutputFailed: if the output cannot be read.
     """
     try:
-        source = open_source(partition.location.name, settings)
-        state = _state(root.child(partition.folder), source, settings)
-        plan = plan_dataset(source, settings)
+        with opened_input(partition.location.name, settings) as (source, facts):
+            state = _state(root.child(partition.folder), facts, settings)
+            plan = plan_dataset(source, settings)
     except RerankError as error:
         return PartitionPlan(
             name=partition.folder, state="failed", plan=DatasetPlan(minutes=0.0), error=str(error)
@@ -69,12 +69,14 @@ def plan_partition(partition: Partition, root: Location, settings: RunSettings) 
     return PartitionPlan(name=partition.folder, state=state, plan=plan)
 
 
-def _state(output: Location, source: Source, settings: RunSettings) -> str:
+def _state(
+    output: Location, facts: Sequence[Mapping[str, str | int]], settings: RunSettings
+) -> str:
     manifest = read_manifest(output)
     if manifest is None:
         return "new"
     wanted = msgspec.json.decode(msgspec.json.encode(settings.output_settings()))
-    files = msgspec.convert(source.listing.facts(), list[FileFacts])
+    files = msgspec.convert(facts, list[FileFacts])
     if setting_differences(manifest.settings, wanted) or file_differences(
         manifest.input_files, files
     ):

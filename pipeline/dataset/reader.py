@@ -19,7 +19,6 @@ from pipeline.core.background import background
 from pipeline.core.errors import RerankError
 from pipeline.core.events import log_event
 from pipeline.core.groups import GroupBatch, reduce_groups
-from pipeline.core.settings import RunSettings
 from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.offload import prefetch, run
 from pipeline.output.part_borders import PartBorders
@@ -27,8 +26,7 @@ from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.planning.reuse import PartialReuse
 from pipeline.planning.single_request import plan_batch
-from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits, Piece
+from pipeline.source.pieces import Piece
 from pipeline.source.reading import Reading
 from pipeline.source.source import Source
 from pipeline.tokens.measures import measure_texts
@@ -39,24 +37,6 @@ SHOWN_FILES: Final = 4
 """How many of the skipped files are named."""
 GROUP_BYTES: Final = 4_096
 """Memory that a group takes besides its texts."""
-
-
-def open_source(
-    input_name: str, settings: RunSettings, limits: BatchLimits | None = None
-) -> Source:
-    """Find the input's files and check their columns.
-
-    Raises:
-        InputError: if there are none, or if they do not hold candidates.
-    """
-    return Source(
-        list_input(input_name, columns=settings.columns),
-        columns=settings.columns,
-        layout=settings.layout,
-        with_text=settings.with_text,
-        duplicates=settings.duplicates,
-        limits=limits,
-    )
 
 
 def log_odd_input(source: Source) -> None:

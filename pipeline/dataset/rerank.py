@@ -11,6 +11,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from pipeline.core.background import background
 from pipeline.core.errors import (
     Interrupted,
@@ -24,8 +26,10 @@ from pipeline.core.settings import RunSettings
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import CachedScorer, SharedScores
 from pipeline.dataset.commit import Committer, write_patiently
-from pipeline.dataset.reader import GroupReader, log_odd_input, open_source
+from pipeline.dataset.offload import run_abandonable
+from pipeline.dataset.reader import GroupReader, log_odd_input
 from pipeline.dataset.resume import OpenedOutput, open_output
+from pipeline.dataset.run_input import RunInput, find_input
 from pipeline.dataset.run_stats import RunStats
 from pipeline.dataset.session import Session
 from pipeline.dataset.summary import RunSummary
@@ -138,12 +142,12 @@ class DatasetRun:
         async with AsyncExitStack() as held:
             # Until the output is held a stop may cut every wait short: nothing is changed yet.
             with self._stop_switch.interruptible():
-                source = await asyncio.to_thread(self._open_source)
-                stats.candidates = source.num_candidates
+                given = await asyncio.to_thread(self._find_input)
+                stats.candidates = given.num_candidates
                 lock = hold_output(self._output, wait_s=settings.lock_wait_s)
                 await held.enter_async_context(lock)
             opened = await write_patiently(
-                partial(open_output, self._output, settings, source),
+                partial(open_output, self._output, settings, given.facts),
                 self._session.patience,
                 self._stop_switch,
             )
@@ -156,19 +160,34 @@ class DatasetRun:
                 is_partial=lambda: stats.rejected() > settings.max_rejects,
             ):
                 self.has_begun = True
+                opened = replace(opened, num_input_rows=given.num_rows)
                 if opened.is_done(settings.max_rejects):
                     stats.finished = dict(opened.parts)
                 else:
                     stats.finished = opened.parts_without_rejects()
+                    source = await self._open(given)
                     async with self._session.scores(self._output) as scores:
-                        await self._rerank(source, opened, scores)
+                        await self._rerank(source, opened.with_input(source), scores)
+                if stats.rejected() <= settings.max_rejects:
+                    await asyncio.to_thread(given.discard)
                 stats.conclude()
 
-    def _open_source(self) -> Source:
-        source = open_source(self._input_name, self._settings, self._session.limits.batch)
-        log_odd_input(source)
+    def _find_input(self) -> RunInput:
+        """Find the input's files, and check the columns of those that need no preparation."""
+        given = find_input(
+            self._input_name, self._output, self._settings, self._session.limits.batch
+        )
         # Before the output is locked, which would leave a file there.
         validate_output(self._output, self._input_name)
+        return given
+
+    async def _open(self, given: RunInput) -> Source:
+        """Open the input, which may take minutes to prepare."""
+        with self._stop_switch.interruptible():
+            work = partial(given.open, self._stop_switch.raise_if_stopped)
+            source = await run_abandonable(work, name="prepare-input")
+        log_odd_input(source)
+        self._stats.candidates = source.num_candidates
         return source
 
     async def _rerank(self, source: Source, opened: OpenedOutput, scores: SharedScores) -> None:
@@ -215,7 +234,7 @@ class DatasetRun:
         Raises:
             InputError: if the ids show a fault; nothing is paid for the input yet.
         """
-        if source.listing.num_rows > MAX_COUNTED_ROWS:
+        if source.num_rows > MAX_COUNTED_ROWS:
             return
         ended = threading.Event()
         try:

@@ -1,8 +1,10 @@
 """What earlier runs left in an output: finished parts, and whether anything is missing."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
+import pyarrow as pa
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.core.errors import OutputFailed
 from pipeline.core.settings import RunSettings
@@ -22,13 +24,21 @@ class OpenedOutput(Struct, frozen=True, eq=False):
         sink: Writes its parts.
         begun_us: When it was begun, in microseconds since 1970; the same for every run on it.
         parts: The parts that are written, by index.
-        num_input_rows: Rows of the input.
+        num_input_rows: Rows of the input; None while the input is not open.
     """
 
     sink: Sink
     begun_us: int
     parts: Mapping[int, PartInfo]
-    num_input_rows: int
+    num_input_rows: int | None = None
+
+    def with_input(self, source: Source) -> "OpenedOutput":
+        """Return the output once its input is open."""
+        return replace(
+            self,
+            sink=self.sink.with_schema(source.output_schema),
+            num_input_rows=source.num_rows,
+        )
 
     def is_done(self, max_rejects: int) -> bool:
         """Return whether there is nothing to do; an earlier run may have allowed more rejects."""
@@ -63,8 +73,15 @@ class OpenedOutput(Struct, frozen=True, eq=False):
         self.sink.finish(len(parts), complete=complete)
 
 
-def open_output(output: Location, settings: RunSettings, source: Source) -> OpenedOutput:
+def open_output(
+    output: Location, settings: RunSettings, facts: Sequence[Mapping[str, str | int]]
+) -> OpenedOutput:
     """Open an output, or begin it if it is new; to be called while its lock is held.
+
+    Args:
+        output: The output.
+        settings: What changes it.
+        facts: What identifies each file of the input.
 
     Raises:
         OutputMismatch: if it belongs to other settings or input, or is not an output of this job.
@@ -73,18 +90,16 @@ def open_output(output: Location, settings: RunSettings, source: Source) -> Open
     manifest = check_or_create(
         output,
         settings.output_settings(),
-        source.listing.facts(),
+        facts,
         restart=settings.restart,
         has_answers=lambda: bool(list_segments(output.child(SCORES_FOLDER))),
     )
-    sink = Sink(
-        output, source.output_schema, fingerprint=manifest.fingerprint, top_n=settings.top_n
-    )
+    sink = Sink(output, pa.schema([]), fingerprint=manifest.fingerprint, top_n=settings.top_n)
     begun_us = int(manifest.created.timestamp() * 1e6)
-    return OpenedOutput(sink, begun_us, sink.read_part_infos(), source.listing.num_rows)
+    return OpenedOutput(sink, begun_us, sink.read_part_infos())
 
 
-def _cover_input(parts: Collection[PartInfo], num_rows: int) -> bool:
+def _cover_input(parts: Collection[PartInfo], num_rows: int | None) -> bool:
     """Return whether the parts hold all rows of the input, one part after the other."""
     row = 0
     for index, part in enumerate(sorted(parts, key=lambda part: part.index)):

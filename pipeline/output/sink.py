@@ -42,6 +42,16 @@ class Sink:
         self._piece_rows = piece_rows
         self._success = output.child(SUCCESS_NAME)
 
+    def with_schema(self, output_schema: pa.Schema) -> "Sink":
+        """Return a sink of the same output for parts of these columns."""
+        return Sink(
+            self._output,
+            output_schema,
+            fingerprint=self._fingerprint,
+            top_n=self._top_n,
+            piece_rows=self._piece_rows,
+        )
+
     def read_part_infos(self) -> dict[int, PartInfo]:
         """Return the parts that need not be written again, by index in ascending order."""
         return read_part_infos(self._output, self._fingerprint)

@@ -81,10 +81,13 @@ class Planner:
     def plan(self, group: Group) -> Plan:
         """Return the plan of a group.
 
-        Rows without a text, or of a group without a query, are not sent (`no_text`, `no_query`).
+        Rows without a text, or of a group without a query, are not sent (`no_text`, `no_query`,
+        and `missing_text` if it was looked for elsewhere).
         Neither are rows that do not fit a request alone with this query (`query_too_long`).
         """
-        rejects, document_of_row, rows = choose_documents(group)
+        rejects, document_of_row, rows = choose_documents(
+            group, nulls_are_missing=self.settings.preparation.missing == "skip"
+        )
         units = self._units(group, rows)
         query, query_tokens = self.sent_query(group.query or "")
         limits = self.request_limits(query, query_tokens)

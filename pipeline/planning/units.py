@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pipeline.core.arrays import BoolArray, IntArray, KeyArray
 from pipeline.core.content import Content, content_hash
 from pipeline.core.groups import Group
-from pipeline.core.records import Reject
+from pipeline.core.records import Reason, Reject
 from pipeline.tokens.counter import Counter
 from pipeline.tokens.passages import split_passages
 
@@ -87,17 +87,29 @@ class Units(Struct, frozen=True, eq=False):
         )
 
 
-def choose_documents(group: Group) -> tuple[list[Reject], IntArray, IntArray]:
-    """Return the rows that are not sent, the document of each row, and a row of each document."""
+def choose_documents(
+    group: Group, *, nulls_are_missing: bool = False
+) -> tuple[list[Reject], IntArray, IntArray]:
+    """Return the rows that are not sent, the document of each row, and a row of each document.
+
+    Args:
+        group: The candidates.
+        nulls_are_missing: Whether a null means that a text or query was looked for and not found.
+    """
     measures = group.measures
     document_of_row = np.full(group.num_candidates, NOT_SENT)
     if group.query is None or not group.query.strip():
-        rejects = [Reject(row, "no_query") for row in range(group.num_candidates)]
+        why: Reason = "missing_text" if group.query is None and nulls_are_missing else "no_query"
+        rejects = [Reject(row, why) for row in range(group.num_candidates)]
         return rejects, document_of_row, document_of_row[:0]
     rows, rejects = np.lexsort((measures.content_hashes, group.first_stage_rank)), []
     if measures.blank.any():
         rows = rows[~measures.blank[rows]]
-        rejects = [Reject(row, "no_text") for row in np.flatnonzero(measures.blank).tolist()]
+        is_missing = group.texts.is_null().to_numpy(zero_copy_only=False) & nulls_are_missing
+        rejects = [
+            Reject(row, "missing_text" if is_missing[row] else "no_text")
+            for row in np.flatnonzero(measures.blank).tolist()
+        ]
     hashes = measures.content_hashes[rows]
     if len(set(hashes.tolist())) == len(hashes):
         document_of_row[rows] = np.arange(len(rows))

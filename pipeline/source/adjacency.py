@@ -102,7 +102,7 @@ def not_adjacent(file_name: str, query_id: Id) -> InputError:
         "the rows of a query are not adjacent",
         which=file_name,
         found=f"query_id {shorten(repr(query_id), 100)} again after another one",
-        cure="sort the input by query_id, keeping the order within each query",
+        cure="use --sort-input, or sort the input by query_id, keeping the order within each query",
     )
 
 

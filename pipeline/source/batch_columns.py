@@ -84,8 +84,13 @@ class BatchColumns:
         return ids
 
     def text(self, role: str, kind: pa.DataType) -> Any:
-        """Return a column of valid UTF-8; the Parquet reader does not check that it is."""
-        source = self._schema.sources[role]
+        """Return a column of valid UTF-8, which the Parquet reader does not check.
+
+        It is all nulls where the input has no column for the role.
+        """
+        source = self._schema.sources.get(role)
+        if source is None:
+            return nulls(self._batch.num_rows, kind)
         column = self._column(source)
         try:
             text = column.cast(kind)

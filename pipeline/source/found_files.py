@@ -32,8 +32,15 @@ class FoundFiles(Struct, frozen=True):
     skipped: tuple[str, ...] = ()
 
 
-def find_files(base: Location, pattern: Pattern) -> FoundFiles | None:
+def find_files(
+    base: Location, pattern: Pattern, *, suffixes: tuple[str, ...] = SUFFIXES
+) -> FoundFiles | None:
     """Find the files of an input; return None if there is no base.
+
+    Args:
+        base: The folder or file before the first wildcard.
+        pattern: The glob below it.
+        suffixes: How the names of files to read end.
 
     Raises:
         InputError: for a link that leads nowhere, a file whose name is not UTF-8, and a part of a
@@ -49,12 +56,12 @@ def find_files(base: Location, pattern: Pattern) -> FoundFiles | None:
     named, read = [], []
     for path in sorted(below):
         if below[path].is_broken_link:
-            _refuse_broken_link(base, path, pattern)
+            _refuse_broken_link(base, path, pattern, suffixes)
         elif not below[path].is_folder and pattern.matches(path):
             is_hidden = _is_hidden(path, pattern)
             if pattern or not is_hidden:
                 named.append(path)
-            if not is_hidden and path.lower().endswith(SUFFIXES):
+            if not is_hidden and path.lower().endswith(suffixes):
                 read.append(path)
     _refuse_odd_names(base, read)
     refuse_tables(base, read, below)
@@ -81,11 +88,13 @@ def _is_hidden(path: str, pattern: Pattern) -> bool:
     )
 
 
-def _refuse_broken_link(base: Location, path: str, pattern: Pattern) -> None:
+def _refuse_broken_link(
+    base: Location, path: str, pattern: Pattern, suffixes: tuple[str, ...]
+) -> None:
     """Refuse a link that leads nowhere if it may have led to a file or a folder of the input."""
     name = path.rpartition("/")[2]
     is_named = pattern and pattern.matches(path)
-    may_be_read = is_named or "." not in name or name.lower().endswith(SUFFIXES)
+    may_be_read = is_named or "." not in name or name.lower().endswith(suffixes)
     if may_be_read and pattern.may_match_below(path) and not _is_hidden(path, pattern):
         raise InputError(
             "a link that leads nowhere",

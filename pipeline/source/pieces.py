@@ -59,6 +59,13 @@ class Piece(Struct, frozen=True, eq=False):
         """How many input rows there are."""
         return len(self.query_ids)
 
+    def slice(self, num_rows: int) -> "Piece":
+        """Return the first rows, or the piece itself if it has no more."""
+        if num_rows >= self.num_rows:
+            return self
+        rows = self.rows and self.rows.slice(0, num_rows)
+        return Piece(self.file, self.first_row, self.query_ids.slice(0, num_rows), rows)
+
     @property
     def num_candidates(self) -> int:
         """How many candidates are decoded."""

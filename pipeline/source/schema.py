@@ -4,7 +4,7 @@ A *role* is a column that the job needs under a name of its own; `--column ROLE=
 input column plays it. Every other column passes through to the output.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import pyarrow as pa
 from msgspec import Struct
@@ -68,7 +68,8 @@ def resolve_schema(
     layout: Layout,
     *,
     columns: Mapping[str, str],
-    with_text: bool,
+    with_text: bool = False,
+    elsewhere: Collection[str] = (),
 ) -> InputSchema:
     """Find the roles and the passed-through columns of an input.
 
@@ -79,6 +80,8 @@ def resolve_schema(
         layout: How rows hold candidates.
         columns: The input column that plays a role, where it bears another name.
         with_text: Pass the query and the text through too.
+        elsewhere: Roles that no column plays, since their values are not in the files; a column of
+            such a name passes through.
 
     Raises:
         SettingsError: for a `--column` that names no role.
@@ -91,7 +94,7 @@ def resolve_schema(
             raise SettingsError(
                 "unknown column", which="--column", found=name, expected=", ".join(names)
             )
-    union = _Union(layout, columns)
+    union = _Union(layout, columns, elsewhere)
     for file in files:
         union.add(file)
     return union.schema(with_text)
@@ -100,9 +103,13 @@ def resolve_schema(
 class _Union:
     """The columns of the files seen so far."""
 
-    def __init__(self, layout: Layout, columns: Mapping[str, str]) -> None:
+    def __init__(
+        self, layout: Layout, columns: Mapping[str, str], elsewhere: Collection[str]
+    ) -> None:
         self._layout = layout
         self._columns = columns
+        self._elsewhere = elsewhere
+        self._roles = [role for role in ROLES if role not in elsewhere]
         self._sources: dict[str, str] = {}
         self._types: dict[str, pa.DataType] = {}
         self._seen_in: dict[str, InputFile] = {}
@@ -148,7 +155,10 @@ class _Union:
         passthrough = _output_names(
             [name for name in types if name not in taken_up],
             score_source=sources.get("first_stage_score"),
-            reserved={"query_id", "doc_id", *(field.name for field in _RANKED), *shown},
+            reserved={
+                *("query_id", "doc_id", *shown, *self._elsewhere),
+                *(field.name for field in _RANKED),
+            },
         )
         passing = [pa.field(new, types[name]) for new, name in passthrough.items()]
         texts = [pa.field(role, types[sources[role]]) for role in shown]
@@ -170,7 +180,7 @@ class _Union:
     def _find_roles(self, fields: pa.Schema, file: InputFile) -> dict[str, str]:
         """Return the column of every role that the file has."""
         layout = self._layout
-        sources = {role: layout.column_of(role) for role in ROLES}
+        sources = {role: layout.column_of(role) for role in self._roles}
         needed = [role for role in sources if role in REQUIRED or role in self._columns]
         missing = [role for role in needed if sources[role] not in fields.names]
         if missing:

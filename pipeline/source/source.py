@@ -1,6 +1,6 @@
 """An input: its files, its columns, and ways to read its candidates as whole groups."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Literal
 
 import pyarrow as pa
@@ -29,7 +29,12 @@ class Source:
         layout: How rows hold candidates: the name of a layout, `auto`, or a layout's factory.
         with_text: Whether the query and the text pass through to the output.
         duplicates: Whether a doc_id that occurs again in a group is kept.
+        elsewhere: Roles whose values are not in the files.
+        max_queries: Read only so many queries, the first ones.
         limits: How much is decoded at once.
+
+    Attributes:
+        num_rows: How many rows are read.
 
     Raises:
         InputError: if the files' columns are not those of candidates, or if a footer tells of a
@@ -45,6 +50,8 @@ class Source:
         layout: str | LayoutFactory = "auto",
         with_text: bool = False,
         duplicates: Literal["keep", "first"] = "keep",
+        elsewhere: Collection[str] = (),
+        max_queries: int | None = None,
         limits: BatchLimits | None = None,
     ) -> None:
         self.listing = listing
@@ -53,9 +60,14 @@ class Source:
         self._all_adjacent = False
         columns, files = columns or {}, listing.typed_files
         self._layout = choose_layout(layout, columns, files)
-        self._schema = resolve_schema(files, self._layout, columns=columns, with_text=with_text)
+        self._schema = resolve_schema(
+            files, self._layout, columns=columns, with_text=with_text, elsewhere=elsewhere
+        )
         for file in files:
             refuse_nulls(file, self._schema, self._limits)
+        self.num_rows = listing.num_rows
+        if max_queries is not None:
+            self.num_rows = self._first_row_after(max_queries)
 
     @property
     def candidate_schema(self) -> pa.Schema:
@@ -73,6 +85,11 @@ class Source:
         return self._schema.widened
 
     @property
+    def roles(self) -> Collection[str]:
+        """The roles that the input has a column for."""
+        return self._schema.sources.keys()
+
+    @property
     def layout_found(self) -> str:
         """What the rows of the input are."""
         return self._layout.found
@@ -85,7 +102,7 @@ class Source:
     @property
     def num_candidates(self) -> int | None:
         """How many candidates the input has; None if only its rows can tell."""
-        return self.listing.num_rows if self.rows_are_candidates else None
+        return self.num_rows if self.rows_are_candidates else None
 
     def count_groups(self, stopped: Callable[[], bool] = lambda: False) -> int:
         """Return how many groups there are; reads the query ids of the whole input, nothing else.
@@ -120,7 +137,23 @@ class Source:
             drop_repeats=self._drop_repeats,
             all_adjacent=lambda: self._all_adjacent,
         )
-        return Reading(self._iter_pieces(spans, spans.end_of_work(self.listing.num_rows)), groups)
+        return Reading(self._iter_pieces(spans, spans.end_of_work(self.num_rows)), groups)
+
+    def iter_pieces(self) -> Iterator[Piece]:
+        """Yield all rows, whether or not those of a query are adjacent.
+
+        Raises:
+            InputError: for a file that breaks, a null id or rank, and text that is not UTF-8.
+        """
+        return self._iter_pieces(RowSpans(), self.num_rows)
+
+    def iter_query_ids(self) -> Iterator[Piece]:
+        """Yield all rows, of which only the query ids are read.
+
+        Raises:
+            InputError: for a file that breaks, and an id that is null or not UTF-8.
+        """
+        return self._iter_pieces(RowSpans([(0, self.num_rows)]), self.num_rows)
 
     def iter_batches(
         self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()
@@ -135,19 +168,37 @@ class Source:
     def _iter_starts(self, stopped: Callable[[], bool]) -> Iterator[tuple[str, list[Id]]]:
         """Yield file names, and the ids of the queries that begin there."""
         last_id: Id | None = None
-        num_rows = self.listing.num_rows
-        for piece in self._iter_pieces(RowSpans([(0, num_rows)]), num_rows):
+        for piece in self.iter_query_ids():
             starts = find_starts(piece.query_ids, last_id)
             yield piece.file.location.name, take_ids(piece.query_ids, starts)
             last_id = piece.query_ids[-1].as_py()
             if stopped():
                 return
 
+    def _first_row_after(self, max_queries: int) -> int:
+        """Return the row where the query after the first ones begins, or the number of rows."""
+        last_id: Id | None = None
+        left = max_queries
+        for piece in self.iter_query_ids():
+            starts = find_starts(piece.query_ids, last_id)
+            if len(starts) > left:
+                return piece.first_row + int(starts[left])
+            left -= len(starts)
+            last_id = piece.query_ids[-1].as_py()
+        return self.num_rows
+
     def _iter_pieces(self, finished: RowSpans, stop_row: int) -> Iterator[Piece]:
-        return iter_pieces(
+        pieces = iter_pieces(
             self.listing.files,
             self._schema,
             finished=finished,
             stop_row=stop_row,
             limits=self._limits,
         )
+        return pieces if self.num_rows == self.listing.num_rows else self._until_limit(pieces)
+
+    def _until_limit(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for piece in pieces:
+            if piece.first_row >= self.num_rows:
+                return
+            yield piece.slice(self.num_rows - piece.first_row)

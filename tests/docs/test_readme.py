@@ -76,28 +76,79 @@ def run_snippet(heading: str, place: int = 0) -> dict[str, Any]:
     return variables
 
 
-@pytest.fixture(scope="module")
-def summaries(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[dict[str, Any]]]:
-    """Do with other data what the README does, in a folder that is the working folder meanwhile.
+def write_forms(folder: Path) -> None:
+    """Write the sample's candidates in the forms of the README."""
+    long = pl.read_parquet(SAMPLE / "candidates.parquet")
+    queries = pl.read_ndjson(SAMPLE / "queries.jsonl").select("query_id", "query")
+    corpus = pl.read_ndjson(SAMPLE / "documents.jsonl").with_columns(title=pl.lit("a title"))
+    by_id = long.select("query_id", "doc_id", "first_stage_rank", "first_stage_score")
+    long.write_parquet(folder / "candidates.parquet")
+    names = pl.struct("doc_id", "text", "first_stage_rank")
+    nested = long.group_by("query_id", maintain_order=True)
+    nested.agg(pl.first("query"), names.alias("documents")).write_parquet(folder / "nested.parquet")
+    by_id.write_parquet(folder / "ids.parquet")
+    corpus.write_parquet(folder / "corpus.parquet")
+    queries.write_parquet(folder / "queries.parquet")
+    corpus.rename({"doc_id": "_id"}).write_ndjson(folder / "docs.jsonl")
+    beir = queries.rename({"query_id": "_id", "query": "text"})
+    beir.write_ndjson(folder / "queries.jsonl")
+    with (folder / "bm25.run").open("w", encoding="utf-8") as run_file:
+        for query_id, doc_id, rank, score in by_id.iter_rows():
+            run_file.write(f"{query_id} Q0 {doc_id} {rank} {score!r} bm25\n")
 
-    Yield the summaries of its runs. The data are candidates by id, in any order, queries, corpus.
+
+def commands_of(heading: str) -> list[list[str]]:
+    """Return the commands of a section, those of `run` with the offline service."""
+    code = "".join(blocks(section(README, heading), ""))
+    found = [shlex.split(line, comments=True)[1:] for line in code.splitlines()]
+    offline = ["--provider", "emulator", "--json"]
+    commands = [words for words in found if words and words[0] in ("run", "plan", "prepare")]
+    return [words + offline if words[0] == "run" else words for words in commands]
+
+
+@pytest.fixture(scope="module")
+def own_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Any]]]:
+    """Do with the sample what "Your own data" does, in a folder that is then the working folder.
+
+    Yield the order of the candidates of each run, by its input.
     """
     folder = tmp_path_factory.mktemp("own_data")
-    candidates = pl.read_parquet(SAMPLE / "candidates.parquet")
-    by_id = candidates.select("query_id", "doc_id", "first_stage_rank")
-    by_id.sample(fraction=1, shuffle=True, seed=1).write_parquet(folder / "candidates.parquet")
-    shutil.copy(SAMPLE / "queries.jsonl", folder / "queries.jsonl")
-    shutil.copy(SAMPLE / "documents.jsonl", folder / "corpus.jsonl")
-    code = "".join(blocks(section(README, "The real service"), ""))
-    commands = re.findall(r"^rerank (run .*)$", code, re.MULTILINE)
+    write_forms(folder)
+    orders = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        run_snippet("Your own data")
-        run_snippet("The real service")
-        yield [
-            rerank_here(*shlex.split(command), "--provider", "emulator", "--json").facts
-            for command in commands
-        ]
+        for words in commands_of("Your own data"):
+            ended = rerank_here(*words)
+            assert ended.code == 0, ended.err
+            if words[0] == "run":
+                names = ["query_id", "doc_id", "rank", "relevance_score"]
+                parts = str(Path(words[2]) / "*.parquet")
+                orders[words[1]] = pl.read_parquet(parts, columns=names).rows()
+                shutil.rmtree(words[2])
+        yield orders
+
+
+def test_own_data_give_the_same_order_in_each_form(own_data: dict[str, list[Any]]) -> None:
+    first = own_data["candidates.parquet"]
+
+    assert len(first) == 3_261
+    assert own_data == dict.fromkeys(
+        ("candidates.parquet", "nested.parquet", "ids.parquet", "long.parquet"), first
+    )
+
+
+def test_each_form_is_shown_in_three_lines() -> None:
+    forms = blocks(section(README, "Your own data"), "")
+
+    assert [len(form.splitlines()) for form in forms] == [3, 3, 3, 3]
+
+
+@pytest.fixture(scope="module")
+def summaries(own_data: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Do with own data what "The real service" does; return the summaries of its runs."""
+    assert "long.parquet" in own_data
+    ended = [rerank_here(*words) for words in commands_of("The real service")]
+    return [run.facts for run in ended if run.out.startswith("{")]
 
 
 def test_the_whole_run_reuses_what_the_try_has_paid_for(summaries: list[dict[str, Any]]) -> None:

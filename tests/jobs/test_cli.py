@@ -39,7 +39,10 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (["foo"], "No such command 'foo'; see rerank --help"),
         (["run"], "Missing argument 'INPUT'; see rerank run --help"),
         (["run", "a"], "Missing argument 'OUTPUT'; see rerank run --help"),
-        (["run", "a", "b", "--fps", "2"], "No such option '--fps'; see rerank run --help"),
+        (
+            ["run", "a", "b", "--fps", "2"],
+            "No such option '--fps'. Did you mean '--corpus'?; see rerank run --help",
+        ),
         (
             ["run", "a", "b", "--top-n", "0"],
             "Invalid value for '--top-n': 0 is not in the range x>=1; see rerank run --help",

@@ -48,7 +48,7 @@ def test_a_query_that_comes_back_is_refused_by_name(tmp_path):
     folder = write_cut(table, tmp_path, [3], 2)
 
     for read in (read_groups, Source.count_groups):
-        with pytest.raises(InputError, match=r"not adjacent .*'a'.*; sort the input by query_id"):
+        with pytest.raises(InputError, match=r"not adjacent .*'a'.*; use --sort-input, or sort"):
             read(open_source(folder))
 
 

@@ -1,0 +1,42 @@
+"""`rerank prepare`: make candidates of any form into one Parquet file that `run` reads."""
+
+from typing import Any
+
+import click
+
+from jobs.console.printing import emit_facts, emit_json, json_option
+from jobs.options.config_file import config_option
+from jobs.options.prepare_options import PREPARE_OPTIONS, make_columns, make_preparation
+
+
+def _prepare_options(command: Any) -> Any:
+    for option in reversed(PREPARE_OPTIONS):
+        command = option(command)
+    return config_option(json_option(command))
+
+
+@click.command()
+@click.argument("input_name", metavar="CANDIDATES")
+@click.argument("target", metavar="OUT.parquet")
+@_prepare_options
+def prepare(input_name: str, target: str, as_json: bool, **options: Any) -> None:
+    """Make CANDIDATES into one Parquet file: converted, joined with texts, sorted.
+
+    CANDIDATES is Parquet, JSON lines, CSV, TSV or a TREC run, by the suffix. `run` and `plan` do
+    this by themselves where it is needed.
+    """
+    preparation, columns = make_preparation(options), make_columns(options["columns"])
+    from pipeline.dataset.prepare import prepare_file
+
+    facts = prepare_file(
+        input_name,
+        target,
+        preparation,
+        columns=columns,
+        layout=options["layout"],
+        max_queries=options["limit"],
+    )
+    if as_json:
+        emit_json(facts)
+    else:
+        emit_facts([("rows", f"{facts['rows']:,}"), ("output", target)])

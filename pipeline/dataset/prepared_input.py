@@ -1,0 +1,190 @@
+"""An input that is made ready in a folder of the output, and kept there until the output is done.
+
+It is used again if it was made whole of the same input; else it is made anew.
+"""
+
+import logging
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.core.errors import InputError
+from pipeline.core.events import log_event
+from pipeline.core.settings import RunSettings, fingerprint
+from pipeline.dataset.sources import open_source
+from pipeline.output.layout import PREPARED_FOLDER
+from pipeline.source.listing import list_input
+from pipeline.source.pieces import BatchLimits
+from pipeline.source.source import Source
+from pipeline.storage.location import Location
+
+if TYPE_CHECKING:
+    from pipeline.source.prepare.prepare import Preparer
+
+log = logging.getLogger(__name__)
+
+_FILE_NAME: Final = "candidates.parquet"
+_RECORD_NAME: Final = "record.json"
+_SPOOL: Final = "spool-"
+
+
+class _Record(Struct, frozen=True, kw_only=True):
+    """What was made ready.
+
+    Attributes:
+        fingerprint: Of the input's files and of what was done with them.
+        layout: How to read it.
+        columns: The columns that play roles.
+        num_rows: Its rows, or those of its first queries if so few are wanted.
+        facts: What identifies the file.
+    """
+
+    fingerprint: str
+    layout: str
+    columns: dict[str, str]
+    num_rows: int
+    facts: dict[str, Any]
+
+
+class PreparedInput:
+    """An input that must be made ready.
+
+    Args:
+        preparer: Makes it ready.
+        output: The output that it is for; for `open` its lock must be held.
+        settings: How to read it.
+        limits: How much is decoded at once.
+    """
+
+    def __init__(
+        self,
+        preparer: "Preparer",
+        output: Location,
+        settings: RunSettings,
+        limits: BatchLimits | None = None,
+    ) -> None:
+        self.facts = preparer.facts()
+        self._preparer = preparer
+        self._folder = output.child(PREPARED_FOLDER)
+        self._settings = settings
+        self._limits = limits
+        self._fingerprint = fingerprint(
+            {
+                "input": self.facts,
+                "preparation": settings.preparation.output_settings(),
+                "queries": settings.preparation.queries is not None,
+                "corpus": settings.preparation.corpus is not None,
+                "columns": dict(settings.columns),
+                "layout": settings.layout,
+                "limit": settings.limit,
+            }
+        )
+
+    @property
+    def num_rows(self) -> int | None:
+        """The rows that the input has once it is ready; None if it never was."""
+        record = self._read_record()
+        return None if record is None else record.num_rows
+
+    @property
+    def num_candidates(self) -> int | None:
+        """The candidates of an input whose rows are such; None if that is not known yet."""
+        record = self._read_record()
+        return record.num_rows if record is not None and record.layout == "long" else None
+
+    def open(self, check: Callable[[], None]) -> Source:
+        """Return the input, made ready if it is not.
+
+        Args:
+            check: Called often; what it raises ends the work.
+
+        Raises:
+            InputError: if it cannot be read or understood.
+            OutputFailed: if it cannot be written.
+        """
+        record = self._read_record()
+        source = None if record is None else self._reopen(record)
+        if source is not None:
+            return source
+        self._make(check)
+        record = self._read_record()
+        source = None if record is None else self._reopen(record)
+        if source is None:
+            raise InputError("what was made ready is gone", which=self._folder.name)
+        return source
+
+    def discard(self) -> None:
+        """Remove what was made ready, and keep the record of it.
+
+        Raises:
+            OutputFailed: if it cannot be removed.
+        """
+        self._folder.child(_FILE_NAME).remove()
+
+    def _make(self, check: Callable[[], None]) -> None:
+        began = time.monotonic()
+        for info in self._folder.children():  # what killed runs have left
+            if info.base_name.startswith(_SPOOL):
+                self._folder.child(info.base_name).remove()
+        self._folder.remove_unfinished()
+        self._folder.child(_RECORD_NAME).remove()
+        file = self._folder.child(_FILE_NAME)
+        with self._spool() as spool, file.writing() as stream:
+            prepared = self._preparer.write(stream, spool, check=check)
+        written = list_input(file.name)
+        source = self._source(prepared.layout, prepared.columns)
+        record = _Record(
+            fingerprint=self._fingerprint,
+            layout=prepared.layout,
+            columns=dict(prepared.columns),
+            num_rows=source.num_rows,
+            facts=written.facts()[0],
+        )
+        self._folder.child(_RECORD_NAME).publish(msgspec.json.encode(record))
+        seconds = round(time.monotonic() - began, 1)
+        log_event(log, logging.INFO, "input.prepared", rows=source.num_rows, seconds=seconds)
+
+    @contextmanager
+    def _spool(self) -> Iterator[Path]:
+        """Yield an empty folder on this machine: where the output is, if that is local."""
+        if not self._folder.is_local:
+            with tempfile.TemporaryDirectory() as scratch:
+                yield Path(scratch)
+            return
+        self._folder.make_folder()
+        folder = Path(self._folder.child(_SPOOL + uuid.uuid4().hex[:8]).path)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _read_record(self) -> _Record | None:
+        content = self._folder.child(_RECORD_NAME).read()
+        try:
+            record = None if content is None else msgspec.json.decode(content, type=_Record)
+        except msgspec.MsgspecError:  # damaged: made anew
+            return None
+        return record if record is not None and record.fingerprint == self._fingerprint else None
+
+    def _reopen(self, record: _Record) -> Source | None:
+        """Return what was made ready; None if it is no longer there as it was."""
+        if not self._folder.child(_FILE_NAME).exists():
+            return None
+        try:
+            source = self._source(record.layout, record.columns)
+        except InputError:  # damaged: made anew
+            return None
+        return source if source.listing.facts() == [record.facts] else None
+
+    def _source(self, layout: str, columns: Mapping[str, str]) -> Source:
+        name = self._folder.child(_FILE_NAME).name
+        return open_source(name, self._settings, self._limits, layout=layout, columns=columns)

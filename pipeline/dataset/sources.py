@@ -1,0 +1,40 @@
+"""Open the files of an input as a run's settings say."""
+
+from collections.abc import Mapping
+
+from pipeline.core.settings import RunSettings
+from pipeline.source.listing import list_input
+from pipeline.source.pieces import BatchLimits
+from pipeline.source.source import Source
+
+
+def open_source(
+    listing_name: str,
+    settings: RunSettings,
+    limits: BatchLimits | None = None,
+    *,
+    layout: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Source:
+    """Find the files of Parquet candidates and check their columns.
+
+    Args:
+        listing_name: What the files are called.
+        settings: How to read them.
+        limits: How much is decoded at once.
+        layout: Another layout than that of the settings.
+        columns: Other columns than those of the settings.
+
+    Raises:
+        InputError: if there are none, or if they do not hold candidates.
+    """
+    columns = settings.columns if columns is None else columns
+    return Source(
+        list_input(listing_name, columns=columns),
+        columns=columns,
+        layout=layout or settings.layout,
+        with_text=settings.with_text,
+        duplicates=settings.duplicates,
+        max_queries=settings.limit,
+        limits=limits,
+    )

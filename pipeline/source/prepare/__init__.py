@@ -1,0 +1,1 @@
+"""Candidates of any form to Parquet that a layout reads: converted, joined with texts, sorted."""

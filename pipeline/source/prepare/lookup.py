@@ -1,0 +1,160 @@
+"""Texts by id: the corpus and the queries, as lazy frames of two columns of strings.
+
+`key` is the id as text, an integer in decimal digits, so that 7 finds "7" but not "007". `value`
+is the text and is never null.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+from msgspec import Struct
+
+from pipeline.core.errors import InputError, shorten
+from pipeline.source.column_types import ID_TYPES, TEXT_TYPES, id_type, text_type
+from pipeline.source.input_file import InputFile
+from pipeline.source.listing import list_input
+from pipeline.source.prepare.named_files import NamedFile, find_named_files
+from pipeline.source.prepare.text_files import scan_fields
+
+KEY, VALUE = "key", "value"
+_UUID_PARTS: Final = ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))
+_SHOWN_CHARACTERS: Final = 200
+
+
+class TextsWanted(Struct, frozen=True):
+    """What to read of the files of texts by id.
+
+    Attributes:
+        option: The option that names the files, for messages: `--corpus`.
+        ids: Names that the id's column may have; the first one found is taken.
+        template: The text as pairs of a literal and the field after it, the last may be None.
+        fallbacks: Other columns for a field that is not there.
+    """
+
+    option: str
+    ids: tuple[str, ...]
+    template: Sequence[tuple[str, str | None]]
+    fallbacks: Mapping[str, tuple[str, ...]]
+
+
+class TextSource:
+    """The files that hold texts by id.
+
+    Args:
+        name: What the user called them.
+        wanted: What to read.
+
+    Raises:
+        InputError: if they cannot be found, or if their columns are not those wanted.
+    """
+
+    def __init__(self, name: str, wanted: TextsWanted) -> None:
+        self.name = name
+        self.wanted = wanted
+        self._named = find_named_files(name)
+        self._parquet: tuple[InputFile, ...] = ()
+        if self._named.format == "parquet":
+            self._parquet = list_input(name).files
+
+    def facts(self) -> list[dict[str, str | int]]:
+        """Return what the manifest keeps of each file."""
+        prefix = f"{self.wanted.option}/"
+        return [
+            *(file.facts(prefix) for file in self._named.files),
+            *(file.facts() | {"path": prefix + file.path} for file in self._parquet),
+        ]
+
+    def refuse_changes(self) -> None:
+        """Compare every file with what was found.
+
+        Raises:
+            InputError: if one has changed or is gone.
+        """
+        for file in self._named.files:
+            file.refuse_changes()
+        for parquet in self._parquet:
+            parquet.refuse_changes()
+
+    def scan(self, spool: Path) -> pl.LazyFrame:
+        """Return the texts of all files.
+
+        Args:
+            spool: A folder for copies of files that are compressed or remote.
+
+        Raises:
+            InputError: for columns that are missing or of wrong types, and files of another format.
+        """
+        folder = spool / self.wanted.option.strip("-")
+        frames = [self._scan_text(file, folder) for file in self._named.files]
+        frames += [self._scan_parquet(file, folder) for file in self._parquet]
+        return pl.concat(frames)
+
+    def _scan_text(self, file: NamedFile, folder: Path) -> pl.LazyFrame:
+        which = file.location.name
+        names = (*self.wanted.ids, *_fields(self.wanted))
+        frame = scan_fields(file.fetch(folder), which, self._named.format, names)
+        return self._pairs(frame, frame.collect_schema().names(), which)
+
+    def _scan_parquet(self, file: InputFile, folder: Path) -> pl.LazyFrame:
+        which = file.location.name
+        local = NamedFile(file.path, file.location, None, file.state.info, "").fetch(folder)
+        frame = pl.scan_parquet(local, hive_partitioning=False, glob=False)
+        id_name = self._find(self.wanted.ids, file.schema.names, which)
+        columns = [
+            id_name,
+            *(self._column(name, file.schema.names, which) for name in _fields(self.wanted)),
+        ]
+        for name in dict.fromkeys(columns):
+            kind, rule = file.schema.field(name).type, id_type if name == id_name else text_type
+            if rule(kind) is None:
+                raise InputError(
+                    f"column {name!r} has a wrong type",
+                    which=which,
+                    found=kind,
+                    expected=ID_TYPES if name == id_name else TEXT_TYPES,
+                )
+            frame = frame.with_columns(_as_text(name, kind))
+        return self._pairs(frame.select(list(dict.fromkeys(columns))), file.schema.names, which)
+
+    def _pairs(self, frame: pl.LazyFrame, names: Sequence[str], which: str) -> pl.LazyFrame:
+        pieces: list[pl.Expr] = []
+        template = self.wanted.template
+        for literal, field in template:
+            if literal:
+                pieces.append(pl.lit(literal))
+            if field is not None:
+                pieces.append(pl.col(self._column(field, names, which)).fill_null(""))
+        value = pieces[0] if len(pieces) == 1 else pl.concat_str(pieces).str.strip_chars()
+        key = pl.col(self._find(self.wanted.ids, names, which))
+        return frame.select(key.alias(KEY), value.alias(VALUE)).filter(pl.col(KEY).is_not_null())
+
+    def _column(self, field: str, names: Sequence[str], which: str) -> str:
+        return self._find((field, *self.wanted.fallbacks.get(field, ())), names, which)
+
+    def _find(self, candidates: Sequence[str], names: Sequence[str], which: str) -> str:
+        found = next((name for name in candidates if name in names), None)
+        if found is None:
+            raise InputError(
+                f"no column {' or '.join(map(repr, candidates))}",
+                which=which,
+                found=shorten(str(list(names)), _SHOWN_CHARACTERS),
+                cure=f"rename a column of {self.wanted.option}",
+            )
+        return found
+
+
+def _fields(wanted: TextsWanted) -> list[str]:
+    return [field for _, field in wanted.template if field is not None]
+
+
+def _as_text(name: str, kind: Any) -> pl.Expr:
+    """Return a column of a Parquet file as strings, whatever its type."""
+    column = pl.col(name)
+    if isinstance(kind, pa.UuidType):
+        digits = column.bin.encode("hex")
+        parts = [digits.str.slice(start, length) for start, length in _UUID_PARTS]
+        return pl.concat_str(parts, separator="-").alias(name)
+    return column.cast(pl.String)
