@@ -99,33 +99,41 @@ class PostgresqlTarget:
 
     def load(self, table: TargetTable, rows: Iterable[pa.Table]) -> int:
         """Load a part in one transaction."""
-        repeated = 0
         with self._errors(table), self._connection.transaction():
-            run = self._connection.execute
-            run(
-                f"CREATE TEMP TABLE {sql.STAGING} (LIKE {sql.qualified(table.name)}) ON COMMIT DROP"
-            )
-            names = sql.quoted(*table.columns.names)
-            copy = f"COPY {sql.STAGING} ({names}) FROM STDIN (FORMAT csv)"
-            last: pl.DataFrame | None = None
-            try:
-                with self._connection.cursor().copy(copy) as staging:
-                    for batch in rows:
-                        last = to_frame(batch)
-                        kept = without_repeats(last, table.key)
-                        repeated += last.height - kept.height
-                        staging.write(as_csv(kept))
-            except self._psycopg.DataError as error:
-                if last is not None and (place := find_nul(last)) is not None:
-                    raise InputError(
-                        f"column {place[0]} holds a NUL character, which PostgreSQL refuses",
-                        which=f"query {place[1]!r}"[:80],
-                    ) from error
-                raise
-            run(f"ANALYZE {sql.STAGING}")
+            repeated = self._stage(table, rows)
+            self._connection.execute(f"ANALYZE {sql.STAGING}")
             if table.mode == "replace":
-                run(sql.delete_gone(table))
-            run(sql.upsert(table))
+                self._connection.execute(sql.delete_gone(table))
+            self._connection.execute(sql.upsert(table))
+        return repeated
+
+    def stage(self, table: TargetTable, rows: Iterable[pa.Table]) -> None:
+        """Copy rows into the staging table, and nothing more: to measure it."""
+        with self._errors(table), self._connection.transaction():
+            self._stage(table, rows)
+
+    def _stage(self, table: TargetTable, rows: Iterable[pa.Table]) -> int:
+        self._connection.execute(
+            f"CREATE TEMP TABLE {sql.STAGING} (LIKE {sql.qualified(table.name)}) ON COMMIT DROP"
+        )
+        names = sql.quoted(*table.columns.names)
+        copy = f"COPY {sql.STAGING} ({names}) FROM STDIN (FORMAT csv)"
+        last: pl.DataFrame | None = None
+        repeated = 0
+        try:
+            with self._connection.cursor().copy(copy) as staging:
+                for batch in rows:
+                    last = to_frame(batch)
+                    kept = without_repeats(last, table.key)
+                    repeated += last.height - kept.height
+                    staging.write(as_csv(kept))
+        except self._psycopg.DataError as error:
+            if last is not None and (place := find_nul(last)) is not None:
+                raise InputError(
+                    f"column {place[0]} holds a NUL character, which PostgreSQL refuses",
+                    which=f"query {place[1]!r}"[:80],
+                ) from error
+            raise
         return repeated
 
     def _oid(self, table: TargetTable) -> int | None:
