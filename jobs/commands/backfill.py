@@ -18,6 +18,7 @@ from jobs.console.printing import (
     usd,
 )
 from jobs.options.settings import make_settings, read_api_key
+from pipeline.core.errors import SettingsError
 from pipeline.core.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def backfill(
     value_range = PartitionRange(partition_key, first, last)
     api_key = None if dry_run else read_api_key(options)
     partitions = value_range.select(locate(input_root), "newest" if order == "newest" else "oldest")
+    if not output_root:
+        raise SettingsError("no folder is named", which="OUTPUT_ROOT")
     root = locate_output("OUTPUT_ROOT", output_root)
     from pipeline.dataset.backfill import Backfill, backfill_settings, refuse_input_as_root
 

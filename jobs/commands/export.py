@@ -86,7 +86,7 @@ def export(
     from pipeline.export.index_names import check_index
     from pipeline.export.result import open_result
 
-    file = locate_destination(dest, apart_from=[output, *([input_name] if input_name else [])])
+    file = locate_destination(dest, apart_from=[name for name in (output, input_name) if name])
     if chosen == "es-bulk":
         check_index(index)
     result = open_result(output, partial=partial)

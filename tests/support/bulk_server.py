@@ -21,12 +21,13 @@ class BulkServer:
         written: How often each `_id` was accepted.
         refused: The answer's error by `_id`: the item fails for good.
         throttled: By `_id`, how many more times the item is answered with 429.
+        silent: Ids of which the answers say nothing.
         drops: Requests whose connection is closed without an answer, from the next one on.
         statuses: Statuses of the next bulk requests as a whole.
+        answers: Of the next bulk requests, whatever they hold.
         requests: Bulk requests that were answered with 200.
         problems: What was wrong with requests; must stay empty.
         authorization: The header of the last request.
-        on_request: Called at each bulk request, with the number of those before.
     """
 
     def __init__(self) -> None:
@@ -34,8 +35,10 @@ class BulkServer:
         self.written: Counter[str] = Counter()
         self.refused: dict[str, dict[str, Any]] = {}
         self.throttled: Counter[str] = Counter()
+        self.silent: set[str] = set()
         self.drops = 0
         self.statuses: list[int] = []
+        self.answers: list[Any] = []
         self.requests = 0
         self.problems: list[str] = []
         self.authorization: str | None = None
@@ -53,6 +56,7 @@ class BulkServer:
             self._item(json.loads(action), json.loads(source))
             for action, source in zip(lines[::2], lines[1::2], strict=True)
         ]
+        items = [item for item in items if next(iter(item.values()))["_id"] not in self.silent]
         errors = any("error" in next(iter(item.values())) for item in items)
         return {"took": 1, "errors": errors, "items": items}
 
@@ -113,6 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
                 or "json" not in self.headers["Content-Type"]
             ):
                 state.problems.append(self.path)
+            if state.answers:
+                self._answer(200, state.answers.pop(0))
+                return
             try:
                 answer = state.bulk(body)
             except (ValueError, KeyError) as error:
@@ -124,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_PUT = do_POST
 
-    def _answer(self, status: int, content: dict[str, Any]) -> None:
+    def _answer(self, status: int, content: Any) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
         kind = "application/vnd.elasticsearch+json;compatible-with=9"

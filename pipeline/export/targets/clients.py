@@ -1,15 +1,16 @@
 """The official clients of Elasticsearch and OpenSearch, behind one interface."""
 
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
 from pipeline.core.environment import read_credential
-from pipeline.core.errors import shorten
 from pipeline.export.targets.target import missing_extra
 
 _TIMEOUT_S: Final = 60.0
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,80}")
 
 
 class BulkLimits(Struct, frozen=True, kw_only=True):
@@ -45,10 +46,10 @@ class BulkClient(Protocol):
     async def index_id(self, index: str) -> str:
         """Return what names this very index; "" if there is none, or if that is not told."""
 
-    def failures(
+    def send(
         self, actions: Iterable[dict[str, Any]], limits: BulkLimits
-    ) -> AsyncIterator[Mapping[str, Any]]:
-        """Send all actions, and yield the items of the answers that failed."""
+    ) -> AsyncIterator[tuple[bool, Mapping[str, Any]]]:
+        """Send all actions, and yield for each whether it was taken, and its item of the answer."""
 
     def status_of(self, error: Exception) -> int:
         """Return the HTTP status of a status error."""
@@ -99,16 +100,15 @@ class ElasticsearchClient:
         """Return the index's uuid."""
         return await _index_id(self._client.indices, index, self._module.ApiError)
 
-    async def failures(
+    def send(
         self, actions: Iterable[dict[str, Any]], limits: BulkLimits
-    ) -> AsyncIterator[Mapping[str, Any]]:
-        """Send all actions, and yield the items of the answers that failed."""
-        answers = self._module.helpers.async_streaming_bulk(
+    ) -> AsyncIterator[tuple[bool, Mapping[str, Any]]]:
+        """Send all actions, and yield for each whether it was taken, and its item of the answer."""
+        send: Any = self._module.helpers.async_streaming_bulk
+        answers: AsyncIterator[tuple[bool, Mapping[str, Any]]] = send(
             self._client, actions, **_bulk_options(limits)
         )
-        async for is_done, info in answers:
-            if not is_done:
-                yield info
+        return answers
 
     def status_of(self, error: Exception) -> int:
         """Return the HTTP status."""
@@ -117,7 +117,7 @@ class ElasticsearchClient:
 
     def reason_of(self, error: Exception) -> str:
         """Return the kind of the error."""
-        return shorten(str(getattr(error, "error", "")) or type(error).__name__, 80)
+        return _kind(error)
 
 
 class OpenSearchClient:
@@ -138,7 +138,10 @@ class OpenSearchClient:
         self._module: Any = opensearchpy
         self._url = url
         errors = opensearchpy.exceptions
-        self.connection_errors: tuple[type[Exception], ...] = (errors.ConnectionError,)
+        self.connection_errors: tuple[type[Exception], ...] = (
+            errors.ConnectionError,
+            errors.SerializationError,
+        )
         self.status_errors: tuple[type[Exception], ...] = (errors.TransportError,)
 
     async def open(self) -> None:
@@ -160,16 +163,15 @@ class OpenSearchClient:
         """Return the index's uuid."""
         return await _index_id(self._client.indices, index, self._module.TransportError)
 
-    async def failures(
+    def send(
         self, actions: Iterable[dict[str, Any]], limits: BulkLimits
-    ) -> AsyncIterator[Mapping[str, Any]]:
-        """Send all actions, and yield the items of the answers that failed."""
-        answers = self._module.helpers.async_streaming_bulk(
+    ) -> AsyncIterator[tuple[bool, Mapping[str, Any]]]:
+        """Send all actions, and yield for each whether it was taken, and its item of the answer."""
+        send: Any = self._module.helpers.async_streaming_bulk
+        answers: AsyncIterator[tuple[bool, Mapping[str, Any]]] = send(
             self._client, actions, **_bulk_options(limits)
         )
-        async for is_done, info in answers:
-            if not is_done:
-                yield info
+        return answers
 
     def status_of(self, error: Exception) -> int:
         """Return the HTTP status."""
@@ -178,7 +180,13 @@ class OpenSearchClient:
 
     def reason_of(self, error: Exception) -> str:
         """Return the kind of the error."""
-        return shorten(str(getattr(error, "error", "")) or type(error).__name__, 80)
+        return _kind(error)
+
+
+def _kind(error: Exception) -> str:
+    """Return the kind of an error; what is no name may repeat the request."""
+    kind = str(getattr(error, "error", ""))
+    return kind if _NAME.fullmatch(kind) else type(error).__name__
 
 
 async def _index_id(indices: Any, index: str, refused: type[Exception]) -> str:
@@ -201,5 +209,4 @@ def _bulk_options(limits: BulkLimits) -> dict[str, Any]:
         "initial_backoff": limits.first_wait_s,
         "max_backoff": limits.max_wait_s,
         "raise_on_error": False,
-        "yield_ok": False,
     }

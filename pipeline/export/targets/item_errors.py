@@ -28,8 +28,13 @@ class ItemError(Struct, frozen=True):
     kind: str = ""
     reason: str = ""
 
-    def told(self, document: Mapping[str, Any]) -> str:
-        """Return status, kind and reason; the reason is withheld if it repeats the document."""
+    def told(self, document: Mapping[str, Any] | None) -> str:
+        """Return status, kind and reason.
+
+        The reason is withheld if it repeats the document, or if that is not known.
+        """
+        if document is None:
+            return f"{self.status} {self.kind}".strip()
         said = self.reason.partition(_PREVIEW)[0].strip()
         texts = list(_texts(document))
         request = Request("", texts, 0, key=b"", scope=b"", query_id="")

@@ -7,7 +7,13 @@ from typing import Any, Final
 import polars as pl
 import pyarrow as pa
 
-from pipeline.core.errors import InputError, OutputFailed, ServiceRefused, shorten
+from pipeline.core.errors import (
+    InputError,
+    OutputFailed,
+    ServiceRefused,
+    SettingsError,
+    shorten,
+)
 from pipeline.export.ids import without_repeats
 from pipeline.export.json_text import to_frame
 from pipeline.export.targets import sql
@@ -64,7 +70,8 @@ class PostgresqlTarget:
                 self._address, connect_timeout=_CONNECT_S, application_name="rerank"
             )
         except self._psycopg.ProgrammingError as error:
-            raise ServiceRefused(f"not usable: {shorten(str(error), 160)}", which="--to") from error
+            what = f"not a usable address: {shorten(str(error), 160)}"
+            raise SettingsError(what, which="--to") from error
         except self._psycopg.OperationalError as error:
             message = shorten(str(error), 200)
             if any(text in message for text in _REFUSED_LOGIN):

@@ -9,6 +9,8 @@ import pyarrow.types as pt
 from pipeline.core.errors import InputError
 from pipeline.export.json_text import json_value
 
+_MAX_NAME_BYTES = 63
+
 _SIMPLE = (
     (pt.is_boolean, "boolean"),
     (lambda t: pt.is_int8(t) or pt.is_int16(t) or pt.is_uint8(t), "smallint"),
@@ -31,8 +33,15 @@ def column_type(name: str, kind: pa.DataType) -> str:
     """Return the type of a column, in the words of `format_type`.
 
     Raises:
-        InputError: for a type that PostgreSQL has nothing for.
+        InputError: for a type that PostgreSQL has nothing for, or a name that it cuts.
     """
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        raise InputError(
+            "PostgreSQL cuts the names of columns",
+            which=f"column {name[:_MAX_NAME_BYTES]}...",
+            found=f"{len(name.encode())} bytes",
+            expected=f"at most {_MAX_NAME_BYTES}",
+        )
     if pt.is_dictionary(kind):
         return column_type(name, kind.value_type)
     if pt.is_timestamp(kind):

@@ -26,6 +26,7 @@ from pipeline.export.targets.target import ServerDown, State, TargetTable
 _log = logging.getLogger(__name__)
 
 _SHOWN: Final = 20
+_MALFORMED: Final = (LookupError, TypeError, AttributeError, ValueError)
 _PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -81,8 +82,10 @@ class SearchEngineTarget:
             for name, source in zip(ids, sources, strict=True)
         )
         async with self._errors(table):
-            infos = self._client.failures(actions, self._limits)
-            failed = [item_error(info) async for info in infos]
+            items = [item async for item in self._client.send(actions, self._limits)]
+            failed = [item_error(info) for is_taken, info in items if not is_taken]
+        if len(items) != len(ids):
+            raise ServerDown("an answer does not tell of every document")
         if any(item.status == 429 for item in failed):
             raise ServerDown("the items are still answered with 429")
         if failed:
@@ -94,6 +97,8 @@ class SearchEngineTarget:
             yield
         except self._client.connection_errors as error:
             raise ServerDown(shorten(f"no connection: {type(error).__name__}")) from error
+        except _MALFORMED as error:  # raised by the client, which expects a sound answer
+            raise ServerDown("its answer is not that of a search engine") from error
         except self._client.status_errors as error:
             status = self._client.status_of(error)
             if status in _PASSING:
@@ -114,7 +119,11 @@ def _refused(
     table: TargetTable, failed: list[ItemError], sources: Mapping[str, str]
 ) -> ServiceRefused:
     """Log documents that were refused, and return the error that ends the load."""
-    reasons = [item.told(msgspec.json.decode(sources[item.doc_id])) for item in failed[:_SHOWN]]
+    documents = [sources.get(item.doc_id) for item in failed[:_SHOWN]]
+    reasons = [
+        item.told(None if document is None else msgspec.json.decode(document))
+        for item, document in zip(failed, documents, strict=False)
+    ]
     for item, reason in zip(failed, reasons, strict=False):
         log_event(_log, logging.WARNING, "load.item_refused", id=item.doc_id, reason=reason)
     return ServiceRefused(

@@ -129,6 +129,20 @@ def test_a_lost_connection_is_tried_again(engine: str, made: Path, server: BulkS
 
 
 @ENGINES
+def test_an_answer_that_leaves_out_a_document_counts_as_none(
+    engine: str, made: Path, server: BulkServer
+) -> None:
+    server.silent = {"q1"}
+
+    ended = rerank_here(
+        "load", made, "--to", f"{engine}://{server.address}", "--max-outage", "0.001"
+    )
+
+    assert ended.code == 8
+    assert "does not tell of every document" in ended.failure
+
+
+@ENGINES
 def test_an_engine_that_is_not_there_ends_the_load_with_8(engine: str, made: Path) -> None:
     ended = rerank_here("load", made, "--to", f"{engine}://127.0.0.1:9", "--max-outage", "0.001")
 
@@ -157,3 +171,27 @@ def test_keys_come_from_the_environment_and_are_told_nowhere(
     assert server.authorization == "ApiKey key-that-nobody-may-see"
     record = next((made / "_loads").iterdir()).read_text()
     assert "key-that" not in ended.out + ended.err + record
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        [],
+        {"errors": False},
+        {"errors": True, "items": "abc"},
+        {"errors": True, "items": [{"index": {"_id": "q2", "status": "x"}}]},
+        {"errors": True, "items": [{"index": None}]},
+    ],
+)
+def test_an_answer_that_is_none_of_a_search_engine_counts_as_an_outage(
+    answer: object, engine: str, made: Path, server: BulkServer
+) -> None:
+    server.answers = [answer]
+
+    ended = rerank_here("load", made, "--to", f"{engine}://{server.address}")
+
+    assert ended.code == 0, ended.err
+    assert "not that of a search engine" in ended.err
+    assert set(server.documents["reranked"]) == set(QUERIES)
