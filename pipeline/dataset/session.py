@@ -21,6 +21,7 @@ from pipeline.service.connect import open_endpoint
 from pipeline.service.cost_budget import CostBudget
 from pipeline.service.endpoint import Endpoint
 from pipeline.service.metrics import Metrics, QuotaUse
+from pipeline.service.open_files import fit_open_files
 from pipeline.service.throttle.throttle import Throttle
 from pipeline.service.transport import Transport
 from pipeline.storage.location import Location
@@ -83,7 +84,8 @@ class Session:
         self._store_folder = (
             locate_output("--score-store", settings.score_store) if settings.score_store else None
         )
-        self._throttle = Throttle(settings.pace, self.quota_use)
+        self._pace = fit_open_files(settings.pace)
+        self._throttle = Throttle(self._pace, self.quota_use)
         self._budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
         self._scores: SharedScores | None = None
         self._endpoint: Endpoint | None = None
@@ -174,7 +176,7 @@ class Session:
             self._runs.remove(run)
             self._past.merge(run.metrics)
             if not self._runs:
-                self.set_pace(self.settings.pace)  # what a run's pace file said ends with it
+                self._throttle.set_pace(self._pace)  # what a run's pace file said ends with it
 
     def client(self, metrics: Metrics, stop_switch: StopSwitch, gate: Gate) -> RerankClient:
         """Return a client for one run, which sends nothing while the gate is closed."""
@@ -183,7 +185,7 @@ class Session:
 
     def set_pace(self, pace: Pace) -> None:
         """Change the pace of all runs from now on."""
-        self._throttle.set_pace(pace)
+        self._throttle.set_pace(fit_open_files(pace))
 
     @asynccontextmanager
     async def scores(self, output: Location) -> AsyncIterator[SharedScores]:

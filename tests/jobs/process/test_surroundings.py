@@ -53,6 +53,19 @@ def test_a_run_whose_descriptors_are_closed_ends_well(
     assert pq.read_table(out / "part-00000.parquet").num_rows == 5
 
 
+def test_a_run_that_may_open_few_files_sends_fewer_requests_at_once(
+    tmp_path: Path, quick_service: Service
+) -> None:
+    given, out = groups([3] * 300, tmp_path / "in.parquet"), tmp_path / "out"
+    line = f"{command(given, out, quick_service)} --max-in-flight 512"
+
+    ended = shell(f"ulimit -n 100; {line}")
+
+    assert ended.returncode == 0
+    assert "pace.few_files open_files=100 max_in_flight=36 wanted=512" in ended.stderr
+    assert "unreachable" not in ended.stderr
+
+
 def test_files_of_an_output_follow_the_umask(tmp_path: Path, quick_service: Service) -> None:
     given, out = groups([3], tmp_path / "in.parquet"), tmp_path / "out"
 
