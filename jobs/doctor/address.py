@@ -8,7 +8,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from jobs.doctor.findings import Finding
-from pipeline.core.errors import OutageTooLong, shorten
+from pipeline.core.environment import proxy_variable, read_proxy
+from pipeline.core.errors import OutageTooLong, SettingsError, shorten
 from pipeline.service.transport import Timeouts
 
 CONNECT_TIMEOUT_S: Final = Timeouts().connect_s
@@ -21,11 +22,17 @@ _WHY_UNREACHABLE: Final = {
 
 
 async def check_address(url: str) -> Finding:
-    """Connect to the host of a URL, and return what was found; sends nothing."""
-    parts = urlsplit(url)
+    """Connect to the host of a URL, or to its proxy, and return what was found; sends nothing."""
+    try:
+        proxy = read_proxy(url)
+    except SettingsError as error:
+        return Finding("address", "fail", str(error), "", error)
+    parts = urlsplit(proxy or url)
     host, is_secure = parts.hostname or "", parts.scheme == "https"
     try:
         endpoint = f"{host}:{parts.port or (443 if is_secure else 80)}"
+        if proxy is not None:
+            endpoint = f"the proxy {endpoint} ({proxy_variable(url)})"
         connecting = asyncio.open_connection(
             host,
             parts.port or (443 if is_secure else 80),
@@ -48,11 +55,13 @@ async def check_address(url: str) -> Finding:
     except TimeoutError:
         return _unreachable(
             f"{endpoint} does not answer within {CONNECT_TIMEOUT_S:.0f} s",
-            "check the firewall; the job connects directly, without a proxy",
+            "check the firewall, and HTTP_PROXY and HTTPS_PROXY if connections need a proxy",
         )
     except OSError as error:
         why = _WHY_UNREACHABLE.get(type(error)) or shorten(str(error), 100)
         return _unreachable(f"{endpoint}: {why}", "check --url and the network of this machine")
+    if proxy is not None:
+        return Finding("address", "ok", f"{endpoint} in {connect_ms:.0f} ms")
     secured = ", certificate trusted" if is_secure else ", without TLS"
     return Finding("address", "ok", f"{endpoint} in {connect_ms:.0f} ms{secured}")
 

@@ -1,10 +1,12 @@
-"""The process environment, as far as the library reads it: keys, and settings of object stores.
+"""The process environment, as far as the library reads it: keys, proxies, and object stores.
 
-No other module of the library reads `os.environ`. The SDKs of object stores and HTTP proxies read
-their usual variables by themselves.
+No other module of the library reads `os.environ`. The SDKs of object stores read their usual
+variables by themselves.
 """
 
+import ipaddress
 import os
+from urllib.parse import urlsplit
 
 from pipeline.core.errors import SettingsError
 from pipeline.core.providers import Provider
@@ -45,6 +47,49 @@ def read_api_key(provider: Provider, variable: str | None = None) -> str | None:
             cure="copy the key again, without line breaks",
         )
     return key
+
+
+def read_proxy(url: str) -> str | None:
+    """Return the address of the HTTP proxy by which a URL is reached; None if directly.
+
+    It is that of HTTP_PROXY or HTTPS_PROXY (or their lower case), unless NO_PROXY names the host.
+    This machine's own addresses are always reached directly.
+
+    Raises:
+        SettingsError: if the variable does not hold the address of an HTTP proxy.
+    """
+    from urllib.request import getproxies_environment, proxy_bypass
+
+    parts = urlsplit(url)
+    proxy = getproxies_environment().get(parts.scheme, "")
+    if not proxy or _is_own(parts.hostname or "") or proxy_bypass(parts.netloc):
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    try:
+        found = urlsplit(proxy)
+        is_usable = found.scheme == "http" and bool(found.hostname) and found.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise SettingsError(  # without the address, which may hold a password
+            "not the address of an HTTP proxy",
+            which=proxy_variable(url),
+            expected="http://HOST:PORT",
+            cure="correct the variable, or name the service's host in NO_PROXY",
+        )
+    return proxy
+
+
+def proxy_variable(url: str) -> str:
+    """Return the name of the variable that holds the proxy for a URL."""
+    return f"{urlsplit(url).scheme.upper()}_PROXY"
+
+
+def _is_own(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def read_store_setting(variable: str) -> str | None:

@@ -1,8 +1,9 @@
-"""The endpoint that a run's settings name, asked over HTTP."""
+"""The endpoint that a run's settings name, asked over HTTP, by the environment's proxy if any."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from pipeline.core.environment import read_proxy
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import RunSettings
 from pipeline.service.cost_budget import CostBudget
@@ -35,8 +36,8 @@ async def open_endpoint(
         transport: Carries the requests; by default HTTP.
 
     Raises:
-        SettingsError: if the address cannot be parsed, no header can hold the key, or the endpoint
-            takes no instruction and there is one.
+        SettingsError: if the address cannot be parsed, no header can hold the key, the environment
+            names no usable proxy, or the endpoint takes no instruction and there is one.
     """
     policy = policy or _retry_policy(settings)
     if transport is not None:
@@ -69,5 +70,6 @@ def _http_transport(
         model=settings.profile.name,
         instruct=settings.instruct,
         api_key=api_key,
+        proxy=read_proxy(settings.url),
         timeouts=timeouts or Timeouts.of_total(settings.timeout_s),
     )

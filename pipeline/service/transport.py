@@ -1,13 +1,12 @@
 """Send one request over HTTP, once.
 
-The only importer of aiohttp in the library: whatever goes wrong on the wire leaves here as one of
-our errors. How often a request is sent is up to the client.
+Whatever goes wrong on the wire leaves here as one of our errors. How often a request is sent is up
+to the client.
 """
 
 import io
 import logging
 import math
-import os
 import time
 import zlib
 from functools import partial
@@ -18,18 +17,12 @@ import aiohttp
 from msgspec import Struct, structs
 from yarl import URL
 
-from pipeline.core.errors import RerankError, ServiceRefused, SettingsError, Transient
+from pipeline.core.errors import SettingsError
 from pipeline.core.events import log_event
 from pipeline.core.records import Request, Scores
 from pipeline.core.settings import DEFAULT_TIMEOUT_S
 from pipeline.service.answer_body import max_answer_bytes, read_answer, read_start
-from pipeline.service.failures import (
-    CONNECTION_LOST,
-    TIMEOUT,
-    UNREACHABLE,
-    UNREADABLE,
-    UNTRUSTED,
-)
+from pipeline.service.http_errors import safe_cause, translate_error
 from pipeline.service.shared_timeout import SharedTimeout
 from pipeline.service.wire.redaction import Redactor
 from pipeline.service.wire.wire_format import WireFormat
@@ -78,6 +71,8 @@ class HttpTransport:
         model: The model to ask.
         instruct: The instruction for the model; None for the model's own.
         api_key: The key; None if the service takes none. Never shown.
+        proxy: The address of the HTTP proxy that connections are opened by; None for none. Its
+            password is never shown.
         timeouts: How long an attempt may take.
 
     Raises:
@@ -92,6 +87,7 @@ class HttpTransport:
         model: str,
         instruct: str | None = None,
         api_key: str | None = None,
+        proxy: str | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
         if instruct is not None and wire.takes.instruct is None:
@@ -101,6 +97,7 @@ class HttpTransport:
                 cure="leave it out or choose another --provider",
             )
         self._url = _parse(url)
+        self._proxy = None if proxy is None else URL(proxy)
         self._wire = wire
         self._model = model
         self._instruct = instruct
@@ -118,6 +115,7 @@ class HttpTransport:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=headers,
+            proxy=self._proxy,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
         )
         return self
@@ -144,8 +142,7 @@ class HttpTransport:
                         response, max_answer_bytes(request.num_documents, len(body))
                     )
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
-            where = f"{self._url.host}:{self._url.port}"
-            raise translate_error(error, where) from safe_cause(error)
+            raise translate_error(error, self._where()) from safe_cause(error)
         if log.isEnabledFor(logging.DEBUG):
             log_event(
                 log,
@@ -164,6 +161,11 @@ class HttpTransport:
         if response_id != scores.response_id:
             return structs.replace(scores, response_id=response_id)
         return scores
+
+    def _where(self) -> str:
+        """Return host and port of the endpoint, and of the proxy."""
+        where, proxy = f"{self._url.host}:{self._url.port}", self._proxy
+        return where if proxy is None else f"{where} by the proxy {proxy.host}:{proxy.port}"
 
 
 def _parse(url: str) -> URL:
@@ -198,51 +200,3 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         if not response.content.at_eof():
             response.close()
     return content
-
-
-def translate_error(error: Exception, where: str = "") -> RerankError:
-    """Return our error for one that aiohttp raised; the most specific classes come first.
-
-    Args:
-        error: What aiohttp raised.
-        where: Host and port of the service.
-    """
-    name = type(error).__name__
-    if isinstance(error, _ADDRESS_ERRORS):
-        return ServiceRefused("not a usable address", which="--url", found=name)
-    if isinstance(error, _UNTRUSTED_ERRORS):
-        return Transient(UNTRUSTED, f"{where}: the certificate is not trusted")
-    if isinstance(error, _CONNECT_ERRORS):
-        return Transient(UNREACHABLE, f"{where}: {_why_unreachable(error)}")
-    if isinstance(error, _UNREADABLE_ERRORS):
-        return Transient(UNREADABLE, name)
-    if isinstance(error, TimeoutError):
-        return Transient(TIMEOUT, name)
-    return Transient(CONNECTION_LOST, name)
-
-
-def _why_unreachable(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "the name is not found"
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return "the proxy is not reached"
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return "no TLS connection"
-    if isinstance(error, TimeoutError):
-        return "timeout of the connection"
-    number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number).lower() if number else type(error).__name__
-
-
-def safe_cause(error: Exception) -> Exception | None:
-    """Return the error, or None for one that holds the request's headers, and so the key."""
-    return None if isinstance(error, aiohttp.ClientResponseError) else error
-
-
-_ADDRESS_ERRORS = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, aiohttp.RedirectClientError)
-_UNTRUSTED_ERRORS = (
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ServerFingerprintMismatch,
-)
-_CONNECT_ERRORS = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-_UNREADABLE_ERRORS = (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)

@@ -28,7 +28,8 @@ from pipeline.core.errors import (
     Transient,
 )
 from pipeline.service.failures import CONNECTION_LOST, TIMEOUT, UNREACHABLE, UNREADABLE
-from pipeline.service.transport import HttpTransport, Timeouts, safe_cause, translate_error
+from pipeline.service.http_errors import safe_cause, translate_error
+from pipeline.service.transport import HttpTransport, Timeouts
 from pipeline.service.wire.formats import WIRE_FORMATS
 from pipeline.service.wire.wire_format import Capabilities
 
@@ -307,6 +308,8 @@ def an_instance(kind: type[Exception]) -> Exception:
     error = kind.__new__(kind, KEY)
     if not isinstance(error, OSError):
         error.args = (KEY,)
+    if isinstance(error, aiohttp.ClientResponseError):
+        error.status = 407
     return error
 
 

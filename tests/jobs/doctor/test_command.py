@@ -162,6 +162,20 @@ def test_an_unreachable_address_is_exit_8(doctor: Any, url: str, why: str) -> No
     assert output.count("rerank: error:") == 1
 
 
+def test_the_proxy_is_named_without_its_password(
+    doctor: Any, healthy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = healthy.removesuffix(EMULATOR_PATH)
+    monkeypatch.setenv("HTTP_PROXY", where.replace("http://", "http://user:p-of-the-proxy@"))
+
+    code, facts, output = doctor("--url", f"http://service.invalid{EMULATOR_PATH}")
+
+    assert code == 0
+    host_and_port = where.removeprefix("http://")
+    assert f"the proxy {host_and_port} (HTTP_PROXY) in " in found(facts, "address")
+    assert "p-of-the-proxy" not in output
+
+
 def test_a_port_without_tls_is_reported(doctor: Any, healthy: str) -> None:
     code, facts, _ = doctor("--url", healthy.replace("http://", "https://"))
 
