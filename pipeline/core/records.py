@@ -72,7 +72,7 @@ class Scores(Struct, frozen=True, eq=False):
 
     Attributes:
         scores: One finite number per document, in the request's order, unchanged.
-        total_tokens: What the service counted; None if it does not say.
+        total_tokens: What the service counted, be it impossible; None if it does not say.
         response_id: The service's id of the answer, for support cases.
     """
 

@@ -1,6 +1,7 @@
 """Do not believe a token count that no request of that size can have.
 
-A count of 10**12 would stall the pace for years, and be taken for money that was spent.
+A count of 10**12 would stall the pace for years, and be taken for money that was spent. What is
+negative, or no number at all, counts as missing too.
 """
 
 import logging

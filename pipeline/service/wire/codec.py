@@ -27,6 +27,9 @@ _NAME: Final = re.compile(r"[A-Za-z_]{1,24}")
 _MAX_NAMES: Final = 6
 """So many names of fields are shown of an answer in a wrong shape."""
 
+NO_COUNT: Final = -1
+"""The token count of an answer that tells it by something else than a whole number."""
+
 
 def decode(
     body: bytes, num_documents: int, *, shape: AnswerShape, codes: RefusalCodes, clean: Clean
@@ -163,12 +166,17 @@ def _describe_value(answer: Any) -> str:
 
 
 def _total_tokens(usage: Any, shape: AnswerShape) -> int | None:
-    """Return what the service counted: the total, else the sum of its parts, else None."""
+    """Return what the service counted: the total, else the sum of its parts, else None.
+
+    Something else than a whole number is `NO_COUNT`, which no request can have.
+    """
     if not isinstance(usage, dict):
-        return None
+        return None if usage is None else NO_COUNT
     total = usage.get(shape.total_tokens)
     if total is None:
-        parts = [usage.get(name) for name in shape.partial_tokens]
-        known = [part for part in parts if type(part) is int]
-        total = sum(known) if known else None
-    return total if type(total) is int and total >= 0 else None
+        parts = [part for part in map(usage.get, shape.partial_tokens) if part is not None]
+        is_counted = parts and all(type(part) is int for part in parts)
+        total = sum(parts) if is_counted else (parts or None)
+    if total is None or type(total) is int:
+        return total
+    return int(total) if type(total) is float and total.is_integer() else NO_COUNT

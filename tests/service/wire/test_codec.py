@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import BadAnswer, IncompleteAnswer, ServiceRefused, shorten
 from pipeline.core.records import Scores
 from pipeline.service.wire.answer_shapes import ARRAY, FLAT, NESTED, AnswerShape
-from pipeline.service.wire.codec import decode, decode_carefully
+from pipeline.service.wire.codec import NO_COUNT, decode, decode_carefully
 from pipeline.service.wire.refusals import RefusalCodes
 
 CODES = RefusalCodes(refused=frozenset({"no_money"}))
@@ -47,9 +47,14 @@ def test_scores_are_matched_by_index_whatever_their_order(numbers, random) -> No
         ({"input_tokens": 12, "output_tokens": 3}, 15),
         ({}, None),
         (None, None),
-        ("79", None),
-        ({"total_tokens": "79"}, None),
-        ({"total_tokens": -1}, None),
+        ("79", NO_COUNT),
+        ({"total_tokens": "79"}, NO_COUNT),
+        ({"total_tokens": True}, NO_COUNT),
+        ({"total_tokens": 79.5}, NO_COUNT),
+        ({"total_tokens": 79.0}, 79),
+        ({"total_tokens": -5}, -5),
+        ({"total_tokens": None}, None),
+        ({"prompt_tokens": "79"}, NO_COUNT),
     ],
 )
 def test_usage_is_read_leniently(usage, tokens) -> None:
