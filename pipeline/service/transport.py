@@ -4,11 +4,13 @@ Whatever goes wrong on the wire leaves here as one of our errors. How often a re
 to the client.
 """
 
+import asyncio
 import io
 import logging
 import math
 import time
 import zlib
+from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -24,12 +26,15 @@ from pipeline.core.settings import DEFAULT_TIMEOUT_S
 from pipeline.service.answer_body import max_answer_bytes, read_answer, read_start
 from pipeline.service.http_errors import safe_cause, translate_error
 from pipeline.service.shared_timeout import SharedTimeout
-from pipeline.service.wire.redaction import Redactor
+from pipeline.service.wire.redaction import Redactor, TakesLong
 from pipeline.service.wire.wire_format import WireFormat
 
 log = logging.getLogger(__name__)
 
 _LARGE_BODY: Final = 2**20
+
+_LARGE_TO_REDACT: Final = 2**15
+"""Bytes of a request; to compare a message with a larger one takes more than a few milliseconds."""
 
 
 class Transport(Protocol):
@@ -131,13 +136,15 @@ class HttpTransport:
     async def send(self, request: Request) -> Scores:
         """Send the request once, as `Transport` promises; redirects are refused, not followed."""
         body = self._wire.encode(request, self._model, self._instruct)
+        # aiohttp sends a stream in pieces, so that the event loop turns.
+        data = body if len(body) <= _LARGE_BODY else io.BytesIO(body)
         sent_at = time.perf_counter()
         try:
             with self._total_timeout.begin():
                 async with self._session.post(
-                    self._url, data=_payload(body), allow_redirects=False
+                    self._url, data=data, allow_redirects=False
                 ) as response:
-                    status, is_success = response.status, response.status // 100 == 2
+                    status = response.status
                     content = await _read(
                         response, max_answer_bytes(request.num_documents, len(body))
                     )
@@ -153,11 +160,35 @@ class HttpTransport:
                 status=status,
                 latency_ms=round(1_000 * (time.perf_counter() - sent_at)),
             )
-        clean = partial(self._redactor.message, request=request)
-        if not is_success:
-            raise self._wire.classify(status, content, response.headers, clean=clean)
+        interpret = partial(self._interpret, request, status, content, response.headers)
+        if len(body) <= _LARGE_TO_REDACT:
+            return interpret()
+        try:
+            return interpret(may_take_long=False)
+        except TakesLong:
+            return await asyncio.to_thread(interpret)
+
+    def _interpret(
+        self,
+        request: Request,
+        status: int,
+        content: bytes,
+        headers: Mapping[str, str],
+        *,
+        may_take_long: bool = True,
+    ) -> Scores:
+        """Return the scores of an answer, or raise its error.
+
+        Raises:
+            TakesLong: if a message must be redacted, and that may not take long.
+        """
+        clean = partial(self._redactor.message, request=request, may_take_long=may_take_long)
+        if status // 100 != 2:
+            raise self._wire.classify(status, content, headers, clean=clean)
         scores = self._wire.decode(content, request.num_documents, clean=clean)
-        response_id = self._redactor.response_id(scores.response_id, request)
+        response_id = self._redactor.response_id(
+            scores.response_id, request, may_take_long=may_take_long
+        )
         if response_id != scores.response_id:
             return structs.replace(scores, response_id=response_id)
         return scores
@@ -173,11 +204,6 @@ def _parse(url: str) -> URL:
         return URL(url)
     except ValueError as error:
         raise SettingsError(f"not a usable address: {error}", which="--url", found=url) from None
-
-
-def _payload(body: bytes) -> bytes | io.BytesIO:
-    """Return what aiohttp shall send; it sends a stream in pieces, so that the event loop turns."""
-    return body if len(body) <= _LARGE_BODY else io.BytesIO(body)
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -33,6 +33,10 @@ _MIN_RUN: Final = 14
 """So many characters in a row repeat a text; blanks do not count, so 24 with them are found."""
 
 
+class TakesLong(Exception):
+    """The texts must be read, which is to be done in a thread."""
+
+
 class Redactor:
     """Keep one key, and the texts of requests, out of what a service says.
 
@@ -47,27 +51,37 @@ class Redactor:
         self._key_parts = tuple(parts)
         self._folded_parts = tuple({folded for part in parts if (folded := fold(part))})
 
-    def message(self, message: str, request: Request) -> str:
+    def message(self, message: str, request: Request, *, may_take_long: bool = True) -> str:
         """Return a message, shortened; a notice if it holds a part of the key or of the request.
 
         A part of the key is 8 characters of it or more, a part of a text 24 characters or more, or
         the whole of a shorter one.
+
+        Raises:
+            TakesLong: if the message must be compared with the texts, and that may not take long.
         """
         message = message[:_MAX_EXAMINED]
         if not message.strip():
             return ""
+        if not may_take_long:
+            raise TakesLong
         said = unfolded_spellings(message)
         if self._holds_key(said) or _holds_text(said, _texts(request)):
             return WITHHELD
         return shorten(message)
 
-    def response_id(self, name: str, request: Request) -> str:
-        """Return a service's name of its answer; "" if it is no name, or repeats key or request."""
+    def response_id(self, name: str, request: Request, *, may_take_long: bool = True) -> str:
+        """Return a service's name of its answer; "" if it is no name, or repeats key or request.
+
+        Raises:
+            TakesLong: as `message` does.
+        """
         if not _NAME.fullmatch(name):
             return ""
         if _USUAL_ID.fullmatch(name):
             return "" if self._holds_key([name]) else name
-        return name if self.message(name, request) == name else ""
+        shown = self.message(name, request, may_take_long=may_take_long)
+        return name if shown == name else ""
 
     def _holds_key(self, said: Iterable[str]) -> bool:
         for spelling in said:
