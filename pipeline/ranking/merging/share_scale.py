@@ -27,11 +27,14 @@ class ShareScale(Struct, frozen=True, eq=False):
         resolution: The step that scores are rounded to; 0 if they are not.
         scores: Ascending scores between those of the group.
         values: Their values, ascending.
+        blocks: Between each two of them, the width of the block of equal scores; 0 for different
+            scores.
     """
 
     resolution: float
     scores: FloatArray
     values: FloatArray
+    blocks: FloatArray
 
     @property
     def spread(self) -> float:
@@ -60,7 +63,8 @@ class ShareScale(Struct, frozen=True, eq=False):
         share = np.clip(np.concatenate(([0.0], below)) / total, 0.25 / total, 1 - 0.25 / total)
         value = np.log(share / (1 - share)) / LOGISTIC_SD
         knots = _knots(value)
-        return cls(resolution, middle[knots], value[knots])
+        blocks = np.where(np.diff(knots) == 1, np.diff(value[knots]), 0.0)
+        return cls(resolution, middle[knots], value[knots], blocks)
 
     def value(self, scores: FloatArray) -> FloatArray:
         """Return the values of scores."""
@@ -71,10 +75,17 @@ class ShareScale(Struct, frozen=True, eq=False):
         return np.interp(values, self.values, self.scores)
 
     def rounding(self, scores: FloatArray) -> FloatArray:
-        """Return the standard deviations of the values' rounding errors."""
+        """Return the standard deviations of the values' rounding errors.
+
+        Equal scores are counted as rounded ones: a score says no more than its block of them.
+        """
         half = self.resolution / 2
-        width: FloatArray = self.value(scores + half) - self.value(scores - half)
-        return width / SQRT_12
+        block = np.clip(np.searchsorted(self.scores, scores) - 1, 0, len(self.blocks) - 1)
+        width = np.maximum(
+            self.value(scores + half) - self.value(scores - half), self.blocks[block]
+        )
+        deviation: FloatArray = width / SQRT_12
+        return deviation
 
 
 def _knots(values: FloatArray) -> list[int]:

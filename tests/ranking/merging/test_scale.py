@@ -115,7 +115,7 @@ def test_the_unit_is_the_spread_and_the_median_is_0(mixture, offset):
         LinearScale(0.0, -7, 2),
         LogOddsScale(0.0, 0, 1, -6, 2),
         LogOddsScale(0.0, 0.5, 0.6, -6, 2),
-        ShareScale(0.0, np.array([0.0, 0.1, 0.7, 1]), np.array([-3.0, 0, 1, 3])),
+        ShareScale(0.0, np.array([0.0, 0.1, 0.7, 1]), np.array([-3.0, 0, 1, 3]), np.zeros(3)),
     ],
     ids=lambda scale: type(scale).__name__,
 )
@@ -148,6 +148,16 @@ def test_scores_in_a_large_block_of_equal_ones_have_no_weight_on_the_share_scale
     scale = ShareScale.of(first, 0.01)
 
     weight = precision(scale, np.array([0.0, 0.4]))
+
+    assert weight[0] == 0
+    assert weight[1] > 0.9 * NOISE**-2
+
+
+def test_a_large_block_of_equal_scores_has_no_weight_though_the_others_are_not_rounded():
+    first = first_round(to_score=lambda logit: np.maximum(logit, -6))
+    scale = ShareScale.of(first, 0.0)
+
+    weight = precision(scale, np.array([-6.0, 0.0]))
 
     assert weight[0] == 0
     assert weight[1] > 0.9 * NOISE**-2
