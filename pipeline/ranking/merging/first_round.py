@@ -117,7 +117,10 @@ def collect_first_round(packing: Packing, answers: Sequence[FloatArray | None]) 
         anchor_scores=anchor_scores[usable],
         num_packed=len(requests),
         failed=sum(answer is None for answer in answers),
-        normalised=look_normalised(scores_of_each) or are_spread_alike(scores_of_each),
+        normalised=(
+            look_normalised(scores_of_each, [documents for documents, _, _ in answered])
+            or are_spread_alike(scores_of_each)
+        ),
         rank_shaped=follow_from_ranks(scores_of_each),
     )
 

@@ -5,11 +5,13 @@ its own fingerprint; independent scores match it only by a rare chance, which co
 """
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from typing import Final
 
 import numpy as np
+from msgspec import Struct
 
-from pipeline.core.arrays import FloatArray
+from pipeline.core.arrays import FloatArray, IntArray
 from pipeline.ranking.merging.resolution import resolution_of
 
 EQUAL: Final = 1e-9
@@ -18,39 +20,64 @@ EQUAL_SUMS: Final = 0.0005
 """Difference of equal sums, in standard deviations of a sum of independent scores."""
 MAX_SUM_ROUNDING: Final = 0.01
 """If rounding may change a sum by more of these, equal sums are no evidence."""
+EQUAL_BESIDE: Final = 1e-6
+"""Difference of equal ends, relative to their distance from the next score."""
 APART: Final = 5.0
 """An extreme score tells something if it stands apart from the next by so many resolutions."""
 ONE_DOCUMENT: Final = 1.1
 """Largest difference between numbers of documents that are the same up to one document."""
 
 
-def look_normalised(answers: Sequence[FloatArray]) -> bool:
+class _End(Struct, frozen=True):
+    """The best scores of all answers.
+
+    Attributes:
+        equal: Whether they are equal, perhaps by rounding.
+        apart: Whether they are equal, and stand apart from the other scores of their answers.
+        of_one: Whether they are those of one document, which is an anchor.
+    """
+
+    equal: bool
+    apart: bool
+    of_one: bool
+
+    @classmethod
+    def of(cls, answers: Sequence[FloatArray], documents: Sequence[IntArray]) -> "_End":
+        """Return the best scores of answers."""
+        best = {int(of_answer[a.argmax()]) for a, of_answer in zip(answers, documents, strict=True)}
+        second, first = np.array([np.partition(answer, -2)[-2:] for answer in answers]).T
+        difference, gap = float(np.ptp(first)), float((first - second).min())
+        resolution = resolution_of(np.concatenate(answers))
+        return cls(
+            equal=difference <= EQUAL * float(max(map(np.ptp, answers))),
+            apart=gap > APART * resolution and difference <= EQUAL_BESIDE * gap,
+            of_one=len(best) == 1,
+        )
+
+
+def look_normalised(answers: Sequence[FloatArray], documents: Sequence[IntArray]) -> bool:
     """Return whether all answers have the same ends or the same sum.
 
-    The same minimum and maximum are the fingerprint of min-max normalisation, the same sum that of
-    softmax and of raw z-scores. Answers without a score for some document do not count.
+    The same best or the same worst score is the fingerprint of a division by the best one and the
+    like, unless it is that of one document; both of them that of min-max normalisation; the same
+    sum that of softmax and of raw z-scores. An equal end must stand apart from the other scores,
+    since rounding and saturation make equal ends too. Answers without a score for some document do
+    not count.
 
     Args:
         answers: The scores of each request, NaN for a document without a score.
+        documents: Their documents.
     """
-    whole = [np.sort(answer) for answer in answers if len(answer) > 1 and np.isfinite(answer).all()]
+    is_whole = [len(answer) > 1 and bool(np.isfinite(answer).all()) for answer in answers]
+    whole, of_whole = list(compress(answers, is_whole)), list(compress(documents, is_whole))
     if len(whole) < 2:
         return False
-    resolution = resolution_of(np.concatenate(whole))
-    return _have_same_ends(whole, resolution) or _have_same_sum(whole, resolution)
-
-
-def _have_same_ends(answers: Sequence[FloatArray], resolution: float) -> bool:
-    """Return whether the answers, in ascending order, have the same ends, and not by rounding.
-
-    In every answer the same end must stand apart from the other scores.
-    """
-    ends = np.array([answer[[0, 1, -2, -1]] for answer in answers])
-    limit = EQUAL * float(ends.max() - ends.min())
-    if np.ptp(ends[:, 0]) > limit or np.ptp(ends[:, -1]) > limit:
-        return False
-    gaps = np.array([ends[:, 1] - ends[:, 0], ends[:, 3] - ends[:, 2]])
-    return bool((gaps > max(APART * resolution, limit)).all(axis=1).any())
+    ends = _End.of(whole, of_whole), _End.of([-answer for answer in whole], of_whole)
+    return (
+        any(end.apart and not end.of_one for end in ends)
+        or (all(end.equal for end in ends) and any(end.apart for end in ends))
+        or _have_same_sum(whole, resolution_of(np.concatenate(whole)))
+    )
 
 
 def _have_same_sum(answers: Sequence[FloatArray], resolution: float) -> bool:

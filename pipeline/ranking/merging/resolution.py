@@ -12,6 +12,8 @@ SAMPLE: Final = 32
 """So many scores are examined first; they rule out most numbers of decimals."""
 TIED_SHARE: Final = 0.02
 """Scores on a grid that is not decimal are recognised if at least this share of them is tied."""
+TIED_SCORES: Final = 3
+"""And if at least so many different scores are; saturation and normalisation tie the ends alone."""
 
 
 def resolution_of(scores: FloatArray) -> float:
@@ -24,8 +26,9 @@ def resolution_of(scores: FloatArray) -> float:
     for digits in range(MAX_DIGITS):
         if _are_decimals(sample, digits) and _are_decimals(scores, digits):
             return float(10.0**-digits)
-    distinct = np.unique(scores)
-    if 1 < len(distinct) <= (1 - TIED_SHARE) * len(scores):
+    distinct, count = np.unique(scores, return_counts=True)
+    tied = np.count_nonzero(count > 1) >= TIED_SCORES
+    if tied and len(distinct) <= (1 - TIED_SHARE) * len(scores):
         return float(np.diff(distinct).min())
     return 0.0
 

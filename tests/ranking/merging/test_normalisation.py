@@ -26,6 +26,12 @@ RANK_FUNCTIONS = {
 }
 
 
+def apart(answers: list[np.ndarray]) -> list[np.ndarray]:
+    """Return documents for answers that have none in common."""
+    ends = np.cumsum([len(answer) for answer in answers])
+    return [np.arange(end - len(answer), end) for answer, end in zip(answers, ends, strict=True)]
+
+
 def normal(seed: int, *sizes: int) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.normal(size=size) for size in sizes]
@@ -82,7 +88,7 @@ def test_min_max_normalised_answers_are_recognised_in_any_range(factor, seed, si
         for scores in normal(seed, *[size] * count)
     ]
 
-    assert look_normalised(answers)
+    assert look_normalised(answers, apart(answers))
 
 
 @pytest.mark.parametrize("factor", [1.0, 100.0])
@@ -94,17 +100,43 @@ def test_softmax_is_recognised_by_its_sum(factor, seed, size, count):
         for scores in normal(seed, *[size] * count)
     ]
 
-    assert look_normalised(answers)
+    assert look_normalised(answers, apart(answers))
 
 
 def test_z_scores_are_recognised_by_their_sum():
     answers = [(s - s.mean()) / s.std() for s in normal(0, 100, 99, 100)]
 
-    assert look_normalised(answers)
+    assert look_normalised(answers, apart(answers))
 
 
 def test_independent_scores_do_not_look_normalised():
-    assert sum(look_normalised(normal(seed, 300, 300)) for seed in range(1000)) <= 3
+    answers = [normal(seed, 300, 300) for seed in range(1000)]
+
+    assert sum(look_normalised(pair, apart(pair)) for pair in answers) <= 3
+
+
+@unhurried
+@given(seeds, st.integers(10, 300), st.integers(2, 5), st.booleans())
+def test_a_division_by_the_best_or_the_distance_from_the_worst_is_recognised(
+    seed, size, count, by_best
+):
+    answers = [
+        np.exp(scores) / np.exp(scores).max() if by_best else scores - scores.min()
+        for scores in normal(seed, *[size] * count)
+    ]
+
+    assert look_normalised(answers, apart(answers))
+
+
+def test_the_same_best_document_in_all_answers_is_no_fingerprint():
+    """Requests on one scale give an anchor the same score, also if it is the best one."""
+    answers = normal(0, 50, 50)
+    for answer in answers:
+        answer[7] = 9.0
+    documents = apart(answers)
+    documents[1][7] = documents[0][7]
+
+    assert not look_normalised(answers, documents)
 
 
 def test_ends_that_are_equal_by_rounding_are_no_fingerprint():
@@ -112,11 +144,11 @@ def test_ends_that_are_equal_by_rounding_are_no_fingerprint():
     answers = [(1 / (1 + np.exp(-4 * s))).round(2) for s in normal(0, 400, 400)]
 
     assert [(a.min(), a.max()) for a in answers] == [(0, 1), (0, 1)]
-    assert not look_normalised(answers)
+    assert not look_normalised(answers, apart(answers))
 
 
 def test_an_answer_that_lacks_a_score_does_not_count():
     softmax = [np.exp(s) / np.exp(s).sum() for s in normal(0, 50, 50)]
     softmax[0][7] = np.nan
 
-    assert not look_normalised(softmax)
+    assert not look_normalised(softmax, apart(softmax))

@@ -38,5 +38,11 @@ def test_scores_on_another_grid_are_recognised_by_their_ties():
     assert resolution_of(scores) == pytest.approx(1 / 255)
 
 
+def test_scores_that_are_tied_at_the_ends_alone_are_not_rounded():
+    scores = np.random.default_rng(0).normal(size=40)
+
+    assert resolution_of(np.clip(scores, *np.quantile(scores, [0.2, 0.9]))) == 0
+
+
 def test_huge_scores_have_a_resolution_without_a_warning():
     assert resolution_of(np.array([1e300, -1e300])) == 1
