@@ -131,7 +131,7 @@ def _packing(*homes: IntArray, num_common: int) -> Packing:
         max_bytes=num_documents,
         query_tokens=0,
     )
-    return Packing(homes, np.arange(num_common), ones, ones, limits)
+    return Packing(homes, np.arange(num_common), ones, ones, limits, dealt=False)
 
 
 def _repeat_sd(first: FloatArray, repeat: FloatArray, scale: Scale) -> float:

@@ -87,6 +87,7 @@ class Packing(Struct, frozen=True, eq=False):
         tokens: Tokens of each document, int64[n].
         sizes: Bytes of each document, int64[n].
         limits: The limits of each request.
+        dealt: Whether the homes are equivalent samples of the group.
     """
 
     homes: tuple[IntArray, ...]
@@ -94,6 +95,7 @@ class Packing(Struct, frozen=True, eq=False):
     tokens: IntArray
     sizes: IntArray
     limits: RequestLimits
+    dealt: bool = True
 
     @property
     def fewest_by_documents(self) -> int:

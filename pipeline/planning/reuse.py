@@ -97,7 +97,7 @@ def _packing(plan: Plan, covered: IntArray, new: IntArray) -> Packing | None:
         anchors = covered[choose_anchors(load[:, covered], whole.limits.capacity)]
         if not len(anchors):
             return None
-    packing = replace(whole, homes=(covered, new), anchors=anchors)
+    packing = replace(whole, homes=(covered, new), anchors=anchors, dealt=False)
     asked = packing.requests()[1]
     tokens = sum(plan.num_tokens(units) for units in whole.requests())
     if not packing.fit_one_request(asked) or 2 * plan.num_tokens(asked) > tokens:

@@ -1,19 +1,29 @@
-"""Test by the anchors whether the requests of a group are on one scale.
+"""Test whether the requests of a group are on one scale.
 
-The requests are comparable if all of these hold; every value is in spreads (see `scale`).
+The requests are comparable if each of these holds. Values are in spreads (see `scale`). The null
+hypothesis of the first three is that an anchor's values in all requests are one value plus noise.
 
-1. *No systematic difference*: one straight line per request explains the anchors' values no better
-   than their means alone. The test is by permutation. With two requests it has few permutations, so
-   an F-test must reject too.
-2. *Little noise*: the anchors' deviations from their means are within tolerated noise, by a
-   chi-square test. It covers what lines do not explain.
-3. *Enough evidence*: it must be improbable that requests on different scales agree so well. Anchors
-   that are saturated or coarsely rounded agree in any case, so they are no evidence.
-4. Anchors that are not saturated connect all requests, and the answers do not look normalised.
+1. *No systematic difference*: the variation that one straight line per request explains, of the
+   anchors' values about their means, is not larger than by chance. The level is .01, and the
+   distribution that of permuting each anchor's values among the requests. Two requests have few
+   permutations: there an F-test must reject at that level, and the permutations at .05, if they can.
+2. *Little noise*: the sum of the anchors' squared deviations, each divided by its tolerated variance
+   (`TOLERATED_NOISE` squared, plus that of rounding), is within chi-square, at the level .01. It
+   covers what lines do not explain.
+3. *One distribution*: the home documents of all requests have scores of one distribution. That is
+   the test of Anderson and Darling at the level .01, see `distribution_test`. It covers what anchors
+   do not show.
+4. *Enough evidence*: requests on different scales would agree so well by chance with a probability
+   of at most `MAX_COINCIDENCE`. Anchors that are saturated or coarsely rounded agree in any case,
+   so they are no evidence.
+5. Anchors that are not saturated connect all requests, and the answers do not look normalised.
 
 With few degrees of freedom noise cannot be told from a difference, so less of it is tolerated, and
 with fewer than `MIN_FREEDOM` none: the anchors must repeat exactly. If all tests pass, raw scores
 are compared: for parallel test forms, identity is better than a noisy link (ETS RR-09-38).
+
+What no anchor shows, nor the distribution of all scores, is not seen: another scale at the first
+places alone, above all anchors, if only a few documents are there.
 """
 
 import math
@@ -23,6 +33,7 @@ import numpy as np
 from msgspec import Struct
 
 from pipeline.core.arrays import BoolArray, FloatArray
+from pipeline.ranking.merging.distribution_test import are_alike
 from pipeline.ranking.merging.first_round import FirstRound
 from pipeline.ranking.merging.permutation_test import explained_variation, least_p, permutation_p
 from pipeline.ranking.merging.scale import Scale, precision
@@ -57,6 +68,8 @@ class Comparability(Struct, frozen=True):
         p_lines: p-value of the test for systematic differences. With too few degrees of freedom for
             it: 1 if the anchors repeat exactly, else 0.
         p_noise: p-value of the test for noise.
+        alike: Whether the home documents of all requests have the same distribution of scores; true
+            if they are no equivalent samples.
         coincidence: Bound of the probability that different scales agree as well.
         rms_before: Root mean square of the anchors' values about their means.
         rms_after: Root mean square about the lines of their requests.
@@ -66,6 +79,7 @@ class Comparability(Struct, frozen=True):
 
     p_lines: float
     p_noise: float
+    alike: bool
     coincidence: float
     rms_before: float
     rms_after: float
@@ -78,6 +92,7 @@ class Comparability(Struct, frozen=True):
         return (
             self.connected
             and min(self.p_lines, self.p_noise) >= ALPHA
+            and self.alike
             and self.coincidence <= MAX_COINCIDENCE
             and not self.fingerprint
         )
@@ -143,7 +158,16 @@ def compare(first: FirstRound, scale: Scale) -> Comparability:
     """Test whether the requests of a group are on one scale."""
     anchors = _Anchors.of(first, scale)
     if not len(anchors.cells):
-        return Comparability(0.0, 0.0, 1.0, np.nan, np.nan, _fingerprint(first, exact=False), False)
+        return Comparability(
+            p_lines=0.0,
+            p_noise=0.0,
+            alike=_are_homes_alike(first),
+            coincidence=1.0,
+            rms_before=np.nan,
+            rms_after=np.nan,
+            fingerprint=_fingerprint(first, exact=False),
+            connected=False,
+        )
     exact = anchors.repeat_exactly
     if anchors.freedom < MIN_FREEDOM:
         p_lines = float(exact)
@@ -157,12 +181,17 @@ def compare(first: FirstRound, scale: Scale) -> Comparability:
     return Comparability(
         p_lines=p_lines,
         p_noise=p_noise,
+        alike=_are_homes_alike(first),
         coincidence=_coincidence(anchors),
         rms_before=math.sqrt(squares / max(anchors.repeats, 1)),
         rms_after=math.sqrt(max(squares - float(explained), 0.0) / max(anchors.freedom, 1)),
         fingerprint=_fingerprint(first, exact=exact),
         connected=_connect_all(anchors.cells),
     )
+
+
+def _are_homes_alike(first: FirstRound) -> bool:
+    return not first.dealt or are_alike([first.score[home] for home in first.homes_in_order()])
 
 
 def _fingerprint(first: FirstRound, *, exact: bool) -> bool:

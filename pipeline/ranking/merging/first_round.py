@@ -29,6 +29,7 @@ class FirstRound(Struct, frozen=True, eq=False):
             int64[n]; n without a score.
         anchors: The k anchors that have a score in any request, ascending.
         anchor_scores: Their scores in every request, float64[k, C]; NaN where missing.
+        dealt: Whether the homes are equivalent samples of the group.
         num_packed: The number of requests of the packing.
         failed: How many of them failed as a whole.
         normalised: Whether the answers look normalised over their request.
@@ -40,6 +41,7 @@ class FirstRound(Struct, frozen=True, eq=False):
     rank: IntArray
     anchors: IntArray
     anchor_scores: FloatArray
+    dealt: bool
     num_packed: int
     failed: int
     normalised: bool
@@ -115,6 +117,7 @@ def collect_first_round(packing: Packing, answers: Sequence[FloatArray | None]) 
         rank=_rank_at_home(home, score),
         anchors=packing.anchors[usable],
         anchor_scores=anchor_scores[usable],
+        dealt=packing.dealt,
         num_packed=len(requests),
         failed=sum(answer is None for answer in answers),
         normalised=(

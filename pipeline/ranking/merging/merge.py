@@ -8,9 +8,10 @@ equating; the overlap documents in the results merging of Si & Callan, doi 10.11
 1. *Collect* (`first_round`). Every document has one home request and a rank in it.
 2. *Compare* (`comparability`). The anchors' scores are put on the scale on which the group's scores
    are spread evenly, in units of their spread (`scale`). Tests decide whether the anchors have the
-   same values in all requests, up to tolerated noise. If so, and unless the scores look normalised
-   over their request (`normalisation`), documents are sorted by raw score: a link without need
-   would only add noise.
+   same values in all requests, up to tolerated noise, and whether the scores of all requests have
+   one distribution (`distribution_test`). If so, and unless the scores look normalised over their
+   request (`normalisation`), documents are sorted by raw score: a link without need would only add
+   noise.
 3. *Link* (`linking`). Otherwise every request is mapped to the query's reference scale: by a
    straight line (`affine_link`), or by counts between anchors (`rank_link`), which hold for any
    increasing function. The model with the smaller leave-one-anchor-out error is used; the affine
