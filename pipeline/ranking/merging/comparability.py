@@ -6,13 +6,13 @@ hypothesis of the first three is that an anchor's values in all requests are one
 1. *No systematic difference*: the variation that one straight line per request explains, of the
    anchors' values about their means, is not larger than by chance. The level is .01, and the
    distribution that of permuting each anchor's values among the requests. Two requests have few
-   permutations: there an F-test must reject at that level, and the permutations at .05, if they can.
-2. *Little noise*: the sum of the anchors' squared deviations, each divided by its tolerated variance
-   (`TOLERATED_NOISE` squared, plus that of rounding), is within chi-square, at the level .01. It
-   covers what lines do not explain.
+   permutations: an F-test must reject at that level, and the permutations at .05, if they can.
+2. *Little noise*: the sum of the anchors' squared deviations, each divided by its tolerated
+   variance (`TOLERATED_NOISE` squared, plus that of rounding), is within chi-square, at the level
+   .01. It covers what lines do not explain.
 3. *One distribution*: the home documents of all requests have scores of one distribution. That is
-   the test of Anderson and Darling at the level .01, see `distribution_test`. It covers what anchors
-   do not show.
+   the test of Anderson and Darling at the level .01, see `distribution_test`. It covers what
+   anchors do not show.
 4. *Enough evidence*: requests on different scales would agree so well by chance with a probability
    of at most `MAX_COINCIDENCE`. Anchors that are saturated or coarsely rounded agree in any case,
    so they are no evidence.
