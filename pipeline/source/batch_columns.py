@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from pipeline.core.arrays import IntArray
 from pipeline.core.errors import InputError, shorten
-from pipeline.source.arrow import Array, nulls, repeat
+from pipeline.source.arrow import Array, nulls, repeat, uuid_texts
 from pipeline.source.column_types import plain_type
 from pipeline.source.input_file import InputFile
 from pipeline.source.schema import InputSchema
@@ -92,6 +92,8 @@ class BatchColumns:
         if source is None:
             return nulls(self._batch.num_rows, kind)
         column = self._column(source)
+        if isinstance(column, pa.UuidArray):
+            column = uuid_texts(column)
         try:
             text = column.cast(kind)
             text.validate(full=True)
@@ -202,4 +204,6 @@ def _raw_bytes(column: Array) -> list[bytes | None]:
     """Return the values of a column of any string type, unchecked."""
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
+    if isinstance(column, pa.UuidArray):
+        column = uuid_texts(column)
     return column.cast(pa.large_binary()).to_pylist()

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipeline.source.arrow import Field
 
-ID_TYPES = "a string or an integer type"
+ID_TYPES = "a string, integer or UUID type"
 TEXT_TYPES = "a string type, or binary that holds UTF-8"
 RANK_TYPES = "an integer type"
 
@@ -51,7 +51,7 @@ def plain_type(kind: pa.DataType, *, swap_list_views: bool = False) -> pa.DataTy
 
 def text_type(kind: pa.DataType) -> pa.DataType | None:
     """Return what a text column becomes; None if the type holds no text."""
-    kind = plain_type(kind)
+    kind = plain_type(kind.storage_type if isinstance(kind, pa.JsonType) else kind)
     if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_null(kind):
         return pa.string()
     if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
@@ -60,7 +60,9 @@ def text_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def id_type(kind: pa.DataType) -> pa.DataType | None:
-    """Return what an id column becomes; None if the type cannot hold ids exactly."""
+    """Return what an id column becomes, a UUID its text; None if it cannot hold ids exactly."""
+    if isinstance(kind, pa.UuidType):
+        return pa.string()
     plain = plain_type(kind)
     return plain if pa.types.is_integer(plain) else text_type(plain)
 

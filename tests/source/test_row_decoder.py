@@ -1,6 +1,7 @@
 """Values of the input arrive as they are, and nothing unfit passes."""
 
 from datetime import datetime
+from uuid import UUID
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ import pytest
 from support.tables import candidates, open_source, read_groups, write
 
 from pipeline.core.errors import InputError
+from pipeline.source.pieces import BatchLimits
 
 
 @pytest.mark.parametrize(
@@ -206,3 +208,49 @@ def test_times_of_96_bits_are_read_to_the_microsecond_in_any_year(tmp_path):
 
     assert group.output.candidates["at"].type == pa.timestamp("us")
     assert group.output.candidates["at"].to_pylist() == times
+
+
+UUIDS = [UUID(int=number * 0x0123456789ABCDEF01234567) for number in (1, 255, 2**30)]
+
+
+def uuids(values: list[UUID | None]) -> pa.Array:
+    return pa.array([value and value.bytes for value in values], pa.uuid())
+
+
+@pytest.mark.parametrize("max_rows", [1, 2, 9])
+def test_a_column_of_uuids_is_read_as_their_text(tmp_path, max_rows):
+    doc_ids = [*UUIDS, UUIDS[0]]
+    table = candidates([2, 2], query_id=uuids([UUIDS[0]] * 2 + [UUIDS[1]] * 2))
+    table = table.set_column(2, "doc_id", uuids(doc_ids)).append_column(
+        "uuid", uuids([None, *UUIDS])
+    )
+    path = write(table, tmp_path / "in.parquet", row_group_size=3)
+
+    groups = read_groups(open_source(path, limits=BatchLimits(max_rows=max_rows)))
+
+    assert [group.query_id for group in groups] == [str(UUIDS[0]), str(UUIDS[1])]
+    rows = [row for group in groups for row in group.output.candidates.to_pylist()]
+    assert [row["doc_id"] for row in rows] == [str(value) for value in doc_ids]
+    assert [row["uuid"] for row in rows] == [None, *UUIDS]
+    assert groups[0].output.candidates.schema.field("uuid").type == pa.uuid()
+
+
+def test_a_null_among_uuids_is_refused_with_the_query_beside_it(tmp_path):
+    table = candidates([2], query_id=uuids([UUIDS[1]] * 2))
+    table = table.set_column(2, "doc_id", uuids([UUIDS[0], None]))
+    path = write(table, tmp_path / "in.parquet", write_statistics=False)
+
+    with pytest.raises(InputError, match=rf"null doc_id \(found row 1, query_id '{UUIDS[1]}'\)"):
+        read_groups(open_source(path))
+
+
+def test_json_columns_pass_through_and_may_hold_the_text(tmp_path):
+    values = pa.array(['{"a": 1}', None, "[]"])
+    json_values = pa.ExtensionArray.from_storage(pa.json_(), values)
+    table = candidates([3], meta=json_values, text=json_values)
+
+    (group,) = read_groups(open_source(write(table, tmp_path / "in.parquet")))
+
+    assert group.texts.to_pylist() == values.to_pylist()
+    assert group.output.candidates.schema.field("meta").type == pa.json_()
+    assert group.output.candidates["meta"].to_pylist() == values.to_pylist()

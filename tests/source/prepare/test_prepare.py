@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import polars as pl
 import pyarrow as pa
@@ -209,11 +210,13 @@ def test_an_id_that_the_corpus_holds_twice_is_refused(tmp_path):
         (pa.large_string(), ["007", "7", "x"]),
         (pa.string_view(), ["007", "7", "x"]),
         (pa.binary(), [b"007", b"7", b"x"]),
+        (pa.uuid(), [UUID(int=7), UUID(int=2**127), UUID(int=3)]),
     ],
 )
 @pytest.mark.parametrize("corpus_kind", ["same", "strings"])
 def test_ids_keep_their_type_and_are_found_by_their_text(tmp_path, kind, values, corpus_kind):
-    ids = pa.array(values, kind)
+    stored = [value.bytes for value in values] if kind == pa.uuid() else values
+    ids = pa.array(stored, kind)
     names = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
     given = write(
         pa.table({"query_id": ["q"] * 3, "query": ["x"] * 3, "doc_id": ids}), tmp_path / "i.parquet"
@@ -243,6 +246,8 @@ def test_columns_of_any_type_pass_through_a_join_and_a_sort(tmp_path, corpus):
         "list": pa.array([[{"x": b"\xff"}], [], None]),
         "nothing": pa.nulls(3),
         "fixed": pa.array([b"ab", None, b"cd"], pa.binary(2)),
+        "json": pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}", None, "[]"])),
+        "uuid": pa.array([UUID(int=1).bytes, None, UUID(int=2).bytes], pa.uuid()),
         "half": pa.array([1.5, None, 2.5], pa.float16()),
         "text": ["own", "text", "here"],
         "rank": [3, 2, 1],
