@@ -51,8 +51,12 @@ def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:
         more = ", ..." if facts["skipped_files"] > len(facts["skipped_examples"]) else ""
         names = ", ".join(facts["skipped_examples"]) + more
         yield "", f"{num(facts['skipped_files'], 'other file')} not read: {names}"
+    if facts["files_beside"]:
+        yield "", f"{num(facts['files_beside'], 'file')} of such a name beside it not read"
     yield "queries", f"{facts['groups']:,}"
     yield "candidates", f"{facts['candidates']:,}"
+    if facts["repeated_ids"]:
+        yield "", f"{facts['repeated_ids']:,} repeat a doc_id of their query; see --duplicates"
     yield "requests", f"{facts['requests']:,} to {model}"
     if facts["split_groups"]:
         queries = num(facts["split_groups"], "query takes", "queries take")

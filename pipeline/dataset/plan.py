@@ -19,6 +19,7 @@ from pipeline.dataset.token_estimate import TokenEstimate
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.ranking.merging.levels import most_further_requests
+from pipeline.source.group_batch import count_repeats
 from pipeline.source.source import Source
 from pipeline.tokens.measures import measure_texts
 from pipeline.tokens.policies import POLICIES
@@ -45,6 +46,8 @@ class DatasetPlan(Struct):
         rejected: Candidates that fit no request.
         layout: What the rows of the input are.
         files: Files of the input.
+        files_beside: Where INPUT is one file, files beside it whose names differ in digits alone.
+        repeated_ids: Candidates whose doc_id occurs earlier in their query.
         skipped_files: Other files that its name stands for.
         skipped_examples: The first of them.
         widened_columns: Columns whose types differ in the input's files, with the output's type.
@@ -66,6 +69,8 @@ class DatasetPlan(Struct):
     rejected: int = 0
     layout: str = ""
     files: int = 0
+    files_beside: int = 0
+    repeated_ids: int = 0
     skipped_files: int = 0
     skipped_examples: list[str] = field(default_factory=list)
     widened_columns: dict[str, str] = field(default_factory=dict)
@@ -85,12 +90,14 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     plan = DatasetPlan(
         layout=source.layout_found,
         files=len(listing.files),
+        files_beside=listing.num_beside,
         skipped_files=len(listing.skipped),
         skipped_examples=list(listing.skipped[:SHOWN_FILES]),
         widened_columns={name: str(kind) for name, kind in source.widened.items()},
     )
     totals = _TokenTotals(planner, source.num_candidates or source.num_rows)
     for batch in source.iter_batches():
+        plan.repeated_ids += count_repeats(batch)
         for group in batch.iter_groups(measure_texts(batch.texts, planner.counter)):
             group_plan = planner.plan(group)
             totals.add(group_plan, _add(plan, group_plan))

@@ -46,6 +46,8 @@ def log_odd_input(source: Source) -> None:
     if skipped := source.listing.skipped:
         examples = ", ".join(skipped[:SHOWN_FILES])
         log_event(log, logging.INFO, "input.files_skipped", files=len(skipped), examples=examples)
+    if source.listing.num_beside:
+        log_event(log, logging.INFO, "input.one_of_many", files_beside=source.listing.num_beside)
     for name, kind in source.widened.items():
         log_event(log, logging.INFO, "input.column_widened", column=name, type=str(kind))
 

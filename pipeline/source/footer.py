@@ -11,6 +11,13 @@ _ENCRYPTED_MAGIC = b"PARE"
 _TAIL_BYTES = 8  # the footer's length and the magic bytes
 _FIRST_READ_BYTES = 64 << 10  # holds most footers whole, so that one request is enough
 
+_SAMPLE_BYTES = 1_000
+_MOST_CUT = 3  # bytes of a character whose first byte is not in the sample
+
+
+class NotParquetButText(pa.ArrowInvalid):
+    """The file ends with readable text, as CSV and JSON lines do."""
+
 
 class Footer(Struct, frozen=True, eq=False):
     """The footer of one file.
@@ -47,6 +54,8 @@ def _read_footer_bytes(stream: pa.NativeFile) -> bytes:
     tail = _read_at(stream, size_bytes - read_bytes, read_bytes)
     if tail.endswith(_ENCRYPTED_MAGIC):
         raise pa.ArrowInvalid("it is encrypted, and no key is known")
+    if not tail.endswith(_MAGIC) and _is_text(tail[-_SAMPLE_BYTES:]):
+        raise NotParquetButText(f"{size_bytes} bytes of text")
     if size_bytes < len(_MAGIC) + _TAIL_BYTES or not tail.endswith(_MAGIC):
         raise pa.ArrowInvalid(f"{size_bytes} bytes that do not end with {_MAGIC.decode()}")
     footer_bytes = int.from_bytes(tail[-_TAIL_BYTES : -len(_MAGIC)], "little") + _TAIL_BYTES
@@ -55,6 +64,13 @@ def _read_footer_bytes(stream: pa.NativeFile) -> bytes:
     if footer_bytes > len(tail):
         tail = _read_at(stream, size_bytes - footer_bytes, footer_bytes)
     return tail[-footer_bytes:]
+
+
+def _is_text(tail: bytes) -> bool:
+    """Return whether the end of a file is readable text; its first character may be cut."""
+    text = tail.decode(errors="ignore")
+    cut = len(tail) - len(text.encode())
+    return bool(text) and cut <= _MOST_CUT and all(c.isprintable() or c.isspace() for c in text)
 
 
 def _read_at(stream: pa.NativeFile, position: int, num_bytes: int) -> bytes:

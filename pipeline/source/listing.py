@@ -37,11 +37,14 @@ class InputListing(Struct, frozen=True):
         files: What is read.
         skipped: Paths of other files that the name stands for, in printable characters; see
             `found_files`.
+        num_beside: Where the name is that of one file, how many files lie beside it whose names
+            differ in digits alone.
     """
 
     name: str
     files: tuple[InputFile, ...]
     skipped: tuple[str, ...] = ()
+    num_beside: int = 0
 
     @property
     def typed_files(self) -> Sequence[InputFile]:
@@ -111,7 +114,21 @@ def list_input(name: str, *, columns: Mapping[str, str] | None = None) -> InputL
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
         never_null = repeat(never_null_columns(columns or {}))
         files = threads.map(_read_footer, repeat(base), found.paths, constants, never_null)
-        return InputListing(name, tuple(files), skipped)
+        num_beside = _count_beside(base) if found.paths == ("",) else 0
+        return InputListing(name, tuple(files), skipped, num_beside)
+
+
+def _count_beside(file: Location) -> int:
+    """Return how many other files there are whose names differ from the file's in digits alone."""
+    folder, _, name = file.path.rpartition("/")
+    if not re.search(r"\d", name):
+        return 0
+    alike = re.compile(re.sub(r"\d+", r"\\d+", re.escape(name))).fullmatch
+    try:
+        children = file.files.children(folder, recursive=False)
+    except OSError:  # the file may be read, but not its folder
+        return 0
+    return sum(alike(info.base_name) is not None for info in children) - 1
 
 
 def _hive_constants(paths: Iterable[str]) -> list[dict[str, Scalar]]:

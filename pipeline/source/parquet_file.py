@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 
 from pipeline.core.errors import InputError, shorten
-from pipeline.source.footer import Footer, read_footer
+from pipeline.source.footer import Footer, NotParquetButText, read_footer
 from pipeline.storage.errors import ChangedObject, StoreError, explain
 from pipeline.storage.files import FileInfo, OpenFile
 from pipeline.storage.location import Location
@@ -153,6 +153,13 @@ def translate_errors(location: Location) -> Iterator[None]:
 
 
 def _damaged(location: Location, error: Exception) -> InputError:
+    if isinstance(error, NotParquetButText):
+        return InputError(
+            "not a Parquet file",
+            which=location.name,
+            found=str(error),
+            cure="if it is CSV or JSON lines, name it .csv, .tsv or .jsonl: the suffix tells",
+        )
     return InputError(
         "not a Parquet file, or a damaged one",
         which=location.name,

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from pipeline.core.errors import InputError, SettingsError, shorten
 from pipeline.source.arrow import Field
+from pipeline.source.column_hints import cure_for_missing
 from pipeline.source.column_types import (
     ID_TYPES,
     RANK_TYPES,
@@ -91,8 +92,15 @@ def resolve_schema(
     names = (*ROLES, *layout.other_names)
     for name in columns:
         if name not in names:
+            is_reversed = columns[name] in names
             raise SettingsError(
-                "unknown column", which="--column", found=name, expected=", ".join(names)
+                "unknown column",
+                which="--column",
+                found=name,
+                expected=", ".join(names),
+                cure=f"write it the other way round: --column {columns[name]}={name}"
+                if is_reversed
+                else None,
             )
     union = _Union(layout, columns, elsewhere)
     for file in files:
@@ -184,13 +192,13 @@ class _Union:
         needed = [role for role in sources if role in REQUIRED or role in self._columns]
         missing = [role for role in needed if sources[role] not in fields.names]
         if missing:
-            options = " ".join(f"--column {role}=NAME" for role in missing)
+            taken = [source for role, source in sources.items() if role not in missing]
             raise InputError(
                 f"missing columns {[sources[role] for role in missing]}",
                 which=file.location.name,
                 found=shorten(str(file.schema.names), _SHOWN_NAMES),
                 expected=layout.description,
-                cure=f"if the input has other names for them, use {options}",
+                cure=cure_for_missing(missing, fields.names, taken),
             )
         return {role: source for role, source in sources.items() if source in fields.names}
 

@@ -72,7 +72,7 @@ REFUSALS = {
     "17e_wrong_types.parquet": "column 'query' has a wrong type (found int64",
     "19_truncated.parquet": "not a Parquet file, or a damaged one",
     "19b_flipped_bytes.parquet": "not a Parquet file, or a damaged one",
-    "19c_not_parquet.parquet": "not a Parquet file, or a damaged one",
+    "19c_not_parquet.parquet": "not a Parquet file (found 35 bytes of text)",
 }
 
 NESTED = {

@@ -86,3 +86,14 @@ def test_a_folder_may_hold_the_query_id(tmp_path):
     assert source.count_groups() == 2
     assert [group.query_id for group in read_groups(source)] == ["a", "b"]
     assert [group.query_id for group in read_groups(source, start_row=2)] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"), [("part-00000.parquet", 2), ("all.parquet", 0), ("v2.parquet", 0)]
+)
+def test_files_of_such_a_name_beside_the_one_that_is_named_are_counted(tmp_path, name, beside):
+    for other in ("part-00001.parquet", "part-7.parquet", "part-x.parquet", "all1.parquet", name):
+        write(candidates([1]), tmp_path / other)
+
+    assert list_input(str(tmp_path / name)).num_beside == beside
+    assert list_input(str(tmp_path)).num_beside == 0

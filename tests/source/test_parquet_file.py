@@ -37,3 +37,12 @@ def test_a_column_whose_name_is_not_utf8_is_refused(tmp_path):
 
     with pytest.raises(InputError, match=r"in\.parquet: .*the name of a column is not UTF-8"):
         open_source(path)
+
+
+@pytest.mark.parametrize("text", ["query_id,doc_id\n1,2\n", '{"a": "汉字"}\n' * 300, "é" * 999])
+def test_text_named_as_parquet_is_told_apart_from_damage(tmp_path, text):
+    path = tmp_path / "in.parquet"
+    path.write_text(text, encoding="utf-8")
+
+    with pytest.raises(InputError, match=r"in\.parquet: not a Parquet file \(found .* of text"):
+        open_source(path)

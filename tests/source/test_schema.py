@@ -104,7 +104,7 @@ def test_missing_columns_are_reported_with_what_was_found_and_the_cure(tmp_path)
     assert refusal_of(tmp_path, table) == (
         "0.parquet: missing columns ['query', 'text'] (found ['query_id', 'doc_id'], "
         "expected a row per candidate: query_id, query, doc_id, text); "
-        "if the input has other names for them, use --column query=NAME --column text=NAME"
+        "ids without their texts are joined with --queries FILE --corpus FILE"
     )
 
 
@@ -113,7 +113,7 @@ def test_a_missing_column_is_reported_with_the_cure_however_many_others_there_ar
 
     message = refusal_of(tmp_path, table.drop_columns(["text"]))
 
-    assert message.endswith("use --column text=NAME")
+    assert message.endswith("are joined with --corpus FILE")
 
 
 def test_a_renamed_column_that_is_not_there_is_missing(tmp_path):
@@ -272,3 +272,28 @@ def test_files_without_rows_do_not_decide_types(tmp_path):
     (group,) = read_groups(Source(list_input(str(tmp_path))))
 
     assert group.query_id == 7
+
+
+@pytest.mark.parametrize(
+    ("renamed", "cure"),
+    [
+        ({"text": "passage"}, "; use --column text=passage"),
+        ({"text": "Text"}, "; use --column text=Text"),
+        ({"text": "texts"}, "; use --column text=texts"),
+        ({"query_id": "qid", "doc_id": "docid"}, "use --column query_id=qid --column doc_id=docid"),
+        ({"query": "query-text", "doc_id": "_id"}, "--column query=query-text --column doc_id=_id"),
+        ({"text": "zzz"}, "ids without their texts are joined with --corpus FILE"),
+        ({"text": "zzz", "query": "yyy"}, "are joined with --queries FILE --corpus FILE"),
+        ({"doc_id": "zzz"}, "if the input has other names for them, use --column doc_id=NAME"),
+    ],
+)
+def test_the_cure_for_a_missing_column_names_the_likely_one(tmp_path, renamed, cure):
+    table = candidates([1])
+    table = table.rename_columns([renamed.get(name, name) for name in table.column_names])
+
+    assert cure in refusal_of(tmp_path, table)
+
+
+def test_a_column_given_the_wrong_way_round_is_said_to_be(tmp_path):
+    with pytest.raises(SettingsError, match="the other way round: --column text=passage"):
+        open_table(tmp_path, candidates([1]), columns={"passage": "text"})
