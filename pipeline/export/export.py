@@ -119,9 +119,9 @@ class Selection:
         self._result = result
         self._texts = texts
         self._has_text = {"query", "text"} <= set(stored.names)
-        self._stored = [name for name in stored.names if texts.with_text or name != "text"]
+        self._stored = pa.schema([f for f in stored if texts.with_text or f.name != "text"])
         self._joins = not self._has_text and (texts.with_text or texts.input_name is not None)
-        fields = [stored.field(name) for name in self._stored]
+        fields = list(self._stored)
         if self._joins:
             fields.append(pa.field("query", pa.large_string()))
         if self._joins and texts.with_text:

@@ -165,7 +165,7 @@ class Load:
 
         def rows() -> Iterator[pa.Table]:
             nonlocal counted
-            for batch in piece.iter_rows(part, self._table.columns.names):
+            for batch in piece.iter_rows(part, self._table.columns):
                 self._check()
                 counted += batch.num_rows
                 yield batch

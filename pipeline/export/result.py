@@ -1,6 +1,6 @@
 """What is exported or loaded: an output, or the outputs of a backfill, one for each partition."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from operator import attrgetter
@@ -14,7 +14,8 @@ from pipeline.output.backfill_record import planned_partitions
 from pipeline.output.layout import MANIFEST_NAME
 from pipeline.output.part_info import PartInfo
 from pipeline.output.reader import WrittenOutput, open_output
-from pipeline.source.arrow import repeat
+from pipeline.source.arrow import Field, repeat
+from pipeline.source.joint_types import joint_type
 from pipeline.storage.location import locate
 from pipeline.storage.partitions import Partition, list_partitions
 
@@ -62,21 +63,32 @@ class Piece(Struct, frozen=True, eq=False):
         key = pa.field(self.partition.key, value_type(self.value))
         return pa.schema([key, *(f.with_name(n) for f, n in zip(schema, names, strict=True))])
 
-    def iter_rows(self, part: PartInfo, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Yield these of its `columns`, some ten thousand rows of whole queries at a time.
+    def iter_rows(self, part: PartInfo, columns: pa.Schema) -> Iterator[pa.Table]:
+        """Yield rows of whole queries with these columns, some ten thousand at a time.
+
+        Args:
+            part: Of the output.
+            columns: Some columns of the result; those that this output lacks are null.
 
         Raises:
             InputError: if the part cannot be read.
         """
-        if self.partition is None or self.value is None:
-            yield from self.output.iter_rows(part, columns)
-            return
-        key, value = self.partition.key, self.value
-        wanted = [name for name in columns if name != key]
-        stored = [key if name == f"input_{key}" else name for name in wanted]
+        here = self.columns()
+        key = self.partition.key if self.partition else None
+        wanted = [name for name in columns.names if name in here.names and name != key]
+        stored = [key if key and name == f"input_{key}" else name for name in wanted]
         for rows in self.output.iter_rows(part, stored):
-            values = repeat(pa.scalar(value, value_type(value)), rows.num_rows)
-            yield rows.rename_columns(wanted).append_column(key, values).select(columns)
+            found = dict(zip(wanted, rows.columns, strict=True))
+            yield pa.table(
+                [self._column(field, found, rows.num_rows) for field in columns], schema=columns
+            )
+
+    def _column(self, field: Field, found: Mapping[str, Any], num_rows: int) -> Any:
+        if field.name in found:
+            column = found[field.name]
+            return column if column.type.equals(field.type) else column.cast(field.type)
+        is_key = self.partition is not None and field.name == self.partition.key
+        return repeat(pa.scalar(self.value if is_key else None, field.type), num_rows)
 
 
 class Result(Struct, frozen=True, eq=False):
@@ -100,23 +112,27 @@ class Result(Struct, frozen=True, eq=False):
     def columns(self) -> pa.Schema:
         """Return the columns of all rows.
 
+        A column that only some partitions have is null in the others. Where its types differ, it
+        has the type that holds the values of all without loss.
+
         Raises:
-            InputError: if partitions have different columns, or if a part cannot be read.
+            InputError: if there is no such type, or if a part cannot be read.
         """
-        first, *others = self.pieces
-        schema = first.columns()
-        for piece in others:
-            found = piece.columns()
-            if len(schema) == 0:
-                first, schema = piece, found
-            elif len(found) and found != schema:
-                raise InputError(
-                    "its columns differ from those of other partitions: "
-                    + _differences(schema, found),
-                    which=piece.name,
-                    cure=f"export or load it apart from {first.name}",
-                )
-        return schema
+        fields: dict[str, Field] = {}
+        for piece in self.pieces:
+            for field in piece.columns():
+                known = fields.setdefault(field.name, field)
+                kind = joint_type(known.type, field.type)
+                if kind is None:
+                    raise InputError(
+                        f"no type holds its column {field.name} and that of other partitions",
+                        which=piece.name,
+                        found=field.type,
+                        expected=known.type,
+                        cure="export or load it apart from them",
+                    )
+                fields[field.name] = pa.field(field.name, kind)
+        return pa.schema(list(fields.values()))
 
 
 def open_result(name: str, *, partial: bool) -> Result:
@@ -184,15 +200,3 @@ def _integer(text: str) -> int:
 
 def _renamed(names: Sequence[str], key: str) -> list[str]:
     return [f"input_{key}" if name == key else name for name in names]
-
-
-def _differences(expected: pa.Schema, found: pa.Schema) -> str:
-    texts = []
-    for name in dict.fromkeys([*expected.names, *found.names]):
-        there, here = (
-            str(schema.field(name).type) if name in schema.names else "none"
-            for schema in (expected, found)
-        )
-        if there != here:
-            texts.append(f"{name} is {here} here, {there} there")
-    return "; ".join(texts[:_SHOWN]) or "their order"

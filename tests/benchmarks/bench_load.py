@@ -42,7 +42,7 @@ def copied_per_s(output: Path, address: str) -> float:
         target.prepare(table)
         started = time.perf_counter()
         for part in piece.output.parts:
-            target.stage(table, piece.iter_rows(part, columns.names))
+            target.stage(table, piece.iter_rows(part, columns))
         return result.num_rows / (time.perf_counter() - started)
 
 
