@@ -70,7 +70,7 @@ class ServiceChecks(Struct):
             try:
                 finding = await check(name)
             except (ServiceEnded, RequestError) as error:
-                yield describe_failure(name, error)
+                yield describe_failure(name, error, self.settings.provider)
                 return
             yield finding
 

@@ -40,9 +40,10 @@ COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
     help="Also test whether scores of different requests are comparable, with 3 requests of"
     " up to 140 sentences.",
 )
+@click.option("--output", metavar="OUTPUT", help="Also test whether OUTPUT can be written.")
 @json_option
 @config_option
-def doctor(as_json: bool, comparability: bool, **options: Any) -> None:
+def doctor(as_json: bool, comparability: bool, output: str | None, **options: Any) -> None:
     """Check key, endpoint, limits and score comparability with a handful of tiny requests.
 
     Each check prints one line: ok, warn or fail, what was checked, what was found, and the cure.
@@ -52,7 +53,7 @@ def doctor(as_json: bool, comparability: bool, **options: Any) -> None:
     logs.configure("text", logging.WARNING)
     report = Report(print_lines=not as_json)
     with _offline_service(options) as url:
-        asyncio.run(_examine(options, url, report, comparability=comparability))
+        asyncio.run(_examine(options, url, report, comparability=comparability, output=output))
     report.end()
 
 
@@ -111,8 +112,17 @@ class Report:
 
 
 async def _examine(
-    options: dict[str, Any], url: str | None, report: Report, *, comparability: bool
+    options: dict[str, Any],
+    url: str | None,
+    report: Report,
+    *,
+    comparability: bool,
+    output: str | None,
 ) -> None:
+    if output is not None:
+        from jobs.doctor.surroundings import check_output
+
+        report.add(await check_output(output))
     async for finding in _findings(options, url, report, comparability=comparability):
         report.add(finding)
 
@@ -122,6 +132,7 @@ async def _findings(
 ) -> AsyncIterator[Finding]:
     from jobs.doctor.address import check_address
     from jobs.doctor.checks import ServiceChecks
+    from jobs.doctor.surroundings import check_clock
     from pipeline.service.client import RerankClient
     from pipeline.service.connect import open_endpoint
     from pipeline.service.cost_budget import CostBudget
@@ -143,6 +154,7 @@ async def _findings(
     yield address
     if address.status == "fail":
         return
+    yield await check_clock(settings.url)
     throttle = Throttle(settings.pace)
     budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
     async with open_endpoint(settings, api_key, throttle, budget) as endpoint:

@@ -8,7 +8,10 @@ from msgspec import Struct
 from jobs.doctor.comparability import ProbeResult
 from pipeline.core.errors import BadAnswer, RequestError, RerankError, ServiceEnded, ServiceRefused
 from pipeline.core.models import ModelProfile
+from pipeline.core.providers import Provider
 from pipeline.tokens.policies import POLICIES
+
+_WRONG_KEY = "HTTP 401"
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -110,11 +113,14 @@ def describe_probe(name: str, probe: ProbeResult) -> Finding:
     )
 
 
-def describe_failure(name: str, error: ServiceEnded | RequestError) -> Finding:
+def describe_failure(name: str, error: ServiceEnded | RequestError, provider: Provider) -> Finding:
     """Return the failure of a request that every service should serve."""
     if isinstance(error, ServiceEnded):
         found = f" (found {error.found})" if error.found else ""
-        return Finding(name, "fail", error.what + found, error.cure or "", error)
+        cure = error.cure or ""
+        if _WRONG_KEY in error.what and provider.other_region:
+            cure += f"; a key of the other region works with --provider {provider.other_region}"
+        return Finding(name, "fail", error.what + found, cure, error)
     what = describe_refusal(error)
     if isinstance(error, BadAnswer):
         wrong = RerankError("the service does not answer in the expected format", found=what)

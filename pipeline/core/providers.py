@@ -42,6 +42,7 @@ class Provider(Struct, frozen=True, kw_only=True):
         usd_per_million_tokens: Its prices, where they differ from those of the profiles, by model.
         limits: The limits of a model that is not among `models`.
         max_documents_in_flight: What the service takes at once, where it counts documents.
+        other_region: The preset of the same service in another region, with keys of its own.
         free_quota: What costs nothing at first; "" if nothing is published.
         source: Where this was read in November 2026.
     """
@@ -57,6 +58,7 @@ class Provider(Struct, frozen=True, kw_only=True):
     usd_per_million_tokens: Mapping[str, float] = field(default_factory=dict)
     limits: ModelProfile = PROFILES["qwen3-rerank"]
     max_documents_in_flight: int | None = None
+    other_region: str | None = None
     free_quota: str = ""
     source: str = "alibabacloud.com/help/en/model-studio/text-rerank-api"
 
@@ -123,6 +125,7 @@ PROVIDERS = {
             "https://dashscope-intl.aliyuncs.com" + _NATIVE_PATH,
             "qwen3-rerank",
             free_quota=_FREE_QUOTA,
+            other_region="dashscope-cn",
         ),
         _alibaba(
             "dashscope-cn",
@@ -130,6 +133,7 @@ PROVIDERS = {
             "https://dashscope.aliyuncs.com" + _NATIVE_PATH,
             *_ALIBABA_MODELS,
             usd_per_million_tokens=_BEIJING_PRICES,
+            other_region="dashscope",
         ),
         _alibaba(
             "dashscope-compatible",
@@ -137,6 +141,7 @@ PROVIDERS = {
             "https://dashscope-intl.aliyuncs.com" + _COMPATIBLE_PATH,
             "qwen3-rerank",
             free_quota=_FREE_QUOTA,
+            other_region="dashscope-compatible-cn",
         ),
         _alibaba(
             "dashscope-compatible-cn",
@@ -144,6 +149,7 @@ PROVIDERS = {
             "https://dashscope.aliyuncs.com" + _COMPATIBLE_PATH,
             "qwen3-rerank",
             usd_per_million_tokens=_BEIJING_PRICES,
+            other_region="dashscope-compatible",
         ),
         Provider(
             name="vtrix",

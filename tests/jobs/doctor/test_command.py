@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from jobs.emulator.distortions import DISTORTIONS
 from pipeline.core.providers import EMULATOR_PATH, PROVIDERS
 
 KEY = "sk-of-the-doctor-0123456789"
-ALL = ["settings", "address", "answer", "repeat", "documents", "long document", "tokens"]
+ALL = ["settings", "address", "clock", "answer", "repeat", "documents", "long document", "tokens"]
 
 
 @pytest.fixture(autouse=True)
@@ -135,9 +136,38 @@ def test_a_wrong_key_is_exit_4_and_never_shown(doctor: Any, healthy: str) -> Non
     code, facts, output = doctor("--url", healthy, key="sk-another-9876543210")
 
     assert code == 4
-    assert statuses(facts) == {"settings": "ok", "address": "ok", "answer": "fail"}
+    assert statuses(facts) == dict.fromkeys(ALL[:3], "ok") | {"answer": "fail"}
     assert "check the key, its region and its workspace" in found(facts, "answer")
     assert "sk-another" not in output
+
+
+def test_a_wrong_key_may_be_one_of_the_other_region(doctor: Any, healthy: str) -> None:
+    code, facts, _ = doctor("--provider", "dashscope-cn", "--url", healthy, key="another")
+
+    assert code == 4
+    assert "a key of the other region works with --provider dashscope" in found(facts, "answer")
+
+
+def test_an_output_that_can_be_written_is_left_as_it_was(
+    doctor: Any, healthy: str, tmp_path: Path
+) -> None:
+    for output in (tmp_path, tmp_path / "new"):
+        code, facts, _ = doctor("--url", healthy, "--output", str(output))
+
+        assert code == 0
+        assert statuses(facts)["output"] == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_that_cannot_be_written_is_reported(
+    doctor: Any, healthy: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+
+    code, facts, _ = doctor("--url", healthy, "--output", str(tmp_path / "file" / "out"))
+
+    assert code == 1
+    assert str(tmp_path / "file") in found(facts, "output")
 
 
 def test_the_key_is_never_shown(doctor: Any, healthy: str) -> None:
