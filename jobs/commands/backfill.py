@@ -92,7 +92,12 @@ def backfill(
     if not output_root:
         raise SettingsError("no folder is named", which="OUTPUT_ROOT")
     root = locate_output("OUTPUT_ROOT", output_root)
-    from pipeline.dataset.backfill import Backfill, backfill_settings, refuse_input_as_root
+    from pipeline.dataset.backfill import (
+        Backfill,
+        backfill_settings,
+        refuse_input_as_root,
+        spent_usd,
+    )
 
     refuse_input_as_root(locate(input_root), root)
     if dry_run:
@@ -101,7 +106,7 @@ def backfill(
     with prepared_settings(options) as settings:
         from pipeline.dataset.session import Session
 
-        session = Session(backfill_settings(settings, root), api_key)
+        session = Session(backfill_settings(settings, root), api_key, earlier_usd=spent_usd(root))
         job = Backfill(session, partitions, root, restart=restart)
         try:
             run_to_end(session, job, progress=progress is not False, bar=log_format == "text")

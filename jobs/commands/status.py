@@ -80,6 +80,8 @@ def read_status(output: Location) -> dict[str, Any]:
         "rejected": sum(part.num_rejected for part in parts),
         "skipped": sum(part.num_skipped for part in parts),
         **{name: sum(getattr(run, name) for run in runs) for name in _SUMMED},
+        "last_run_usd": last.cost_usd,
+        "all_runs_usd": sum(run.spent_usd for run in runs),
         "runs": len(runs),
         "outage_s": last.outage_s if state == "running" else 0.0,
         "rate": round(last.requests / last.seconds, 2) if last.seconds else 0.0,
@@ -106,6 +108,9 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "without score", f"{facts['rejected']:,} rejected, {facts['skipped']:,} skipped"
     yield "sent", f"{describe_sent(facts)} in {num(facts['runs'], 'run')}"
     yield "paid", f"{num(facts['total_tokens'], 'token')}, {usd(facts['cost_usd'])}"
+    if facts["runs"] > 1:
+        yield "last run paid", usd(facts["last_run_usd"])
+        yield "all runs", f"up to {usd(facts['all_runs_usd'])}"
     if facts["unanswered"]:
         yield "perhaps paid", describe_unanswered(facts)
     yield "reused", f"{num(facts['requests_reused'], 'answer')} from the score store"

@@ -9,10 +9,10 @@ from msgspec.structs import asdict
 from jobs.console.printing import emit, emit_facts, emit_json, json_option, num
 from pipeline.core.errors import InputError
 from pipeline.output.layout import SCORES_FOLDER
-from pipeline.score_store.compaction import Pruned
 from pipeline.score_store.maintenance import info as store_info
 from pipeline.score_store.maintenance import is_store
 from pipeline.score_store.maintenance import prune as prune_store
+from pipeline.score_store.pruning import Pruned
 from pipeline.storage.location import Location, locate
 
 

@@ -54,6 +54,8 @@ def _facts(
         would_cost = "would cost " if settings.provider.name == "emulator" else ""
         sent += f", {would_cost}{usd(summary.cost_usd)}"
     yield "sent", sent
+    if summary.all_runs_usd > summary.cost_usd + summary.unanswered_usd:
+        yield "all runs", f"up to {usd(summary.all_runs_usd)} on this output"
     if summary.unanswered:
         yield "perhaps paid", describe_unanswered(numbers)
     if summary.requests_reused:

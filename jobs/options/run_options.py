@@ -55,7 +55,9 @@ _SETTINGS_OPTIONS = (
         "while the service was never reached. [default: 10]",
     ),
     click.option(
-        "--max-cost", type=POSITIVE_NUMBER, help="Maximum cost in US dollars; never exceeded."
+        "--max-cost",
+        type=POSITIVE_NUMBER,
+        help="Maximum cost of all runs on OUTPUT in US dollars; never exceeded.",
     ),
     click.option(
         "--max-rejects",

@@ -17,7 +17,8 @@ from pipeline.core.errors import Interrupted
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_AFTER_S = 4.8
 """From the first signal to a forced exit, if a slow disk or a thread still holds the process.
-Answers are stored 50 ms after they arrive, so nothing that was paid for is lost by then."""
+Answers are stored 50 ms after they arrive, on an object store 2 s. What is not stored by then is
+lost, since the store is out of order, and counted in the message."""
 
 
 class Stoppable(Protocol):
@@ -26,6 +27,11 @@ class Stoppable(Protocol):
     @property
     def is_stopping(self) -> bool:
         """Whether the job was asked to stop."""
+        ...
+
+    @property
+    def num_unsaved(self) -> int:
+        """Paid answers that would be lost if the process exited now."""
         ...
 
     def stop(self, signal_number: int) -> None:
@@ -80,18 +86,20 @@ def _raise(number: int, _: object) -> NoReturn:
 
 def _stop(job: Stoppable, number: signal.Signals, exit_after_s: float) -> None:
     if job.is_stopping:
-        _exit(number, "interrupted again, exited at once")
+        _exit(number, "interrupted again, exited at once", job)
     deadline = threading.Timer(
-        exit_after_s, _exit, (number, "interrupted, exited before cleanup finished")
+        exit_after_s, _exit, (number, "interrupted, exited before cleanup finished", job)
     )
     deadline.daemon = True
     deadline.start()
     job.stop(number)
 
 
-def _exit(number: signal.Signals, why: str) -> NoReturn:
+def _exit(number: signal.Signals, why: str, job: Stoppable) -> NoReturn:
     if sys.stderr is not None and sys.stderr.isatty():
         os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # a progress bar hides the cursor
+    if num_unsaved := job.num_unsaved:
+        why += f"; {num_unsaved:,} paid answers could not be saved"
     cure = "the same command continues"
     report_failure(why, code=128 + number, kind="Interrupted", cure=cure)
     os._exit(128 + number)

@@ -1,4 +1,4 @@
-"""A gate that stops tasks while something they need is out of order."""
+"""Gates that stop tasks while something they need is out of order."""
 
 import asyncio
 
@@ -45,3 +45,29 @@ class Gate:
             if self._error is not None:
                 raise self._error.with_traceback(None)
             await self._opened.wait()
+
+
+class Gates:
+    """Several gates in a row: open while all of them are.
+
+    Args:
+        gates: Which ones.
+    """
+
+    def __init__(self, *gates: Gate) -> None:
+        self._gates = gates
+
+    @property
+    def is_open(self) -> bool:
+        """Whether tasks pass."""
+        return all(gate.is_open for gate in self._gates)
+
+    async def wait(self) -> None:
+        """Wait until all gates are open.
+
+        Raises:
+            RerankError: the one that a gate was broken with.
+        """
+        while not self.is_open:
+            for gate in self._gates:
+                await gate.wait()

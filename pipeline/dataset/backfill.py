@@ -30,7 +30,7 @@ from pipeline.dataset.summary import RunSummary
 from pipeline.output.layout import MANIFEST_NAME, SCORES_FOLDER
 from pipeline.output.lock.lock import hold_output
 from pipeline.output.pace_file import PaceFile
-from pipeline.output.run_records import EndState, read_run_records, recorded_run
+from pipeline.output.run_records import EndState, read_spent_usd, recorded_run
 from pipeline.storage.location import Location
 from pipeline.storage.partitions import Partition, list_partitions
 
@@ -80,32 +80,27 @@ class PartitionResult(Struct, frozen=True, kw_only=True):
 
 
 def backfill_settings(settings: RunSettings, root: Location) -> RunSettings:
-    """Return the settings of a backfill's session: one score store, and what is left to spend.
-
-    Raises:
-        OutputFailed: if the records of earlier runs cannot be read.
-    """
-    if settings.score_store is None:
-        settings = replace(settings, score_store=root.child(SCORES_FOLDER).name)
-    if settings.max_cost_usd is None:
+    """Return the settings of a backfill's session, whose runs share one score store."""
+    if settings.score_store is not None:
         return settings
-    return replace(settings, max_cost_usd=max(0.0, settings.max_cost_usd - spent_usd(root)))
+    return replace(settings, score_store=root.child(SCORES_FOLDER).name)
 
 
 def spent_usd(root: Location) -> float:
-    """Return what all runs on the partitions of a root have cost, in US dollars."""
-    return sum(
-        record.cost_usd + record.unanswered_usd
-        for partition in list_partitions(root)
-        for record in read_run_records(partition.location)
-    )
+    """Return what all runs on the partitions of a root may have cost, in US dollars.
+
+    Raises:
+        OutputFailed: if their records cannot be read.
+    """
+    return sum(read_spent_usd(partition.location) for partition in list_partitions(root))
 
 
 class Backfill:
     """One run over many partitions; to be run once.
 
     Args:
-        session: Access to the service, with `backfill_settings`; open when `run` is called.
+        session: Access to the service, with `backfill_settings` and `spent_usd`; open when `run`
+            is called.
         partitions: What to rerank, in order.
         root: OUTPUT_ROOT; a partition's output is `KEY=VALUE/` there.
         restart: Begin anew the partitions whose settings or input have changed.

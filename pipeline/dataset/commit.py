@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from pipeline.core.gate import Gate
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.offload import run_to_end
 from pipeline.output.part_info import PartInfo
@@ -14,9 +15,18 @@ Result = TypeVar("Result")
 
 
 async def write_patiently(
-    work: Callable[[], Result], patience: Patience, stop_switch: StopSwitch
+    work: Callable[[], Result],
+    patience: Patience,
+    stop_switch: StopSwitch,
+    held: Gate | None = None,
 ) -> Result:
     """Return what `work`, which writes, returns; run it in a thread, again if it fails.
+
+    Args:
+        work: May be tried again, whatever it has done before it failed.
+        patience: How long to insist.
+        stop_switch: Ends the waits.
+        held: `work` is begun only while this gate is open.
 
     Raises:
         OutputFailed: if it failed for too long.
@@ -27,7 +37,13 @@ async def write_patiently(
         with stop_switch.interruptible():
             await asyncio.sleep(wait_s)
 
-    return await insist(lambda: run_to_end(work), patience, sleep=sleep)
+    async def act() -> Result:
+        if held is not None:
+            with stop_switch.interruptible():
+                await held.wait()
+        return await run_to_end(work)
+
+    return await insist(act, patience, sleep=sleep)
 
 
 class Committer:
@@ -35,12 +51,16 @@ class Committer:
 
     Args:
         store: Holds the answers.
+        held: Open while the output is certainly held.
         patience: How long to insist.
         stop_switch: Ends all waits.
     """
 
-    def __init__(self, store: ScoreStore, patience: Patience, stop_switch: StopSwitch) -> None:
+    def __init__(
+        self, store: ScoreStore, held: Gate, patience: Patience, stop_switch: StopSwitch
+    ) -> None:
         self._store = store
+        self._held = held
         self._patience = patience
         self._stop_switch = stop_switch
 
@@ -53,7 +73,7 @@ class Committer:
         """
         if not self._store.is_local:
             await self._save_answers()
-        return await write_patiently(publish, self._patience, self._stop_switch)
+        return await write_patiently(publish, self._patience, self._stop_switch, self._held)
 
     async def commit_output(self, finish: Callable[[], None]) -> None:
         """Mark the output as finished, once every answer is saved.
@@ -63,7 +83,7 @@ class Committer:
             RerankError: as the stop switch says.
         """
         await self._save_answers()
-        await write_patiently(finish, self._patience, self._stop_switch)
+        await write_patiently(finish, self._patience, self._stop_switch, self._held)
 
     async def _save_answers(self) -> None:
         with self._stop_switch.interruptible():

@@ -22,6 +22,7 @@ from pipeline.core.errors import (
     first_leaf,
 )
 from pipeline.core.events import log_event
+from pipeline.core.gate import Gate, Gates
 from pipeline.core.settings import RunSettings
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import CachedScorer, SharedScores
@@ -38,12 +39,14 @@ from pipeline.output.layout import REJECTS_FOLDER
 from pipeline.output.lock.lock import hold_output
 from pipeline.output.pace_file import PaceFile
 from pipeline.output.part_borders import PartBorders
-from pipeline.output.run_records import EndState, recorded_run
+from pipeline.output.run_records import EndState, read_spent_usd, recorded_run
 from pipeline.output.validation import locate_output, validate_output
 from pipeline.planning.planner import Planner
 from pipeline.planning.reuse import PartialReuse
 from pipeline.service.metrics import Metrics
 from pipeline.source.source import Source
+from pipeline.storage.patient_reads import PatientReads
+from pipeline.storage.retries import insist
 
 log = logging.getLogger(__name__)
 
@@ -138,19 +141,23 @@ class DatasetRun:
 
     async def _run(self) -> None:
         """Hold the output, keep a record, and rank what is not finished."""
-        stats, settings = self._stats, self._settings
+        session, stats, settings = self._session, self._stats, self._settings
         async with AsyncExitStack() as held:
             # Until the output is held a stop may cut every wait short: nothing is changed yet.
             with self._stop_switch.interruptible():
                 given = await asyncio.to_thread(self._find_input)
                 stats.candidates = given.num_candidates
                 lock = hold_output(self._output, wait_s=settings.lock_wait_s)
-                await held.enter_async_context(lock)
+                is_held = await held.enter_async_context(lock)
             opened = await write_patiently(
                 partial(open_output, self._output, settings, given.facts),
-                self._session.patience,
+                session.patience,
                 self._stop_switch,
             )
+            earlier_usd = await write_patiently(
+                partial(read_spent_usd, self._output), session.patience, self._stop_switch
+            )
+            stats.earlier_usd = earlier_usd
             async with recorded_run(
                 self._output,
                 input_name=self._input_name,
@@ -158,24 +165,29 @@ class DatasetRun:
                 snapshot=self._record_facts,
                 on_end=self._end,
                 is_partial=lambda: stats.rejected() > settings.max_rejects,
-            ):
+            ) as record:
                 self.has_begun = True
                 opened = replace(opened, num_input_rows=given.num_rows)
+                stats.budget = session.begin_budget(
+                    earlier_usd, partial(insist, record.write, session.patience)
+                )
                 if opened.is_done(settings.max_rejects):
                     stats.finished = dict(opened.parts)
                 else:
                     stats.finished = opened.parts_without_rejects()
                     source = await self._open(given)
-                    async with self._session.scores(self._output) as scores:
-                        await self._rerank(source, opened.with_input(source), scores)
+                    async with session.scores(self._output) as scores:
+                        await self._rerank(source, opened.with_input(source), scores, is_held)
                 if stats.rejected() <= settings.max_rejects:
                     await asyncio.to_thread(given.discard)
                 stats.conclude()
 
     def _find_input(self) -> RunInput:
         """Find the input's files, and check the columns of those that need no preparation."""
+        session, switch = self._session, self._stop_switch
+        reads = PatientReads(session.patience, lambda: switch.error is not None)
         given = find_input(
-            self._input_name, self._output, self._settings, self._session.limits.batch
+            self._input_name, self._output, self._settings, session.limits.batch, reads
         )
         # Before the output is locked, which would leave a file there.
         validate_output(self._output, self._input_name)
@@ -190,12 +202,16 @@ class DatasetRun:
         self._stats.candidates = source.num_candidates
         return source
 
-    async def _rerank(self, source: Source, opened: OpenedOutput, scores: SharedScores) -> None:
+    async def _rerank(
+        self, source: Source, opened: OpenedOutput, scores: SharedScores, is_held: Gate
+    ) -> None:
         """Rank what is not finished, and commit the output."""
         session, settings, stats = self._session, self._settings, self._stats
         finished, planner = stats.finished.values(), Planner(settings)
-        client = session.client(stats.metrics, self._stop_switch, scores.store.gate)
-        committer = Committer(scores.store, session.patience, self._stop_switch)
+        assert stats.budget is not None
+        gate = Gates(scores.store.gate, is_held)
+        client = session.client(stats.metrics, self._stop_switch, gate, stats.budget)
+        committer = Committer(scores.store, is_held, session.patience, self._stop_switch)
         reuse = None
         if settings.reuse == "partial":
             reuse = PartialReuse(await scores.store.earlier_answers(opened.begun_us))
@@ -250,7 +266,7 @@ class DatasetRun:
 
     def _end(self, state: EndState) -> None:
         """Note how the run ended, and log it."""
-        self._stats.state = state
+        self._stats.end(state)
         log_event(log, logging.INFO, "run.ended", **self.snapshot().log_fields())
 
     def _record_facts(self) -> dict[str, Any]:

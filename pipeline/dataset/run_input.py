@@ -12,6 +12,7 @@ from pipeline.source.pieces import BatchLimits
 from pipeline.source.prepare.named_files import format_of
 from pipeline.source.source import Source
 from pipeline.storage.location import Location, locate
+from pipeline.storage.patient_reads import PatientReads
 
 if TYPE_CHECKING:
     from pipeline.source.prepare.prepare import Preparer
@@ -83,16 +84,27 @@ class RunInput(Protocol):
 
 
 def find_input(
-    input_name: str, output: Location, settings: RunSettings, limits: BatchLimits | None = None
+    input_name: str,
+    output: Location,
+    settings: RunSettings,
+    limits: BatchLimits | None = None,
+    reads: PatientReads | None = None,
 ) -> RunInput:
     """Find the input of a run.
+
+    Args:
+        input_name: What the user called it.
+        output: The output of the run, which holds an input that is made ready.
+        settings: Layout, columns and preparation.
+        limits: How much is decoded at once.
+        reads: Insists on reading an object store where the input is read as it is.
 
     Raises:
         InputError: if it cannot be found, or if it needs no preparation and is no candidates.
     """
     preparer = find_preparer(input_name, settings)
     if preparer is None:
-        return PlainInput(open_source(input_name, settings, limits))
+        return PlainInput(open_source(input_name, settings, limits, reads=reads))
     return PreparedInput(preparer, output, settings, limits)
 
 

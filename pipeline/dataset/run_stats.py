@@ -7,9 +7,10 @@ from pipeline.core.records import Ranking
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.summary import RunSummary, bound_by
 from pipeline.output.part_info import PartInfo
-from pipeline.output.run_records import State
+from pipeline.output.run_records import EndState, State
 from pipeline.planning.plan import Plan
 from pipeline.service.metrics import Metrics, QuotaUse
+from pipeline.service.run_budget import RunBudget
 
 
 class RunStats:
@@ -26,9 +27,13 @@ class RunStats:
         groups: Queries of the input; None while it is not known.
         candidates: Candidates of the input; None while it is not known.
         state: `running`, or how the run ended.
+        budget: What this run may spend; None before it has begun.
+        earlier_usd: What earlier runs on the output may have cost.
     """
 
     def __init__(self, settings: RunSettings, quota_use: QuotaUse) -> None:
+        self.budget: RunBudget | None = None
+        self.earlier_usd = 0.0
         self.metrics = Metrics()
         self.finished: dict[int, PartInfo] = {}
         self.written: dict[int, PartInfo] = {}
@@ -71,6 +76,12 @@ class RunStats:
         """Return how many candidates have no score in these parts."""
         return sum(part.num_rejected for part in self.parts().values())
 
+    def end(self, state: EndState) -> None:
+        """Note how the run ended; nothing more is spent."""
+        self.state = state
+        if self.budget is not None:
+            self.budget.end()
+
     def conclude(self) -> None:
         """Take what is written for all that there is: the run came to its end."""
         self.groups = sum(part.num_groups for part in self.parts().values())
@@ -84,6 +95,7 @@ class RunStats:
         """
         metrics, parts = self.metrics, self.parts()
         seconds = time.monotonic() - self._started
+        paid_usd = metrics.cost_usd + metrics.unanswered_usd
         quota_use = self._quota_use.since(self._quota_use_before)
         return RunSummary(
             state=self.state,
@@ -106,6 +118,8 @@ class RunStats:
             cost_usd=metrics.cost_usd,
             unanswered=metrics.unanswered,
             unanswered_usd=metrics.unanswered_usd,
+            cost_at_most_usd=max(paid_usd, self.budget.at_most_usd if self.budget else 0.0),
+            all_runs_usd=self.earlier_usd + paid_usd,
             partial_groups=metrics.partial_groups,
             documents_reused=metrics.documents_reused,
             saved_usd=metrics.saved_usd,

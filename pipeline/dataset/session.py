@@ -1,14 +1,14 @@
 """What runs against one service share: its quota, a cost budget, connections, paid answers."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Protocol, Self
 
 from pipeline.core.errors import Interrupted, OutputFailed, RerankError
 from pipeline.core.events import log_event
-from pipeline.core.gate import Gate
+from pipeline.core.gate import Gate, Gates
 from pipeline.core.settings import DEFAULT_MAX_OUTAGE_S, Pace, RunSettings
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import SharedScores
@@ -22,6 +22,7 @@ from pipeline.service.cost_budget import CostBudget
 from pipeline.service.endpoint import Endpoint
 from pipeline.service.metrics import Metrics, QuotaUse
 from pipeline.service.open_files import fit_open_files
+from pipeline.service.run_budget import RunBudget
 from pipeline.service.throttle.throttle import Throttle
 from pipeline.service.transport import Transport
 from pipeline.storage.location import Location
@@ -54,6 +55,8 @@ class Session:
         api_key: The service's key; None if it takes none. Never written anywhere.
         limits: How much each run holds at once.
         transport: Carries the requests; by default HTTP.
+        earlier_usd: What was spent before, for which the limit of costs holds as well; by default
+            what earlier runs on the session's outputs have spent.
 
     Attributes:
         quota_use: How the quota was used so far, by all runs.
@@ -70,6 +73,7 @@ class Session:
         *,
         limits: RunLimits | None = None,
         transport: Transport | None = None,
+        earlier_usd: float | None = None,
     ) -> None:
         self.settings = settings
         self.limits = limits or RunLimits()
@@ -87,7 +91,10 @@ class Session:
         self._pace = fit_open_files(settings.pace)
         self._throttle = Throttle(self._pace, self.quota_use)
         self._budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
+        self._budget.add_earlier(earlier_usd or 0.0)
+        self._counts_outputs = earlier_usd is None
         self._scores: SharedScores | None = None
+        self._stores: list[ScoreStore] = []
         self._endpoint: Endpoint | None = None
         self._runs: list[SessionRun] = []
         self._past = Metrics()
@@ -136,6 +143,11 @@ class Session:
         return 0.0 if self._endpoint is None else self._endpoint.outage_s
 
     @property
+    def num_unsaved(self) -> int:
+        """Paid answers that are in no store yet, or are lost since they could not be saved."""
+        return sum(store.num_unsaved for store in self._stores)
+
+    @property
     def is_stopping(self) -> bool:
         """Whether the session was asked to stop, or must stop."""
         return self._stopped_by is not None
@@ -178,10 +190,25 @@ class Session:
             if not self._runs:
                 self._throttle.set_pace(self._pace)  # what a run's pace file said ends with it
 
-    def client(self, metrics: Metrics, stop_switch: StopSwitch, gate: Gate) -> RerankClient:
+    def begin_budget(self, earlier_usd: float, state: Callable[[], Awaitable[None]]) -> RunBudget:
+        """Return a run's share of the budget, on an output where this much was spent before.
+
+        Args:
+            earlier_usd: By earlier runs on the output; the limit holds for these too.
+            state: Writes what the run may spend where it lasts; called before it is spent.
+        """
+        if self._counts_outputs:
+            self._budget.add_earlier(earlier_usd)
+        return RunBudget(self._budget, state)
+
+    def client(
+        self, metrics: Metrics, stop_switch: StopSwitch, gate: Gate | Gates, budget: RunBudget
+    ) -> RerankClient:
         """Return a client for one run, which sends nothing while the gate is closed."""
         assert self._endpoint is not None, "the session is not open"
-        return RerankClient(self._endpoint, metrics=metrics, stop_switch=stop_switch, gate=gate)
+        return RerankClient(
+            self._endpoint, metrics=metrics, stop_switch=stop_switch, gate=gate, budget=budget
+        )
 
     def set_pace(self, pace: Pace) -> None:
         """Change the pace of all runs from now on."""
@@ -210,11 +237,15 @@ class Session:
     async def _open_scores(self, folder: Location) -> AsyncIterator[SharedScores]:
         """Yield the store in a folder, which is compacted at the end if all went well."""
         keeps_documents = self.settings.reuse == "partial"
-        async with ScoreStore(
-            folder, keeps_documents=keeps_documents, patience=self.patience
-        ) as store:
-            yield SharedScores(store)
-            try:
-                await store.compact()
-            except OutputFailed as failure:  # nothing is lost, and the next run tries again
-                log_event(log, logging.WARNING, "score_store.not_compacted", error=str(failure))
+        store = ScoreStore(folder, keeps_documents=keeps_documents, patience=self.patience)
+        try:
+            async with store:
+                self._stores.append(store)
+                yield SharedScores(store)
+                try:
+                    await store.compact()
+                except OutputFailed as failure:  # nothing is lost, and the next run tries again
+                    log_event(log, logging.WARNING, "score_store.not_compacted", error=str(failure))
+        finally:
+            # What a store could not save until it was closed is lost, and stays counted.
+            self._stores = [one for one in self._stores if one is not store or one.num_unsaved]

@@ -6,6 +6,7 @@ from pipeline.core.settings import RunSettings
 from pipeline.source.listing import list_input
 from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
+from pipeline.storage.patient_reads import PatientReads
 
 
 def open_source(
@@ -15,6 +16,7 @@ def open_source(
     *,
     layout: str | None = None,
     columns: Mapping[str, str] | None = None,
+    reads: PatientReads | None = None,
 ) -> Source:
     """Find the files of Parquet candidates and check their columns.
 
@@ -24,13 +26,14 @@ def open_source(
         limits: How much is decoded at once.
         layout: Another layout than that of the settings.
         columns: Other columns than those of the settings.
+        reads: Insists on reading an object store; by default nothing does.
 
     Raises:
         InputError: if there are none, or if they do not hold candidates.
     """
     columns = settings.columns if columns is None else columns
     return Source(
-        list_input(listing_name, columns=columns),
+        list_input(listing_name, columns=columns, reads=reads),
         columns=columns,
         layout=layout or settings.layout,
         with_text=settings.with_text,

@@ -43,6 +43,8 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         cost_usd: Their price.
         unanswered: Failed attempts that may have been billed: their answer was lost or unusable.
         unanswered_usd: The most that they can have cost.
+        cost_at_most_usd: What the run may have cost; while it goes on, what it may spend soon too.
+        all_runs_usd: What all runs on this output may have cost together, this one included.
         partial_groups: Queries that began with a stored answer to some of their documents.
         documents_reused: Their documents that this answer holds.
         saved_usd: Estimate of what these queries would have cost as a whole, less what was paid;
@@ -81,6 +83,8 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     cost_usd: float = 0.0
     unanswered: int = 0
     unanswered_usd: float = 0.0
+    cost_at_most_usd: float = 0.0
+    all_runs_usd: float = 0.0
     partial_groups: int = 0
     documents_reused: int = 0
     saved_usd: float = 0.0

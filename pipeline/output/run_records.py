@@ -3,7 +3,8 @@
 What differs from run to run is recorded here alone, so that results are the same bytes. A record is
 written at the start with state `running`, again every few seconds, and a last time at the end. One
 that says `running` long after its last update is of a run that was killed. Records serve observers:
-a failed write is logged and does not stop the run.
+a failed write is logged and does not stop the run. But what a run may spend is recorded before it
+is spent: whoever asks for a write waits until it is done.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
@@ -25,6 +26,7 @@ from pipeline.core.background import background
 from pipeline.core.errors import Interrupted, OutputFailed, RerankError, first_leaf
 from pipeline.core.events import log_event
 from pipeline.output.layout import RUNS_FOLDER
+from pipeline.output.run_record_writer import RecordWriter, log_not_written
 from pipeline.storage.location import Location
 
 EndState: TypeAlias = Literal["interrupted", "failed", "partial", "done"]
@@ -72,10 +74,16 @@ class RunRecord(RunFacts, frozen=True, kw_only=True):
     cost_usd: float = 0.0
     unanswered: int = 0
     unanswered_usd: float = 0.0
+    cost_at_most_usd: float = 0.0
     retries: int = 0
     throttled: int = 0
     outage_s: float = 0.0
     seconds: float = 0.0
+
+    @property
+    def spent_usd(self) -> float:
+        """What the run may have cost; of a killed run what it had stated before."""
+        return max(self.cost_at_most_usd, self.cost_usd + self.unanswered_usd)
 
 
 @asynccontextmanager
@@ -89,7 +97,7 @@ async def recorded_run(
     is_partial: Callable[[], bool],
     clock: Callable[[], float] = time.time,
     update_s: float | None = None,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[RecordWriter]:
     """Keep a record of the body up to date while it runs, and close it however the body ends.
 
     Args:
@@ -101,26 +109,28 @@ async def recorded_run(
         is_partial: Returns whether a body that ended without an error left too much undone.
         clock: Seconds since 1970.
         update_s: Between two updates; 2 s on disk, 5 s on an object store.
+
+    Yields:
+        Writes the record when it is asked to.
     """
     facts = await asyncio.to_thread(_begin, output, input_name, model, clock)
     file = output.child(RUNS_FOLDER, f"{facts.run_id}.json")
 
-    async def write(facts: RunFacts) -> None:
+    async def publish(facts: RunFacts) -> None:
         content = asdict(replace(facts, updated=_time(clock))) | dict(snapshot())
-        try:
-            await asyncio.to_thread(file.publish, _encode(content))
-        except OutputFailed as failure:
-            log_event(_log, logging.WARNING, "run_record.not_written", error=str(failure))
+        await asyncio.to_thread(file.publish, _encode(content))
 
-    await write(facts)
-    stop = asyncio.Event()
+    try:
+        await publish(facts)
+    except OutputFailed as failure:
+        log_not_written(failure)
     update_s = update_s or (LOCAL_UPDATE_S if output.is_local else REMOTE_UPDATE_S)
-    updates = _repeat(lambda: write(facts), update_s, stop)
-    async with background(updates, name="run-record") as updating:
+    writer = RecordWriter(lambda: publish(facts), update_s)
+    async with background(writer.run(), name="run-record") as updating:
         state: EndState = "failed"
         exit_code, message = 1, None
         try:
-            yield
+            yield writer
             state, exit_code = ("partial", 7) if is_partial() else ("done", 0)
         except BaseException as error:  # recorded whatever it is, and raised again
             leaf = first_leaf(error)
@@ -129,13 +139,15 @@ async def recorded_run(
             state = "interrupted" if isinstance(leaf, Interrupted) else "failed"
             raise
         finally:
-            stop.set()
+            writer.end()
             await updating  # not cancelled: its last write must not come after the final one
             on_end(state)
             ended = _time(clock)
-            await write(
-                replace(facts, state=state, ended=ended, exit_code=exit_code, error=message)
-            )
+            last = replace(facts, state=state, ended=ended, exit_code=exit_code, error=message)
+            try:
+                await publish(last)
+            except OutputFailed as failure:
+                log_not_written(failure)
 
 
 def read_run_records(output: Location) -> list[RunRecord]:
@@ -154,6 +166,15 @@ def read_run_records(output: Location) -> list[RunRecord]:
     return records
 
 
+def read_spent_usd(output: Location) -> float:
+    """Return what all runs on the output may have cost, in US dollars.
+
+    Raises:
+        OutputFailed: if their records are there and cannot be read.
+    """
+    return sum(record.spent_usd for record in read_run_records(output))
+
+
 def _begin(output: Location, input_name: str, model: str, clock: Callable[[], float]) -> RunFacts:
     now = datetime.fromtimestamp(clock(), UTC)
     try:
@@ -169,19 +190,6 @@ def _begin(output: Location, input_name: str, model: str, clock: Callable[[], fl
         input=input_name,
         model=model,
     )
-
-
-async def _repeat(
-    write: Callable[[], Awaitable[None]], every_s: float, stop: asyncio.Event
-) -> None:
-    while True:
-        try:
-            async with asyncio.timeout(every_s):
-                await stop.wait()
-        except TimeoutError:
-            await write()
-        else:
-            return
 
 
 def _encode(content: Mapping[str, Any]) -> bytes:

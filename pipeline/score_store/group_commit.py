@@ -131,6 +131,11 @@ class GroupCommit:
         if len(self._arrived) > self._limits.max_waiting:
             await self.flush()
 
+    @property
+    def num_unsaved(self) -> int:
+        """Answers that are not written yet."""
+        return len(self._arrived) + len(self._in_writing)
+
     def get(self, key: bytes) -> Scores | None:
         """Return an answer that is not written yet."""
         answer = self._arrived.get(key) or self._in_writing.get(key)

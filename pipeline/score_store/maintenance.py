@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.score_store import compaction
+from pipeline.score_store import pruning
 from pipeline.score_store.last_used import read_last_used
 from pipeline.score_store.listing import iter_segments, read_listed
 from pipeline.storage.location import Location
@@ -45,13 +45,13 @@ def prune(
     clock: Callable[[], float] = time.time,
     *,
     dry_run: bool = False,
-) -> compaction.Pruned:
-    """Remove the answers that were neither saved nor used in the last days; see `compaction`.
+) -> pruning.Pruned:
+    """Remove the answers that were neither saved nor used in the last days; see `pruning`.
 
     Raises:
         OutputFailed: if the store cannot be read or written; nothing is lost.
     """
-    return compaction.prune(folder, unused_for_days, clock, dry_run=dry_run)
+    return pruning.prune(folder, unused_for_days, clock, dry_run=dry_run)
 
 
 def is_store(folder: Location) -> bool:

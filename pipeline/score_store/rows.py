@@ -18,7 +18,7 @@ from pipeline.core.content import DIGEST_BYTES
 from pipeline.core.records import Scores
 
 KEY_BYTES = DIGEST_BYTES
-_KEY_WORDS = KEY_BYTES // 8
+KEY_WORDS = KEY_BYTES // 8
 
 MAX_BATCH_DOCUMENTS = 4_096
 """A record batch ends with the request that exceeds this: 64 KB of keys and scores."""
@@ -206,27 +206,12 @@ def key_bytes(batch: pa.RecordBatch, name: str = "key") -> bytes:
     return b"" if content is None else content[start : start + size].to_pybytes()
 
 
-def num_documents(batch: pa.RecordBatch) -> int:
-    """Return how many documents the rows of a batch have together."""
-    scores: Any = batch.column("scores")
-    count: int = scores.offsets[-1].as_py() - scores.offsets[0].as_py()
-    return count
-
-
-def repeated(keys: bytes) -> set[bytes]:
-    """Return the keys that occur more than once; keys are given one after the other."""
-    words = np.frombuffer(keys, "<u8").reshape(-1, _KEY_WORDS)
-    words = words[np.lexsort(words.T)]
-    repeats = (words[1:] == words[:-1]).all(axis=1)
-    return {key.tobytes() for key in words[1:][repeats]}
-
-
 def prefixes(keys: bytes) -> KeyArray:
     """Return the first 64 bits of each key; keys are given one after the other.
 
     Indexes hold these; the rest of a key is compared when a row is read.
     """
-    return np.frombuffer(keys, "<u8")[::_KEY_WORDS].astype(np.uint64)
+    return np.frombuffer(keys, "<u8")[::KEY_WORDS].astype(np.uint64)
 
 
 def _checksum(

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
-from pipeline.score_store.rows import KEY_BYTES, key_bytes, num_documents
+from pipeline.score_store.rows import KEY_BYTES, key_bytes
 
 _SCHEMA_FIELDS: "list[pa.Field[Any]]" = [
     pa.field("offset", pa.int64(), nullable=False),
@@ -53,7 +53,7 @@ class BatchFacts(Struct, frozen=True):
             offset,
             size,
             key_bytes(batch),
-            documents=num_documents(batch),
+            documents=_num_documents(batch),
             oldest_us=int(times.min(initial=2**62)),
             newest_us=int(times.max(initial=0)),
         )
@@ -115,3 +115,10 @@ class SegmentIndex:
         for name in _NUMBERS:
             index._numbers[name] = array("q", batch.column(name).to_numpy().tobytes())
         return index
+
+
+def _num_documents(batch: pa.RecordBatch) -> int:
+    """Return how many documents the rows of a batch have together."""
+    scores: Any = batch.column("scores")
+    count: int = scores.offsets[-1].as_py() - scores.offsets[0].as_py()
+    return count

@@ -122,6 +122,11 @@ class ScoreStore:
         return self._writer.gate
 
     @property
+    def num_unsaved(self) -> int:
+        """Answers that are not written yet."""
+        return self._writer.num_unsaved
+
+    @property
     def is_local(self) -> bool:
         """Whether the store is on this machine, where answers are saved within 50 ms."""
         return self._folder.is_local

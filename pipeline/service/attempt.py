@@ -8,13 +8,15 @@ from pipeline.core.errors import (
     ServiceEnded,
     Throttled,
 )
-from pipeline.core.gate import Gate
+from pipeline.core.gate import Gate, Gates
 from pipeline.core.records import Request, Scores
 from pipeline.core.stop import StopSwitch
 from pipeline.service.circuit_breaker import AttemptFailed, OutageBegan
+from pipeline.service.cost_budget import NOTHING
 from pipeline.service.endpoint import Endpoint
 from pipeline.service.failures import may_be_billed
 from pipeline.service.metrics import Metrics
+from pipeline.service.run_budget import RunBudget
 from pipeline.service.throttle.interface import Permit
 
 
@@ -26,12 +28,19 @@ class Sender:
         metrics: Where attempts, tokens, money and latencies are counted.
         stop_switch: Ends the waits for a place, for the pace and for money.
         gate: Nothing is sent while it is closed.
+        budget: What may be spent.
     """
 
     def __init__(
-        self, endpoint: Endpoint, metrics: Metrics, stop_switch: StopSwitch, gate: Gate
+        self,
+        endpoint: Endpoint,
+        metrics: Metrics,
+        stop_switch: StopSwitch,
+        gate: Gate | Gates,
+        budget: RunBudget,
     ) -> None:
         self._endpoint = endpoint
+        self._budget = budget
         self._circuit = endpoint.circuit
         self._metrics = metrics
         self._stop_switch = stop_switch
@@ -53,11 +62,11 @@ class Sender:
         line = None if is_witness else self._circuit.line
         endpoint, metrics, num_documents = self._endpoint, self._metrics, request.num_documents
         outcome: Scores | AttemptFailed | None = None
-        reserved_usd = spent_usd = 0.0
+        reservation, spent_usd = NOTHING, 0.0
         try:
             with self._stop_switch.interruptible(line):
                 await self._gate.wait()
-                reserved_usd = await endpoint.budget.reserve(request.tokens, num_documents)
+                reservation = await self._budget.reserve(request.tokens, num_documents)
                 permit = await endpoint.throttle.admit(
                     num_documents, request.tokens, request.documents
                 )
@@ -71,13 +80,14 @@ class Sender:
                 except Throttled as error:
                     self._throttled(error, permit)
                 except RequestError as error:
-                    spent_usd = reserved_usd if self._count_failure(request, error) else 0.0
+                    may_be_billed = self._count_failure(request, error)
+                    spent_usd = self._budget.usd(reservation) if may_be_billed else 0.0
                     outcome = self._failed(error, sent_at, is_witness=is_witness)
                 except ServiceEnded:
                     metrics.failed += 1
                     raise
                 except asyncio.CancelledError:
-                    spent_usd = reserved_usd
+                    spent_usd = self._budget.usd(reservation)
                     self._count_failure(request, None)
                     raise
                 else:
@@ -93,7 +103,7 @@ class Sender:
         except OutageBegan:
             pass
         finally:
-            endpoint.budget.settle(reserved_usd, spent_usd)
+            self._budget.settle(reservation, spent_usd)
         return outcome
 
     async def send_witness(self) -> None:
@@ -140,7 +150,7 @@ class Sender:
         if error is not None and not may_be_billed(error):
             return False
         self._metrics.unanswered += 1
-        self._metrics.unanswered_usd += request.tokens * self._endpoint.budget.usd_per_token
+        self._metrics.unanswered_usd += request.tokens * self._budget.usd_per_token
         return True
 
     def _count_answer(self, tokens: int, num_documents: int, total_tokens: int) -> float:
@@ -151,7 +161,7 @@ class Sender:
             num_documents: Documents in it.
             total_tokens: What the service counted.
         """
-        budget, metrics = self._endpoint.budget, self._metrics
+        budget, metrics = self._budget, self._metrics
         cost_usd = total_tokens * budget.usd_per_token
         budget.record_usage(tokens, num_documents, total_tokens)
         metrics.answered += 1

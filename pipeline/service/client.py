@@ -23,13 +23,14 @@ from pipeline.core.errors import (
     Transient,
 )
 from pipeline.core.events import log_event
-from pipeline.core.gate import Gate
+from pipeline.core.gate import Gate, Gates
 from pipeline.core.records import Request, Scores
 from pipeline.core.stop import StopSwitch
 from pipeline.service.attempt import Sender
 from pipeline.service.circuit_breaker import AttemptFailed
 from pipeline.service.endpoint import Endpoint
 from pipeline.service.metrics import Metrics
+from pipeline.service.run_budget import RunBudget
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class RerankClient:
         metrics: Where this client's attempts, tokens, money and latencies are counted.
         stop_switch: Ends the waits of calls when it is stopped.
         gate: Nothing is sent while it is closed, such as while no answer could be saved.
+        budget: What this run may spend; by default what the endpoint's clients may spend together.
     """
 
     def __init__(
@@ -50,13 +52,15 @@ class RerankClient:
         *,
         metrics: Metrics,
         stop_switch: StopSwitch | None = None,
-        gate: Gate | None = None,
+        gate: Gate | Gates | None = None,
+        budget: RunBudget | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._circuit = endpoint.circuit
         self._metrics = metrics
         self._stop_switch = stop_switch or StopSwitch()
-        self._sender = Sender(endpoint, metrics, self._stop_switch, gate or Gate())
+        budget = budget or RunBudget(endpoint.budget)
+        self._sender = Sender(endpoint, metrics, self._stop_switch, gate or Gate(), budget)
         self._num_calls = 0
         self._num_resting = 0
 

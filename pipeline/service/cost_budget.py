@@ -3,40 +3,79 @@
 import asyncio
 from typing import Final
 
+from msgspec import Struct
+
 from pipeline.core.errors import CostLimitReached
 
 _TEMPLATE_TOKENS: Final = 100
 """Instruction and template around each document, which some hosts bill (about 70 are published)."""
 
+_OPEN_PER_ANSWER: Final = 2
+
+
+class Reservation(Struct, frozen=True, eq=False):
+    """The most that a request may use, by what is known before it is sent; 0 without a limit."""
+
+    tokens: int = 0
+
+
+NOTHING: Final = Reservation()
+
 
 class CostBudget:
     """What may be spent, with reservations for the requests in flight.
 
-    A reservation is an upper bound of what a request can cost. A request that only the
-    reservations of others keep from being sent waits until they are settled, in order of arrival.
+    A reservation is an upper bound of what a request can cost. If the service counts more than that
+    for an answer, all reservations rise by as much, those of requests in flight too. Until answers
+    have proved the bound few requests are in flight: one at first, two more with each answer.
+
+    A request that only the others keep from being sent waits until they are settled, in order of
+    arrival.
 
     Args:
         limit_usd: What may be spent; None for any amount.
         usd_per_token: The model's price.
+
+    Attributes:
+        spent_usd: What was spent, by earlier runs too.
     """
 
     def __init__(self, limit_usd: float | None, usd_per_token: float) -> None:
         self.usd_per_token = usd_per_token
+        self.spent_usd = 0.0
         self._limit_usd = limit_usd
-        self._spent_usd = 0.0
-        self._reserved_usd = 0.0
+        self._open: set[Reservation] = set()
+        self._open_tokens = 0
+        self._num_answers = 0
         self._worst_ratio = 1.0
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
 
     def __repr__(self) -> str:
         limit = "no limit" if self._limit_usd is None else f"of ${self._limit_usd:.4f}"
-        return (
-            f"<CostBudget spent ${self._spent_usd:.4f} reserved ${self._reserved_usd:.4f} {limit}>"
-        )
+        reserved_usd = self.usd(self._open_tokens)
+        return f"<CostBudget spent ${self.spent_usd:.4f} reserved ${reserved_usd:.4f} {limit}>"
 
-    async def reserve(self, tokens: int, documents: int) -> float:
-        """Set aside the most that a request can cost; return it in US dollars, for `settle`.
+    @property
+    def has_limit(self) -> bool:
+        """Whether there is a limit; without one nothing is reserved."""
+        return self._limit_usd is not None
+
+    @property
+    def left_usd(self) -> float:
+        """What may still be spent; below 0 if the service counted more than could be foreseen."""
+        return (self._limit_usd or 0.0) - self.spent_usd
+
+    def usd(self, reserved_tokens: int) -> float:
+        """Return the most that this many reserved tokens can cost, by what was learned."""
+        return self._worst_ratio * reserved_tokens * self.usd_per_token
+
+    def add_earlier(self, spent_usd: float) -> None:
+        """Count what was spent before, which the limit holds for as well."""
+        self.spent_usd += spent_usd
+
+    async def reserve(self, tokens: int, documents: int) -> Reservation:
+        """Set aside the most that a request can cost, for `settle`.
 
         Args:
             tokens: Upper bound of query_tokens x documents + sum(document_tokens).
@@ -46,40 +85,40 @@ class CostBudget:
             CostLimitReached: if the request could exceed the limit, whatever the others cost.
         """
         if self._limit_usd is None:
-            return 0.0
+            return NOTHING
+        reservation = Reservation(tokens + _TEMPLATE_TOKENS * documents)
         async with self._turn:
-            while True:
-                usd = self.usd_per_token * self._max_tokens(tokens, documents)
-                if self._spent_usd + self._reserved_usd + usd <= self._limit_usd:
-                    self._reserved_usd += usd
-                    return usd
-                if not self._reserved_usd:
+            while not self._may_open(reservation):
+                if not self._open:
+                    usd = self.usd(reservation.tokens)
                     raise CostLimitReached(
                         "one more request could exceed the allowed cost",
                         which="--max-cost",
-                        found=f"${self._spent_usd:.4f} spent, up to ${usd:.4f} more",
+                        found=f"${self.spent_usd:.4f} spent in all runs, up to ${usd:.4f} more",
                         expected=f"at most ${self._limit_usd:.4f}",
                         cure="raise it and run the same command again: what is paid is kept",
                     )
                 self._settled.clear()
                 await self._settled.wait()
+            self._open.add(reservation)
+            self._open_tokens += reservation.tokens
+        return reservation
 
-    def settle(self, reserved_usd: float, spent_usd: float) -> None:
+    def settle(self, reservation: Reservation, spent_usd: float) -> None:
         """Replace a reservation by what the request cost, or may have cost."""
-        self._spent_usd += spent_usd
-        if self._limit_usd is None:
-            return
-        self._reserved_usd = max(self._reserved_usd - reserved_usd, 0.0)
-        if self._reserved_usd < self.usd_per_token / 2:
-            self._reserved_usd = 0.0  # a rounding error must not keep the last in line waiting
-        self._settled.set()
+        self.spent_usd += spent_usd
+        if reservation in self._open:
+            self._open.remove(reservation)
+            self._open_tokens -= reservation.tokens
+            self._settled.set()
 
     def record_usage(self, tokens: int, documents: int, total_tokens: int) -> None:
         """Raise the bound if the service counted more tokens than it allowed for."""
-        if self._limit_usd is None:
-            return
+        self._num_answers += 1
         bound = tokens + _TEMPLATE_TOKENS * documents
-        self._worst_ratio = max(self._worst_ratio, total_tokens / bound if bound else 1.0)
+        if bound:
+            self._worst_ratio = max(self._worst_ratio, total_tokens / bound)
 
-    def _max_tokens(self, tokens: int, documents: int) -> float:
-        return self._worst_ratio * (tokens + _TEMPLATE_TOKENS * documents)
+    def _may_open(self, reservation: Reservation) -> bool:
+        fits = self.usd(self._open_tokens + reservation.tokens) <= self.left_usd
+        return fits and len(self._open) <= _OPEN_PER_ANSWER * self._num_answers

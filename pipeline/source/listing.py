@@ -23,6 +23,7 @@ from pipeline.source.input_file import InputFile
 from pipeline.source.parquet_file import open_parquet, translate_errors
 from pipeline.source.patterns import split_pattern
 from pipeline.storage.location import Location
+from pipeline.storage.patient_reads import PatientReads
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _FOOTERS_AT_ONCE = 8
@@ -83,12 +84,18 @@ class InputListing(Struct, frozen=True):
                 pass
 
 
-def list_input(name: str, *, columns: Mapping[str, str] | None = None) -> InputListing:
+def list_input(
+    name: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    reads: PatientReads | None = None,
+) -> InputListing:
     """Find the Parquet files of an input and read their footers.
 
     Args:
         name: What the user called it.
         columns: The input column that plays a role, where it bears another name.
+        reads: Insists on reading an object store; by default nothing does.
 
     Raises:
         InputError: if there are none, or if one is not a readable Parquet file.
@@ -96,6 +103,8 @@ def list_input(name: str, *, columns: Mapping[str, str] | None = None) -> InputL
     if not is_utf8(name):
         raise InputError("its name is not UTF-8", which=printable(name), cure="rename it")
     base, pattern = split_pattern(name)
+    if reads is not None:
+        base = base.with_patience(reads)
     with translate_errors(base):
         found = find_files(base, pattern)
     if found is None:

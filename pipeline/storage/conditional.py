@@ -13,7 +13,7 @@ from pipeline.core.errors import OutputFailed
 from pipeline.storage.errors import translate_errors
 from pipeline.storage.files import StoredObject, Version
 from pipeline.storage.location import Location
-from pipeline.storage.object_files import store_errors
+from pipeline.storage.object_errors import store_errors
 from pipeline.storage.object_stores import Timeouts, connect
 
 

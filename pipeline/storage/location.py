@@ -13,11 +13,13 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.core.errors import InputError, OutputFailed, SettingsError
 from pipeline.storage.errors import translate_errors
 from pipeline.storage.files import FileInfo, Files, OpenFile
 from pipeline.storage.local_files import LocalFiles, is_unfinished
+from pipeline.storage.patient_reads import PatientReads
 
 _REMOTE = ("s3", "gs", "gcs", "abfs", "abfss")
 
@@ -50,6 +52,18 @@ class Location(Struct, frozen=True):
         folder, _, _ = self.path.rpartition("/")
         called, _, _ = self.name.rpartition("/")
         return Location(self.files, f"{folder}/{name}", f"{called}/{name}")
+
+    def with_patience(self, reads: PatientReads) -> "Location":
+        """Return the same place; on an object store it insists on `info`, `open` and their reads.
+
+        A disk that fails is not asked again.
+        """
+        if self.is_local:
+            return self
+        from pipeline.storage.object_files import ObjectFiles
+
+        assert isinstance(self.files, ObjectFiles)
+        return replace(self, files=replace(self.files, reads=reads))
 
     def info(self) -> FileInfo | None:
         """Return what is there; None if nothing is.

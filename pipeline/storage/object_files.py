@@ -13,20 +13,19 @@ file when it is interrupted, so nothing here streams out.)
 import contextlib
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, cast
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
 
 import pyarrow as pa
 from msgspec import Struct
-from obstore.exceptions import (
-    BaseError,
-    PermissionDeniedError,
-    PreconditionError,
-    UnauthenticatedError,
-)
 
-from pipeline.storage.errors import ChangedObject, MissingObject, StoreError
+from pipeline.storage.errors import MissingObject
 from pipeline.storage.files import FileInfo, OpenFile, Version
+from pipeline.storage.object_errors import store_errors
+from pipeline.storage.patient_reads import read_once
+
+Result = TypeVar("Result")
 
 _UPLOAD_BYTES = 5 << 20
 """Bytes of one request of an upload; S3 takes no smaller ones but the last."""
@@ -35,13 +34,12 @@ _MAX_UPLOADS = 9_000
 _PARALLEL_UPLOADS = 4
 """With these, a link of 8 Mbit/s sends every request within the silence that is allowed."""
 
-_ADDRESS_CURE = "check the network and the store's address (AWS_ENDPOINT_URL, AWS_REGION or alike)"
-_RIGHTS_CURE = "check the store's credentials (AWS_*, AZURE_* or GOOGLE_*) and their permissions"
-_BUCKET_CURE = "create the bucket, or check its name"
 
-_DENIALS = (PermissionDeniedError, UnauthenticatedError)
-_METADATA_HOSTS = ("169.254.169.254", "metadata.google.internal")
-"""Asked for a machine's own credentials if the environment holds none."""
+class Reads(Protocol):
+    """Calls a function that reads, perhaps several times."""
+
+    def __call__(self, read: Callable[[], Result], name: str) -> Result:
+        """Return what `read` returns; `name` is what it reads."""
 
 
 class ObjectFiles(Struct, frozen=True):
@@ -50,10 +48,12 @@ class ObjectFiles(Struct, frozen=True):
     Attributes:
         store: The obstore client of the bucket.
         bucket: How paths begin.
+        reads: Calls what reads the input; may insist on it.
     """
 
     store: Any
     bucket: str
+    reads: Reads = read_once
 
     @property
     def is_local(self) -> bool:
@@ -66,11 +66,9 @@ class ObjectFiles(Struct, frozen=True):
         if not key:
             return None if self._exists_below(key) is None else FileInfo(path)
         try:
-            with store_errors():
-                meta = self.store.head(key)
+            return self.reads(partial(self._head, path), path)
         except MissingObject:
             return FileInfo(path) if self._exists_below(key) else None
-        return _info(path, meta)
 
     def children(self, folder: str, *, recursive: bool) -> list[FileInfo]:
         """Return the objects below a prefix, and if not `recursive` its folders."""
@@ -94,9 +92,8 @@ class ObjectFiles(Struct, frozen=True):
 
         Where the store tells versions apart, a read of another one raises ChangedObject.
         """
-        with store_errors():
-            info = _info(path, self.store.head(self._key(path)))
-        reader = _ObjectReader(self.store, self._key(path), info)
+        info = self.reads(partial(self._head, path), path)
+        reader = _ObjectReader(self, path, info)
         return OpenFile(pa.PythonFile(reader, mode="r"), info, lambda: info)
 
     def read(self, path: str) -> bytes:
@@ -149,6 +146,10 @@ class ObjectFiles(Struct, frozen=True):
         with contextlib.suppress(MissingObject), store_errors():
             self.store.delete([self._key(info.path) for info in found])
 
+    def _head(self, path: str) -> FileInfo:
+        with store_errors():
+            return _info(path, self.store.head(self._key(path)))
+
     def _exists_below(self, key: str) -> bool | None:
         """Return whether an object is below a prefix; None if there is no such bucket."""
         try:
@@ -164,10 +165,10 @@ class ObjectFiles(Struct, frozen=True):
 class _ObjectReader(io.RawIOBase):
     """An object as a file that pyarrow can read."""
 
-    def __init__(self, store: Any, key: str, info: FileInfo) -> None:
+    def __init__(self, files: ObjectFiles, path: str, info: FileInfo) -> None:
         super().__init__()
-        self._store = store
-        self._key = key
+        self._files = files
+        self._path = path
         self._size_bytes = info.size_bytes or 0
         self._conditions = _conditions(info.version)
         self._position = 0
@@ -194,12 +195,15 @@ class _ObjectReader(io.RawIOBase):
         size = left if size < 0 else min(size, left)
         if not size:
             return pa.py_buffer(b"")
-        byte_range = (self._position, self._position + size)
-        with store_errors():
-            options = {"range": byte_range, **self._conditions}
-            content = self._store.get(self._key, options=options).bytes()
+        content = self._files.reads(partial(self._get, size), self._path)
         self._position += size
-        return pa.py_buffer(content)
+        return content
+
+    def _get(self, size: int) -> pa.Buffer:
+        options = {"range": (self._position, self._position + size), **self._conditions}
+        key = self._path.removeprefix(self._files.bucket).lstrip("/")
+        with store_errors():
+            return pa.py_buffer(self._files.store.get(key, options=options).bytes())
 
 
 def _info(path: str, meta: Any) -> FileInfo:
@@ -216,39 +220,3 @@ def _conditions(version: Version | None) -> dict[str, str]:
     e_tag = version and version.e_tag
     # A weak tag matches nothing, not even itself (RFC 9110, section 13.1.1).
     return {"if_match": e_tag} if e_tag and not e_tag.startswith("W/") else {}
-
-
-@contextlib.contextmanager
-def store_errors() -> Iterator[None]:
-    """Raise obstore's errors as OSErrors that state cause and cure.
-
-    A store's messages hold the request's address, which may hold a signature: it is left out.
-    """
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise MissingObject("no such object, bucket or container", _BUCKET_CURE) from error
-    except PreconditionError as error:
-        raise ChangedObject("it was replaced while it was read") from error
-    except BaseError as error:
-        line, _, _ = str(error).partition("\n")
-        # The errors of a listing have no types of their own.
-        if "404 Not Found" in line:
-            raise MissingObject("no such bucket or container", _BUCKET_CURE) from error
-        if isinstance(error, _DENIALS) or "403 Forbidden" in line or "401 Unauthorized" in line:
-            denied = f"access denied{_code(error)}"
-            raise StoreError(denied, _RIGHTS_CURE, is_lasting=True) from error
-        if any(host in line for host in _METADATA_HOSTS):
-            raise StoreError("no credentials found", _RIGHTS_CURE, is_lasting=True) from error
-        cause = line.rpartition(" - ")[2].partition("<")[0].rstrip(": \ufeff")
-        if "error sending request" in cause:
-            cause = "no connection, or no answer in time"
-        raise StoreError(cause + _code(error), _ADDRESS_CURE) from error
-    except ValueError as error:  # a path with empty or relative parts
-        raise StoreError(str(error), is_lasting=True) from error
-
-
-def _code(error: Exception) -> str:
-    """Return the store's own name of an error, in parentheses, where the answer holds one."""
-    code = str(error).partition("<Code>")[2].partition("</Code>")[0]
-    return f" ({code})" if code else ""

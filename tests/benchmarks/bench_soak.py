@@ -6,7 +6,10 @@ each time the same command goes on. Once a second its memory and open files are 
 Linux alone. In the end every file of the result is compared, byte by byte, with those of a run that
 met neither faults nor kills.
 
-    python tests/benchmarks/bench_soak.py [--groups 324000] [--minutes 10] [--folder F] [--json]
+With `--object-store` the output and its score store are on an object store that fails 5 % of its
+calls and is down twice for 20 s.
+
+    python tests/benchmarks/bench_soak.py [--object-store] [--groups N] [--minutes 10] [--json]
 """
 
 import argparse
@@ -30,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")]
 
 from made_groups import Shape, make_dataset  # noqa: E402
+from soaked_store import Place, soaked_place  # noqa: E402
 from support.real_runs import (  # noqa: E402
     Service,
     end,
@@ -55,9 +59,11 @@ MAX_IN_FLIGHT, OTHER_SOCKETS = 64, 8
 """Sockets in use come and go with the answers; others are the loop's, or are being closed."""
 HEADROOM = 1.25
 """Of the pace over groups / minutes: for attempts that fail, four starts and the compaction."""
+STORE_HEADROOM = 1.5
+"""Also for two outages, and the waits until they are noticed to be over."""
 KILLS, LOOK_S = (0.25, 0.5, 0.75), 1.0
-UNSAVED_S = 0.05
-"""How long an answer may take from its arrival to the store's file."""
+STORE_GROUPS = HOUR_OF_GROUPS // 6
+"""On an object store, where moto and the proxy before it take as much CPU as the job."""
 FEW_LOOKS = 60
 """Memory takes some 15 s to settle, so growth in a run of fewer looks is told, but not judged."""
 MAX_GROWTH, MAX_MB = 1.10, 300
@@ -112,15 +118,28 @@ class Soak:
             self.looks[-1].append((int(sizes["VmRSS"]) / 1024, lasting, len(sockets)))
             self.peak_mb = max(self.peak_mb, int(sizes["VmHWM"]) / 1024)
 
-    def watch(self, process: "subprocess.Popen[str]", running: Service, kill_at: float) -> bool:
-        """Look at a run once a second, and kill it after so many answers; whether it was killed."""
+    def watch(
+        self,
+        process: "subprocess.Popen[str]",
+        running: Service,
+        place: Place,
+        *,
+        num_groups: int,
+        kill_at: float,
+    ) -> bool:
+        """Look at a run once a second, and kill it after a share of the answers.
+
+        Returns:
+            Whether it was killed.
+        """
         self.looks.append([])
         while process.poll() is None:
             self.look_at(process.pid)
             looked_at, stats = time.monotonic(), running.stats()
-            if answers(stats) >= kill_at:
+            place.advance(answers(stats) / num_groups)
+            if answers(stats) >= num_groups * kill_at:
                 killed(process)
-                unsaved_s = UNSAVED_S + time.monotonic() - looked_at
+                unsaved_s = place.unsaved_s + time.monotonic() - looked_at
                 self.allowed += stats["in_flight"] + unsaved_s * stats["peak_requests_per_second"]
                 self.kills += 1
                 print(f"killed after {answers(stats):,} answers", file=sys.stderr)
@@ -134,13 +153,15 @@ def answers(stats: dict[str, Any]) -> int:
     return int(stats["by_status"].get("200", 0))
 
 
-def run_soak(command: list[object], num_groups: int, running: Service, log: TextIO) -> Soak:
+def run_soak(
+    command: list[object], num_groups: int, running: Service, place: Place, log: TextIO
+) -> Soak:
     """Run, kill and run again to the end; then once more, over what is finished."""
     soak, began = Soak(), time.monotonic()
     for share in (*KILLS, math.inf):
-        process = start(*command, stderr=log)
+        process = start(*command, env=place.env, stderr=log)
         try:
-            if not soak.watch(process, running, num_groups * share):
+            if not soak.watch(process, running, place, num_groups=num_groups, kill_at=share):
                 break
         finally:
             process.kill()  # which does nothing to one that has ended
@@ -150,15 +171,15 @@ def run_soak(command: list[object], num_groups: int, running: Service, log: Text
         last_lines = "\n".join(Path(log.name).read_text().splitlines()[-5:])
         raise SystemExit(f"exit {ended.code} after {soak.kills} kills:\n{last_lines}")
     soak.stats = running.stats()
-    if code := end(start(*command, stderr=log)).code:
+    if code := end(start(*command, env=place.env, stderr=log)).code:
         raise SystemExit(f"one run more, over what is finished: exit {code}")
     soak.requests_after = running.requests() - soak.stats["requests"]
     return soak
 
 
-def measure(folder: Path, groups: int, minutes: float) -> list[Row]:
+def measure(folder: Path, groups: int, minutes: float, *, on_object_store: bool) -> list[Row]:
     """All rows of a soak of so many groups, paced to take at most so many minutes."""
-    source, output, whole = (folder / name for name in ("in.parquet", "out", "whole"))
+    source, whole = folder / "in.parquet", folder / "whole"
     make_dataset(source, groups, SHAPE)
     faults = [f"{name}={rate}" for name, rate in FAULTS.items()]
     faults += [f"429-rate@{number}" for number in range(GROUPS_PER_429, groups, GROUPS_PER_429)]
@@ -166,9 +187,15 @@ def measure(folder: Path, groups: int, minutes: float) -> list[Row]:
     options += [part for fault in faults for part in ("--fault", fault)]
     limits = ["--tokens-per-minute", 1e12, "--max-in-flight", MAX_IN_FLIGHT, "--no-progress"]
     limits += ["--max-attempts", MAX_ATTEMPTS, "--requests-per-minute"]
-    with (folder / "log").open("w+") as log, service(*options) as running:
-        paced = [*limits, HEADROOM * groups / minutes, *running.options]
-        soak = run_soak(["run", source, output, *paced], groups, running, log)
+    with (
+        soaked_place(folder, on_object_store=on_object_store) as place,
+        (folder / "log").open("w+") as log,
+        service(*options) as running,
+    ):
+        headroom = STORE_HEADROOM if on_object_store else HEADROOM
+        paced = [*limits, headroom * groups / minutes, *running.options]
+        soak = run_soak(["run", source, place.output, *paced], groups, running, place, log)
+        output = place.fetch(folder / "fetched")
         log.seek(0)
         failures = Counter(line.rpartition(" code=")[2].strip() for line in log)
     print("the same without faults and kills", file=sys.stderr)
@@ -178,6 +205,7 @@ def measure(folder: Path, groups: int, minutes: float) -> list[Row]:
             raise SystemExit(f"the run without faults: exit {code}")
     served = answers(soak.stats) - sum(failures[code] for code in BAD_ANSWERS)
     rows = rows_of_output(source, output, whole) + rows_of_cost(soak, served, groups, minutes)
+    rows += [Row(name, figure, "", None) for name, figure in place.facts()]
     return rows + rows_of_process(soak)
 
 
@@ -235,13 +263,17 @@ def rows_of_process(soak: Soak) -> list[Row]:
 def main() -> None:
     """Soak, and print a table or JSON; exit 1 if a bar fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--groups", type=int, default=HOUR_OF_GROUPS)
+    parser.add_argument("--groups", type=int, help="[default: an hour's worth, or a sixth of it]")
+    parser.add_argument("--object-store", action="store_true", help="write to one that fails")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--folder", type=Path, help="keep all in this empty folder")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        rows = measure(options.folder or Path(temporary), options.groups, options.minutes)
+        on_object_store = options.object_store
+        groups = options.groups or (STORE_GROUPS if on_object_store else HOUR_OF_GROUPS)
+        folder = options.folder or Path(temporary)
+        rows = measure(folder, groups, options.minutes, on_object_store=on_object_store)
     passed = all(row.passed is not False for row in rows)
     if options.json:
         figures = [row._asdict() for row in rows]

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from pipeline.core.errors import OutputFailed
-from pipeline.core.gate import Gate
+from pipeline.core.gate import Gate, Gates
 
 
 async def test_an_open_gate_lets_everybody_pass_at_once() -> None:
@@ -58,3 +58,23 @@ async def test_a_broken_gate_ends_those_who_wait_and_those_who_come() -> None:
         with pytest.raises(OutputFailed, match="is full"):
             await waiting
     assert (gate.is_open, repr(gate)) == (False, "<Gate broken>")
+
+
+async def test_of_several_gates_each_holds_tasks_and_each_may_be_broken() -> None:
+    first, second = Gate(), Gate()
+    gates = Gates(first, second)
+    assert gates.is_open
+    first.close()
+    second.close()
+    task = asyncio.create_task(gates.wait())
+    for gate in (first, second):
+        await asyncio.sleep(0)
+        assert (gates.is_open, task.done()) == (False, False)
+        gate.open()
+    await task
+
+    second.break_with(OutputFailed("cannot be written"))
+
+    assert not gates.is_open
+    with pytest.raises(OutputFailed, match="cannot be written"):
+        await gates.wait()

@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import InputError, Interrupted, OutputFailed
-from pipeline.output.run_records import EndState, read_run_records, recorded_run
+from pipeline.output.run_records import (
+    EndState,
+    read_run_records,
+    read_spent_usd,
+    recorded_run,
+)
 from pipeline.storage.location import Location, locate
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -201,3 +206,30 @@ async def test_a_record_holds_what_it_held_in_earlier_versions(output: Location)
     assert content is not None
     assert list(json.loads(content)) == list(earlier)
     assert content.startswith(b'{\n "run_id": ')
+
+
+async def test_whoever_asks_for_a_write_waits_until_it_is_done(tmp_path: Path) -> None:
+    output, facts = locate(str(tmp_path)), {"cost_at_most_usd": 0.0}
+    async with recorded_run(
+        output,
+        input_name="in",
+        model="m",
+        snapshot=lambda: facts,
+        on_end=lambda state: None,
+        is_partial=lambda: False,
+        update_s=1_000,
+    ) as record:
+        for spent_usd in (1.0, 2.0):
+            facts["cost_at_most_usd"] = spent_usd
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(3):
+                    tasks.create_task(record.write())
+            assert read_spent_usd(output) == spent_usd
+        (file,) = (tmp_path / "_runs").iterdir()
+        file.unlink()
+        (tmp_path / "_runs").rmdir()
+        (tmp_path / "_runs").write_text("in the way")
+        with pytest.raises(OutputFailed):
+            await record.write()
+        (tmp_path / "_runs").unlink()
+        await record.write()

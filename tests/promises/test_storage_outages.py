@@ -1,12 +1,15 @@
 """Nothing that was paid for is lost while the disk or the object store is out of order."""
 
+import io
 import resource
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from support.hostile_store import HostileStore, Verdict, hostile_store
 from support.object_store import BUCKET, moto_store
@@ -134,6 +137,39 @@ def test_an_interrupt_while_answers_wait_saves_them_at_the_close(world: World) -
     assert world.hostile.store.results("stopped/out") == world.expected
 
 
+@pytest.mark.parametrize("status", [503, None], ids=["503", "silent"])
+def test_an_interrupt_while_the_store_is_down_ends_in_time_and_tells_what_is_lost(
+    world: World, status: int | None
+) -> None:
+    before, folder = world.service.answers(), f"signal-{status}/out"
+    process = world.start(f"s3://{BUCKET}/{folder}")
+    world.wait_for_answers(before + 60)
+
+    def down(method: str, path: str) -> int | None:
+        if status is None:
+            answered.wait(20)
+        return 503
+
+    answered = threading.Event()
+    with world.hostile.failing(down):
+        time.sleep(2)
+        asked = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        stopped = end(process)
+        took_s = time.monotonic() - asked
+        answered.set()
+    lost = int(stopped.failure.partition("; ")[2].partition(" paid answers")[0])
+    again = world.run(f"s3://{BUCKET}/{folder}")
+
+    assert stopped.code == 143
+    assert took_s < 5
+    assert "paid answers could not be saved" in stopped.failure
+    assert again.code == 0, again.err
+    paid = world.service.answers() - before
+    assert paid <= NUM_GROUPS + lost + IN_FLIGHT, "what is lost is told"
+    assert lost >= paid - NUM_GROUPS - IN_FLIGHT
+
+
 def test_a_store_that_stays_down_ends_the_run_in_one_line_and_without_success(
     world: World,
 ) -> None:
@@ -164,6 +200,47 @@ def test_success_is_told_only_once_the_last_answer_is_saved(world: World) -> Non
     assert (ended.code, exists) == (1, False), ended.err
     assert again.code == 0
     assert world.hostile.store.at("unsaved/out/_SUCCESS").exists()
+
+
+def rows(content: bytes) -> list[dict[str, object]]:
+    return pq.read_table(io.BytesIO(content)).to_pylist()
+
+
+def test_an_input_that_cannot_be_read_for_a_while_holds_the_run_up(world: World) -> None:
+    table, size = pq.read_table(world.given), 5 * NUM_GROUPS // 8
+    for number in range(8):
+        sink = io.BytesIO()
+        pq.write_table(table.slice(number * size, size), sink)
+        world.hostile.store.at(f"input/{number}.parquet").publish(sink.getvalue())
+    failing_since: list[float] = []
+
+    def fails_for_a_while(method: str, path: str) -> int | None:
+        if method != "GET" or not path.endswith("input/5.parquet") or not opened.is_set():
+            return None
+        failing_since.append(time.monotonic())
+        return 503 if time.monotonic() - failing_since[0] < OUTAGE_S else None
+
+    opened, before = threading.Event(), world.service.answers()
+    with world.hostile.failing(fails_for_a_while):
+        options = ("--requests-per-minute", 60 * RATE, *world.service.options, "--no-progress")
+        output = f"s3://{BUCKET}/in-outage/out"
+        process = start(
+            *("run", f"s3://{BUCKET}/input", output, "--groups-per-part", 40, *options),
+            env=world.hostile.store.env,
+        )
+        world.wait_for_answers(before + 1)
+        opened.set()
+        ended = end(process)
+
+    assert ended.code == 0, ended.err
+    assert failing_since
+    assert "storage.failed" in ended.err
+    assert world.service.answers() - before == NUM_GROUPS
+    found = world.hostile.store.results("in-outage/out")
+    # Its files name another input.
+    assert {name: rows(content) for name, content in found.items()} == {
+        name: rows(content) for name, content in world.expected.items()
+    }
 
 
 def test_a_full_disk_holds_the_run_up_until_there_is_room(world: World, tmp_path: Path) -> None:

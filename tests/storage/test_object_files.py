@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,12 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from obstore.exceptions import BaseError, GenericError, PermissionDeniedError
+from support.hostile_store import hostile_store
 from support.object_store import BUCKET, KEYS, Store, moto_store
 
 from pipeline.core.errors import InputError, OutputFailed, SettingsError
 from pipeline.storage.errors import ChangedObject, MissingObject, StoreError
 from pipeline.storage.location import Location, locate
-from pipeline.storage.object_files import ObjectFiles, store_errors
+from pipeline.storage.object_errors import store_errors
+from pipeline.storage.object_files import ObjectFiles
 from pipeline.storage.object_stores import Timeouts, connect
 
 
@@ -314,3 +317,20 @@ def test_the_keys_of_a_profile_are_used(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "other")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
     assert "mine" not in connect("s3://lake", Timeouts()).config.values()
+
+
+@pytest.mark.parametrize("fails", ["partNumber=2", "uploadId"], ids=["a piece", "the end"])
+def test_an_upload_in_pieces_that_fails_leaves_none_of_them(bucket: Store, fails: str) -> None:
+    def denied(method: str, path: str) -> int | None:
+        is_piece = method == "PUT" and "partNumber=2" in path
+        is_end = method == "POST" and "uploadId=" in path
+        return 403 if (is_piece if fails == "partNumber=2" else is_end) else None
+
+    with hostile_store(bucket) as hostile, hostile.failing(denied):
+        with pytest.raises(OutputFailed, match="access denied"):
+            hostile.store.at("pieces/large").publish(bytes(12 << 20))
+
+    assert hostile.failed.total() == 1
+    with urllib.request.urlopen(f"{bucket.endpoint}/{BUCKET}?uploads", timeout=10) as answer:
+        assert b"<Upload>" not in answer.read()
+    assert not bucket.at("pieces/large").exists()

@@ -40,7 +40,7 @@ class FakeTransport:
         self.otherwise: Step = served if otherwise is None else otherwise
         self.latency_s = latency_s
         self.sent: list[Sent] = []
-        self.in_flight = 0
+        self.in_flight = self.most_in_flight = 0
         self._released = asyncio.Event()
 
     @property
@@ -68,6 +68,7 @@ class FakeTransport:
         self.sent.append(Sent(asyncio.get_running_loop().time(), request))
         step = self.script.pop(0) if self.script else self.otherwise
         self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await asyncio.sleep(self.latency_s)
             if step == HANG:

@@ -49,11 +49,13 @@ class HostileStore:
         store: The store as its users see it.
         fails: Decides about each call; may be replaced at any time.
         failed: Counts the calls that failed, by method.
+        calls: Counts all calls, by method.
     """
 
     store: Store
     fails: Verdict = passes
     failed: Counter[str] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
     def failing(self, fails: Verdict = slow_down) -> Iterator[None]:
@@ -90,6 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_call(self) -> None:
         server: Any = self.server
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        server.hostile.calls[self.command] += 1
         status = server.hostile.fails(self.command, self.path)
         if status is not None:
             server.hostile.failed[self.command] += 1

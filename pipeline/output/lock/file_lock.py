@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.core.errors import OutputFailed
+from pipeline.core.gate import Gate
 from pipeline.output.lock.owner_process import Owner, read_owner, this_process
 from pipeline.storage.errors import translate_errors
 from pipeline.storage.location import Location
@@ -16,9 +17,13 @@ class FileLock:
 
     Args:
         place: The file; its folder is created.
+
+    Attributes:
+        gate: Always open.
     """
 
     def __init__(self, place: Location) -> None:
+        self.gate = Gate()
         self._place = place
         self._file: int | None = None
 

@@ -4,8 +4,11 @@ The owner rewrites the lease every 15 s. The lease expires 60 s after its last w
 own clock: a probe object written now tells the time there, so clocks of two machines are never
 compared. The lease of a process of this machine that has ended is free at once. Every write is
 conditional on the version last seen, so of two runs that find an expired lease one gets it, and an
-owner that slept finds out at its next write. An owner that cannot renew gives up before others may
-take over.
+owner that slept finds out at its next write.
+
+An owner that cannot renew closes its gate before others may take over, so that it neither pays nor
+writes. It goes on trying: once it can write its own version again, nobody has taken the lease and
+the gate opens; if another version is there, the lease is lost.
 """
 
 import asyncio
@@ -21,6 +24,7 @@ from msgspec.structs import replace
 
 from pipeline.core.errors import OutputFailed
 from pipeline.core.events import log_event
+from pipeline.core.gate import Gate
 from pipeline.output.lock.owner_process import Owner, has_ended, read_owner
 from pipeline.storage.files import StoredObject, Version
 
@@ -33,13 +37,13 @@ class LeaseTimes(Struct, frozen=True):
     Attributes:
         renew_s: Between two renewals.
         retry_s: Until a renewal that failed is tried again.
-        give_up_s: After the last renewal, an owner gives up; less than `expire_s`.
+        doubt_s: After the last renewal, an owner no longer acts as one; less than `expire_s`.
         expire_s: After the last renewal, others may take over.
     """
 
     renew_s: float = 15.0
     retry_s: float = 5.0
-    give_up_s: float = 45.0
+    doubt_s: float = 45.0
     expire_s: float = 60.0
 
 
@@ -65,6 +69,9 @@ class Lease:
         times: When it is renewed and when it ends.
         sleep: Waits between renewals.
         monotonic: Seconds on this machine, never going back.
+
+    Attributes:
+        gate: Open while no other run can hold the lease.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class Lease:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.gate = Gate()
         self._place = place
         self._owner = replace(owner, lease=uuid.uuid4().hex)
         self._times = times or LeaseTimes()
@@ -109,12 +117,15 @@ class Lease:
             try:
                 if not await self._write(self._version):
                     return
+                if not self.gate.is_open:
+                    log_event(_log, logging.WARNING, "lease.renewed", held=True)
                 renewed = self._monotonic()
+                self.gate.open()
                 pause_s = self._times.renew_s
             except OutputFailed as failure:
                 log_event(_log, logging.WARNING, "lease.not_renewed", error=str(failure))
-                if self._monotonic() - renewed > self._times.give_up_s:
-                    return
+                if self._monotonic() - renewed > self._times.doubt_s:
+                    self.gate.close()
                 pause_s = self._times.retry_s
 
     async def release(self) -> None:

@@ -1,8 +1,9 @@
 """One writer per output: an operating system's lock on disk, a lease on an object store.
 
 The system's lock (flock) ends with its process, so a dead run never blocks the next; on a network
-file system it is the server's. A lease can be lost while its run goes on, if the machine slept or
-the store was out of reach: then the run is cancelled and ends with `OutputBusy`.
+file system it is the server's. A lease can be lost while its run goes on, if another run took it
+while the machine slept or the store was out of reach: then the run is cancelled and ends with
+`OutputBusy`.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from typing import Protocol
 from pipeline.core.background import background
 from pipeline.core.errors import OutputBusy, OutputFailed
 from pipeline.core.events import log_event
+from pipeline.core.gate import Gate
 from pipeline.output.layout import LOCK_NAME
 from pipeline.output.lock.file_lock import FileLock, is_locked
 from pipeline.output.lock.lease import Lease, LeaseTimes
@@ -29,6 +31,10 @@ LOCAL_POLL_S, REMOTE_POLL_S = 0.25, 5.0
 
 class Lock(Protocol):
     """A way to hold an output."""
+
+    @property
+    def gate(self) -> Gate:
+        """Open while it is certainly held; while it is closed, nothing may be paid or written."""
 
     async def try_acquire(self) -> bool:
         """Take it if it is free."""
@@ -50,7 +56,7 @@ async def hold_output(
     wait_s: float = 0.0,
     lock: Lock | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Gate]:
     """Hold the output while the body runs.
 
     Args:
@@ -58,6 +64,9 @@ async def hold_output(
         wait_s: How long to wait for another run, in seconds.
         lock: How to hold it; by default as suits the place.
         sleep: Waits between two tries.
+
+    Yields:
+        A gate that is open while the output is certainly held.
 
     Raises:
         OutputBusy: if another run holds it for longer than `wait_s`, or if it is lost meanwhile:
@@ -79,7 +88,7 @@ async def hold_output(
         waited_s += pause_s
     try:
         async with background(_keep(lock), name="output-lock") as keeping:
-            yield
+            yield lock.gate
     except _LockLost as lost:
         # Asked only now that the body has ended: until then it could have written.
         holder = await _holder_if_reachable(lock)

@@ -19,7 +19,7 @@ import asyncio, os, signal, threading
 from jobs.process.signals import stop_when_interrupted
 
 class Job:
-    is_stopping = False
+    is_stopping, num_unsaved = False, 1_234
 
     def stop(self, number):
         print("asked to stop", flush=True)
@@ -57,7 +57,7 @@ def test_a_job_that_does_not_end_is_ended() -> None:
 
     assert stuck.stdout == "asked to stop\n"
     assert stuck.returncode == 143
-    assert "interrupted, exited before cleanup finished" in stuck.stderr
+    assert "interrupted, exited before cleanup finished; 1,234 paid answers" in stuck.stderr
 
 
 def test_a_job_has_less_than_five_seconds() -> None:

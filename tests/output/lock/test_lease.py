@@ -133,15 +133,49 @@ async def test_an_owner_that_slept_finds_its_lease_taken_at_its_next_renewal() -
     assert (holder.pid, holder.released) == (2, False), "the other's lease is left alone"
 
 
-async def test_an_owner_out_of_reach_gives_up_before_others_may_take_over() -> None:
+@pytest.mark.parametrize("outage_s", [61, 300, 3_000])
+async def test_an_owner_out_of_reach_pauses_before_others_may_take_over_and_then_goes_on(
+    outage_s: float,
+) -> None:
+    world = World()
+    closed_at: list[float] = []
+
+    def steps() -> None:
+        world.reachable = not 20 < world.seconds < 20 + outage_s
+        if not lease.gate.is_open:
+            closed_at.append(world.seconds)
+        if world.seconds > 40 + outage_s:
+            raise TimeoutError
+
+    lease = world.lease(1, steps)
+    await lease.try_acquire()
+    with pytest.raises(TimeoutError):
+        await lease.keep()
+
+    assert 15 + 45 < closed_at[0] < 15 + 60, "15 s after the start it was renewed last"
+    assert lease.gate.is_open, "nobody took it meanwhile"
+
+
+@pytest.mark.parametrize("is_released", [False, True])
+async def test_an_owner_out_of_reach_whose_lease_was_taken_meanwhile_has_lost_it(
+    is_released: bool,
+) -> None:
     world = World()
     lease = world.lease(1)
     await lease.try_acquire()
+    other = world.lease(2)
+
     world.reachable = False
+    keeping = asyncio.create_task(lease.keep())
+    while lease.gate.is_open:  # noqa: ASYNC110  # the lease has no event
+        await asyncio.sleep(0)
+    world.seconds, world.reachable = max(world.seconds, 61), True
+    assert await other.try_acquire()
+    if is_released:
+        await other.release()
+    await keeping  # returns: it is lost
 
-    await lease.keep()
-
-    assert 45 < world.seconds < 60
+    assert not lease.gate.is_open
 
 
 async def test_a_short_outage_of_the_store_is_survived() -> None:

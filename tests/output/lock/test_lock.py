@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from support.object_store import Store, moto_store
 
 from pipeline.core.errors import OutputBusy, OutputFailed
+from pipeline.core.gate import Gate
 from pipeline.output.lock.lease import Lease, LeaseTimes
 from pipeline.output.lock.lock import hold_output, is_held
 from pipeline.output.lock.owner_process import Owner, this_process
@@ -138,6 +139,7 @@ class LostLock:
     """A lock that another run takes over at once."""
 
     released = False
+    gate = Gate()
 
     async def try_acquire(self) -> bool:
         return True
