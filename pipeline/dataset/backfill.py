@@ -203,7 +203,8 @@ class Backfill:
         except Exception as bug:  # one partition's, which must not end the others
             leaf = first_leaf(bug)
             error = RerankError(f"unexpected {type(leaf).__name__}: {leaf}", which=name)
-        summary = self._runs[name].snapshot() if name in self._runs else None
+        run = self._runs.pop(name, None)  # it holds memory, and its numbers do not change any more
+        summary = run.snapshot() if run is not None else None
         self._results[name] = PartitionResult(name=name, summary=summary, error=error)
         if error is not None and not isinstance(error, Interrupted):
             log_event(log, logging.WARNING, "partition.failed", partition=name, error=str(error))

@@ -134,10 +134,13 @@ class Load:
         with self._connection:
             state = self._insist(self._prepare)
             self._record.open(state.identity, state.num_rows)
-            for piece in self._result.pieces:
-                for part in piece.output.parts:
-                    self._load(piece, part)
-                    on_part(self.snapshot())
+            try:
+                for piece in self._result.pieces:
+                    for part in piece.output.parts:
+                        self._load(piece, part)
+                        on_part(self.snapshot())
+            finally:
+                self._record.write()
         return self.snapshot()
 
     def _prepare(self) -> State:

@@ -2,10 +2,13 @@
 
 A part is named by its file's size and the time or version of its last change, so a part that was
 written anew is loaded again. The record is void if the table is another one now, or has fewer rows
-than were loaded.
+than were loaded. A record of many parts is not written after each of them: after a kill, those of
+some seconds are loaded again.
 """
 
 import logging
+import time
+from typing import Final
 
 import msgspec
 import xxhash
@@ -17,6 +20,9 @@ from pipeline.output.layout import LOADS_FOLDER
 from pipeline.storage.location import Location
 
 _log = logging.getLogger(__name__)
+
+_SECONDS_PER_PART: Final = 0.001
+"""Between two writes; a record of a thousand parts is written every second at most."""
 
 
 class LoadedPart(Struct, frozen=True):
@@ -56,6 +62,8 @@ class LoadRecord:
         self._file = output.child(LOADS_FOLDER, f"{to.partition(':')[0]}-{name}.json")
         self._facts = _Facts(to=to, table=table, mode=mode, identity="")
         self._loaded: dict[str, LoadedPart] = {}
+        self._is_written = True
+        self._written_at = 0.0
 
     @property
     def name(self) -> str:
@@ -90,6 +98,15 @@ class LoadRecord:
     def add(self, part: LoadedPart) -> None:
         """Record that a part is loaded."""
         self._loaded[part.file] = part
+        self._is_written = False
+        if time.monotonic() - self._written_at >= _SECONDS_PER_PART * len(self._loaded):
+            self.write()
+
+    def write(self) -> None:
+        """Write what was recorded since the last time."""
+        if self._is_written:
+            return
+        self._is_written, self._written_at = True, time.monotonic()
         self._facts.parts = list(self._loaded.values())
         try:
             self._file.publish(msgspec.json.format(msgspec.json.encode(self._facts), indent=1))

@@ -30,6 +30,7 @@ GROUPS = 200
 SHAPE = Shape(documents=20, characters=100)
 LATENCY_S = 0.2
 LEAST_USED = 0.97
+MAX_MB = 300.0
 
 
 async def serve() -> None:
@@ -81,7 +82,7 @@ def measure(partitions: int, folder: Path) -> list[Bar]:
         url = server.stdout.readline().strip()
         command = [sys.executable, "-m", "jobs", "backfill", str(lake), str(folder / "out")]
         command += ["--from", "0", "--to", str(partitions), "--url", url, "--no-progress"]
-        measured([*command, "--requests-per-minute", str(60 * PER_S)], folder)
+        took, _ = measured([*command, "--requests-per-minute", str(60 * PER_S)], folder)
         with urllib.request.urlopen(url) as response:
             counts = json.load(response)
         server.stdin.close()
@@ -90,6 +91,7 @@ def measure(partitions: int, folder: Path) -> list[Bar]:
         Bar("requests answered", counts["answered"], at_least=partitions * GROUPS),
         Bar("share of the quota", used, at_least=LEAST_USED),
         Bar("answers of 429", counts["refused"], at_most=0),
+        Bar("peak MB", took.peak_mb, at_most=MAX_MB),
     ]
 
 
