@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-integration test-azure check fmt bench bench-merging bench-peers bench-soak profile clean
+.PHONY: help run test test-integration test-azure check fmt bench bench-merging bench-peers bench-soak bench-soak-store profile clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -58,6 +58,9 @@ bench-peers: .venv/dev  ## Compare with other programs, each in an environment o
 
 bench-soak: .venv/dev  ## Run an hour's groups in ten minutes, through faults and kills (15 minutes)
 	$(BIN)/python tests/benchmarks/bench_soak.py
+
+bench-soak-store: .venv/dev  ## The same on an object store that fails and is down twice (10 minutes)
+	$(BIN)/python tests/benchmarks/bench_soak.py --object-store
 
 profile: .venv/dev  ## Show where a run spends its time
 	$(PIP) py-spy

@@ -206,7 +206,7 @@ def measure(folder: Path, groups: int, minutes: float, *, on_object_store: bool)
     served = answers(soak.stats) - sum(failures[code] for code in BAD_ANSWERS)
     rows = rows_of_output(source, output, whole) + rows_of_cost(soak, served, groups, minutes)
     rows += [Row(name, figure, "", None) for name, figure in place.facts()]
-    return rows + rows_of_process(soak)
+    return rows + rows_of_process(soak, place)
 
 
 def rows_of_output(source: Path, output: Path, whole: Path) -> list[Row]:
@@ -244,7 +244,7 @@ def rows_of_cost(soak: Soak, served: int, groups: int, minutes: float) -> list[R
     ]
 
 
-def rows_of_process(soak: Soak) -> list[Row]:
+def rows_of_process(soak: Soak, place: Place) -> list[Row]:
     """Memory and file handles of each run: the peak of its last third against its first's."""
     if not all(soak.looks):
         return [Row("memory, file handles", "not seen", "a /proc, as on Linux", None)]
@@ -252,7 +252,8 @@ def rows_of_process(soak: Soak) -> list[Row]:
     for number, looks in enumerate(soak.looks, 1):
         third = -(-len(looks) // 3)
         first, last = (np.max(part, axis=0) for part in (looks[:third], looks[-third:]))
-        bars = (MAX_GROWTH * first[0], first[1], max(first[2], MAX_IN_FLIGHT + OTHER_SOCKETS))
+        memory_bar = MAX_GROWTH * first[0] + place.segment_mb
+        bars = (memory_bar, first[1], max(first[2], MAX_IN_FLIGHT + OTHER_SOCKETS))
         for place, name in enumerate(("memory, MB", "open files", "sockets")):
             passed = bool(last[place] <= bars[place]) if len(looks) >= FEW_LOOKS else None
             figure = f"{first[place]:.0f} then {last[place]:.0f}"

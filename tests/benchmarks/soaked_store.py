@@ -19,6 +19,8 @@ OUTAGES, OUTAGE_S = (0.35, 0.65), 20.0
 """After which shares of the answers the store goes down, and for how long; kills come between."""
 LOCAL_UNSAVED_S, REMOTE_UNSAVED_S = 0.05, 2.0
 """How long an answer may take from its arrival to the score store."""
+REMOTE_SEGMENT_MB = 20.0
+"""A segment of up to 4 MB is kept to be uploaded again with more answers, and copied meanwhile."""
 
 
 @dataclass
@@ -29,11 +31,13 @@ class Place:
         output: Its address.
         env: The environment of the runs; None for this process's own.
         unsaved_s: How long an answer may take to be saved.
+        segment_mb: Memory that a growing segment takes, with its copies while it is uploaded.
     """
 
     output: str
     env: Mapping[str, str] | None = None
     unsaved_s: float = LOCAL_UNSAVED_S
+    segment_mb: float = 0.0
 
     def advance(self, share: float) -> None:
         """Do what is due after this share of the answers."""
@@ -97,5 +101,9 @@ def soaked_place(folder: Path, *, on_object_store: bool) -> Iterator[Place]:
     with moto_store() as target, hostile_store(target) as hostile:
         hostile.fails = Sometimes(FAIL_SHARE)
         yield StorePlace(
-            f"s3://{BUCKET}/soak/out", hostile.store.env, REMOTE_UNSAVED_S, hostile=hostile
+            f"s3://{BUCKET}/soak/out",
+            hostile.store.env,
+            REMOTE_UNSAVED_S,
+            REMOTE_SEGMENT_MB,
+            hostile=hostile,
         )

@@ -2,6 +2,7 @@
 
 import http.client
 import random
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -71,7 +72,7 @@ class HostileStore:
 def hostile_store(target: Store) -> Iterator[HostileStore]:
     """Run a proxy before a store; the test's own environment is its while the body runs."""
     with (
-        ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server,
+        _Server(("127.0.0.1", 0), _Handler) as server,
         pytest.MonkeyPatch.context() as here,
     ):
         hostile = HostileStore(Store(f"http://127.0.0.1:{server.server_address[1]}"))
@@ -84,6 +85,13 @@ def hostile_store(target: Store) -> Iterator[HostileStore]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that were killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
