@@ -25,6 +25,7 @@ from pipeline.source.listing import list_input
 from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
 from pipeline.storage.location import Location
+from pipeline.storage.patient_reads import PatientReads
 
 if TYPE_CHECKING:
     from pipeline.source.prepare.prepare import Preparer
@@ -62,6 +63,7 @@ class PreparedInput:
         output: The output that it is for; for `open` its lock must be held.
         settings: How to read it.
         limits: How much is decoded at once.
+        reads: Insists on reading what is ready from an object store; by default nothing does.
     """
 
     def __init__(
@@ -70,8 +72,10 @@ class PreparedInput:
         output: Location,
         settings: RunSettings,
         limits: BatchLimits | None = None,
+        reads: PatientReads | None = None,
     ) -> None:
         self.facts = preparer.facts()
+        self._reads = reads
         self._preparer = preparer
         self._folder = output.child(PREPARED_FOLDER)
         self._settings = settings
@@ -187,4 +191,11 @@ class PreparedInput:
 
     def _source(self, layout: str, columns: Mapping[str, str]) -> Source:
         name = self._folder.child(_FILE_NAME).name
-        return open_source(name, self._settings, self._limits, layout=layout, columns=columns)
+        return open_source(
+            name,
+            self._settings,
+            self._limits,
+            layout=layout,
+            columns=columns,
+            reads=self._reads,
+        )

@@ -97,7 +97,7 @@ def find_input(
         output: The output of the run, which holds an input that is made ready.
         settings: Layout, columns and preparation.
         limits: How much is decoded at once.
-        reads: Insists on reading an object store where the input is read as it is.
+        reads: Insists on reading an object store while groups are read.
 
     Raises:
         InputError: if it cannot be found, or if it needs no preparation and is no candidates.
@@ -105,7 +105,7 @@ def find_input(
     preparer = find_preparer(input_name, settings)
     if preparer is None:
         return PlainInput(open_source(input_name, settings, limits, reads=reads))
-    return PreparedInput(preparer, output, settings, limits)
+    return PreparedInput(preparer, output, settings, limits, reads)
 
 
 class PlainInput:
