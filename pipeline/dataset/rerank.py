@@ -168,9 +168,8 @@ class DatasetRun:
             ) as record:
                 self.has_begun = True
                 opened = replace(opened, num_input_rows=given.num_rows)
-                stats.budget = session.begin_budget(
-                    earlier_usd, partial(insist, record.write, session.patience)
-                )
+                state = partial(insist, record.write, session.patience)
+                stats.budget = session.budget.begin(self._output.name, earlier_usd, state)
                 if opened.is_done(settings.max_rejects):
                     stats.finished = dict(opened.parts)
                 else:

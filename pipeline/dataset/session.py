@@ -1,7 +1,7 @@
 """What runs against one service share: its quota, a cost budget, connections, paid answers."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Protocol, Self
@@ -13,12 +13,12 @@ from pipeline.core.settings import DEFAULT_MAX_OUTAGE_S, Pace, RunSettings
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import SharedScores
 from pipeline.dataset.limits import RunLimits
+from pipeline.dataset.session_budget import SessionBudget
 from pipeline.output.layout import SCORES_FOLDER
 from pipeline.output.validation import locate_output
 from pipeline.score_store.store import ScoreStore
 from pipeline.service.client import RerankClient
 from pipeline.service.connect import open_endpoint
-from pipeline.service.cost_budget import CostBudget
 from pipeline.service.endpoint import Endpoint
 from pipeline.service.metrics import Metrics, QuotaUse
 from pipeline.service.open_files import fit_open_files
@@ -59,6 +59,7 @@ class Session:
             what earlier runs on the session's outputs have spent.
 
     Attributes:
+        budget: What all runs may spend.
         quota_use: How the quota was used so far, by all runs.
         patience: How long to insist on an output or a score store that cannot be written.
 
@@ -90,9 +91,9 @@ class Session:
         )
         self._pace = fit_open_files(settings.pace)
         self._throttle = Throttle(self._pace, self.quota_use)
-        self._budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
-        self._budget.add_earlier(earlier_usd or 0.0)
-        self._counts_outputs = earlier_usd is None
+        self.budget = SessionBudget(
+            settings.max_cost_usd, settings.profile.usd_per_token, earlier_usd
+        )
         self._scores: SharedScores | None = None
         self._stores: list[ScoreStore] = []
         self._endpoint: Endpoint | None = None
@@ -113,7 +114,7 @@ class Session:
                     self.settings,
                     self._api_key,
                     self._throttle,
-                    self._budget,
+                    self.budget.shared,
                     transport=self._transport,
                 )
             )
@@ -189,17 +190,6 @@ class Session:
             self._past.merge(run.metrics)
             if not self._runs:
                 self._throttle.set_pace(self._pace)  # what a run's pace file said ends with it
-
-    def begin_budget(self, earlier_usd: float, state: Callable[[], Awaitable[None]]) -> RunBudget:
-        """Return a run's share of the budget, on an output where this much was spent before.
-
-        Args:
-            earlier_usd: By earlier runs on the output; the limit holds for these too.
-            state: Writes what the run may spend where it lasts; called before it is spent.
-        """
-        if self._counts_outputs:
-            self._budget.add_earlier(earlier_usd)
-        return RunBudget(self._budget, state)
 
     def client(
         self, metrics: Metrics, stop_switch: StopSwitch, gate: Gate | Gates, budget: RunBudget

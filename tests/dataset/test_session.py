@@ -319,6 +319,21 @@ async def test_an_error_of_the_service_or_the_budget_ends_both(
     assert_free(datasets)
 
 
+async def test_a_run_again_in_one_session_counts_what_was_spent_once(datasets: Datasets) -> None:
+    async with FakeReranker() as fake:
+        settings = datasets.settings(fake, max_cost_usd=1.0)
+        async with Session(settings, "key") as session:
+            first = await datasets.rerank(session, datasets.first)
+            again = await datasets.rerank(session, datasets.first)
+            spent_usd = session.budget.shared.spent_usd
+        async with Session(settings, "key") as later:
+            await datasets.rerank(later, datasets.first)
+
+    assert again.cost_usd == 0 < first.cost_usd == pytest.approx(spent_usd)
+    assert again.all_runs_usd == pytest.approx(spent_usd)
+    assert later.budget.shared.spent_usd == pytest.approx(spent_usd)
+
+
 async def test_without_a_common_store_each_output_has_its_own(datasets: Datasets) -> None:
     async with (
         FakeReranker() as fake,
