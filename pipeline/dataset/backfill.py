@@ -161,7 +161,10 @@ class Backfill:
             )
         async with AsyncExitStack() as held:
             wait_s = self._session.settings.lock_wait_s
-            await held.enter_async_context(hold_output(self._root, wait_s=wait_s))
+            max_outage_s = self._session.patience.max_outage_s
+            await held.enter_async_context(
+                hold_output(self._root, wait_s=wait_s, max_outage_s=max_outage_s)
+            )
             async with recorded_run(
                 self._root,
                 input_name=self._partitions[0].location.name.rpartition("/")[0],

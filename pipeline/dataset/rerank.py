@@ -147,7 +147,11 @@ class DatasetRun:
             with self._stop_switch.interruptible():
                 given = await asyncio.to_thread(self._find_input)
                 stats.candidates = given.num_candidates
-                lock = hold_output(self._output, wait_s=settings.lock_wait_s)
+                lock = hold_output(
+                    self._output,
+                    wait_s=settings.lock_wait_s,
+                    max_outage_s=session.patience.max_outage_s,
+                )
                 is_held = await held.enter_async_context(lock)
             opened = await write_patiently(
                 partial(open_output, self._output, settings, given.facts),

@@ -39,12 +39,14 @@ class LeaseTimes(Struct, frozen=True):
         retry_s: Until a renewal that failed is tried again.
         doubt_s: After the last renewal, an owner no longer acts as one; less than `expire_s`.
         expire_s: After the last renewal, others may take over.
+        outage_s: After the last renewal, an owner gives up.
     """
 
     renew_s: float = 15.0
     retry_s: float = 5.0
     doubt_s: float = 45.0
     expire_s: float = 60.0
+    outage_s: float = 600.0
 
 
 class LeaseObject(Protocol):
@@ -108,7 +110,11 @@ class Lease:
         return None if stored is None else read_owner(stored.content)
 
     async def keep(self) -> None:
-        """Renew the lease for ever; return when it is lost."""
+        """Renew the lease for ever; return when it is lost.
+
+        Raises:
+            OutputFailed: if it could not be renewed for too long.
+        """
         renewed = self._monotonic()
         pause_s = self._times.renew_s
         while True:
@@ -124,7 +130,10 @@ class Lease:
                 pause_s = self._times.renew_s
             except OutputFailed as failure:
                 log_event(_log, logging.WARNING, "lease.not_renewed", error=str(failure))
-                if self._monotonic() - renewed > self._times.doubt_s:
+                unrenewed_s = self._monotonic() - renewed
+                if unrenewed_s > max(self._times.outage_s, self._times.doubt_s):
+                    raise
+                if unrenewed_s > self._times.doubt_s:
                     self.gate.close()
                 pause_s = self._times.retry_s
 

@@ -54,6 +54,7 @@ async def hold_output(
     output: Location,
     *,
     wait_s: float = 0.0,
+    max_outage_s: float = 600.0,
     lock: Lock | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[Gate]:
@@ -62,6 +63,7 @@ async def hold_output(
     Args:
         output: The output folder; a local one is created.
         wait_s: How long to wait for another run, in seconds.
+        max_outage_s: For how long it may be out of reach.
         lock: How to hold it; by default as suits the place.
         sleep: Waits between two tries.
 
@@ -71,9 +73,9 @@ async def hold_output(
     Raises:
         OutputBusy: if another run holds it for longer than `wait_s`, or if it is lost meanwhile:
             then the body is cancelled.
-        OutputFailed: if the lock cannot be written.
+        OutputFailed: if the lock cannot be written, or not be renewed for too long.
     """
-    lock = lock or _lock(output)
+    lock = lock or _lock(output, LeaseTimes(outage_s=max_outage_s))
     waited_s = 0.0
     while not await lock.try_acquire():
         holder = await lock.holder()
@@ -90,6 +92,8 @@ async def hold_output(
         async with background(_keep(lock), name="output-lock") as keeping:
             yield lock.gate
     except _LockLost as lost:
+        if isinstance(lost.__cause__, OutputFailed):
+            raise lost.__cause__ from None
         # Asked only now that the body has ended: until then it could have written.
         holder = await _holder_if_reachable(lock)
         raise _busy("the lock on this output was lost", output, holder) from lost.__cause__
@@ -139,7 +143,7 @@ def is_held(output: Location, *, times: LeaseTimes | None = None) -> bool:
     return age_s < (times or LeaseTimes()).expire_s
 
 
-def _lock(output: Location) -> Lock:
+def _lock(output: Location, times: LeaseTimes) -> Lock:
     place = output.child(LOCK_NAME)
     if output.is_local:
         return FileLock(place)
@@ -149,7 +153,7 @@ def _lock(output: Location) -> Lock:
 
     # Short timeouts: an owner must know in time that it cannot renew.
     timeouts = Timeouts(silence_s=5.0, request_s=5.0, retry_s=10.0, max_retries=1)
-    return Lease(ConditionalObject(place, timeouts), this_process())
+    return Lease(ConditionalObject(place, timeouts), this_process(), times=times)
 
 
 def _busy(what: str, output: Location, holder: Owner | None) -> OutputBusy:

@@ -133,7 +133,7 @@ async def test_an_owner_that_slept_finds_its_lease_taken_at_its_next_renewal() -
     assert (holder.pid, holder.released) == (2, False), "the other's lease is left alone"
 
 
-@pytest.mark.parametrize("outage_s", [61, 300, 3_000])
+@pytest.mark.parametrize("outage_s", [61, 300, 500])
 async def test_an_owner_out_of_reach_pauses_before_others_may_take_over_and_then_goes_on(
     outage_s: float,
 ) -> None:
@@ -154,6 +154,18 @@ async def test_an_owner_out_of_reach_pauses_before_others_may_take_over_and_then
 
     assert 15 + 45 < closed_at[0] < 15 + 60, "15 s after the start it was renewed last"
     assert lease.gate.is_open, "nobody took it meanwhile"
+
+
+async def test_an_owner_out_of_reach_gives_up_after_the_allowed_outage() -> None:
+    world = World()
+    lease = world.lease(1)
+    await lease.try_acquire()
+    world.reachable = False
+
+    with pytest.raises(OutputFailed, match="out of reach"):
+        await lease.keep()
+
+    assert 600 <= world.seconds <= 620
 
 
 @pytest.mark.parametrize("is_released", [False, True])

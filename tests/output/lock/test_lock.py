@@ -218,6 +218,18 @@ async def test_the_body_of_a_lost_lock_has_ended_before_the_new_holder_is_asked_
     assert events == ["body ended", "holder asked for"]
 
 
+async def test_a_lock_that_cannot_be_renewed_for_too_long_is_a_failure_of_the_place(
+    tmp_path: Path,
+) -> None:
+    class UnreachableLock(LostLock):
+        async def keep(self) -> None:
+            raise OutputFailed("cannot be written: out of reach", which="s3://lake/out/_lock")
+
+    with pytest.raises(OutputFailed, match="out of reach"):
+        async with hold_output(locate(str(tmp_path / "out")), lock=UnreachableLock()):
+            await asyncio.Event().wait()
+
+
 async def test_a_lock_whose_renewal_fails_in_any_way_counts_as_lost(tmp_path: Path) -> None:
     class FailingLock(LostLock):
         async def keep(self) -> None:
