@@ -1,13 +1,14 @@
 """Many partitions in one session: each an ordinary run with an output of its own.
 
-Partitions overlap in time, so that the quota is used while one of them ends and the next begins. An
-error of one leaves the others alone; an error of the service or the budget ends all.
+Partitions overlap in time: another one is begun when the last groups of one before it are in work,
+so that the quota is used while they are answered. An error of one leaves the others alone; an error
+of the service or the budget ends all.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -36,8 +37,12 @@ from pipeline.storage.partitions import Partition, list_partitions
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 2
-"""Partitions in work: while the last requests of one are answered, the next one sends."""
+BUSY_AT_ONCE: Final = 2
+"""Partitions with groups that wait to be begun: while one is opened, the other one sends."""
+AT_ONCE: Final = 16
+"""Partitions in work, those included that only wait for their last answers."""
+POLL_S: Final = 0.02
+"""Between two looks at the partitions in work."""
 
 WORST_FIRST: Final = (4, 9, 8, 1, 3, 5, 6, 7)
 """The exit code of a backfill is the first of these that a partition had."""
@@ -124,7 +129,7 @@ class Backfill:
         self._restart = restart
         self._runs: dict[str, DatasetRun] = {}
         self._results = {p.folder: PartitionResult(name=p.folder) for p in partitions}
-        self._queue: Iterator[Partition] = iter(partitions)
+        self._in_work: set[str] = set()
         self._state: EndState | None = None
         self._started = time.monotonic()
 
@@ -182,15 +187,27 @@ class Backfill:
         return self.snapshot()
 
     async def _run_all(self) -> None:
+        """Begin one partition after the other, each as soon as it can be of use."""
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(AT_ONCE):
-                tasks.create_task(self._work())
+            for partition in self._partitions:
+                await self._wait_for_room()
+                if self._session.is_stopping:
+                    return
+                self._in_work.add(partition.folder)
+                tasks.create_task(self._run_one(partition), name=partition.folder)
 
-    async def _work(self) -> None:
-        for partition in self._queue:
-            if self._session.is_stopping:
+    async def _wait_for_room(self) -> None:
+        """Wait until another partition should be begun, or the session stops."""
+        while True:
+            if self._session.is_stopping or self._has_room():
                 return
-            await self._run_one(partition)
+            await asyncio.sleep(POLL_S)
+
+    def _has_room(self) -> bool:
+        """Return whether another partition should be begun."""
+        runs = [self._runs.get(name) for name in self._in_work]
+        busy = sum(run is None or not run.is_draining for run in runs)
+        return busy < BUSY_AT_ONCE and len(runs) < AT_ONCE
 
     async def _run_one(self, partition: Partition) -> None:
         name = partition.folder
@@ -209,6 +226,7 @@ class Backfill:
         run = self._runs.pop(name, None)  # it holds memory, and its numbers do not change any more
         summary = run.snapshot() if run is not None else None
         self._results[name] = PartitionResult(name=name, summary=summary, error=error)
+        self._in_work.remove(name)
         if error is not None and not isinstance(error, Interrupted):
             log_event(log, logging.WARNING, "partition.failed", partition=name, error=str(error))
 

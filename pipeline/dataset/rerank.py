@@ -90,11 +90,17 @@ class DatasetRun:
         self._output = locate_output("OUTPUT", output_name)
         self._stats = RunStats(self._settings, session.quota_use)
         self._stop_switch = StopSwitch()
+        self._scheduler: GroupScheduler | None = None
 
     @property
     def metrics(self) -> Metrics:
         """What this run did so far."""
         return self._stats.metrics
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether all groups are in work, so that soon there is nothing more to send."""
+        return self._scheduler is not None and self._scheduler.is_draining
 
     def snapshot(self) -> RunSummary:
         """Return the numbers of this run as they are now."""
@@ -227,7 +233,7 @@ class DatasetRun:
             limits=session.limits,
         )
         self._stop_switch.raise_if_stopped()
-        scheduler = GroupScheduler(
+        self._scheduler = GroupScheduler(
             reader,
             planner,
             CachedScorer(scores, client.score, stats.metrics, self._stop_switch),
@@ -241,7 +247,7 @@ class DatasetRun:
         )
         pace_file = PaceFile(self._output, settings.pace, session.set_pace)
         async with background(pace_file.follow(), name="pace-file"):
-            await scheduler.run()
+            await self._scheduler.run()
         complete = stats.rejected() <= settings.max_rejects
         await asyncio.to_thread(source.listing.refuse_changes)
         finish = partial(opened.finish, stats.parts(), complete=complete)

@@ -79,6 +79,12 @@ class GroupScheduler:
         self._ready: asyncio.Queue[_Job | None] = asyncio.Queue()
         self._workers: set[asyncio.Task[Any]] = set()
         self._num_idle = 0
+        self._is_read = False
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether all groups are in work: none waits to be begun, and no more will come."""
+        return self._is_read and self._ready.qsize() <= 1  # the None that ends the queue
 
     async def run(self) -> None:
         """Rank everything.
@@ -110,6 +116,7 @@ class GroupScheduler:
         except RerankError as error:
             self._on_error(error)
         finally:
+            self._is_read = True
             self._ready.put_nowait(None)
 
     async def _enqueue_all(self, tasks: asyncio.TaskGroup) -> None:

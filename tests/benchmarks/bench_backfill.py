@@ -3,7 +3,7 @@
 Thirty partitions of 200 groups against a service of its own process, which refuses with 429 what
 goes over its limit by more than clock jitter.
 
-    python tests/benchmarks/bench_backfill.py [--partitions 30] [--json]
+    python tests/benchmarks/bench_backfill.py [--partitions 30] [--latency-ms 200] [--json]
 """
 
 import argparse
@@ -28,12 +28,11 @@ from measuring_runs import Bar, measured
 PER_S = 90
 GROUPS = 200
 SHAPE = Shape(documents=20, characters=100)
-LATENCY_S = 0.2
 LEAST_USED = 0.97
 MAX_MB = 300.0
 
 
-async def serve() -> None:
+async def serve(latency_s: float) -> None:
     """Answer until the parent goes; the first line on stdout is the address."""
     taken: deque[float] = deque()
     counts = {"answered": 0, "refused": 0, "first": 0.0, "last": 0.0}
@@ -51,7 +50,7 @@ async def serve() -> None:
         taken.append(now)
         counts["answered"] += 1
         counts["first"], counts["last"] = counts["first"] or now, now
-        await asyncio.sleep(LATENCY_S)
+        await asyncio.sleep(latency_s)
         documents = len(body["input"]["documents"])
         results = [{"index": index, "relevance_score": 0.5} for index in range(documents)]
         return web.json_response(
@@ -65,14 +64,14 @@ async def serve() -> None:
     await asyncio.to_thread(sys.stdin.read)
 
 
-def measure(partitions: int, folder: Path) -> list[Bar]:
+def measure(partitions: int, latency_ms: float, folder: Path) -> list[Bar]:
     lake = folder / "lake"
     for number in range(partitions):
         place = lake / f"dt={number}"
         place.mkdir(parents=True)
         make_dataset(place / "part.parquet", GROUPS, SHAPE, seed=number)
     with subprocess.Popen(
-        [sys.executable, __file__, "--serve"],
+        [sys.executable, __file__, "--serve", "--latency-ms", str(latency_ms)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -81,7 +80,17 @@ def measure(partitions: int, folder: Path) -> list[Bar]:
         assert server.stdin is not None
         url = server.stdout.readline().strip()
         command = [sys.executable, "-m", "jobs", "backfill", str(lake), str(folder / "out")]
-        command += ["--from", "0", "--to", str(partitions), "--url", url, "--no-progress"]
+        command += [
+            "--max-in-flight",
+            "512",
+            "--from",
+            "0",
+            "--to",
+            str(partitions),
+            "--url",
+            url,
+            "--no-progress",
+        ]
         took, _ = measured([*command, "--requests-per-minute", str(60 * PER_S)], folder)
         with urllib.request.urlopen(url) as response:
             counts = json.load(response)
@@ -98,15 +107,16 @@ def measure(partitions: int, folder: Path) -> list[Bar]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--partitions", type=int, default=30)
+    parser.add_argument("--latency-ms", type=float, default=200)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", action="store_true")
     options = parser.parse_args()
     if options.serve:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve())
+            asyncio.run(serve(options.latency_ms / 1_000))
         return
     with tempfile.TemporaryDirectory() as name:
-        bars = measure(options.partitions, Path(name))
+        bars = measure(options.partitions, options.latency_ms, Path(name))
     if options.json:
         print(json.dumps({"schema_version": 1, "bars": [bar.as_json() for bar in bars]}))
     else:

@@ -260,6 +260,17 @@ def test_one_backfill_holds_a_root(tmp_path: Path) -> None:
     assert (second.code, state) == (6, "running")
 
 
+def test_small_partitions_overlap_as_far_as_a_slow_service_asks_for(tmp_path: Path) -> None:
+    days = [f"2026-11-{day:02d}" for day in range(1, 9)]
+    source = lake(tmp_path / "in", days, num_groups=3)
+    with service("--latency-ms", "3000") as slow:
+        bounds = ("--from", days[0], "--to", days[-1])
+        ended = rerank("backfill", source, tmp_path / "out", *bounds, *slow.options)
+
+        assert ended.code == 0, ended.err
+        assert slow.stats()["max_in_flight"] > 2 * 3
+
+
 def test_an_operator_changes_the_pace_of_a_backfill_in_its_root(tmp_path: Path) -> None:
     source = lake(tmp_path / "in", num_groups=60)
     root = tmp_path / "out"
