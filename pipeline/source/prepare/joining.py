@@ -4,7 +4,8 @@ Polars' streaming engine joins; only the texts that are needed are held, and if 
 candidates are joined a slice at a time.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ class Join(Struct, frozen=True, eq=False):
         option: The option that names their files.
         which: What the user called these.
         texts: `key` and `value`, see `lookup`.
+        readable: Returns a context that translates errors of reading them.
     """
 
     role: str
@@ -36,6 +38,7 @@ class Join(Struct, frozen=True, eq=False):
     option: str
     which: str
     texts: pl.LazyFrame
+    readable: Callable[[], AbstractContextManager[None]]
 
 
 class JoinLimits(Struct, frozen=True, kw_only=True):
@@ -92,7 +95,8 @@ def join_texts(
     wanted = pl.scan_ipc(keys_file)
     slice_rows = num_rows
     for join in joins:
-        rows = _check(wanted, join, candidates, missing, limits)
+        with join.readable():
+            rows = _check(wanted, join, candidates, missing, limits)
         slice_rows = min(slice_rows, rows)
     with stored_tables(rows_file) as stored:
         left = Rows(stored)

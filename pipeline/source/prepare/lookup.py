@@ -4,7 +4,8 @@
 is the text and is never null.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from pipeline.source.column_types import ID_TYPES, TEXT_TYPES, id_type, text_typ
 from pipeline.source.input_file import InputFile
 from pipeline.source.listing import list_input
 from pipeline.source.prepare.named_files import NamedFile, find_named_files
-from pipeline.source.prepare.text_files import scan_fields
+from pipeline.source.prepare.text_files import explain_failure, has_bad_line, scan_fields
 
 KEY, VALUE = "key", "value"
 _UUID_PARTS: Final = ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))
@@ -56,6 +57,7 @@ class TextSource:
         self.wanted = wanted
         self._named = find_named_files(name)
         self._parquet: tuple[InputFile, ...] = ()
+        self._fetched: list[tuple[Path, str]] = []
         if self._named.format == "parquet":
             self._parquet = list_input(name).files
 
@@ -92,10 +94,32 @@ class TextSource:
         frames += [self._scan_parquet(file, folder) for file in self._parquet]
         return pl.concat(frames)
 
+    @contextmanager
+    def readable(self) -> Iterator[None]:
+        """Translate the errors of reading what `scan` returned; their own words are not repeated.
+
+        Raises:
+            InputError: naming the file, and its first bad line.
+        """
+        try:
+            yield
+        except (pl.exceptions.PolarsError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # a full disk, for example
+                raise
+            kind = self._named.format
+            for path, which in self._fetched:
+                if len(self._fetched) == 1 or has_bad_line(path, kind):
+                    raise explain_failure(path, which, kind) from error
+            raise InputError(
+                "cannot be read, or is damaged", which=self.name, cure="write or copy it again"
+            ) from error
+
     def _scan_text(self, file: NamedFile, folder: Path) -> pl.LazyFrame:
         which = file.location.name
         names = (*self.wanted.ids, *_fields(self.wanted))
-        frame = scan_fields(file.fetch(folder), which, self._named.format, names)
+        path = file.fetch(folder)
+        self._fetched.append((path, which))
+        frame = scan_fields(path, which, self._named.format, names)
         return self._pairs(frame, frame.collect_schema().names(), which)
 
     def _scan_parquet(self, file: InputFile, folder: Path) -> pl.LazyFrame:

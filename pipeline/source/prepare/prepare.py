@@ -29,6 +29,8 @@ from pipeline.source.source import Source
 
 _ID_NAMES: Final = {"query": ("query_id", "_id"), "text": ("doc_id", "_id")}
 _OPTIONS: Final = {"query": "--queries", "text": "--corpus"}
+_MAX_BUCKETS: Final = 200
+"""Files that are open at once; of more than 25 GB, buckets become larger instead."""
 _LARGE: Final = BatchLimits(max_rows=65_536, max_bytes=16 << 20)
 
 
@@ -160,6 +162,7 @@ class Preparer:
                     option=texts.wanted.option,
                     which=texts.name,
                     texts=texts.scan(spool),
+                    readable=texts.readable,
                 )
                 for role, texts in self._texts.items()
             ]
@@ -202,9 +205,11 @@ def _sorted(
     else:
         ids = (table.column("query_id").combine_chunks() for table in tables())
     places = sorted_places(np.concatenate([np.empty(0, np.uint64), *map(hash_ids, ids)]))
-    sizes = ((table.nbytes, table.num_rows) for table in tables())
+    sizes = ((table.nbytes, table.num_rows) for table in tables() if table.num_rows)
     num_bytes, num_rows = next(sizes, (1, 1))
-    rows_per_bucket = max(1, max_bucket_bytes * num_rows // max(num_bytes, 1))
+    rows_per_bucket = max(
+        1, max_bucket_bytes * num_rows // max(num_bytes, 1), len(places) // _MAX_BUCKETS
+    )
     ordered = sort_tables(tables(), places, spool / "buckets", rows_per_bucket=rows_per_bucket)
     return ordered if max_queries is None else _first_queries(ordered, max_queries)
 

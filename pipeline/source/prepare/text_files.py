@@ -84,12 +84,24 @@ def parsing(path: Path, which: str, kind: Format) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
-        line = _bad_json_line(path) if kind == "jsonl" else _not_utf8_line(path)
-        raise InputError(
-            f"line {line[0]} {line[1]}" if line else f"cannot be read as {kind}",
-            which=which,
-            cure=None if line else _CURES.get(kind),
-        ) from error
+        if isinstance(error, OSError) and error.errno is not None:  # a full disk, for example
+            raise
+        raise explain_failure(path, which, kind) from error
+
+
+def explain_failure(path: Path, which: str, kind: Format) -> InputError:
+    """Return the error for a file that a parser could not read, with its first bad line."""
+    line = _bad_json_line(path) if kind == "jsonl" else _not_utf8_line(path)
+    return InputError(
+        f"line {line[0]} {line[1]}" if line else f"cannot be read as {kind}",
+        which=which,
+        cure=None if line else _CURES.get(kind),
+    )
+
+
+def has_bad_line(path: Path, kind: Format) -> bool:
+    """Return whether a file of text has a line that no parser reads."""
+    return (_bad_json_line(path) if kind == "jsonl" else _not_utf8_line(path)) is not None
 
 
 def _scan_table(path: Path, which: str, kind: Format, *, has_header: bool) -> pl.LazyFrame:

@@ -445,3 +445,56 @@ def test_a_file_that_changes_meanwhile_is_refused(tmp_path, corpus):
 
     with pytest.raises(InputError, match=r"corpus\.jsonl: changed while it was read"):
         preparer.write(io.BytesIO(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.jsonl", b'{"_id": "a", "text": "x"}\n' * 2_000 + b"{", "line 2001 is not JSON"),
+        ("c.jsonl", b'{"_id": "a", "text": "x"}\n["secret"]', "line 2 is not a JSON object"),
+        ("c.csv", b"_id,text\na,secret,b\n", "c.csv: cannot be read as csv"),
+        ("c.csv", b'_id,text\na,"secret', "c.csv: cannot be read as csv"),
+        ("c.tsv", b"_id\ttext\na\tsecret\tb\n", "c.tsv: cannot be read as tsv"),
+        ("c.tsv", b"a\tsecret\xff\n" * 9, "c.tsv: line 1 is not UTF-8"),
+        ("c.trec", TREC, "c.trec: a TREC run holds no texts"),
+        ("c.parquet", b"PAR1", "c.parquet: not a Parquet file, or a damaged one"),
+        ("c.txt.gz", b"x", "c.txt.gz: "),
+        ("nowhere.tsv", None, "nowhere.tsv: no such file"),
+        ("folder", None, "folder: no such file"),
+    ],
+)
+def test_texts_that_cannot_be_read_are_refused_in_one_line_without_a_text(
+    tmp_path, name, content, message
+):
+    given = by_id(tmp_path / "ids.parquet", [("q", "a")], query=["q"])
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(InputError) as refusal:
+        made(given, corpus=str(tmp_path / name))
+
+    assert message in str(refusal.value)
+    assert "secret" not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_corpus_whose_pages_are_damaged_is_named(tmp_path):
+    given = by_id(tmp_path / "ids.parquet", [("q", "a")], query=["q"])
+    texts = pa.table({"doc_id": ["a", "b"] * 500, "text": [f"text {at}" for at in range(1000)]})
+    corpus = write(texts, tmp_path / "corpus.parquet", compression="none")
+    content = bytearray(corpus.read_bytes())
+    content[40:4000] = b"\xff" * 3960
+    corpus.write_bytes(content)
+
+    with pytest.raises(InputError, match=r"corpus\.parquet: "):
+        made(given, corpus=str(corpus))
+
+
+def test_many_buckets_are_never_open_at_once(tmp_path):
+    sizes = [1] * 3_000
+    given = write(candidates(sizes).take([*range(2_999, -1, -1)]), tmp_path / "in.parquet")
+    limits = PrepareLimits(max_bucket_bytes=1)
+
+    rows = rows_of(given, sort_input=True, limits=limits)
+
+    assert [row["query_id"] for row in rows] == [f"q{at}" for at in range(2_999, -1, -1)]
