@@ -151,7 +151,7 @@ class DatasetRun:
         async with AsyncExitStack() as held:
             # Until the output is held a stop may cut every wait short: nothing is changed yet.
             with self._stop_switch.interruptible():
-                given = await asyncio.to_thread(self._find_input)
+                given = await run_abandonable(self._find_input, name="find-input")
                 stats.candidates = given.num_candidates
                 lock = hold_output(
                     self._output,

@@ -2,35 +2,24 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
-import msgspec
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from msgspec import Struct
 
-from pipeline.core.arrays import IntArray
-from pipeline.core.errors import InputError
-from pipeline.core.groups import Id
 from pipeline.core.preparation import PLAIN_TEMPLATE, Preparation
-from pipeline.source.adjacency import find_starts
-from pipeline.source.arrow import nulls
-from pipeline.source.decoded_rows import DecodedRows
-from pipeline.source.listing import InputListing, list_input
+from pipeline.source.listing import list_input
 from pipeline.source.pieces import BatchLimits
+from pipeline.source.prepare.converting import convert, write_as_they_are
 from pipeline.source.prepare.joining import Join, JoinLimits, join_texts
+from pipeline.source.prepare.long_rows import iter_long_tables, long_schema, sort_candidates
 from pipeline.source.prepare.lookup import TextSource, TextsWanted
-from pipeline.source.prepare.named_files import NamedFiles, find_named_files
-from pipeline.source.prepare.sorting import hash_ids, sort_tables, sorted_places
-from pipeline.source.prepare.text_files import parsing, scan_rows
+from pipeline.source.prepare.named_files import find_named_files
 from pipeline.source.prepare.writing import write_parquet
 from pipeline.source.source import Source
 
 _ID_NAMES: Final = {"query": ("query_id", "_id"), "text": ("doc_id", "_id")}
 _OPTIONS: Final = {"query": "--queries", "text": "--corpus"}
-_MAX_BUCKETS: Final = 200
-"""Files that are open at once; of more than 25 GB, buckets become larger instead."""
 _LARGE: Final = BatchLimits(max_rows=65_536, max_bytes=16 << 20)
 
 
@@ -128,7 +117,7 @@ class Preparer:
             InputError: if a file cannot be read or understood, if rows of a query are not adjacent
                 and are not to be sorted, and if texts are missing and not to be skipped.
         """
-        listing = self._listing or _converted(self._named, spool / "candidates", check)
+        listing = self._listing or convert(self._named, spool / "candidates", check)
         sort = self._preparation.sort_input
         source = Source(
             listing,
@@ -139,20 +128,20 @@ class Preparer:
             limits=_LARGE,
         )
         if not (source.rows_are_candidates or self._texts or sort):
-            _write_as_they_are(listing, stream, check)
+            write_as_they_are(listing, stream, check)
             return Prepared(self._layout, self._columns)
-        schema = _long_schema(source)
+        schema = long_schema(source)
         if sort:
-            tables = _sorted(
+            tables = sort_candidates(
                 source,
-                lambda: _checked(_long_tables(source, schema), check),
+                lambda: _checked(iter_long_tables(source, schema), check),
                 spool,
                 max_queries=self._max_queries,
                 max_bucket_bytes=limits.max_bucket_bytes,
             )
         else:
             source.count_groups()
-            tables = _checked(_long_tables(source, schema), check)
+            tables = _checked(iter_long_tables(source, schema), check)
         written = schema
         if self._texts:
             joins = [
@@ -189,130 +178,6 @@ class Preparer:
         own = self._columns.get(role, role)
         fallbacks = {"text": (own, "query", "text") if role == "query" else (own, "text")}
         return TextSource(name, TextsWanted(_OPTIONS[role], ids, parts, fallbacks))
-
-
-def _sorted(
-    source: Source,
-    tables: Callable[[], Iterator[pa.Table]],
-    spool: Path,
-    *,
-    max_queries: int | None,
-    max_bucket_bytes: int,
-) -> Iterator[pa.Table]:
-    """Yield the rows with those of each query together; of the first queries, if so many."""
-    if source.rows_are_candidates:
-        ids = (piece.query_ids for piece in source.iter_query_ids())
-    else:
-        ids = (table.column("query_id").combine_chunks() for table in tables())
-    places = sorted_places(np.concatenate([np.empty(0, np.uint64), *map(hash_ids, ids)]))
-    sizes = ((table.nbytes, table.num_rows) for table in tables() if table.num_rows)
-    num_bytes, num_rows = next(sizes, (1, 1))
-    rows_per_bucket = max(
-        1, max_bucket_bytes * num_rows // max(num_bytes, 1), len(places) // _MAX_BUCKETS
-    )
-    ordered = sort_tables(tables(), places, spool / "buckets", rows_per_bucket=rows_per_bucket)
-    return ordered if max_queries is None else _first_queries(ordered, max_queries)
-
-
-def _first_queries(tables: Iterator[pa.Table], max_queries: int) -> Iterator[pa.Table]:
-    last_id: Id | None = None
-    for table in tables:
-        if not table.num_rows:  # tells the columns
-            yield table
-            continue
-        query_ids = table.column("query_id").combine_chunks()
-        starts = find_starts(query_ids, last_id)
-        if len(starts) > max_queries:
-            yield table.slice(0, int(starts[max_queries]))
-            return
-        max_queries -= len(starts)
-        last_id = query_ids[-1].as_py()
-        yield table
-
-
-def _long_schema(source: Source) -> pa.Schema:
-    """Return the columns of a row per candidate, with the names of roles."""
-    schema = source.candidate_schema
-    if "first_stage_rank" in source.roles:
-        schema = schema.append(pa.field("first_stage_rank", pa.int32()))
-    for role in ("query", "text"):
-        if role in source.roles:
-            schema = schema.append(pa.field(role, pa.string()))
-    return schema
-
-
-def _long_tables(source: Source, schema: pa.Schema) -> Iterator[pa.Table]:
-    """Yield the candidates as long rows; an empty table first, for the columns.
-
-    Raises:
-        InputError: for a query without candidates, which no row would show.
-    """
-    yield schema.empty_table()
-    for piece in source.iter_pieces():
-        assert piece.rows is not None
-        empty = np.flatnonzero(np.diff(piece.rows.offsets) == 0)
-        if len(empty):
-            file, row = source.listing.locate_row(piece.first_row + int(empty[0]))
-            raise InputError(
-                "a query without candidates",
-                which=file.location.name,
-                found=f"row {row}",
-                cure="remove it: it cannot be joined or sorted",
-            )
-        yield _long_table(piece.rows, schema)
-
-
-def _long_table(rows: DecodedRows, schema: pa.Schema) -> pa.Table:
-    values: dict[str, Any] = {"first_stage_rank": rows.ranks, "text": rows.texts}
-    if "query" in schema.names:
-        sizes = np.diff(rows.offsets)
-        places: IntArray = np.repeat(np.arange(rows.num_rows), sizes)
-        values["query"] = rows.queries if (sizes == 1).all() else rows.queries.take(places)
-    table = rows.candidates
-    for name in schema.names[table.num_columns :]:
-        table = table.append_column(name, values[name])
-    return table.cast(schema)
-
-
-def _converted(named: NamedFiles, folder: Path, check: Callable[[], None]) -> InputListing:
-    """Return files of a text format as Parquet; messages name the user's files."""
-    folder.mkdir(parents=True)
-    for number, file in enumerate(named.files):
-        check()
-        which = file.location.name
-        path = file.fetch(folder.with_name("fetched"))
-        frame = scan_rows(path, which, named.format)
-        with parsing(path, which, named.format):
-            frame.sink_parquet(folder / f"{number:05d}.parquet")
-        file.refuse_changes()
-    listing = list_input(str(folder))
-    files = [
-        msgspec.structs.replace(
-            parquet,
-            path=file.path,
-            location=msgspec.structs.replace(parquet.location, name=file.location.name),
-        )
-        for parquet, file in zip(listing.files, named.files, strict=True)
-    ]
-    return InputListing(named.name, tuple(files))
-
-
-def _write_as_they_are(listing: InputListing, stream: BinaryIO, check: Callable[[], None]) -> None:
-    """Write the rows of nested files with their own columns."""
-    schemas = [file.schema for file in listing.typed_files]
-    schema = pa.unify_schemas(schemas, promote_options="permissive").remove_metadata()
-    with pq.ParquetWriter(stream, schema) as writer:
-        for file in listing.files:
-            with file.open() as opened:
-                for batch in opened.parquet.iter_batches(_LARGE.max_rows):
-                    check()
-                    columns = [
-                        batch.column(field.name).cast(field.type)
-                        if field.name in batch.schema.names
-                        else nulls(batch.num_rows, field.type)
-                        for field in schema
-                    ]
-                    writer.write_table(pa.table(columns, schema=schema))
 
 
 def _checked(tables: Iterator[pa.Table], check: Callable[[], None]) -> Iterator[pa.Table]:
