@@ -244,6 +244,15 @@ def test_a_load_that_is_killed_goes_on_with_the_next_part(large: Path, server: P
     assert count(server) == (200_000, 200_000)
 
 
+def test_loads_at_the_same_time_leave_every_row_once(made: Path, server: Postgresql) -> None:
+    loads = [start("load", made, "--to", server.address, "--mode", "replace") for _ in range(4)]
+
+    ended = [end(process) for process in loads]
+
+    assert [one.code for one in ended] == [0] * 4, [one.err for one in ended]
+    assert count(server) == (6, 6)
+
+
 def test_a_signal_ends_a_load_in_order(large: Path, server: Postgresql) -> None:
     process = start("load", large, "--to", server.address)
     wait_until(lambda: loaded_parts(large) > 2)

@@ -92,7 +92,7 @@ class PostgresqlTarget:
         with self._errors(table), self._connection.transaction():
             oid = self._oid(table)
             if oid is None:
-                self._connection.execute(sql.create_table(table, expected))
+                self._create(table, expected)
                 oid = self._oid(table)
             else:
                 found = dict(self._connection.execute(_COLUMNS, [oid]).fetchall())
@@ -103,6 +103,13 @@ class PostgresqlTarget:
                 f"SELECT count(*) FROM {sql.qualified(table.name)}"
             ).fetchone()
             return State(str(oid), count)
+
+    def _create(self, table: TargetTable, types: dict[str, str]) -> None:
+        errors = self._psycopg.errors
+        try:
+            self._connection.execute(sql.create_table(table, types))
+        except (errors.DuplicateTable, errors.UniqueViolation) as error:
+            raise ServerDown("another process makes the table at this moment") from error
 
     def load(self, table: TargetTable, rows: Iterable[pa.Table]) -> int:
         """Load a part in one transaction."""
