@@ -22,7 +22,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.settings import RunSettings
 
 if TYPE_CHECKING:
-    from pipeline.dataset.backfill import PartitionResult
+    from pipeline.dataset.backfill_result import PartitionResult
     from pipeline.dataset.plan_backfill import PartitionPlan
     from pipeline.dataset.summary import RunSummary
     from pipeline.storage.location import Location

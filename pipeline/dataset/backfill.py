@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.core.background import background
@@ -25,6 +24,7 @@ from pipeline.core.errors import (
 )
 from pipeline.core.events import log_event
 from pipeline.core.settings import RunSettings
+from pipeline.dataset.backfill_result import PartitionResult, total, worst_error
 from pipeline.dataset.rerank import DatasetRun
 from pipeline.dataset.session import Session
 from pipeline.dataset.summary import RunSummary
@@ -43,45 +43,6 @@ AT_ONCE: Final = 16
 """Partitions in work, those included that only wait for their last answers."""
 POLL_S: Final = 0.02
 """Between two looks at the partitions in work."""
-
-WORST_FIRST: Final = (4, 9, 8, 1, 3, 5, 6, 7)
-"""The exit code of a backfill is the first of these that a partition had."""
-
-
-class PartitionResult(Struct, frozen=True, kw_only=True):
-    """What became of one partition.
-
-    Attributes:
-        name: Its folder, `KEY=VALUE`.
-        summary: Its numbers; None if it was not begun.
-        error: Why it failed, or has too many rejects; None if it did not.
-    """
-
-    name: str
-    summary: RunSummary | None = None
-    error: RerankError | None = None
-
-    @property
-    def state(self) -> str:
-        """`waiting`, `running`, or how it ended."""
-        if self.summary is None:
-            return "failed" if self.error is not None else "waiting"
-        return "failed" if self.error and self.summary.state == "running" else self.summary.state
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as `--json` prints it."""
-        now = self.summary or RunSummary(state="running")
-        return {
-            "partition": self.name,
-            "state": self.state,
-            "groups": now.groups_done,
-            "candidates": now.candidates_done,
-            "requests": now.requests,
-            "requests_reused": now.requests_reused,
-            "cost_usd": now.cost_usd,
-            "exit_code": self.error.exit_code if self.error else 0 if self.summary else None,
-            "error": str(self.error) if self.error else None,
-        }
 
 
 def backfill_settings(settings: RunSettings, root: Location) -> RunSettings:
@@ -154,7 +115,7 @@ class Backfill:
         Raises:
             OutputMismatch: if the root is an output itself.
             OutputBusy: if another backfill holds the root.
-            RerankError: after all partitions, the worst error of one; see `WORST_FIRST`.
+            RerankError: after all partitions, the worst error of one; see `worst_error`.
             ServiceEnded: if the service gives no more answers; partitions that wait stay so.
             Interrupted: after a signal.
         """
@@ -182,7 +143,7 @@ class Backfill:
                 pace = PaceFile(self._root, self._session.settings.pace, self._session.set_pace)
                 async with background(pace.follow(), name="pace-file"):
                     await self._run_all()
-                if (worst := self._worst()) is not None:
+                if (worst := worst_error(self._results.values())) is not None:
                     raise worst
         return self.snapshot()
 
@@ -244,14 +205,6 @@ class Backfill:
         self._runs[partition.folder] = run
         await run.run()
 
-    def _worst(self) -> RerankError | None:
-        errors = [result.error for result in self._results.values() if result.error is not None]
-        for error in errors:
-            if isinstance(error, Interrupted):
-                return error
-        errors.sort(key=lambda error: _severity(error.exit_code))
-        return errors[0] if errors else None
-
     def _end(self, state: EndState) -> None:
         self._state = state
         log_event(log, logging.INFO, "backfill.ended", **self.snapshot().log_fields())
@@ -260,23 +213,6 @@ class Backfill:
         facts = self.snapshot().as_json()
         facts.pop("state")
         return facts | {"partitions": [partition.folder for partition in self._partitions]}
-
-
-def total(summaries: Sequence[RunSummary], *, state: Any, seconds: float) -> RunSummary:
-    """Return the sums of the numbers of several runs, as far as they can be added."""
-    added = (
-        *("groups_done", "parts_done", "candidates_ranked", "candidates_finished", "rejected"),
-        *("skipped", "truncated_documents", "truncated_queries", "requests", "requests_reused"),
-        *("requests_sent", "requests_failed", "partial_groups", "documents_reused", "saved_usd"),
-        *("total_tokens", "cost_usd", "unanswered", "unanswered_usd", "retries", "throttled"),
-    )
-    sums = {name: sum(getattr(summary, name) for summary in summaries) for name in added}
-    known = [summary.candidates for summary in summaries if summary.candidates is not None]
-    return RunSummary(state=state, candidates=sum(known), seconds=seconds, **sums)
-
-
-def _severity(code: int) -> int:
-    return WORST_FIRST.index(code) if code in WORST_FIRST else len(WORST_FIRST)
 
 
 def refuse_input_as_root(input_root: Location, root: Location) -> None:
