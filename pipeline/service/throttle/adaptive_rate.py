@@ -127,7 +127,7 @@ class AdaptiveRate:
         if not self._is_proven:
             self._is_proven, self._in_vain = True, 0
             if self.is_measuring:
-                self._measure(now)
+                self._measure(now, amount)
         if self.current is None or (
             self.configured is not None and self.current >= self.configured
         ):
@@ -177,13 +177,16 @@ class AdaptiveRate:
         self._grown_at = now
         return True
 
-    def _measure(self, now: float) -> None:
+    def _measure(self, now: float, amount: float) -> None:
         """Take the rate that was granted since the refusals began, if it is lower.
 
         After the pauses in which nothing was granted that is what the service grants, whether it
-        counts by the second or by the minute.
+        counts by the second or by the minute. If `amount` is all that it granted, it refused
+        everything for a while, which says nothing about its rate.
         """
         self.is_measuring = False
+        if self._trouble_sum <= amount:
+            return
         measured = self._trouble_sum / max(now - self._trouble_since, _OBSERVED_S)
         if self.current is not None and measured < _FAR * self.current:
             self.current, self._ceiling = measured, measured / _NEAR

@@ -287,6 +287,17 @@ def test_a_limit_on_growth_is_climbed_within_twelve_seconds(first, latency_s) ->
     assert refused <= 60
 
 
+def test_a_service_that_refuses_everything_for_a_while_is_not_taken_for_a_slow_one() -> None:
+    throttle, service = Throttle(Pace(requests_per_minute=6_000)), TrueLimit(0)
+
+    async def main() -> int:
+        asyncio.get_running_loop().call_later(2, setattr, service, "per_period", 1_000)
+        granted, _ = await load(throttle, service, 12, refusal=refusal())
+        return granted
+
+    assert run(main()) >= 0.8 * 100 * 10
+
+
 @pytest.mark.parametrize("true_per_s", [1, 10])
 def test_a_quota_far_too_high_is_found_within_few_refusals(true_per_s, caplog) -> None:
     throttle = Throttle(Pace(requests_per_minute=90 * 60 * true_per_s))
