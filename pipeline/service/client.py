@@ -13,13 +13,10 @@ import numpy as np
 
 from pipeline.core.errors import (
     BadAnswer,
-    ContentRefused,
     IncompleteAnswer,
-    Rejected,
     RequestError,
     RerankError,
     ServiceEnded,
-    TooLarge,
     Transient,
 )
 from pipeline.core.events import log_event
@@ -29,6 +26,7 @@ from pipeline.core.stop import StopSwitch
 from pipeline.service.attempt import Sender
 from pipeline.service.circuit_breaker import AttemptFailed
 from pipeline.service.endpoint import Endpoint
+from pipeline.service.failures import is_verdict
 from pipeline.service.metrics import Metrics
 from pipeline.service.run_budget import RunBudget
 
@@ -85,7 +83,8 @@ class RerankClient:
         Raises:
             TooLarge: if a smaller request may be served.
             ContentRefused: if the request holds something that the service refuses.
-            Rejected: if the service refuses it for another reason.
+            Rejected: if the service refuses it for another reason; at every attempt, if the status
+                says nothing of the request.
             Transient: if it failed at every attempt, while others were served.
             IncompleteAnswer: if no attempt brought a score for some documents, always the same.
             BadAnswer: if no attempt brought one finite score for each document.
@@ -106,7 +105,7 @@ class RerankClient:
                 if outcome is None or not await self._counts(outcome):
                     continue
                 error = outcome.error
-                if isinstance(error, TooLarge | ContentRefused | Rejected):
+                if is_verdict(error):
                     raise error
                 gaps = _gaps(error) or last_gaps
                 if attempt >= policy.max_attempts:

@@ -7,7 +7,14 @@ provider or account, if no request at all is served.
 
 from typing import Final
 
-from pipeline.core.errors import BadAnswer, RequestError, Transient
+from pipeline.core.errors import (
+    BadAnswer,
+    ContentRefused,
+    Rejected,
+    RequestError,
+    TooLarge,
+    Transient,
+)
 
 UNREACHABLE: Final = "unreachable"
 """No connection could be opened."""
@@ -25,7 +32,7 @@ TIMEOUT: Final = "timeout"
 """The answer was not complete in time."""
 
 _MAYBE_BILLED: Final = frozenset({CONNECTION_LOST, UNREADABLE, TIMEOUT})
-_REFUSING_STATUSES: Final = frozenset({401, 402, 403, 404, 405})
+_REFUSING_STATUSES: Final = frozenset({401, 402, 403, 404, 405, 410})
 
 
 def is_outage(error: RequestError) -> bool:
@@ -40,8 +47,20 @@ def is_reached(error: RequestError) -> bool:
 
 def refuses_all(error: RequestError) -> bool:
     """Return whether the failure says by itself that no request at all will be served."""
-    status = error.status or 0
-    return error.code == UNTRUSTED or status in _REFUSING_STATUSES or 300 <= status < 400
+    return error.code == UNTRUSTED or _is_about_service(error.status)
+
+
+def is_verdict(error: RequestError) -> bool:
+    """Return whether another attempt would fail in the same way, while others are served."""
+    if isinstance(error, Rejected):
+        return not _is_about_service(error.status)
+    return isinstance(error, TooLarge | ContentRefused)
+
+
+def _is_about_service(status: int | None) -> bool:
+    """Return whether a status says nothing of the request: wrong address, account or method."""
+    is_redirect = status is not None and (status < 200 or 300 <= status < 400)
+    return is_redirect or status in _REFUSING_STATUSES
 
 
 def may_be_billed(error: RequestError) -> bool:

@@ -286,6 +286,19 @@ async def test_a_refusal_of_one_request_among_served_ones_is_a_verdict(error, co
     assert real_attempts(transport)["query 0"] == 1
 
 
+@pytest.mark.parametrize("status", [101, 304, 302, 401, 404, 410])
+@on_virtual_clock
+async def test_a_status_that_says_nothing_of_the_request_is_no_verdict(status) -> None:
+    """A login page for a moment, while other requests are still served."""
+    error = Rejected(f"http_{status}", status=status)
+    transport = FakeTransport(served, error, otherwise=served, latency_s=0.1)
+    b = client_on(transport, pace=Pace(max_in_flight=2))
+    await b.client.score(a_request(1_000))
+
+    assert not failures(await score_all(b.client, 10))
+    assert len(transport.sent) == 12
+
+
 @pytest.mark.parametrize("latency_s", [0.0, 0.3, 5.0])
 @pytest.mark.parametrize("error", [FAILED, ContentRefused("x", status=400)], ids=named)
 @on_virtual_clock

@@ -31,7 +31,7 @@ from pipeline.service.failures import (
         (Throttled("x", status=503), False, False, False),
         (TooLarge("x", status=413), False, False, False),
         (Rejected("x", status=400), False, False, False),
-        (Rejected("x", status=410), False, False, False),
+        (Rejected("x", status=410), False, True, False),
         (Rejected("x", status=302), False, True, False),
         (Rejected("x", status=404), False, True, False),
     ],
