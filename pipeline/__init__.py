@@ -1,7 +1,7 @@
 """Rerank the candidates of many queries with a rerank service, from Parquet to Parquet.
 
-    async with Session(settings, api_key) as session:
-        summary = await rerank_dataset(session, "candidates.parquet", "out")
+    summary = rerank("candidates.parquet", "out", provider="emulator")
+    frame = rerank_table(frame, provider="emulator", top_n=10)
 
 `__all__` is the public interface; everything else may change. A name is imported when it is first
 used, so that importing the package is quick. The library knows nothing of the command line.
@@ -11,6 +11,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.api.calls import arerank, plan, rerank
+    from pipeline.api.options import RunOptions
+    from pipeline.api.tables import rerank_table
     from pipeline.core.errors import (
         CostLimitReached,
         GateFailed,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
         TooManyRejects,
     )
     from pipeline.core.settings import Pace, RunSettings
+    from pipeline.dataset.plan import DatasetPlan
     from pipeline.dataset.rerank import DatasetRun, rerank_dataset
     from pipeline.dataset.session import Session
     from pipeline.dataset.summary import RunSummary
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CostLimitReached",
+    "DatasetPlan",
     "DatasetRun",
     "GateFailed",
     "InputError",
@@ -45,6 +50,7 @@ __all__ = [
     "OutputMismatch",
     "Pace",
     "RerankError",
+    "RunOptions",
     "RunSettings",
     "RunSummary",
     "ServiceEnded",
@@ -53,16 +59,26 @@ __all__ = [
     "SettingsError",
     "TooManyRejects",
     "__version__",
+    "arerank",
+    "plan",
+    "rerank",
     "rerank_dataset",
+    "rerank_table",
 ]
 
 _MODULES = {
+    "DatasetPlan": "pipeline.dataset.plan",
     "DatasetRun": "pipeline.dataset.rerank",
     "Pace": "pipeline.core.settings",
+    "RunOptions": "pipeline.api.options",
     "RunSettings": "pipeline.core.settings",
     "RunSummary": "pipeline.dataset.summary",
     "Session": "pipeline.dataset.session",
+    "arerank": "pipeline.api.calls",
+    "plan": "pipeline.api.calls",
+    "rerank": "pipeline.api.calls",
     "rerank_dataset": "pipeline.dataset.rerank",
+    "rerank_table": "pipeline.api.tables",
 }
 """Where the public names are defined; the errors are in `pipeline.core.errors`."""
 

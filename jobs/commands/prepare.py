@@ -6,7 +6,8 @@ import click
 
 from jobs.console.printing import emit_facts, emit_json, json_option
 from jobs.options.config_file import config_option
-from jobs.options.prepare_options import PREPARE_OPTIONS, make_columns, make_preparation
+from jobs.options.prepare_options import PREPARE_OPTIONS
+from jobs.options.settings import run_options
 
 
 def _prepare_options(command: Any) -> Any:
@@ -25,16 +26,16 @@ def prepare(input_name: str, target: str, as_json: bool, **options: Any) -> None
     CANDIDATES is Parquet, JSON lines, CSV, TSV or a TREC run, by the suffix. `run` and `plan` do
     this by themselves where it is needed.
     """
-    preparation, columns = make_preparation(options), make_columns(options["columns"])
+    chosen = run_options(options)
     from pipeline.dataset.prepare import prepare_file
 
     facts = prepare_file(
         input_name,
         target,
-        preparation,
-        columns=columns,
-        layout=options["layout"],
-        max_queries=options["limit"],
+        chosen.preparation,
+        columns=chosen.columns,
+        layout=chosen.layout,
+        max_queries=chosen.limit,
     )
     if as_json:
         emit_json(facts)

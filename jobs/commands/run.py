@@ -13,13 +13,13 @@ from jobs.console.log_format import LogFormat, log_format_option
 from jobs.console.printing import emit_json, json_option, not_printed_is_no_failure
 from jobs.console.progress import progress_display
 from jobs.console.run_report import show_report
-from jobs.emulator.child import starting_emulator
 from jobs.options.model_notes import model_notes
 from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings, read_api_key
 from jobs.options.types import NOT_NEGATIVE
 from jobs.process.allocator import prepare_for_run
 from jobs.process.signals import stop_when_interrupted
+from pipeline.api.emulator_process import starting_emulator
 from pipeline.core.events import log_event
 from pipeline.core.providers import EMULATOR_PATH
 from pipeline.core.settings import RunSettings

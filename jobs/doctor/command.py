@@ -193,7 +193,7 @@ def _offline_service(options: dict[str, Any]) -> Iterator[str | None]:
     if options["provider"] != "emulator" or options["url"]:
         yield None
         return
-    from jobs.emulator.child import emulator_process
+    from pipeline.api.emulator_process import emulator_process
 
     with emulator_process() as address:
         yield address + EMULATOR_PATH

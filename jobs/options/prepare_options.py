@@ -1,12 +1,11 @@
 """The options that say how candidates are made ready, and what is read of them."""
 
-from collections.abc import Mapping
-from typing import Any, get_args
+from typing import get_args
 
 import click
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.preparation import PLAIN_TEMPLATE, OnMissing, Preparation
+from pipeline.core.preparation import PLAIN_TEMPLATE, OnMissing
 from pipeline.core.settings import LayoutName
 
 PREPARE_OPTIONS = (
@@ -46,16 +45,6 @@ PREPARE_OPTIONS = (
     click.option("--sort-input", is_flag=True, help="Bring the rows of each query together."),
     click.option("--limit", type=click.IntRange(min=1), help="Take only the first N queries."),
 )
-
-
-def make_preparation(options: Mapping[str, Any]) -> Preparation:
-    """Return how the options ask for candidates to be made ready.
-
-    Raises:
-        SettingsError: for a template that cannot be used, and for options without effect.
-    """
-    names = ("queries", "corpus", "text_template", "missing", "sort_input")
-    return Preparation(**{name: options[name] for name in names})
 
 
 def make_columns(pairs: tuple[str, ...]) -> dict[str, str]:

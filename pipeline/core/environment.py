@@ -6,6 +6,7 @@ variables by themselves.
 
 import ipaddress
 import os
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.core.errors import SettingsError
@@ -90,6 +91,12 @@ def _is_own(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def cache_folder() -> Path:
+    """Return where this program keeps what it can make again: `XDG_CACHE_HOME` or `~/.cache`."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home, "rerank-pipeline")
 
 
 def read_store_setting(variable: str) -> str | None:

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import asdict
 
 from pipeline.core.arrays import IntArray
+from pipeline.core.facts import as_html, as_text
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.reader import SHOWN_FILES
 from pipeline.dataset.summary import SCHEMA_VERSION
@@ -74,6 +75,14 @@ class DatasetPlan(Struct):
     skipped_files: int = 0
     skipped_examples: list[str] = field(default_factory=list)
     widened_columns: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return the numbers that say something, a line each."""
+        return as_text(asdict(self))
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table, for notebooks."""
+        return as_html("Plan", asdict(self))
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
+from pipeline.core.facts import as_html, as_text
 from pipeline.output.run_records import State
 from pipeline.service.metrics import QuotaUse
 
@@ -114,6 +115,14 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         counts = {name.removesuffix("_done"): getattr(self, name) for name in names}
         rounded = {"cost_usd": round(self.cost_usd, 6), "seconds": round(self.seconds, 1)}
         return {"state": self.state, **counts, **rounded}
+
+    def __str__(self) -> str:
+        """Return the numbers that say something, a line each."""
+        return as_text(asdict(self))
+
+    def _repr_html_(self) -> str:
+        """Return the same as a table, for notebooks."""
+        return as_html("Run", asdict(self))
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""

@@ -45,7 +45,6 @@ from support.merging_world import (  # noqa: E402
     pack_documents,
 )
 
-from jobs.emulator.child import emulator_process  # noqa: E402
 from jobs.emulator.distortions import to_scores  # noqa: E402
 from jobs.emulator.reader import Reader  # noqa: E402
 from jobs.emulator.scorer import (  # noqa: E402
@@ -53,6 +52,7 @@ from jobs.emulator.scorer import (  # noqa: E402
     weigh_query,
 )
 from jobs.emulator.wire_formats import Item  # noqa: E402
+from pipeline.api.emulator_process import emulator_process  # noqa: E402
 from pipeline.core.providers import EMULATOR_PATH  # noqa: E402
 
 DEPTH = 100

@@ -21,7 +21,7 @@ from support.logging_state import restored_logging
 from support.tables import write
 
 from jobs.cli import main
-from jobs.emulator.child import emulator_process
+from pipeline.api.emulator_process import emulator_process
 from pipeline.core.providers import EMULATOR_PATH
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,8 @@ import pytest
 from support.logging_state import restored_logging
 
 from jobs.cli import main
-from jobs.emulator.child import emulator_process
 from jobs.emulator.distortions import DISTORTIONS
+from pipeline.api.emulator_process import emulator_process
 from pipeline.core.providers import EMULATOR_PATH, PROVIDERS
 
 KEY = "sk-of-the-doctor-0123456789"

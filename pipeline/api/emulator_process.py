@@ -1,5 +1,7 @@
 """The offline rerank service as a child process of a job that has no other service to ask.
 
+The library imports nothing of `jobs`: it starts the service by the name of its command.
+
 The child imports what its parent would, but nothing from the working folder: a `jobs.py` or a
 `random.py` of the user's stays out of it.
 """
@@ -10,14 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import jobs
+import pipeline
 from pipeline.core.errors import SettingsError
 from pipeline.core.providers import EMULATOR_PATH
 
 _EXIT_WITHIN_S = 5.0
 
-_HOME = Path(jobs.__file__).resolve().parents[1]
-"""The folder that holds the package of the emulator."""
+_HOME = Path(pipeline.__file__).resolve().parents[1]
+"""The folder that holds both packages, `pipeline` and `jobs`."""
 
 _START = """\
 import sys

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from jobs.emulator.child import emulator_process
 from jobs.emulator.command import emulate
 from jobs.emulator.config import EmulatorConfig
 from jobs.emulator.wire_formats import NATIVE
+from pipeline.api.emulator_process import emulator_process
 from pipeline.core.errors import SettingsError
 
 COMMAND = [sys.executable, "-m", "jobs", "emulate"]
@@ -72,7 +72,7 @@ def test_a_child_ends_when_its_standard_input_does() -> None:
 
 def test_the_child_of_a_killed_parent_exits() -> None:
     parent_code = (
-        "from jobs.emulator.child import emulator_process\n"
+        "from pipeline.api.emulator_process import emulator_process\n"
         "with emulator_process() as url:\n"
         "    print(url, flush=True)\n"
         "    input()\n"

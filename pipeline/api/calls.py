@@ -1,0 +1,150 @@
+"""The calls of the library: rerank a dataset, and plan that.
+
+The blocking calls run in a thread with an event loop of its own, so that they also work where a
+loop is running already, as in a notebook.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
+from os import PathLike
+from typing import Any, Final, TypeAlias
+
+import uvloop
+
+from pipeline.api.emulator_process import emulator_process
+from pipeline.api.options import RunOptions
+from pipeline.api.progress import ProgressBar
+from pipeline.core.providers import EMULATOR_PATH
+from pipeline.dataset.plan import DatasetPlan, plan_dataset
+from pipeline.dataset.rerank import DatasetRun
+from pipeline.dataset.run_input import opened_input
+from pipeline.dataset.session import Session
+from pipeline.dataset.summary import RunSummary
+
+Place: TypeAlias = str | PathLike[str]
+"""A path or an address: `s3://`, `gs://` or `abfs://`."""
+
+Progress: TypeAlias = Callable[[RunSummary], object]
+"""Called now and then with the numbers of a run so far, and at its end, in the run's thread."""
+
+_PLAN_URL: Final = "http://plan.invalid"
+"""The address of a provider that has none of its own; a plan sends nothing."""
+
+
+async def arerank(
+    input: Place,
+    output: Place,
+    *,
+    progress: Progress | bool = False,
+    progress_every_s: float = 1.0,
+    **options: Any,
+) -> RunSummary:
+    """Rerank a dataset, or what is missing of it, as `rerank run` does.
+
+    Args:
+        input: A file, a folder or a glob of candidates, or an address.
+        output: The folder or the address to write to.
+        progress: Called now and then with the numbers so far; True shows a bar.
+        progress_every_s: How often, in seconds.
+        options: Those of `RunOptions`, which are those of the command.
+
+    Returns:
+        The numbers of the run.
+
+    Raises:
+        RerankError: with `exit_code`, as the command ends; see `DatasetRun.run`.
+    """
+    async with _started(input, output, RunOptions.of(options)) as (_, job):
+        return await _watched(job, progress, progress_every_s)
+
+
+def rerank(
+    input: Place,
+    output: Place,
+    *,
+    progress: Progress | bool = False,
+    progress_every_s: float = 1.0,
+    **options: Any,
+) -> RunSummary:
+    """Do what `arerank` does, and return when it is done.
+
+    Ctrl-C stops the run in order: what is in flight is waited for and saved, then `Interrupted` is
+    raised.
+    """
+    chosen = RunOptions.of(options)
+    begun: Future[tuple[asyncio.AbstractEventLoop, Session]] = Future()
+
+    async def work() -> RunSummary:
+        async with _started(input, output, chosen) as (session, job):
+            begun.set_result((asyncio.get_running_loop(), session))
+            return await _watched(job, progress, progress_every_s)
+
+    def run() -> RunSummary:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work())
+
+    with ThreadPoolExecutor(1, thread_name_prefix="rerank") as threads:
+        result = threads.submit(run)
+        try:
+            return result.result()
+        except KeyboardInterrupt:
+            if begun.done():
+                loop, session = begun.result()
+                loop.call_soon_threadsafe(session.stop, signal.SIGINT)
+            return result.result()
+
+
+def plan(input: Place, **options: Any) -> DatasetPlan:
+    """Return what `rerank` would do and cost with these options; send nothing, need no key.
+
+    Args:
+        input: A file, a folder or a glob of candidates, or an address.
+        options: Those of `RunOptions`.
+
+    Raises:
+        RerankError: for options or candidates that cannot be used.
+    """
+    settings = RunOptions.of(options).settings(url=_PLAN_URL)
+    with opened_input(str(input), settings) as (source, _):
+        return plan_dataset(source, settings)
+
+
+@asynccontextmanager
+async def _started(
+    source: Place, output: Place, options: RunOptions
+) -> AsyncIterator[tuple[Session, DatasetRun]]:
+    """Yield a session and a run in it; provider `emulator` without `url` starts a service."""
+    api_key = options.api_key()
+    with ExitStack() as child:
+        url = None
+        if options.provider == "emulator" and options.url is None:
+            options.settings(url=_PLAN_URL)  # refuse bad options before anything starts
+            address = await asyncio.to_thread(child.enter_context, emulator_process())
+            url = address + EMULATOR_PATH
+        async with Session(options.settings(url=url), api_key) as session:
+            yield session, DatasetRun(session, str(source), str(output))
+
+
+async def _watched(job: DatasetRun, wanted: Progress | bool, every_s: float) -> RunSummary:
+    """Run a job; call `wanted` meanwhile and at the end, whatever the end is."""
+    if wanted is False:
+        return await job.run()
+    progress = ProgressBar() if wanted is True else wanted
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            progress(job.snapshot())
+
+    watching = asyncio.create_task(watch())
+    try:
+        return await job.run()
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+        if not watching.cancelled() and (error := watching.exception()) is not None:
+            raise error
+        progress(job.snapshot())

@@ -1,0 +1,196 @@
+"""The options of a run, named and defaulted once, for Python and for the command line."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from msgspec import Struct, field
+
+from pipeline.core import environment
+from pipeline.core.errors import SettingsError
+from pipeline.core.models import ModelProfile
+from pipeline.core.preparation import PLAIN_TEMPLATE, OnMissing, Preparation
+from pipeline.core.providers import Provider, find_provider
+from pipeline.core.settings import DEFAULT_TIMEOUT_S, LayoutName, Pace, RunSettings
+
+_SAME_NAME = (
+    *("instruct", "top_n", "max_attempts", "max_rejects", "merge", "certify_depth"),
+    *("long_documents", "duplicates", "layout", "limit", "with_text", "groups_per_part"),
+    *("restart", "score_store", "reuse"),
+)
+"""Options whose settings have the same name and unit."""
+
+
+class RunOptions(Struct, frozen=True, kw_only=True):
+    """What `rerank run` takes, with its defaults; see `rerank run --help`.
+
+    Quotas are per minute, `timeout` and `lock_wait` in seconds, `max_outage` in minutes, `max_cost`
+    in US dollars. `columns` names the input's column of each role, where it bears another name.
+    """
+
+    provider: str = "dashscope"
+    model: str | None = None
+    url: str | None = None
+    api_key_env: str | None = None
+    instruct: str | None = None
+    timeout: float = DEFAULT_TIMEOUT_S
+    top_n: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_in_flight: int = 128
+    max_documents_in_flight: int | None = None
+    max_attempts: int = 5
+    max_outage: float | None = None
+    max_cost: float | None = None
+    max_rejects: int = 0
+    max_documents: int | None = None
+    max_tokens_per_document: int | None = None
+    max_tokens_per_request: int | None = None
+    merge: Literal["auto", "trust"] = "auto"
+    certify_depth: int | None = None
+    long_documents: Literal["truncate", "max-passage"] = "truncate"
+    duplicates: Literal["keep", "first"] = "keep"
+    layout: LayoutName = "auto"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    queries: str | None = None
+    corpus: str | None = None
+    text_template: str = PLAIN_TEMPLATE
+    missing: OnMissing = "error"
+    sort_input: bool = False
+    limit: int | None = None
+    with_text: bool = False
+    groups_per_part: int = 1_000
+    score_store: str | None = None
+    reuse: Literal["exact", "partial"] = "exact"
+    lock_wait: float = 0.0
+    restart: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """Return the options of these names.
+
+        Raises:
+            SettingsError: for a name that is no option.
+        """
+        for name in options:
+            if name not in cls.__struct_fields__:
+                nearest = get_close_matches(name, cls.__struct_fields__, n=1)
+                raise SettingsError(
+                    "no such option",
+                    which=name,
+                    cure=f"did you mean {nearest[0]}?" if nearest else "see rerank run --help",
+                )
+        return cls(**options)
+
+    @property
+    def preset(self) -> Provider:
+        """The provider.
+
+        Raises:
+            SettingsError: for an unknown one.
+        """
+        return find_provider(self.provider)
+
+    @property
+    def profile(self) -> ModelProfile:
+        """The profile of the model, with the limits that the options set.
+
+        Raises:
+            SettingsError: for limits that contradict each other.
+        """
+        limits = {
+            "max_documents": self.max_documents,
+            "max_tokens_per_document": self.max_tokens_per_document,
+            "max_tokens_per_request": self.max_tokens_per_request,
+        }
+        given = {name: value for name, value in limits.items() if value is not None}
+        return self.preset.profile(self.model).with_limits(**given)
+
+    @property
+    def preparation(self) -> Preparation:
+        """How candidates are made ready.
+
+        Raises:
+            SettingsError: for a template that cannot be used, and for options without effect.
+        """
+        return Preparation(
+            queries=self.queries,
+            corpus=self.corpus,
+            text_template=self.text_template,
+            missing=self.missing,
+            sort_input=self.sort_input,
+        )
+
+    def address(self, default: str | None = None) -> str:
+        """Return the address of the service: `url`, else `default`, else the provider's own.
+
+        Raises:
+            SettingsError: if there is none, or if it is no web address, or holds a user or a
+                password, which messages would show.
+        """
+        url = self.url or default or self.preset.url
+        if url is None:
+            raise SettingsError(
+                f"provider {self.provider} has no address of its own",
+                which="--url",
+                cure="give one",
+            )
+        _require_address(url)
+        return url
+
+    def api_key(self) -> str | None:
+        """Return the key that `provider` and `api_key_env` name; None if none is needed.
+
+        Raises:
+            SettingsError: if a key is needed and the variable is unset or blank.
+        """
+        return environment.read_api_key(self.preset, self.api_key_env)
+
+    def settings(self, *, url: str | None = None) -> RunSettings:
+        """Return the settings that the options ask for.
+
+        Args:
+            url: The address of the service unless the options name one; by default the provider's.
+
+        Raises:
+            SettingsError: for options that contradict each other or would be ignored.
+        """
+        provider, profile = self.preset, self.profile
+        return RunSettings(
+            provider=provider,
+            profile=profile,
+            url=self.address(url),
+            pace=Pace(
+                requests_per_minute=self.requests_per_minute or profile.requests_per_minute,
+                tokens_per_minute=self.tokens_per_minute or profile.tokens_per_minute,
+                max_in_flight=self.max_in_flight,
+                max_documents_in_flight=self.max_documents_in_flight
+                or provider.max_documents_in_flight,
+            ),
+            max_outage_s=None if self.max_outage is None else 60 * self.max_outage,
+            timeout_s=self.timeout,
+            max_cost_usd=self.max_cost,
+            columns=dict(self.columns),
+            preparation=self.preparation,
+            lock_wait_s=self.lock_wait,
+            **{name: getattr(self, name) for name in _SAME_NAME},
+        )
+
+
+def _require_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_usable = bool(parts.hostname) and parts.port != 0
+        is_usable = is_usable and parts.scheme in ("http", "https")
+        has_user = parts.username is not None
+    except ValueError:
+        is_usable = has_user = False
+    if has_user or (not is_usable and "@" in url):  # what cannot be parsed may hold a password
+        raise SettingsError(
+            "holds a user or a password", which="--url", cure="use --api-key-env instead"
+        )
+    if not is_usable:
+        raise SettingsError(
+            "not a web address", which="--url", found=url, expected="http(s)://HOST[:PORT]/..."
+        )

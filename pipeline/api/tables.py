@@ -1,0 +1,135 @@
+"""Rerank a table in memory: a Polars or pandas frame, or an Arrow table."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.api.calls import rerank
+from pipeline.core.arrays import IntArray
+from pipeline.core.environment import cache_folder
+from pipeline.core.errors import SettingsError
+from pipeline.output.layout import GROUPS_FOLDER
+
+Table = TypeVar("Table")
+
+_ROW: Final = "__row"
+_ADDED: Final = ("rank", "relevance_score", "merge_status")
+_REFUSED: Final = ("layout", "with_text", "groups_per_part", "restart", "lock_wait", "sort_input")
+"""Options about input and output files, which a table has not."""
+
+
+def rerank_table(candidates: Table, **options: Any) -> Table:
+    """Return the candidates in their new order, with what the ranking says of each.
+
+    Queries come in the order of their first rows, and within a query candidates by rank. A row has
+    all its columns and `rank` (from 1), `relevance_score` (null without a score) and `merge_status`
+    (of its query; see `MergeStatus`). Rows of a query need not be adjacent.
+
+    Args:
+        candidates: A row per candidate with `query_id`, `query`, `doc_id` and `text`, or the
+            columns that `columns` names: a Polars or pandas frame, or an Arrow table.
+        options: Those of `RunOptions` but for options about files. Paid answers are kept in
+            `score_store`, by default a folder in the user's cache.
+
+    Returns:
+        A table of the same kind.
+
+    Raises:
+        RerankError: with `exit_code`, as `rerank run` ends.
+    """
+    for name in _REFUSED:
+        if name in options:
+            raise SettingsError("means nothing for a table", which=name, cure="leave it out")
+    table = _as_arrow(candidates)
+    twice = [name for name in (*_ADDED, _ROW) if name in table.column_names]
+    if twice:
+        raise SettingsError(
+            "the candidates have a column of this name already",
+            which=twice[0],
+            cure="rename it or leave it out",
+        )
+    query_id = dict(options.get("columns", {})).get("query_id", "query_id")
+    if query_id not in table.column_names:
+        raise SettingsError("the candidates have no such column", which=query_id)
+    rows = _by_query(table[query_id])
+    options.setdefault("score_store", str(cache_folder() / "scores"))
+    with tempfile.TemporaryDirectory(prefix="rerank-") as temporary:
+        source, output = Path(temporary, "candidates.parquet"), Path(temporary, "out")
+        pq.write_table(table.take(rows).append_column(_ROW, pa.array(rows)), source)
+        rerank(source, output, layout="long", **options)
+        ranked = _read_parts(output)
+    return cast("Table", _taken(candidates, ranked.pop(_ROW).to_numpy(), ranked))
+
+
+def _as_arrow(candidates: Any) -> pa.Table:
+    """Return a table that speaks the Arrow PyCapsule interface as an Arrow table, uncopied."""
+    if not hasattr(candidates, "__arrow_c_stream__"):
+        raise SettingsError(
+            "not a table",
+            which="candidates",
+            found=type(candidates).__name__,
+            expected="a Polars or pandas frame, or an Arrow table",
+        )
+    table = pa.table(candidates)
+    for place, field in enumerate(table.schema):  # Arrow cannot take rows of views
+        if pa.types.is_string_view(field.type):
+            table = table.set_column(place, field.name, table[place].cast(pa.large_string()))
+        elif pa.types.is_binary_view(field.type):
+            table = table.set_column(place, field.name, table[place].cast(pa.large_binary()))
+    return table
+
+
+def _by_query(query_ids: "pa.ChunkedArray[Any]") -> IntArray:
+    """Return row numbers that bring the rows of each query together, in order of first rows."""
+    coded = query_ids.combine_chunks().dictionary_encode(null_encoding="encode")
+    codes: IntArray = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.argsort(codes, kind="stable")
+
+
+def _read_parts(output: Path) -> "dict[str, pa.ChunkedArray[Any]]":
+    """Return the columns that are added, one value per row of the output, and the row numbers."""
+    parts = sorted(output.glob("part-*.parquet"))
+    ranked = pa.concat_tables(
+        pq.read_table(part, columns=[_ROW, "rank", "relevance_score"]) for part in parts
+    )
+    statuses = np.concatenate(
+        [
+            np.repeat(
+                groups["merge_status"].to_numpy(),
+                _kept(pq.read_table(output / part.name, columns=["rank"])["rank"].to_numpy()),
+            )
+            for part in parts
+            for groups in [pq.read_table(output / GROUPS_FOLDER / part.name)]
+        ]
+        or [np.empty(0, dtype=object)]
+    )
+    columns = {name: ranked[name] for name in (_ROW, "rank", "relevance_score")}
+    return {**columns, "merge_status": pa.chunked_array([pa.array(statuses, pa.string())])}
+
+
+def _kept(ranks: IntArray) -> IntArray:
+    """Return how many rows each query of a part has, by its ranks, which begin anew at 1."""
+    starts = np.flatnonzero(ranks == 1)
+    return np.diff(np.append(starts, len(ranks)))
+
+
+def _taken(candidates: Any, rows: IntArray, added: "Mapping[str, pa.ChunkedArray[Any]]") -> Any:
+    """Return rows of a table with further columns, as a table of its own kind."""
+    kind = type(candidates).__module__.partition(".")[0]
+    if kind == "polars":
+        import polars as pl
+
+        more = [pl.Series(name, column) for name, column in added.items()]
+        return candidates[rows].with_columns(more)
+    if kind == "pandas":
+        values = {name: column.to_pandas().array for name, column in added.items()}
+        return candidates.iloc[rows].assign(**values)
+    table = pa.table(candidates).take(rows)
+    for name, column in added.items():
+        table = table.append_column(name, column)
+    return table

@@ -1,0 +1,156 @@
+"""The calls of the library, in a script, in a running loop, and interrupted."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import pipeline
+from pipeline.api.emulator_process import emulator_process
+from pipeline.core.providers import EMULATOR_PATH
+
+ROOT = Path(__file__).parents[2]
+QUERIES, DOCUMENTS = 5, 6
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with emulator_process() as address:
+        yield address + EMULATOR_PATH
+
+
+@pytest.fixture
+def candidates(tmp_path: Path) -> Path:
+    rows = [(query, document) for query in range(QUERIES) for document in range(DOCUMENTS)]
+    table = pa.table(
+        {
+            "query_id": [f"q{query}" for query, _ in rows],
+            "query": [f"what is number {query}" for query, _ in rows],
+            "doc_id": [f"d{document}" for _, document in rows],
+            "text": [f"number {query * document} is a number" for query, document in rows],
+        }
+    )
+    pq.write_table(table, tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+def test_a_dataset_is_reranked_as_by_the_command(
+    candidates: Path, tmp_path: Path, url: str
+) -> None:
+    by_command = tmp_path / "by-command"
+    command = (sys.executable, "-m", "jobs", "run", candidates, by_command)
+    options = ("--provider", "emulator", "--url", url, "--top-n", "3", "--no-progress")
+    subprocess.run([*command, *options], check=True, cwd=ROOT, capture_output=True)
+
+    summary = pipeline.rerank(candidates, tmp_path / "out", provider="emulator", url=url, top_n=3)
+
+    assert (summary.state, summary.groups_done, summary.requests) == ("done", QUERIES, QUERIES)
+    name = "part-00000.parquet"
+    assert (tmp_path / "out" / name).read_bytes() == (by_command / name).read_bytes()
+
+
+async def test_both_calls_work_in_a_running_loop(
+    candidates: Path, tmp_path: Path, url: str
+) -> None:
+    first = await pipeline.arerank(candidates, tmp_path / "a", provider="emulator", url=url)
+    second = pipeline.rerank(candidates, tmp_path / "b", provider="emulator", url=url)
+
+    assert first.state == second.state == "done"
+
+
+def test_the_emulator_is_started_if_no_address_is_given(candidates: Path, tmp_path: Path) -> None:
+    assert pipeline.rerank(candidates, tmp_path / "out", provider="emulator").state == "done"
+
+
+def test_progress_is_told_at_the_end_at_least(candidates: Path, tmp_path: Path, url: str) -> None:
+    told = list[pipeline.RunSummary]()
+
+    pipeline.rerank(
+        candidates, tmp_path / "out", provider="emulator", url=url, progress=told.append
+    )
+
+    assert told[-1].state == "done"
+    assert told[-1].groups_done == QUERIES
+
+
+def test_a_failure_is_one_of_our_errors_with_its_exit_code(tmp_path: Path) -> None:
+    with pytest.raises(pipeline.InputError) as raised:
+        pipeline.rerank(tmp_path / "none.parquet", tmp_path / "out", provider="emulator")
+
+    assert raised.value.exit_code == 3
+
+
+@pytest.mark.parametrize("call", [pipeline.rerank, pipeline.plan])
+def test_an_unknown_option_is_told_with_the_nearest_name(call, tmp_path: Path) -> None:
+    places = (tmp_path, tmp_path / "out") if call is pipeline.rerank else (tmp_path,)
+
+    with pytest.raises(pipeline.SettingsError, match=r"topn: no such option; did you mean top_n\?"):
+        call(*places, topn=3)
+
+
+def test_a_plan_needs_neither_key_nor_service(
+    candidates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DASHSCOPE_API_KEY", raising=False)
+
+    plan = pipeline.plan(candidates)
+
+    assert (plan.groups, plan.candidates, plan.requests) == (QUERIES, QUERIES * DOCUMENTS, QUERIES)
+    assert plan.cost_usd > 0
+
+
+def test_summaries_and_plans_are_shown_as_text_and_as_a_table(candidates: Path) -> None:
+    plan = pipeline.plan(candidates)
+
+    assert f"groups                 {QUERIES}" in str(plan)
+    assert f"<th style='text-align:left'>groups</th><td>{QUERIES}</td>" in plan._repr_html_()
+    assert "<b>" not in pipeline.RunSummary(bound_by="<b>")._repr_html_()
+
+
+def test_ctrl_c_ends_a_call_in_order(tmp_path: Path, candidates: Path) -> None:
+    with emulator_process("--latency-ms", "1000") as address:
+        begun = list[bool]()
+
+        def interrupt(summary: pipeline.RunSummary) -> None:
+            if not begun:
+                begun.append(True)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(pipeline.Interrupted) as raised:
+            pipeline.rerank(
+                candidates,
+                tmp_path / "out",
+                provider="emulator",
+                url=address + EMULATOR_PATH,
+                max_in_flight=1,
+                progress=interrupt,
+                progress_every_s=0.2,
+            )
+
+    assert raised.value.exit_code == 130
+
+
+async def test_a_cancelled_call_ends(tmp_path: Path, candidates: Path) -> None:
+    begun = asyncio.Event()
+    with emulator_process("--latency-ms", "60000") as address:
+        call = asyncio.create_task(
+            pipeline.arerank(
+                candidates,
+                tmp_path / "out",
+                provider="emulator",
+                url=address + EMULATOR_PATH,
+                progress=lambda _: begun.set(),
+                progress_every_s=0.1,
+            )
+        )
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call

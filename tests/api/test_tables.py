@@ -1,0 +1,129 @@
+"""A table comes back as one of its own kind, with its rows in their new order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import pipeline
+from pipeline.api.emulator_process import emulator_process
+from pipeline.core.providers import EMULATOR_PATH
+
+CANDIDATES = {
+    "query_id": [7, 3, 7, 3, 7],
+    "query": ["cold battery", "opening hours", "cold battery", "opening hours", "cold battery"],
+    "doc_id": ["a", "b", "c", "d", "e"],
+    "text": [
+        "the post office",
+        "a battery in the cold",
+        "a cold battery lasts half as long",
+        "opening hours of the post office",
+        None,
+    ],
+    "extra": [1.5, 2.5, 3.5, 4.5, 5.5],
+}
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with emulator_process() as address:
+        yield address + EMULATOR_PATH
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def rerank(table: Any, url: str, **options: Any) -> Any:
+    return pipeline.rerank_table(table, provider="emulator", url=url, **options)
+
+
+def test_a_polars_frame_comes_back_by_query_and_rank(url: str) -> None:
+    ranked = rerank(pl.DataFrame(CANDIDATES), url)
+
+    assert isinstance(ranked, pl.DataFrame)
+    assert ranked["doc_id"].to_list() == ["c", "a", "e", "d", "b"]
+    assert ranked["query_id"].to_list() == [7, 7, 7, 3, 3]
+    assert ranked["rank"].to_list() == [1, 2, 3, 1, 2]
+    assert ranked["relevance_score"].null_count() == 1
+    assert ranked["merge_status"].unique().to_list() == ["single_request"]
+    assert ranked["extra"].to_list() == [3.5, 1.5, 5.5, 4.5, 2.5]
+    assert ranked.columns[:5] == list(CANDIDATES)
+
+
+def test_an_arrow_table_keeps_its_types(url: str) -> None:
+    table = pa.table(CANDIDATES).cast(
+        pa.schema(
+            {
+                "query_id": pa.int16(),
+                "query": pa.dictionary(pa.int8(), pa.string()),
+                "doc_id": pa.large_string(),
+                "text": pa.string(),
+                "extra": pa.float32(),
+            }
+        )
+    )
+
+    ranked = rerank(table, url, top_n=1)
+
+    assert ranked.schema.types[:5] == table.schema.types
+    assert ranked["doc_id"].to_pylist() == ["c", "d"]
+
+
+def test_another_instruction_is_another_call_on_the_same_frame(url: str) -> None:
+    frame = pl.DataFrame(CANDIDATES)
+
+    one = rerank(frame, url, instruct="Find what answers the question.")
+    other = rerank(frame, url, instruct="Find what contradicts the question.")
+
+    both = one.join(other, on=["query_id", "doc_id"], suffix="_other")
+    assert both.height == frame.height
+
+
+def test_paid_answers_are_kept_in_the_cache(url: str, tmp_path: Path) -> None:
+    rerank(pl.DataFrame(CANDIDATES), url)
+
+    assert any((tmp_path / "rerank-pipeline" / "scores").iterdir())
+
+
+def test_columns_of_other_names_are_named(url: str) -> None:
+    frame = pl.DataFrame(CANDIDATES).rename({"text": "passage", "query_id": "question"})
+
+    ranked = rerank(frame, url, columns={"text": "passage", "query_id": "question"})
+
+    assert ranked["doc_id"].to_list() == ["c", "a", "e", "d", "b"]
+
+
+def test_an_empty_table_comes_back_empty(url: str) -> None:
+    ranked = rerank(pl.DataFrame(CANDIDATES).clear(), url)
+
+    assert ranked.height == 0
+    assert ranked.columns[-3:] == ["rank", "relevance_score", "merge_status"]
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "message"),
+    [
+        ([1, 2], {}, "candidates: not a table"),
+        (pl.DataFrame(CANDIDATES), {"with_text": True}, "with_text: means nothing for a table"),
+        (pl.DataFrame(CANDIDATES).with_columns(rank=1), {}, "rank: the candidates have a column"),
+        (pl.DataFrame(CANDIDATES).drop("query_id"), {}, "query_id: the candidates have no such"),
+    ],
+)
+def test_what_cannot_be_reranked_is_told(table, options, message, url: str) -> None:
+    with pytest.raises(pipeline.SettingsError, match=message):
+        rerank(table, url, **options)
+
+
+def test_a_pandas_frame_keeps_its_index(url: str) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(CANDIDATES, index=list("vwxyz"))
+
+    ranked = rerank(frame, url)
+
+    assert ranked.index.tolist() == ["x", "v", "z", "y", "w"]
+    assert ranked["rank"].tolist() == [1, 2, 3, 1, 2]
