@@ -242,7 +242,7 @@ def test_columns_of_other_names_are_read(output: Path, quick_service: Service) -
     )
 
     assert refused.code == 3
-    assert "--column query_id=NAME" in refused.failure
+    assert "--column query_id=qid --column query=query_text" in refused.failure
     assert ended.code == 0
     assert len(ranked(output)) == 200
 
