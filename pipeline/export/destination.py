@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from pipeline.core.errors import InputError, OutputFailed, OutputMismatch, SettingsError
 from pipeline.core.events import log_event
+from pipeline.core.printable import make_printable
 from pipeline.output.layout import LOADS_FOLDER, is_hidden
 from pipeline.storage.errors import translate_errors
 from pipeline.storage.location import Location, locate
@@ -48,8 +49,12 @@ def locate_destination(name: str, *, apart_from: Sequence[str]) -> Location:
             the next reader would take it for a part.
 
     Raises:
-        SettingsError: for an address that is not understood, a folder, or a place that is read.
+        SettingsError: for a name that cannot be used, a folder, or a place that is read.
     """
+    if make_printable(name) != name:
+        raise SettingsError(
+            "holds characters that cannot be printed", which="DEST", found=make_printable(name)
+        )
     try:
         file = locate(name)
         is_folder = name.endswith("/") or file.is_folder()

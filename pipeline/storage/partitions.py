@@ -5,6 +5,7 @@ from urllib.parse import unquote
 from msgspec import Struct
 
 from pipeline.core.errors import InputError
+from pipeline.core.printable import make_printable
 from pipeline.storage.location import Location
 
 
@@ -54,6 +55,9 @@ def list_partitions(root: Location) -> list[Partition]:
 
 def _unquote(text: str, root: Location) -> str:
     try:
-        return unquote(text, errors="strict")
-    except UnicodeDecodeError as error:
-        raise InputError("a folder's name is not UTF-8", which=root.name, found=text) from error
+        name = unquote(text, errors="strict")
+        name.encode()
+    except UnicodeError as error:
+        shown = make_printable(text)
+        raise InputError("a folder's name is not UTF-8", which=root.name, found=shown) from error
+    return name

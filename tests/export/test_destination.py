@@ -153,6 +153,7 @@ def test_an_output_that_is_not_finished_needs_partial(tmp_path: Path) -> None:
         ("r.jsonl", "--format", "es-bulk"),
         ("r.jsonl", "--format", "es-bulk", "--index", "Upper"),
         ("ftp://host/r.jsonl",),
+        ("\udcff.jsonl",),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

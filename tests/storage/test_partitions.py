@@ -35,5 +35,13 @@ def test_two_keys_are_refused_by_name(tmp_path: Path) -> None:
         list_partitions(locate(str(tmp_path)))
 
 
+@pytest.mark.parametrize("name", ["dt=%FF", "dt=\udcff"])
+def test_a_value_that_is_not_utf8_is_refused(name: str, tmp_path: Path) -> None:
+    made(tmp_path, name)
+
+    with pytest.raises(InputError, match="not UTF-8"):
+        list_partitions(locate(str(tmp_path)))
+
+
 def test_a_folder_without_partitions_has_none(tmp_path: Path) -> None:
     assert list_partitions(locate(str(tmp_path / "gone"))) == []
