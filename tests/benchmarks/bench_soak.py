@@ -254,10 +254,10 @@ def rows_of_process(soak: Soak, place: Place) -> list[Row]:
         first, last = (np.max(part, axis=0) for part in (looks[:third], looks[-third:]))
         memory_bar = MAX_GROWTH * first[0] + place.segment_mb
         bars = (memory_bar, first[1], max(first[2], MAX_IN_FLIGHT + OTHER_SOCKETS))
-        for place, name in enumerate(("memory, MB", "open files", "sockets")):
-            passed = bool(last[place] <= bars[place]) if len(looks) >= FEW_LOOKS else None
-            figure = f"{first[place]:.0f} then {last[place]:.0f}"
-            rows.append(Row(f"run {number}: {name}", figure, f"{bars[place]:.0f}", passed))
+        for column, name in enumerate(("memory, MB", "open files", "sockets")):
+            passed = bool(last[column] <= bars[column]) if len(looks) >= FEW_LOOKS else None
+            figure = f"{first[column]:.0f} then {last[column]:.0f}"
+            rows.append(Row(f"run {number}: {name}", figure, f"{bars[column]:.0f}", passed))
     return rows
 
 
