@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.core.errors import InputError
 from pipeline.source.arrow import Scalar
@@ -119,7 +120,7 @@ def list_input(
             expected="names that end in .parquet and do not begin with _ or .",
             cure="check the input's name",
         )
-    constants = _hive_constants(found.paths)
+    constants = hive_constants(found.paths)
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
         never_null = repeat(never_null_columns(columns or {}))
         files = threads.map(_read_footer, repeat(base), found.paths, constants, never_null)
@@ -140,7 +141,7 @@ def _count_beside(file: Location) -> int:
     return sum(alike(info.base_name) is not None for info in children) - 1
 
 
-def _hive_constants(paths: Iterable[str]) -> list[dict[str, Scalar]]:
+def hive_constants(paths: Iterable[str]) -> list[dict[str, Scalar]]:
     """Return the `key=value` folders of each path; int64 if all values of a key are integers."""
     values = [
         {
@@ -179,9 +180,15 @@ def _read_footer(
         schema = opened.parquet.schema_arrow
         num_rows = opened.parquet.metadata.num_rows
         nulls = find_nulls(opened.parquet.metadata, schema, never_null)
-    # A column of the file itself wins over a folder of its name.
-    constants = {key: value for key, value in folders.items() if key not in schema.names}
+    path = path or base.path.rpartition("/")[2]
+    file = InputFile(path, location, opened.state, num_rows, schema, {}, nulls)
+    return with_constants(file, folders)
+
+
+def with_constants(file: InputFile, folders: Mapping[str, Scalar]) -> InputFile:
+    """Return a file with the columns of its folders; a column of its own wins over a folder."""
+    constants = {key: value for key, value in folders.items() if key not in file.schema.names}
+    schema = file.schema
     for key, value in constants.items():
         schema = schema.append(pa.field(key, value.type))
-    path = path or base.path.rpartition("/")[2]
-    return InputFile(path, location, opened.state, num_rows, schema, constants, nulls)
+    return replace(file, schema=schema, constants=constants)

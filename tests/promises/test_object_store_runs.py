@@ -1,5 +1,6 @@
 """The whole job on an object store: real processes, a real client, a real server on loopback."""
 
+import gzip
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pytest
 from support.object_store import BUCKET, KEYS, Store, moto_store
 from support.real_runs import (
@@ -214,3 +216,35 @@ def test_an_endpoint_that_refuses_is_given_up_soon(world: World) -> None:
     for ended in (source, output):
         assert "no connection, or no answer in time" in ended.failure
         assert "AWS_ENDPOINT_URL" in ended.failure
+
+
+def test_candidates_by_reference_are_joined_where_all_is_on_the_store(
+    world: World, tmp_path: Path
+) -> None:
+    long = pl.read_parquet(world.given)
+    ids = [f"{q} Q0 {d} 1 1.0 t\n" for q, d in long.select("query_id", "doc_id").iter_rows()]
+    files = {
+        "ids.run.gz": gzip.compress("".join(ids).encode()),
+        "queries.tsv": "".join(
+            f"{q}\t{text}\n" for q, text in long.select("query_id", "query").unique().iter_rows()
+        ).encode(),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        world.store.put(tmp_path / name, f"ref/{name}")
+    long.select("doc_id", "text").write_parquet(tmp_path / "corpus.parquet")
+    world.store.put(tmp_path / "corpus.parquet", "ref/corpus.parquet")
+    options = [
+        *world.options(f"s3://{BUCKET}/ref/ids.run.gz", f"s3://{BUCKET}/ref-out"),
+        *("--queries", f"s3://{BUCKET}/ref/queries.tsv"),
+        *("--corpus", f"s3://{BUCKET}/ref/corpus.parquet"),
+    ]
+
+    first = end(start(*options, env=world.store.env))
+    again = end(start(*options, env=world.store.env))
+
+    assert (first.code, again.code) == (0, 0), first.err + again.err
+    assert first.facts["candidates_done"] == long.height
+    assert (again.facts["state"], again.facts["requests"]) == ("done", 0)
+    left = {info.base_name for info in world.store.at("ref-out/_prepared").children()}
+    assert left == {"record.json"}

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from pipeline.source.arrow import nulls
-from pipeline.source.listing import InputListing, list_input
+from pipeline.source.listing import InputListing, hive_constants, list_input, with_constants
 from pipeline.source.prepare.named_files import NamedFiles
 from pipeline.source.prepare.text_files import parsing, scan_rows
 
@@ -25,16 +25,20 @@ def convert(named: NamedFiles, folder: Path, check: Callable[[], None]) -> Input
         path = file.fetch(folder.with_name("fetched"))
         frame = scan_rows(path, which, named.format)
         with parsing(path, which, named.format):
-            frame.sink_parquet(folder / f"{number:05d}.parquet")
+            frame.sink_parquet(folder / f"{number:08d}.parquet")
         file.refuse_changes()
-    listing = list_input(str(folder))
+    converted = list_input(str(folder)).files
+    constants = hive_constants([file.path for file in named.files])
     files = [
-        replace(
-            parquet,
-            path=file.path,
-            location=replace(parquet.location, name=file.location.name),
+        with_constants(
+            replace(
+                parquet,
+                path=file.path,
+                location=replace(parquet.location, name=file.location.name),
+            ),
+            folders,
         )
-        for parquet, file in zip(listing.files, named.files, strict=True)
+        for parquet, file, folders in zip(converted, named.files, constants, strict=True)
     ]
     return InputListing(named.name, tuple(files))
 

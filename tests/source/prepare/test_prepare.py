@@ -498,3 +498,15 @@ def test_many_buckets_are_never_open_at_once(tmp_path):
     rows = rows_of(given, sort_input=True, limits=limits)
 
     assert [row["query_id"] for row in rows] == [f"q{at}" for at in range(2_999, -1, -1)]
+
+
+def test_folders_of_text_files_become_columns(tmp_path):
+    for day in (1, 2):
+        folder = tmp_path / f"in/day={day}"
+        folder.mkdir(parents=True)
+        rows = f"query_id,query,doc_id,text\nq{day},x,d,t\n"
+        (folder / "0.csv.gz").write_bytes(gzip.compress(rows.encode()))
+
+    rows = rows_of(tmp_path / "in")
+
+    assert [(row["query_id"], row["day"]) for row in rows] == [("q1", 1), ("q2", 2)]
