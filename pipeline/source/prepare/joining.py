@@ -92,7 +92,7 @@ def join_texts(
                 yield table
 
         num_rows = write_tables(kept(), rows_file)
-    wanted = pl.scan_ipc(keys_file)
+    wanted = pl.scan_ipc(keys_file, glob=False)
     slice_rows = num_rows
     for join in joins:
         with join.readable():

@@ -3,6 +3,7 @@
 Messages never repeat a parser's own, which may quote a text.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def scan_rows(path: Path, which: str, kind: Format) -> pl.LazyFrame:
     """
     if kind == "jsonl":
         with parsing(path, which, kind):
-            frame = pl.scan_ndjson(path, infer_schema_length=None)
+            frame = pl.scan_ndjson(_escaped(path), infer_schema_length=None)
             frame.collect_schema()
         return frame
     if kind == "trec":
@@ -61,7 +62,7 @@ def scan_fields(path: Path, which: str, kind: Format, header: tuple[str, ...]) -
     """
     if kind == "jsonl":
         names = _json_names(path, which)
-        return pl.scan_ndjson(path, schema=dict.fromkeys(names, pl.String))
+        return pl.scan_ndjson(_escaped(path), schema=dict.fromkeys(names, pl.String))
     if kind == "trec":
         raise InputError(
             "a TREC run holds no texts", which=which, expected=".jsonl, .tsv, .csv or .parquet"
@@ -104,11 +105,17 @@ def has_bad_line(path: Path, kind: Format) -> bool:
     return (_bad_json_line(path) if kind == "jsonl" else _not_utf8_line(path)) is not None
 
 
+def _escaped(path: Path) -> str:
+    """Return a path whose characters stand for themselves where a glob is expected."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
+
+
 def _scan_table(path: Path, which: str, kind: Format, *, has_header: bool) -> pl.LazyFrame:
     with parsing(path, which, kind):
         try:
             frame = pl.scan_csv(
                 path,
+                glob=False,
                 separator=_SEPARATORS[kind],
                 quote_char=_QUOTES[kind],
                 has_header=has_header,
@@ -153,7 +160,7 @@ def _with_numbers(frame: pl.LazyFrame, path: Path, which: str) -> pl.LazyFrame:
 def _scan_trec(path: Path, which: str) -> pl.LazyFrame:
     """Return the rows of a TREC run: query_id Q0 doc_id rank score tag."""
     with parsing(path, which, "trec"):
-        lines = pl.scan_lines(path, name="line").with_row_index("row", 1)
+        lines = pl.scan_lines(path, name="line", glob=False).with_row_index("row", 1)
         lines = lines.filter(pl.col("line").str.strip_chars() != "")
         fields = lines.select(
             "row", "line", groups=pl.col("line").str.extract_groups(_TREC_LINE)

@@ -510,3 +510,30 @@ def test_folders_of_text_files_become_columns(tmp_path):
     rows = rows_of(tmp_path / "in")
 
     assert [(row["query_id"], row["day"]) for row in rows] == [("q1", 1), ("q2", 2)]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".tsv", ".csv", ".parquet"])
+def test_names_that_look_like_globs_are_names(tmp_path, suffix):
+    folder = tmp_path / "a[1]*?"
+    folder.mkdir()
+    for name in ("c[1]", "c1"):  # as a glob, the first would stand for the second
+        texts = pl.DataFrame({"_id": ["a"], "text": [name]})
+        path = folder / f"{name}{suffix}"
+        {
+            ".jsonl": texts.write_ndjson,
+            ".csv": texts.write_csv,
+            ".tsv": lambda path, frame=texts: frame.write_csv(path, separator="\t"),
+            ".parquet": texts.write_parquet,
+        }[suffix](path)
+    (folder / "r[1].run").write_bytes(b"q Q0 a 1 1 t\n")
+    (folder / "r1.run").write_bytes(b"other Q0 a 1 1 t\n")
+    (folder / "q*.tsv").write_bytes(b"q\tx\n")
+
+    stream = io.BytesIO()
+    spool = folder / "spool"
+    spool.mkdir()
+    preparation = Preparation(corpus=str(folder / f"c[1]{suffix}"), queries=str(folder / "q*.tsv"))
+    Preparer(str(folder / "r[1].run"), preparation, columns={}).write(stream, spool)
+
+    (row,) = pq.read_table(stream).to_pylist()
+    assert (row["query_id"], row["text"]) == ("q", "c[1]")
