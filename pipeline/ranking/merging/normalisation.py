@@ -81,10 +81,12 @@ def look_normalised(answers: Sequence[FloatArray], documents: Sequence[IntArray]
 
 
 def _have_same_sum(answers: Sequence[FloatArray], resolution: float) -> bool:
-    sums = [float(answer.sum()) for answer in answers]
+    scores = np.concatenate(answers)
+    largest = float(np.abs(scores).max()) or 1.0  # a divisor, so that no square overflows
+    sums = [float((answer / largest).sum()) for answer in answers]
     size = np.sqrt(max(map(len, answers)))
-    deviation = size * np.concatenate(answers).std()
-    rounding = 3 * resolution * size * np.sqrt(2 / 12)
+    deviation = size * (scores / largest).std()
+    rounding = 3 * resolution / largest * size * np.sqrt(2 / 12)
     if rounding > MAX_SUM_ROUNDING * deviation:
         return False
     return bool(max(sums) - min(sums) <= EQUAL_SUMS * deviation + rounding)

@@ -109,6 +109,15 @@ def test_z_scores_are_recognised_by_their_sum():
     assert look_normalised(answers, apart(answers))
 
 
+@pytest.mark.parametrize("factor", [1e-200, 1e200])
+def test_sums_of_tiny_and_huge_scores_are_compared_without_a_warning(factor):
+    independent = [factor * scores for scores in normal(0, 100, 100)]
+    centred = [factor * (scores - scores.mean()) for scores in normal(0, 100, 99)]
+
+    assert not look_normalised(independent, apart(independent))
+    assert look_normalised(centred, apart(centred))
+
+
 def test_independent_scores_do_not_look_normalised():
     answers = [normal(seed, 300, 300) for seed in range(1000)]
 
