@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Callable
-from datetime import date
 from typing import Any, Final, Literal, TypeAlias
 
 from pipeline.core.errors import InputError, OutputFailed, SettingsError
 from pipeline.storage.location import Location
-from pipeline.storage.partitions import Partition, list_partitions
+from pipeline.storage.partitions import Partition, list_partitions, parse_date
 
 Order: TypeAlias = Literal["oldest", "newest"]
 
@@ -88,7 +87,7 @@ class PartitionRange:
 def _parser(first: str, last: str) -> tuple[Callable[[str], Any], str]:
     bounds = (first, last)
     if any(map(_LIKE_DATE.fullmatch, bounds)):
-        return date.fromisoformat, "a date (YYYY-MM-DD)"
+        return parse_date, "a date (YYYY-MM-DD)"
     if all(map(_INTEGER.fullmatch, bounds)):
         return int, "an integer"
     return str, "a string"

@@ -17,7 +17,7 @@ from pipeline.output.reader import WrittenOutput, open_output
 from pipeline.source.arrow import Field, repeat
 from pipeline.source.joint_types import joint_type
 from pipeline.storage.location import locate
-from pipeline.storage.partitions import Partition, list_partitions
+from pipeline.storage.partitions import Partition, list_partitions, parse_date
 
 Value: TypeAlias = date | int | str
 """A partition's value: a date or an integer if all values of the key are such, else a string."""
@@ -37,9 +37,11 @@ class Piece(Struct, frozen=True, eq=False):
         output: The output.
         partition: The partition that it is of; None for an output that stands alone.
         value: The partition's value, of one type in all partitions.
+        stored: The columns of the parts; none if there is no part.
     """
 
     output: WrittenOutput
+    stored: pa.Schema
     partition: Partition | None = None
     value: Value | None = None
 
@@ -52,11 +54,8 @@ class Piece(Struct, frozen=True, eq=False):
         """Return the columns of its rows: the partition's key first, then those of the parts.
 
         A column of the parts that has the key's name is called `input_KEY`.
-
-        Raises:
-            InputError: if a part cannot be read.
         """
-        schema = self.output.schema()
+        schema = self.stored
         if self.partition is None or self.value is None:
             return schema
         names = _renamed(schema.names, self.partition.key)
@@ -116,7 +115,7 @@ class Result(Struct, frozen=True, eq=False):
         has the type that holds the values of all without loss.
 
         Raises:
-            InputError: if there is no such type, or if a part cannot be read.
+            InputError: if there is no such type.
         """
         fields: dict[str, Field] = {}
         for piece in self.pieces:
@@ -150,12 +149,12 @@ def open_result(name: str, *, partial: bool) -> Result:
     partitions = [] if location.child(MANIFEST_NAME).exists() else list_partitions(location)
     begun = [p for p in partitions if p.location.child(MANIFEST_NAME).exists()]
     if not begun:
-        pieces: tuple[Piece, ...] = (Piece(open_output(name)),)
+        pieces: tuple[Piece, ...] = (_open_piece(name),)
         key = None
     else:
         key, values = begun[0].key, typed_values([p.value for p in begun])
         pieces = tuple(
-            Piece(open_output(partition.location.name), partition, value)
+            _open_piece(partition.location.name, partition, value)
             for partition, value in zip(begun, values, strict=True)
         )
         by_value: Callable[[Piece], Any] = attrgetter("value")  # all of one type
@@ -179,7 +178,7 @@ def open_result(name: str, *, partial: bool) -> Result:
 
 def typed_values(values: Sequence[str]) -> list[Value]:
     """Return the values of a partition key: dates or integers if all are, else as they are."""
-    parsers: tuple[Callable[[str], Value], ...] = (date.fromisoformat, _integer)
+    parsers: tuple[Callable[[str], Value], ...] = (parse_date, _integer)
     for parse in parsers:
         with suppress(ValueError):
             return [parse(value) for value in values]
@@ -189,6 +188,11 @@ def typed_values(values: Sequence[str]) -> list[Value]:
 def value_type(value: Value) -> pa.DataType:
     """Return the type of a partition's column."""
     return next(kind for python, kind in _TYPES if isinstance(value, python))
+
+
+def _open_piece(name: str, partition: Partition | None = None, value: Value | None = None) -> Piece:
+    output = open_output(name)
+    return Piece(output, output.schema(), partition, value)
 
 
 def _integer(text: str) -> int:

@@ -1,5 +1,6 @@
 """Hive partitions: the folders `KEY=VALUE/` of a folder."""
 
+from datetime import date
 from urllib.parse import unquote
 
 from msgspec import Struct
@@ -51,6 +52,18 @@ def list_partitions(root: Location) -> list[Partition]:
             cure="name a folder with one of them",
         )
     return found
+
+
+def parse_date(value: str) -> date:
+    """Return a value as a date, which has one form alone: YYYY-MM-DD.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    parsed = date.fromisoformat(value)
+    if parsed.isoformat() != value:  # Python takes 20261101 too, which is an integer here
+        raise ValueError(value)
+    return parsed
 
 
 def _unquote(text: str, root: Location) -> str:

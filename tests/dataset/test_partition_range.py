@@ -57,6 +57,7 @@ def test_bounds_that_make_no_range_are_refused(first: str, last: str, told: str)
     ("values", "key", "told"),
     [
         (["2026-10-01"], "dt", "no partition dt=VALUE/ in the range"),
+        (["20261101"], "dt", "dt=20261101: its value is not a date .YYYY-MM-DD"),
         ([], "dt", "no partition dt=VALUE/ in the range"),
         (["2026-11-01", "latest"], "dt", "dt=latest: its value is not a date"),
         (["2026-11-01"], "day", "another key .found dt, expected day.*--partition-key dt"),

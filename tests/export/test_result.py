@@ -63,6 +63,7 @@ def test_a_column_of_the_keys_name_is_called_input_key(tmp_path: Path) -> None:
     ("names", "values"),
     [
         (["dt=10", "dt=9"], [9, 10]),
+        (["dt=20261102", "dt=20261101"], [20261101, 20261102]),
         (["dt=2026-11-02", "dt=2026-11-01"], ["2026-11-01", "2026-11-02"]),
         (["dt=10", "dt=09"], ["09", "10"]),
         (["dt=a%2Fb", "dt=a"], ["a", "a/b"]),
