@@ -1,8 +1,6 @@
 """`rerank load`: the result into a database or a search engine."""
 
-import logging
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,21 +9,18 @@ import click
 from msgspec.structs import asdict
 
 from jobs.console import logs
+from jobs.console.load_progress import load_progress
 from jobs.console.log_format import LogFormat, log_format_option
 from jobs.console.printing import emit_facts, emit_json, json_option, num
 from jobs.options.config_file import config_option
 from jobs.options.types import POSITIVE_NUMBER
 from pipeline.core.errors import Interrupted, SettingsError
-from pipeline.core.events import log_event
 
 if TYPE_CHECKING:
     from pipeline.export.load import LoadSummary
 
-log = logging.getLogger(__name__)
-
 DEFAULT_NAME = "reranked"
 DEFAULT_OUTAGE_MIN = 10.0
-PROGRESS_EVERY_S = 10.0
 
 
 @click.command()
@@ -80,7 +75,7 @@ def load(
         at_start_s=60 * max_outage if max_outage else START_OUTAGE_S,
     )
     result = open_result(output, partial=partial)
-    with _noted_interrupts() as noted:
+    with _noted_interrupts() as noted, load_progress(may_be_bar=log_format == "text") as on_part:
         job = Load(
             result,
             target,
@@ -90,7 +85,7 @@ def load(
             patience=patience,
             check=noted.check,
         )
-        summary = job.run(_Progress())
+        summary = job.run(on_part)
     if as_json:
         emit_json({"to": to, "table": name, "mode": mode, **asdict(summary)})
         return
@@ -129,29 +124,6 @@ def _name(system: str, table: str | None, index: str | None) -> str:
             "not a table", which="--table", found=repr(name), expected="TABLE or SCHEMA.TABLE"
         )
     return name
-
-
-class _Progress:
-    """Logs how far a load is, at most every ten seconds."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, now: "LoadSummary") -> None:
-        if time.monotonic() - self._last < PROGRESS_EVERY_S:
-            return
-        self._last = time.monotonic()
-        done = now.parts_loaded + now.parts_before
-        rate = round(now.rows / max(now.seconds, 1e-9))
-        log_event(
-            log,
-            logging.INFO,
-            "load.progress",
-            done=done,
-            total=now.parts,
-            rows=now.rows,
-            per_s=rate,
-        )
 
 
 class _Noted:
