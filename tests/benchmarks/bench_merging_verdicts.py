@@ -46,12 +46,28 @@ MAPS: dict[str, Callable[[FloatArray], FloatArray]] = {
 }
 """Narrow and wide ones, from a probability."""
 
+LOSSY_MAPS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "whole numbers of 0 to 10": lambda p: np.rint(10 / (1 + np.sqrt((1 - p) / p) * np.exp(-2))),
+    "logits of 0 and more": lambda p: np.maximum(np.log(p / (1 - p)), 0),
+    "logits, -20 below -7": lambda p: np.where(p < 0.0009, -20, np.log(p / (1 - p))),
+}
+"""What is left of them says less of relevance; clipped scores and defaults are equal everywhere."""
+
+NORMALISATIONS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "divided by the best": lambda p: p / p.max(),
+    "logits less the best": lambda p: np.log(p / (1 - p)) - np.log(p / (1 - p)).max(),
+    "logits less the mean": lambda p: np.log(p / (1 - p)) - np.log(p / (1 - p)).mean(),
+}
+"""Of a whole request."""
+
 RANK_FUNCTIONS: dict[str, Callable[[FloatArray, int], FloatArray]] = {
     "1 / rank": lambda rank, size: 1 / (rank + 1),
     "1 - rank / n": lambda rank, size: 1 - rank / size,
     "n - rank": lambda rank, size: size - rank,
     "discount of 4 digits": lambda rank, size: (1 / np.log2(rank + 2)).round(4),
 }
+
+ALL_MAPS = MAPS | LOSSY_MAPS | NORMALISATIONS
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,7 @@ class Case:
         service = Service(documents, seed, DISTORTIONS[self.distortion], self.noise, 17, limits)
         if self.rank_function is not None:
             return service, Ranking(service, RANK_FUNCTIONS[self.rank_function])
-        return service, Mapped(service, MAPS[self.to_range], self.digits)
+        return service, Mapped(service, ALL_MAPS[self.to_range], self.digits)
 
 
 def never(top10: float) -> Bars:
@@ -137,6 +153,18 @@ CASES = [
         )
         for name in RANK_FUNCTIONS
         for size in (900, 951)
+    ),
+    *(
+        Case(
+            f"affine, {name}, {mixture}", {"comparable": (0, 0.1)}, "affine", name, mixture=mixture
+        )
+        for name in LOSSY_MAPS
+        for mixture in ("sparse", "rich")
+    ),
+    *(
+        Case(f"{name}, {mixture}", {"comparable": (0, 0.1)}, "none", name, mixture=mixture)
+        for name in NORMALISATIONS
+        for mixture in ("sparse", "rich")
     ),
     *(
         Case(
