@@ -179,7 +179,7 @@ def _make_settings(options: dict[str, Any], url: str | None) -> RunSettings:
         max_attempts=MAX_ATTEMPTS,
         max_outage_s=MAX_OUTAGE_S,
         timeout_s=options["timeout"],
-        max_cost_usd=MAX_COST_USD,
+        max_cost_usd=MAX_COST_USD if profile.usd_per_token else None,
     )
 
 

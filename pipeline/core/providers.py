@@ -62,6 +62,11 @@ class Provider(Struct, frozen=True, kw_only=True):
     free_quota: str = ""
     source: str = "alibabacloud.com/help/en/model-studio/text-rerank-api"
 
+    @property
+    def is_sold(self) -> bool:
+        """Whether requests cost money: those of one's own servers and of the emulator do not."""
+        return self.requires_key and self.api_key_env is not None
+
     def profile(self, model: str | None) -> ModelProfile:
         """Return the profile of a model here, or the provider's limits for one without a profile.
 

@@ -104,6 +104,16 @@ class RunSettings(Struct, frozen=True, kw_only=True):
                 which="--instruct",
                 cure="leave it out or choose another --model",
             )
+        if (
+            self.max_cost_usd is not None
+            and self.provider.is_sold
+            and not self.profile.usd_per_token
+        ):
+            raise SettingsError(
+                f"no price of {self.profile.name} is known, so no limit could hold",
+                which="--max-cost",
+                cure="leave it out, and limit the cost in the provider's console",
+            )
         for option, value in (
             ("--top-n", self.top_n),
             ("--certify-depth", self.certify_depth),

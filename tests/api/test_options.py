@@ -2,9 +2,12 @@
 
 import inspect
 
+import pytest
+
 from jobs.commands.run import run
 from jobs.options.settings import run_options
 from pipeline.api.options import RunOptions
+from pipeline.core.errors import SettingsError
 
 NOT_OF_THE_LIBRARY = {"input_name", "output_name", "progress", "log_format", "as_json", "config"}
 """What the command shows, and where it finds its options."""
@@ -26,3 +29,11 @@ def test_pairs_of_columns_become_a_mapping() -> None:
 
 def test_every_option_has_a_type() -> None:
     assert set(inspect.get_annotations(RunOptions)) == set(RunOptions.__struct_fields__)
+
+
+def test_a_limit_of_the_cost_needs_a_price() -> None:
+    with pytest.raises(SettingsError, match=r"--max-cost: no price of rerank-v3\.5 is known"):
+        RunOptions(provider="cohere", max_cost=1.0).settings()
+
+    assert RunOptions(provider="vllm", model="m", max_cost=1.0).settings().max_cost_usd == 1.0
+    assert RunOptions(provider="voyage", max_cost=1.0).settings().max_cost_usd == 1.0

@@ -266,6 +266,17 @@ def test_a_model_of_fewer_documents_is_probed_too(doctor: Any, healthy: str) -> 
     assert "100 are accepted, 101 are refused" in found(facts, "documents")
 
 
+def test_a_service_without_a_known_price_is_checked_too(doctor: Any) -> None:
+    with emulator_process("--format", "cohere") as address:
+        url = f"{address.removesuffix('/v2/rerank')}/v2/rerank"
+        code, facts, _ = doctor(
+            "--provider", "cohere", "--url", url, "--api-key-env", "DASHSCOPE_API_KEY"
+        )
+
+    assert code == 0
+    assert facts["cost_usd"] == 0
+
+
 def test_every_provider_can_be_checked() -> None:
     from jobs.doctor.command import doctor
 
