@@ -194,7 +194,7 @@ async def test_many_queries_that_always_fail_are_rejected_and_the_others_ranked(
 
     assert ended.code == 0, ended.err
     assert ended.facts["reject_reasons"] == {"unavailable": 2 * 60}
-    assert len(fake.calls) < 140 + 2 * 60 + 60
+    assert len(fake.calls) <= 140 + 2 * 60 + 120, "a witness for each failure, at most"
     assert ended.facts["requests_sent"] == len(fake.calls)
 
 
