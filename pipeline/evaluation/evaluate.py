@@ -114,7 +114,7 @@ def _find_source(output: WrittenOutput, input_name: str | None) -> tuple[Source 
     if input_name is None and not output.is_cut():
         return None, None
     try:
-        return find_input(output, input_name), None
+        return find_input(output, input_name, ids_only=True), None
     except RerankError as error:
         if input_name is not None:
             raise

@@ -11,30 +11,46 @@ from pipeline.output.differences import FileFacts
 from pipeline.output.reader import WrittenOutput
 from pipeline.output.run_records import read_run_records
 from pipeline.source.listing import list_input
+from pipeline.source.prepare.named_files import format_of
 from pipeline.source.source import Source
 
+_JOINED = {"query": "--queries/", "text": "--corpus/"}
+"""How the manifest's paths of the files begin that brought a role's values."""
 _PIECE_ROWS = 200_000
 """Rows scored at once: bounds memory, and keeps the overhead per call small."""
 
 
-def find_input(output: WrittenOutput, input_name: str | None) -> Source:
+def find_input(output: WrittenOutput, input_name: str | None, *, ids_only: bool = False) -> Source:
     """Open the input that an output was made from; check that it has not changed.
 
     Args:
         output: The output.
         input_name: Its input; None: where the last run found it.
+        ids_only: The texts are not wanted, so those that the run has joined may be missing.
 
     Raises:
-        InputError: if it cannot be read or has changed since.
+        InputError: if it cannot be read or has changed since, or was converted, joined or sorted.
     """
     settings = output.manifest.settings
     name = input_name or _recorded_input(output)
     if name is None:
         raise InputError("no record says where the input is", which=output.location.name)
+    files = output.manifest.input_files
+    own = [file for file in files if not file.path.startswith("--")]
+    joined = [
+        role
+        for role, prefix in _JOINED.items()
+        if any(file.path.startswith(prefix) for file in files)
+    ]
+    is_converted = any(format_of(file.path)[0] not in (None, "parquet") for file in own)
+    if is_converted or (joined and not ids_only) or "sort_input" in settings:
+        raise InputError(
+            "the run converted, joined or sorted its input, which is not done again here",
+            which=name,
+            cure="make one Parquet file with `rerank prepare` and run that",
+        )
     listing = list_input(name)
-    if not _are_same(
-        msgspec.convert(listing.facts(), list[FileFacts]), output.manifest.input_files
-    ):
+    if not _are_same(msgspec.convert(listing.facts(), list[FileFacts]), own):
         raise InputError(
             "not the input that the output was made from, or changed since",
             which=name,
@@ -45,6 +61,8 @@ def find_input(output: WrittenOutput, input_name: str | None) -> Source:
         columns=settings["columns"],
         layout=settings["layout"],
         duplicates=settings["duplicates"],
+        elsewhere=joined,
+        max_queries=settings.get("limit"),
     )
 
 

@@ -72,7 +72,7 @@ class InputTexts:
 def _iter_batches(source: Source, parts: tuple[PartInfo, ...]) -> Iterator[pl.DataFrame]:
     """Yield the candidates of these parts with their texts."""
     borders = chain(*((part.first_row, part.stop_row) for part in parts))
-    edges = [0, *borders, source.listing.num_rows]
+    edges = [0, *borders, source.num_rows]
     absent = zip(edges[::2], edges[1::2], strict=True)
     for batch in source.iter_batches(finished=[span for span in absent if span[0] < span[1]]):
         yield _frame(batch)

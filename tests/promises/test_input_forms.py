@@ -351,3 +351,28 @@ def test_a_limit_ends_with_a_query_in_any_layout(
         assert {row["query_id"] for row in ranked(tmp_path / name)} == {*range(min(limit, 5))}
         assert (summary["groups"], summary["state"]) == (min(limit, 5), "done")
         assert run(emulator, given, tmp_path / name, *options)["requests"] == 0
+
+
+@pytest.mark.parametrize("form", ["long", "by reference", "trec and beir"])
+def test_what_was_before_is_read_from_the_input_where_that_is_possible(
+    tmp_path: Path, emulator: Service, form: str
+) -> None:
+    long = pl.read_parquet(SAMPLE / "candidates.parquet").drop_nulls("text")
+    corpus = long.select("doc_id", "text").unique("doc_id", maintain_order=True)
+    long = long.drop("text").join(corpus, on="doc_id", maintain_order="left")
+    given, *options = write_forms(long, corpus, tmp_path)[form]
+    judged = ("--qrels", SAMPLE / "qrels.parquet", "--measure", "R@100", "--json")
+
+    run(emulator, given, tmp_path / "cut", *options, "--top-n", 3, "--limit", 5)
+    facts = rerank_here("evaluate", tmp_path / "cut", *judged).facts
+
+    before = facts["measures"]["R@100"]["before"]
+    if form == "trec and beir":
+        assert (facts["before_from"], before) == (None, None)
+        assert "rerank prepare" in " ".join(facts["notes"])
+    else:
+        assert facts["before_from"] == "input"
+        whole = run(emulator, given, tmp_path / "whole", *options, "--limit", 5)
+        assert whole["groups"] == 5
+        expected = rerank_here("evaluate", tmp_path / "whole", *judged).facts
+        assert before == expected["measures"]["R@100"]["before"] > 0
