@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SettingsError,
         TooManyRejects,
     )
+    from pipeline.core.preparation import Preparation
     from pipeline.core.settings import Pace, RunSettings
     from pipeline.dataset.plan import DatasetPlan
     from pipeline.dataset.rerank import DatasetRun, rerank_dataset
@@ -49,6 +50,7 @@ __all__ = [
     "OutputFailed",
     "OutputMismatch",
     "Pace",
+    "Preparation",
     "RerankError",
     "RunOptions",
     "RunSettings",
@@ -70,6 +72,7 @@ _MODULES = {
     "DatasetPlan": "pipeline.dataset.plan",
     "DatasetRun": "pipeline.dataset.rerank",
     "Pace": "pipeline.core.settings",
+    "Preparation": "pipeline.core.preparation",
     "RunOptions": "pipeline.api.options",
     "RunSettings": "pipeline.core.settings",
     "RunSummary": "pipeline.dataset.summary",

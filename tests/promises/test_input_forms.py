@@ -238,11 +238,13 @@ def test_what_was_made_ready_is_kept_until_the_output_is_done(
         )
     assert ended.code == 4 or ended.code == 8
     prepared = tmp_path / "out/_prepared/candidates.parquet"
-    before = prepared.stat()
+    assert "input.prepared rows=360" in ended.err
+    assert prepared.stat().st_size
 
-    run(emulator, given, tmp_path / "out", *options, "--json")
+    ended = rerank_here("run", given, tmp_path / "out", *emulator.options, *options)
 
-    assert before.st_size
+    assert ended.code == 0, ended.err
+    assert "input.prepared" not in ended.err
     assert not prepared.exists()
     assert [path.name for path in (tmp_path / "out/_prepared").iterdir()] == ["record.json"]
     again = run(emulator, given, tmp_path / "out", *options)
