@@ -32,11 +32,12 @@ from typing import Final
 import numpy as np
 from msgspec import Struct
 
-from pipeline.core.arrays import BoolArray, FloatArray
+from pipeline.core.arrays import BoolArray
+from pipeline.ranking.merging.anchor_values import NEGLIGIBLE, AnchorValues
 from pipeline.ranking.merging.distribution_test import are_alike
 from pipeline.ranking.merging.first_round import FirstRound
 from pipeline.ranking.merging.permutation_test import explained_variation, least_p, permutation_p
-from pipeline.ranking.merging.scale import Scale, precision
+from pipeline.ranking.merging.scale import Scale
 from pipeline.ranking.merging.share_scale import ShareScale
 
 ALPHA: Final = 0.01
@@ -55,8 +56,6 @@ MAX_COINCIDENCE: Final = 0.005
 """Largest probability that different scales agree as well as the anchors do."""
 DISTORTION: Final = 0.5
 """Size of a difference between scales, for that probability."""
-NEGLIGIBLE: Final = 1e-4
-"""Weighted squared distance of values .0005 apart, which count as exact repeats."""
 EXACT: Final = 1e-3
 """Distance of values that counts as that of exact repeats in the evidence."""
 
@@ -98,65 +97,9 @@ class Comparability(Struct, frozen=True):
         )
 
 
-class _Anchors(Struct, frozen=True, eq=False):
-    """The usable values of k anchors in C requests, float64[k, C]; 0 for the others.
-
-    Attributes:
-        value: In spreads.
-        deviation: From the anchor's weighted mean.
-        weight: The precision.
-        rounding: Standard deviation of the rounding error.
-        cells: Which values are usable.
-    """
-
-    value: FloatArray
-    deviation: FloatArray
-    weight: FloatArray
-    rounding: FloatArray
-    cells: BoolArray
-
-    @classmethod
-    def of(cls, first: FirstRound, scale: Scale) -> "_Anchors":
-        """Return the anchors that are not saturated in at least two requests."""
-        weight = precision(scale, first.anchor_scores)
-        usable = (weight > 0).sum(axis=1) > 1
-        weight = weight[usable]
-        cells = weight > 0
-        scores = np.where(
-            cells, first.anchor_scores[usable], first.score[first.anchors[usable], None]
-        )
-        value = np.where(cells, scale.value(scores), 0.0)
-        mean = (weight * value).sum(axis=1) / weight.sum(axis=1)
-        deviation = np.where(cells, value - mean[:, None], 0.0)
-        rounding = np.where(cells, scale.rounding(scores), 0.0)
-        return cls(value, deviation, weight, rounding, cells)
-
-    @property
-    def plain_mean(self) -> FloatArray:
-        """The mean of each anchor's values, float64[k]."""
-        mean: FloatArray = self.value.sum(axis=1) / self.cells.sum(axis=1)
-        return mean
-
-    @property
-    def repeats(self) -> int:
-        """How many values there are beyond the first one of each anchor."""
-        return int(self.cells.sum()) - len(self.cells)
-
-    @property
-    def freedom(self) -> int:
-        """Degrees of freedom about one line per request."""
-        return self.repeats - 2 * (int(self.cells.shape[1]) - 1)
-
-    @property
-    def repeat_exactly(self) -> bool:
-        """Whether all values of each anchor are equal."""
-        spread = float((self.weight * self.deviation**2).sum())
-        return self.repeats > 0 and spread < NEGLIGIBLE * self.repeats
-
-
 def compare(first: FirstRound, scale: Scale) -> Comparability:
     """Test whether the requests of a group are on one scale."""
-    anchors = _Anchors.of(first, scale)
+    anchors = AnchorValues.of(first, scale)
     if not len(anchors.cells):
         return Comparability(
             p_lines=0.0,
@@ -207,12 +150,12 @@ def _connect_all(cells: BoolArray) -> bool:
     return bool(cells[reached].any(axis=0).all())
 
 
-def _tolerated(anchors: _Anchors, scale: Scale) -> float:
+def _tolerated(anchors: AnchorValues, scale: Scale) -> float:
     noise = TOLERATED_SHARE_NOISE if isinstance(scale, ShareScale) else TOLERATED_NOISE
     return noise * min(1.0, max(anchors.freedom, 1) / FULL_FREEDOM) ** 2
 
 
-def _p_lines(anchors: _Anchors) -> float:
+def _p_lines(anchors: AnchorValues) -> float:
     """Return the p-value by permutation; for two requests that of the F-test, unless refuted."""
     by_permutation = permutation_p(anchors.value, anchors.cells)
     if anchors.cells.shape[1] > 2:
@@ -235,14 +178,14 @@ def _p_lines(anchors: _Anchors) -> float:
     return p_value
 
 
-def _p_noise(anchors: _Anchors, tolerated: float) -> float:
+def _p_noise(anchors: AnchorValues, tolerated: float) -> float:
     from scipy.special import chdtrc
 
     squares = anchors.deviation**2 / (tolerated**2 + anchors.rounding**2)
     return float(chdtrc(max(anchors.repeats, 1), float(squares.sum())))
 
 
-def _coincidence(anchors: _Anchors) -> float:
+def _coincidence(anchors: AnchorValues) -> float:
     """Return a bound of the probability that different scales agree as well as the anchors do.
 
     A repeat on another scale is off by up to `DISTORTION`, or more, in either direction. So it is
