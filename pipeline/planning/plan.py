@@ -163,7 +163,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
             query=self.query,
             documents=documents,
             tokens=self.num_tokens(units),
-            key=request_key(self.scope, documents),
+            key=self._key(units),
             scope=self.scope,
             query_id=self.group.query_id,
         )
@@ -174,7 +174,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         return len(units) * packing.limits.pair_tokens + int(packing.tokens[units].sum())
 
     def _key(self, units: IntArray) -> bytes:
-        return request_key(self.scope, self.units.contents(units))
+        return joined_request_key(self.scope, *self.units.joined(units))
 
     def _packed(self) -> PackedUnits:
         if self.packed is None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.core.arrays import BoolArray, IntArray, KeyArray
-from pipeline.core.content import Content, content_hash
+from pipeline.core.content import Content, content_hash, identity
 from pipeline.core.groups import Group
 from pipeline.core.records import Reason, Reject
 from pipeline.tokens.counter import Counter
@@ -62,6 +62,21 @@ class Units(Struct, frozen=True, eq=False):
             for index, unit in enumerate(units.tolist()):
                 contents[index] = self.own_contents.get(unit, contents[index])
         return contents
+
+    def joined(self, units: IntArray) -> tuple[IntArray, bytes]:
+        """Return the size of each content in bytes, and their identities one after the other."""
+        if self.own_contents:
+            identities = [identity(content) for content in self.contents(units)]
+            sizes = np.array([len(content) for content in identities], np.int64)
+            return sizes, b"".join(identities)
+        # No strings are made: a request that was paid for before is never sent.
+        texts = self.row_texts.take(self.rows[units])
+        _, offsets, data = texts.buffers()
+        if offsets is None or data is None:
+            return np.zeros(len(units), np.int64), b""
+        stop = texts.offset + len(texts) + 1
+        borders = np.frombuffer(memoryview(offsets), np.int64)[texts.offset : stop]
+        return np.diff(borders), data[borders[0] : borders[-1]].to_pybytes()
 
     def texts(self, units: IntArray) -> list[str]:
         """Return the same for units that are texts, which alone are counted and cut."""

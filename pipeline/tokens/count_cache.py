@@ -4,10 +4,8 @@ Among the 300 x 1,000 candidates of SciFact each document occurs 57 times. Looki
 a thirtieth of the time of counting.
 """
 
-import os
 from array import array
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Final
 
 import numpy as np
@@ -19,7 +17,8 @@ from pipeline.tokens.word_counter import WordCounter
 
 _SLOT_BITS: Final = 18
 _LOW: Final = (1 << _SLOT_BITS) - 1
-_HIGH: Final = ((1 << 64) - 1) ^ _LOW
+_ALL: Final = (1 << 64) - 1
+_HIGH: Final = _ALL ^ _LOW
 _MANY: Final = 16
 """So many texts are counted by their words."""
 
@@ -30,16 +29,15 @@ class CachedCounter:
     The low bits of a text's hash are the slot of its count; a later text with the same low bits
     replaces it. A slot is one 64-bit word: the high bits of the hash above, the count below. It is
     read and written at once, so that threads need no lock, and only a text of the same 64-bit hash
-    gets the count. The hash has a secret key, so nobody can make texts of equal hashes.
+    gets the count. It is Python's own hash, whose secret key is drawn for each process, so nobody
+    can make texts of equal hashes.
 
     Args:
         counter: Counts what is not in the cache.
-        key: Of the hash; by default drawn by chance.
     """
 
-    def __init__(self, counter: Counter | None = None, *, key: bytes | None = None) -> None:
+    def __init__(self, counter: Counter | None = None) -> None:
         self._counter = counter or TokenCounter()
-        self._hash = blake2b(key=key or os.urandom(16), digest_size=8)
         self._slots = array("Q", bytes(8 << _SLOT_BITS))
         self._words = WordCounter(self._counter.count)
 
@@ -54,7 +52,7 @@ class CachedCounter:
 
     def count(self, text: str, cap: int | None = None) -> int:
         """Return min(T(text), cap)."""
-        hashed = self._hashed(text)
+        hashed = hash(text) & _ALL
         tokens = self._find(hashed)
         if not tokens:
             tokens = self._counter.count(text, cap)
@@ -67,7 +65,7 @@ class CachedCounter:
         """Return min(T(text), cap) of each text, in order."""
         if len(texts) < _MANY or not self.exact_available:
             return np.fromiter((self.count(text, cap) for text in texts), np.int64, len(texts))
-        hashes = np.fromiter(map(self._hashed, texts), np.uint64, len(texts))
+        hashes = np.fromiter(map(hash, texts), np.int64, len(texts)).view(np.uint64)
         high, places = hashes & np.uint64(_HIGH), hashes & np.uint64(_LOW)
         slots = np.frombuffer(self._slots, dtype=np.uint64)
         found = slots[places]
@@ -79,11 +77,6 @@ class CachedCounter:
         slots[places[kept]] = high[kept] | counts[kept]
         whole = counts.astype(np.int64)
         return whole if cap is None else np.minimum(whole, cap)
-
-    def _hashed(self, text: str) -> int:
-        keyed = self._hash.copy()
-        keyed.update(text.encode())
-        return int.from_bytes(keyed.digest())
 
     def _find(self, hashed: int) -> int:
         """Return the kept tokens of a text; 0 if there are none."""
