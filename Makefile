@@ -22,8 +22,8 @@ run: .venv/run  ## Rerank sample_data/ into out/sample with the offline service,
 	$(BIN)/rerank run sample_data/candidates.parquet out/sample --provider emulator
 	$(BIN)/rerank evaluate out/sample --qrels sample_data/qrels.parquet
 
-test: .venv/dev  ## Run the tests
-	$(BIN)/python -m pytest
+test: .venv/dev  ## Run the tests, two files at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-integration: .venv/dev  ## Run the tests with real servers (Debian: postgresql)
 	$(BIN)/python -m pytest tests/integration
