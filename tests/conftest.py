@@ -18,3 +18,8 @@ def quick_service() -> Iterator[Service]:
 def output(tmp_path: Path) -> Path:
     """Return the path of an output folder that does not exist yet."""
     return tmp_path / "out"
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: compressed ones hold the time, and workers compare names."""
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
