@@ -1,8 +1,6 @@
 """The calls of the library, in a script, in a running loop, and interrupted."""
 
 import asyncio
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,27 +112,42 @@ def test_summaries_and_plans_are_shown_as_text_and_as_a_table(candidates: Path) 
     assert "<b>" not in pipeline.RunSummary(bound_by="<b>")._repr_html_()
 
 
+INTERRUPTED = """
+import os, signal, sys
+import pipeline
+
+def interrupt(summary, sent=[]):
+    if not sent:
+        sent.append(True)
+        os.kill(os.getpid(), signal.SIGINT)
+
+try:
+    pipeline.rerank(
+        sys.argv[1], sys.argv[2], provider="emulator", url=sys.argv[3],
+        max_in_flight=1, progress=interrupt, progress_every_s=0.2,
+    )
+except pipeline.Interrupted as error:
+    sys.exit(error.exit_code)
+"""
+
+
 def test_ctrl_c_ends_a_call_in_order(tmp_path: Path, candidates: Path) -> None:
     with emulator_process("--latency-ms", "1000") as address:
-        begun = list[bool]()
-
-        def interrupt(summary: pipeline.RunSummary) -> None:
-            if not begun:
-                begun.append(True)
-                os.kill(os.getpid(), signal.SIGINT)
-
-        with pytest.raises(pipeline.Interrupted) as raised:
-            pipeline.rerank(
+        ended = subprocess.run(
+            (
+                sys.executable,
+                "-c",
+                INTERRUPTED,
                 candidates,
                 tmp_path / "out",
-                provider="emulator",
-                url=address + EMULATOR_PATH,
-                max_in_flight=1,
-                progress=interrupt,
-                progress_every_s=0.2,
-            )
+                address + EMULATOR_PATH,
+            ),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
 
-    assert raised.value.exit_code == 130
+    assert ended.returncode == 130, ended.stderr
 
 
 async def test_a_cancelled_call_ends(tmp_path: Path, candidates: Path) -> None:

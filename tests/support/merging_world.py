@@ -131,6 +131,7 @@ class Service:
     requests: list[IntArray] = field(default_factory=list)
     draw: int = 0
     tokens: int = 0
+    num_ties: int = 0
 
     def __post_init__(self) -> None:
         self.noise_rng = np.random.default_rng([self.seed, 1])
@@ -146,7 +147,9 @@ class Service:
         self.requests.append(request)
         noisy = self.documents.logit[request] + self.coming_noise[request]
         self.coming_noise[request] = self.noise * self.noise_rng.normal(size=len(request))
-        return self.distort(self.distortion_rng, noisy).round(self.digits)
+        scores = self.distort(self.distortion_rng, noisy).round(self.digits)
+        self.num_ties += len(scores) - len(np.unique(scores))
+        return scores
 
 
 def pack_documents(

@@ -5,7 +5,8 @@ lists are divided into sections. For each section a *preliminary request* scores
 together, with its witnesses, and settles the first places of the section, as a final request
 does those of the group. Each section is then one list, so there are fewer lists and witnesses.
 
-The certificate is the same argument, applied twice. Every request orders its own documents rightly.
+The certificate is the same argument, applied twice. Every request orders its own documents rightly;
+what a request scores alike, such as what it saturates at 1, counts as equal.
 
 1. A preliminary request holds the first documents of each list of its section, and the next one of
    each list as witness. Let p be the last certified place of its order: that of the best witness.
