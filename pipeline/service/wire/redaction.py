@@ -20,7 +20,8 @@ WITHHELD: Final = "(message withheld: it repeats the request)"
 _MAX_EXAMINED: Final = 4_000
 """Characters of a message that are examined; fewer are shown."""
 
-_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
+_MAX_NAME: Final = 80
+_NAME: Final = re.compile(rf"[A-Za-z0-9_.:-]{{1,{_MAX_NAME}}}")
 _USUAL_ID: Final = re.compile(r"(?:[A-Za-z]{1,12}[-_.:])?[0-9a-fA-F-]+|[A-Za-z0-9_.:-]{1,13}")
 """Ids as services give them, `rerank-4f2a...`: too short, or too much of a number, for a text."""
 
@@ -50,6 +51,7 @@ class Redactor:
         parts = {key[at : at + size] for at in range(len(key) - size + 1)} if key else set()
         self._key_parts = tuple(parts)
         self._folded_parts = tuple({folded for part in parts if (folded := fold(part))})
+        self._all_parts = tuple({*self._key_parts, *self._folded_parts})
 
     def message(self, message: str, request: Request, *, may_take_long: bool = True) -> str:
         """Return a message, shortened; a notice if it holds a part of the key or of the request.
@@ -76,10 +78,11 @@ class Redactor:
         Raises:
             TakesLong: as `message` does.
         """
+        if len(name) <= _MAX_NAME and _USUAL_ID.fullmatch(name):
+            lower = name.lower()  # nothing in it is folded otherwise
+            return "" if any(part in lower for part in self._all_parts) else name
         if not _NAME.fullmatch(name):
             return ""
-        if _USUAL_ID.fullmatch(name):
-            return "" if self._holds_key([name]) else name
         shown = self.message(name, request, may_take_long=may_take_long)
         return name if shown == name else ""
 
