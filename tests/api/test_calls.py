@@ -116,6 +116,8 @@ INTERRUPTED = """
 import os, signal, sys
 import pipeline
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+
 def interrupt(summary, sent=[]):
     if not sent:
         sent.append(True)
