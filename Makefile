@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-integration test-azure check fmt bench bench-merging bench-peers bench-soak bench-soak-store profile clean
+.PHONY: help run test test-integration test-azure check fmt bench bench-merging bench-peers bench-soak bench-soak-store mutants profile clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -61,6 +61,18 @@ bench-soak: .venv/dev  ## Run an hour's groups in ten minutes, through faults an
 
 bench-soak-store: .venv/dev  ## The same on an object store that fails and is down twice (10 minutes)
 	$(BIN)/python tests/benchmarks/bench_soak.py --object-store
+
+ROOM ?= planning
+MUTATED := pipeline/$(ROOM)/$(or $(MODULE),*).py
+MUTANTS_TESTS := tests/$(ROOM)$(MODULE:%=/test_%.py)
+
+mutants: .venv/dev  ## Break ROOM=planning [MODULE=packing] in small ways, and list what no test notices
+	$(PIP) mutmut==3.8.1
+	rm -rf out/mutants && mkdir -p out/mutants
+	cp -r pipeline jobs tests sample_data README.md pyproject.toml out/mutants
+	printf '[tool.mutmut]\nsource_paths = ["pipeline"]\nonly_mutate = ["%s"]\nalso_copy = ["jobs", "sample_data"]\npytest_add_cli_args_test_selection = ["%s"]\n' \
+	  '$(MUTATED)' '$(MUTANTS_TESTS)' >> out/mutants/pyproject.toml
+	cd out/mutants && ../../$(BIN)/mutmut run && ../../$(BIN)/mutmut results
 
 profile: .venv/dev  ## Show where a run spends its time
 	$(PIP) py-spy
