@@ -91,10 +91,13 @@ def rerank(
         try:
             return result.result()
         except KeyboardInterrupt:
-            if begun.done():
-                loop, session = begun.result()
-                loop.call_soon_threadsafe(session.stop, signal.SIGINT)
+            begun.add_done_callback(_stop)  # now, or as soon as the run has begun
             return result.result()
+
+
+def _stop(begun: "Future[tuple[asyncio.AbstractEventLoop, Session]]") -> None:
+    loop, session = begun.result()
+    loop.call_soon_threadsafe(session.stop, signal.SIGINT)
 
 
 def plan(input: Place, **options: Any) -> DatasetPlan:

@@ -152,6 +152,40 @@ def test_ctrl_c_ends_a_call_in_order(tmp_path: Path, candidates: Path) -> None:
     assert ended.returncode == 130, ended.stderr
 
 
+INTERRUPTED_EARLY = """
+import os, signal, sys
+from contextlib import contextmanager
+import pipeline
+from pipeline.api import calls
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+start = calls.emulator_process
+
+@contextmanager
+def interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+    with start("--latency-ms", "1000") as address:
+        yield address
+
+calls.emulator_process = interrupted
+try:
+    pipeline.rerank(sys.argv[1], sys.argv[2], provider="emulator", max_in_flight=1)
+except pipeline.Interrupted as error:
+    sys.exit(error.exit_code)
+"""
+
+
+def test_ctrl_c_before_the_run_has_begun_ends_it_too(tmp_path: Path, candidates: Path) -> None:
+    ended = subprocess.run(
+        (sys.executable, "-c", INTERRUPTED_EARLY, candidates, tmp_path / "out"),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ended.returncode == 130, ended.stderr
+
+
 async def test_a_cancelled_call_ends(tmp_path: Path, candidates: Path) -> None:
     begun = asyncio.Event()
     with emulator_process("--latency-ms", "60000") as address:
