@@ -15,9 +15,13 @@ LIMITED_BY = {
     "cpu": "limited by the CPU of this process",
     "pause": "limited by pauses that the service asked for",
     "source": "not limited: too few requests were ready to send",
+    "outage": "the service was down",
+    "storage": "waiting for storage that cannot be written",
+    "cost": "waiting for money that requests in flight have reserved",
+    "operator": "paused by _pace.json",
     "": "nothing had to be sent",
 }
-"""The meaning of each value of `bound_by`."""
+"""The meaning of each value of `bound_by`, and of the causes in ticks."""
 
 MOSTLY = 0.9
 """A throttled run that used a smaller share of its quota has a lower quota than the one given."""

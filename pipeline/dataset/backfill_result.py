@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from pipeline.core.errors import Interrupted, RerankError
 from pipeline.dataset.summary import RunSummary
+from pipeline.output.ticks import side_by_side
 
 WORST_FIRST: Final = (4, 9, 8, 1, 3, 5, 6, 7)
 """The exit code of a backfill is the first of these that a partition had."""
@@ -67,7 +68,8 @@ def total(summaries: Sequence[RunSummary], *, state: Any, seconds: float) -> Run
     )
     sums = {name: sum(getattr(summary, name) for summary in summaries) for name in added}
     known = [summary.candidates for summary in summaries if summary.candidates is not None]
-    return RunSummary(state=state, candidates=sum(known), seconds=seconds, **sums)
+    recent = side_by_side(one.recent for one in summaries if one.recent is not None)
+    return RunSummary(state=state, candidates=sum(known), recent=recent, seconds=seconds, **sums)
 
 
 def _severity(error: RerankError) -> int:

@@ -9,7 +9,7 @@ import logging
 import threading
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -34,6 +34,7 @@ from pipeline.dataset.run_input import RunInput, find_input
 from pipeline.dataset.run_stats import RunStats
 from pipeline.dataset.session import Session
 from pipeline.dataset.summary import RunSummary
+from pipeline.dataset.ticker import Ticker
 from pipeline.dataset.workers import GroupScheduler
 from pipeline.output.layout import REJECTS_FOLDER
 from pipeline.output.lock.lock import hold_output
@@ -91,6 +92,7 @@ class DatasetRun:
         self._stats = RunStats(self._settings, session.quota_use)
         self._stop_switch = StopSwitch()
         self._scheduler: GroupScheduler | None = None
+        self._gate: Gates | None = None
 
     @property
     def metrics(self) -> Metrics:
@@ -168,14 +170,16 @@ class DatasetRun:
                 partial(read_spent_usd, self._output), session.patience, self._stop_switch
             )
             stats.earlier_usd = earlier_usd
-            async with recorded_run(
+            ticker = Ticker(stats, session.quota_use_now, self._stopped_by)
+            recorded = recorded_run(
                 self._output,
                 input_name=self._input_name,
                 model=settings.profile.name,
-                snapshot=self._record_facts,
-                on_end=self._end,
+                snapshot=lambda: stats.record_facts(session.outage_s),
+                on_end=partial(self._end, ticker),
                 is_partial=lambda: stats.rejected() > settings.max_rejects,
-            ) as record:
+            )
+            async with recorded as record, background(ticker.run(), name="ticks"):
                 self.has_begun = True
                 opened = replace(opened, num_input_rows=given.num_rows)
                 state = partial(insist, record.write, session.patience)
@@ -218,8 +222,8 @@ class DatasetRun:
         session, settings, stats = self._session, self._settings, self._stats
         finished, planner = stats.finished.values(), Planner(settings)
         assert stats.budget is not None
-        gate = Gates(scores.store.gate, is_held)
-        client = session.client(stats.metrics, self._stop_switch, gate, stats.budget)
+        self._gate = Gates(scores.store.gate, is_held)
+        client = session.client(stats.metrics, self._stop_switch, self._gate, stats.budget)
         committer = Committer(scores.store, is_held, session.patience, self._stop_switch)
         reuse = None
         if settings.reuse == "partial":
@@ -273,13 +277,19 @@ class DatasetRun:
             self._session.stop_by(error)
         self.stop_by(error)
 
-    def _end(self, state: EndState) -> None:
+    def _stopped_by(self) -> str | None:
+        """Return what keeps everything from being sent now, as `Ticker` asks for it."""
+        budget = self._stats.budget
+        causes = {
+            "outage": self._session.outage_s > 0,
+            "storage": self._gate is not None and not self._gate.is_open,
+            "operator": self._session.is_paused,
+            "cost": budget is not None and budget.is_waited_for,
+        }
+        return next((cause for cause, holds in causes.items() if holds), None)
+
+    def _end(self, ticker: Ticker, state: EndState) -> None:
         """Note how the run ended, and log it."""
+        ticker.sample(is_last=True)
         self._stats.end(state)
         log_event(log, logging.INFO, "run.ended", **self.snapshot().log_fields())
-
-    def _record_facts(self) -> dict[str, Any]:
-        """Return the numbers as a record holds them, which knows its state by itself."""
-        facts = self.snapshot().as_json()
-        facts.pop("state")
-        return facts

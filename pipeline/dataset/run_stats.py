@@ -2,12 +2,14 @@
 
 import math
 import time
+from typing import Any
 
 from pipeline.core.records import Ranking
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.summary import RunSummary, bound_by
 from pipeline.output.part_info import PartInfo
 from pipeline.output.run_records import EndState, State
+from pipeline.output.ticks import Ticks
 from pipeline.planning.plan import Plan
 from pipeline.service.metrics import Metrics, QuotaUse
 from pipeline.service.run_budget import RunBudget
@@ -29,12 +31,14 @@ class RunStats:
         state: `running`, or how the run ended.
         budget: What this run may spend; None before it has begun.
         earlier_usd: What earlier runs on the output may have cost.
+        ticks: How the run went over time.
     """
 
     def __init__(self, settings: RunSettings, quota_use: QuotaUse) -> None:
         self.budget: RunBudget | None = None
         self.earlier_usd = 0.0
         self.metrics = Metrics()
+        self.ticks = Ticks()
         self.finished: dict[int, PartInfo] = {}
         self.written: dict[int, PartInfo] = {}
         self.groups: int | None = None
@@ -131,9 +135,23 @@ class RunStats:
             quota_used=quota_use.share,
             bound_by=self._bound_by(quota_use, seconds),
             latency_ms=metrics.latency_ms(),
+            recent=self.ticks.recent() if self.state == "running" else None,
             outage_s=outage_s,
             seconds=seconds,
         )
+
+    def record_facts(self, outage_s: float = 0.0) -> dict[str, Any]:
+        """Return the numbers as a record holds them, which knows its state by itself.
+
+        Args:
+            outage_s: For how long the service has been down.
+        """
+        facts = self.snapshot(outage_s).as_json()
+        facts.pop("state")
+        return facts | {
+            "latency_histogram": self.metrics.latency.buckets_ms(),
+            "ticks": self.ticks,
+        }
 
     def _num_parts(self, num_written: int) -> int | None:
         """Return how many parts the output will have; large candidates make more of them."""

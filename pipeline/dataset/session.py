@@ -61,7 +61,9 @@ class Session:
     Attributes:
         budget: What all runs may spend.
         quota_use: How the quota was used so far, by all runs.
+        quota_use_now: Returns the same, brought up to date by the waits that go on.
         patience: How long to insist on an output or a score store that cannot be written.
+        is_paused: The operator's pace file pauses all runs.
 
     Raises:
         SettingsError: for an address of the score store that no file system understands.
@@ -89,8 +91,10 @@ class Session:
         self._store_folder = (
             locate_output("--score-store", settings.score_store) if settings.score_store else None
         )
+        self.is_paused = False
         self._pace = fit_open_files(settings.pace)
         self._throttle = Throttle(self._pace, self.quota_use)
+        self.quota_use_now = self._throttle.quota_use_now
         self.budget = SessionBudget(
             settings.max_cost_usd, settings.profile.usd_per_token, earlier_usd
         )
@@ -190,6 +194,7 @@ class Session:
             self._past.merge(run.metrics)
             if not self._runs:
                 self._throttle.set_pace(self._pace)  # what a run's pace file said ends with it
+                self.is_paused = False
 
     def client(
         self, metrics: Metrics, stop_switch: StopSwitch, gate: Gate | Gates, budget: RunBudget
@@ -202,6 +207,7 @@ class Session:
 
     def set_pace(self, pace: Pace) -> None:
         """Change the pace of all runs from now on."""
+        self.is_paused = pace.is_paused
         self._throttle.set_pace(fit_open_files(pace))
 
     @asynccontextmanager

@@ -8,6 +8,7 @@ from msgspec.structs import asdict
 
 from pipeline.core.facts import as_html, as_text
 from pipeline.output.run_records import State
+from pipeline.output.ticks import Stretch
 from pipeline.service.metrics import QuotaUse
 
 SCHEMA_VERSION: Final = 1
@@ -60,6 +61,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
             it), `cpu` (this process can do no more), or `source` (too little was ready to be sent);
             empty if nothing was sent.
         latency_ms: Milliseconds from sending a request to its scores, by quantile.
+        recent: What happened in about the last ten seconds; None at first and after the end.
         outage_s: For how long the service has been down; 0 while it is up.
         seconds: Since the run was started.
     """
@@ -97,6 +99,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     quota_used: float | None = None
     bound_by: str = ""
     latency_ms: Mapping[str, float] = field(default_factory=dict)
+    recent: Stretch | None = None
     outage_s: float = 0.0
     seconds: float = 0.0
 
@@ -118,28 +121,36 @@ class RunSummary(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Return the numbers that say something, a line each."""
-        return as_text(asdict(self))
+        return as_text(self._facts())
 
     def _repr_html_(self) -> str:
         """Return the same as a table, for notebooks."""
-        return as_html("Run", asdict(self))
+        return as_html("Run", self._facts())
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `--json` prints."""
-        facts = asdict(self) | {"candidates_done": self.candidates_done}
+        facts = self._facts() | {"candidates_done": self.candidates_done}
         return {"schema_version": SCHEMA_VERSION, **facts}
 
+    def _facts(self) -> dict[str, Any]:
+        facts = asdict(self)
+        del facts["recent"]
+        return facts
 
-def bound_by(quota_use: QuotaUse, *, seconds: float, cpu_s: float) -> str:
+
+def bound_by(
+    quota_use: QuotaUse, *, seconds: float, cpu_s: float, min_seconds: float = _MIN_SECONDS
+) -> str:
     """Return what held a run back most, as `RunSummary.bound_by`.
 
     Args:
         quota_use: How the quota was used during the run.
         seconds: How long it took.
         cpu_s: CPU time that this process took for it.
+        min_seconds: Of a shorter run the CPU says nothing.
     """
     cause = quota_use.bound_by
     if quota_use.admitted_s < _MOSTLY * seconds:
         cause = "source"  # most of the time nothing waited to be sent
-    is_busy = seconds > _MIN_SECONDS and cpu_s > _BUSY * seconds
+    is_busy = seconds > min_seconds and cpu_s > _BUSY * seconds
     return "cpu" if is_busy and cause in ("source", "max_in_flight") else cause

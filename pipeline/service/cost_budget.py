@@ -62,6 +62,11 @@ class CostBudget:
         return self._limit_usd is not None
 
     @property
+    def is_exhausted(self) -> bool:
+        """Whether a request waits until others are settled."""
+        return self._turn.locked()
+
+    @property
     def left_usd(self) -> float:
         """What may still be spent; below 0 if the service counted more than could be foreseen."""
         return (self._limit_usd or 0.0) - self.spent_usd

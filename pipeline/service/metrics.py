@@ -36,6 +36,27 @@ class LatencyHistogram(Struct):
             mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)
         ]
 
+    def copy(self) -> "LatencyHistogram":
+        """Return the counts as they are now."""
+        return LatencyHistogram(self.counts.copy())
+
+    def since(self, earlier: "LatencyHistogram") -> "LatencyHistogram":
+        """Return what was counted after a copy was taken."""
+        return LatencyHistogram(
+            [now - before for now, before in zip(self.counts, earlier.counts, strict=True)]
+        )
+
+    def buckets_ms(self) -> list[tuple[float, int]]:
+        """Return the upper end of each bucket that is not empty, in milliseconds, and its count."""
+        return [
+            (
+                round(1_000 * _FIRST_BUCKET_S * math.exp2((bucket + 1) / _BUCKETS_PER_DOUBLING), 2),
+                count,
+            )
+            for bucket, count in enumerate(self.counts)
+            if count
+        ]
+
     def quantile_ms(self, share: float) -> float:
         """Return the latency in milliseconds that `share` of all do not exceed; 0 without any."""
         wanted, seen = share * sum(self.counts), 0
@@ -182,6 +203,11 @@ class Metrics(Struct):
                     mine.update(theirs)
                 case _:
                     setattr(self, name, mine + theirs)
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts that wait for their answer."""
+        return self.requests - self.answered - self.failed - self.throttled
 
     def latency_ms(self) -> dict[str, float]:
         """Return median and tail of the answered requests' latencies, in milliseconds."""

@@ -77,6 +77,11 @@ class RunBudget:
         """Raise the bound if the service counted more tokens than it allowed for."""
         self._budget.record_usage(tokens, documents, total_tokens)
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether requests wait for money, or for a statement of what they may cost."""
+        return self._budget.is_exhausted or self._lock.locked()
+
     def end(self) -> None:
         """Take back what was stated and not spent."""
         self.at_most_usd = self.spent_usd

@@ -374,6 +374,21 @@ async def test_a_pace_file_holds_for_its_run_and_not_for_the_next(datasets: Data
     assert fake.max_in_flight == 4
 
 
+async def test_a_pause_ends_with_the_run_whose_pace_file_said_so(datasets: Datasets) -> None:
+    paused = datasets.output(datasets.first)
+    paused.mkdir()
+    (paused / "_pace.json").write_text(json.dumps({"requests_per_minute": 0}))
+    async with FakeReranker() as fake, Session(datasets.settings(fake), "key") as session:
+        run = datasets.run(session, datasets.first)
+        running = asyncio.create_task(run.run())
+        await reached(lambda: session.is_paused)
+        run.stop(signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            await running
+
+        assert not session.is_paused
+
+
 async def test_two_runs_on_one_output_are_never_side_by_side(datasets: Datasets) -> None:
     async with FakeReranker(latency_s=0.1) as fake:
         async with Session(datasets.settings(fake), "key") as session:

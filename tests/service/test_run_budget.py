@@ -120,3 +120,21 @@ async def test_at_the_end_what_was_not_spent_is_taken_back() -> None:
     b.budget.end()
 
     assert b.budget.at_most_usd == b.budget.spent_usd == pytest.approx(0.5)
+
+
+@on_virtual_clock
+async def test_it_tells_whether_requests_wait_for_a_statement_or_for_money() -> None:
+    b = Statements(limit_usd=0.25, takes_s=1.0)
+    b.budget.record_usage(TOKENS, 0, TOKENS)  # the bound is proved, so that two may be in flight
+    assert not b.budget.is_waited_for
+
+    async with asyncio.TaskGroup() as tasks:
+        calls = [tasks.create_task(b.budget.reserve(TOKENS, 0)) for _ in range(3)]
+        await asyncio.sleep(0.5)
+        assert b.budget.is_waited_for, "the statement takes a second"
+        await asyncio.sleep(2)
+        assert [call.done() for call in calls] == [True, True, False]
+        assert b.budget.is_waited_for, "only two can be paid at once"
+        b.budget.settle(calls[0].result(), 0.0)
+
+    assert not b.budget.is_waited_for

@@ -66,6 +66,8 @@ class AdmissionControl:
         self._probe: ThrottlePermit | None = None
         self._probe_ended = asyncio.Event()
         self._wait: asyncio.Timeout | None = None
+        self._waiting_for = ""
+        self._waits_since = 0.0
         self._paused_since: float | None = None
         self._paused_before_s = 0.0
 
@@ -79,6 +81,14 @@ class AdmissionControl:
         """For how many seconds the operator's pauses lasted so far."""
         since = self._paused_since
         return self._paused_before_s + (0.0 if since is None else self.now() - since)
+
+    def book_waits(self) -> None:
+        """Count how long the waits that go on have lasted until now."""
+        now = self.now()
+        if self._full_since is not None:
+            self._quota_use.waits.in_flight_s += now - self._full_since
+            self._full_since = now
+        self._book_wait(now)
 
     def set(self, pace: Pace) -> None:
         """Change the configured limits; a request that waits for the pace waits anew."""
@@ -136,31 +146,42 @@ class AdmissionControl:
     async def _grant_at_pace(self, documents: int, tokens: int, kind: TextKind) -> ThrottlePermit:
         if self._paused_since is not None:
             await asyncio.Event().wait()  # until the pace is changed
-        clock, waits = self.now, self._quota_use.waits
-        now = clock()
-        await self.requests.acquire(1)
+        clock = self.now
         try:
-            now, before = clock(), now
-            if now - before > _WAITED_S:
-                waits.requests_s += now - before
-                self.requests.record_wait(now)
-            estimate = await self._wait_for_tokens(tokens, kind)
-        except BaseException:
-            self.requests.release(1)
-            raise
-        now, before = clock(), now
-        if now - before > _WAITED_S:
-            waits.tokens_s += now - before
-            self.tokens.record_wait(now)
-        try:
-            await self._wait_for_service()
-        except BaseException:
-            self.requests.release(1)
-            self.tokens.release(estimate)
-            raise
-        now, before = clock(), now
-        waits.pause_s += now - before
+            begun = self._waits_since = clock()
+            self._waiting_for = "requests_s"
+            await self.requests.acquire(1)
+            try:
+                now = self._book_wait(clock())
+                if now - begun > _WAITED_S:
+                    self.requests.record_wait(now)
+                begun, self._waiting_for = now, "tokens_s"
+                estimate = await self._wait_for_tokens(tokens, kind)
+            except BaseException:
+                self.requests.release(1)
+                raise
+            now = self._book_wait(clock())
+            if now - begun > _WAITED_S:
+                self.tokens.record_wait(now)
+            self._waiting_for = "pause_s"
+            try:
+                await self._wait_for_service()
+            except BaseException:
+                self.requests.release(1)
+                self.tokens.release(estimate)
+                raise
+            now = self._book_wait(clock())
+        finally:
+            self._waiting_for = ""
         return self._grant(now, documents, tokens, kind, estimate)
+
+    def _book_wait(self, now: float) -> float:
+        """Count what the waiter has waited for until now, since that was counted last."""
+        waited_s, self._waits_since = now - self._waits_since, now
+        if self._waiting_for and waited_s > _WAITED_S:
+            waits = self._quota_use.waits
+            setattr(waits, self._waiting_for, getattr(waits, self._waiting_for) + waited_s)
+        return now
 
     async def _wait_for_service(self) -> None:
         """Wait for the end of a pause, and of the only request that may be in flight after it."""

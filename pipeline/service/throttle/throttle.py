@@ -60,6 +60,13 @@ class Throttle:
         self._control.set(pace)
         self._advance()
 
+    def quota_use_now(self) -> QuotaUse:
+        """Return the use of the quota, in which waits that go on are counted until now."""
+        self._control.book_waits()
+        if self._line and self._no_room_since is not None:
+            self._has_room(self._line[0].documents)
+        return self._quota_use
+
     @property
     def paused_s(self) -> float:
         """For how many seconds the operator's pauses lasted so far."""

@@ -270,3 +270,48 @@ def test_the_repr_shows_what_is_in_flight_and_the_rates() -> None:
     run(main())
 
     assert repr(throttle).startswith("<Throttle in_flight=2/2 documents=31 waiting=0 requests=<")
+
+
+@pytest.mark.parametrize(
+    ("pace", "name"),
+    [
+        (Pace(requests_per_minute=0.1), "requests_s"),
+        (Pace(tokens_per_minute=0.1), "tokens_s"),
+        (Pace(max_in_flight=1), "in_flight_s"),
+        (Pace(max_documents_in_flight=1), "documents_in_flight_s"),
+    ],
+)
+def test_a_wait_is_counted_while_it_goes_on(pace: Pace, name: str) -> None:
+    throttle = Throttle(pace)
+
+    async def main() -> list[float]:
+        await throttle.admit(1, 1)
+        before = getattr(throttle.quota_use_now().waits, name)
+        second = asyncio.create_task(throttle.admit(1, 1))
+        counted = []
+        for _ in range(3):
+            await asyncio.sleep(5)
+            counted.append(getattr(throttle.quota_use_now().waits, name) - before)
+        second.cancel()
+        return counted
+
+    assert run(main()) == pytest.approx([5, 10, 15], abs=0.1)
+
+
+def test_a_wait_that_was_looked_at_is_counted_once() -> None:
+    use = QuotaUse()
+    throttle = Throttle(Pace(requests_per_minute=60), use)
+
+    async def main() -> None:
+        async def look() -> None:
+            for _ in range(300):
+                await asyncio.sleep(0.1)
+                throttle.quota_use_now()
+
+        looking = asyncio.create_task(look())
+        await admit_all(throttle, backlog(20))
+        looking.cancel()
+
+    run(main())
+
+    assert use.waits.requests_s == pytest.approx(use.admitted_s, rel=0.02)
