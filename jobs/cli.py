@@ -11,10 +11,13 @@ from collections.abc import Sequence
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from jobs.console.failures import report_failure
 from jobs.console.log_format import guess_format
-from jobs.options.types import Utf8Text
+from jobs.options.config_file import config_in_use
+from jobs.options.help_page import HelpPage, write_list
+from jobs.options.types import OneOf, Place, Utf8Text, YesNo
 from jobs.process.allocator import set_library_defaults
 from jobs.process.descriptors import open_missing_descriptors
 from jobs.process.signals import raised_interrupts
@@ -33,13 +36,20 @@ COMMANDS = {
     "store": ("jobs.commands.store", "Inspect or shrink a score store."),
     "doctor": ("jobs.doctor.command", "Check key, endpoint, limits and score comparability."),
     "providers": ("jobs.commands.providers", "List the presets of rerank services."),
+    "init": ("jobs.commands.init", "Write a commented rerank.toml."),
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),
 }
 """Each subcommand's module, which defines the function of the same name, and its line of help."""
 
 
-class LazyCommands(click.Group):
+class LazyCommands(HelpPage, click.Group):
     """A group that imports a command only when it is called."""
+
+    examples = (
+        "rerank run candidates.parquet reranked/ --provider emulator",
+        "rerank status reranked/",
+        "rerank run --help",
+    )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in the order of the help."""
@@ -48,6 +58,8 @@ class LazyCommands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return the command of that name, or None if there is none."""
         if cmd_name not in COMMANDS:
+            if not ctx.resilient_parsing:
+                raise click.exceptions.NoSuchCommand(cmd_name, possibilities=COMMANDS, ctx=ctx)
             return None
         command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
         _name_variables(command, f"RERANK_{cmd_name}")
@@ -56,7 +68,16 @@ class LazyCommands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            write_list(formatter, [(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that begin with a text, without importing any."""
+        commands = [
+            CompletionItem(name, help=line)
+            for name, (_, line) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
 
 
 @click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,7 +85,8 @@ class LazyCommands(click.Group):
 def cli() -> None:
     """Rerank candidates from Parquet with a rerank service, within its limits.
 
-    Every option can also come from RERANK_<COMMAND>_<OPTION> and from --config FILE.toml.
+    Every option can also come from RERANK_<COMMAND>_<OPTION>, and from rerank.toml of the working
+    folder or --config FILE.
     """
 
 
@@ -86,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "rerank"
-        message = shorten(error.format_message().rstrip("."), 600) + _origin(error)
+        message = shorten(_refusal(error).rstrip("."), 600) + _origin(error)
         report_failure(message, code=2, kind="UsageError", cure=f"see {command} --help")
         return 2
     except click.ClickException as error:
@@ -105,17 +127,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+_PLACES = frozenset({"FILE", "PLACE", "INPUT", "OUTPUT"})
+
+
 def _name_variables(command: click.Command, prefix: str) -> None:
     """Give each option its environment variable, by its name: RERANK_RUN_TOP_N; check its text."""
     if isinstance(command, click.Group):
         for name, subcommand in command.commands.items():
             _name_variables(subcommand, f"{prefix}_{name}")
     for parameter in command.params:
+        if isinstance(parameter, click.Argument) and parameter.type is click.STRING:
+            parameter.type = Place()
         if isinstance(parameter, click.Option) and parameter.name != "help":
             name = max(parameter.opts, key=len).lstrip("-")
             parameter.envvar = f"{prefix}_{name}".upper().replace("-", "_")
             if parameter.type is click.STRING:
-                parameter.type = Utf8Text()
+                parameter.type = Place() if parameter.metavar in _PLACES else Utf8Text()
+            if type(parameter.type) is type(click.BOOL):
+                parameter.type = YesNo()
+            if type(parameter.type) is click.Choice:
+                parameter.type = OneOf(parameter.type.choices)
+
+
+def _refusal(error: click.UsageError) -> str:
+    """Return what is wrong with the command line, in the words of all our failures."""
+    if isinstance(error, click.MissingParameter) or not isinstance(error, click.BadParameter):
+        return error.format_message()
+    which = error.param.opts[-1] if error.param else error.param_hint
+    if isinstance(error.param, click.Argument):
+        which = error.param.make_metavar(error.ctx) if error.ctx else error.param.name
+    return f"{which}: {error.message}"
 
 
 def _origin(error: click.UsageError) -> str:
@@ -127,5 +168,5 @@ def _origin(error: click.UsageError) -> str:
         case ParameterSource.ENVIRONMENT:
             return f" (from the environment: {error.param.envvar})"
         case ParameterSource.DEFAULT_MAP:
-            return " (from --config)"
+            return f" (from {config_in_use(error.ctx) or '--config'})"
     return ""

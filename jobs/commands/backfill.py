@@ -17,6 +17,7 @@ from jobs.console.printing import (
     num,
     usd,
 )
+from jobs.options.command import Command
 from jobs.options.settings import make_settings, read_api_key
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import RunSettings
@@ -34,7 +35,14 @@ NO_ADDRESS: Final = "http://plan.invalid"
 _OWN: Final = ("--score-store", "--restart")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    in_sections=True,
+    examples=(
+        "rerank backfill candidates/ reranked/ --from 2026-11-01 --to 2026-11-30",
+        "rerank backfill s3://b/in s3://b/out --from 2026-01-01 --to 2026-11-30 --dry-run",
+    ),
+)
 @click.argument("input_root")
 @click.argument("output_root")
 @click.option("--from", "first", required=True, metavar="VALUE", help="First partition.")
@@ -69,7 +77,7 @@ def backfill(
     partition_key: str,
     order: str,
     dry_run: bool,
-    progress: bool | None,
+    progress: bool,
     log_format: LogFormat,
     as_json: bool,
     restart: bool,
@@ -109,7 +117,7 @@ def backfill(
         session = Session(backfill_settings(settings, root), api_key, earlier_usd=spent_usd(root))
         job = Backfill(session, partitions, root, restart=restart)
         try:
-            run_to_end(session, job, progress=progress is not False, bar=log_format == "text")
+            run_to_end(session, job, progress=progress, bar=log_format == "text")
         finally:
             with not_printed_is_no_failure():
                 if job.has_begun:

@@ -6,6 +6,7 @@ import click
 from msgspec.structs import asdict
 
 from jobs.console.printing import emit_json, num
+from jobs.options.command import Command
 from jobs.options.evaluation_options import (
     QRELS_HELP,
     agreement_gate,
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
     from pipeline.storage.location import Location
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "rerank compare tonight/ last_night/",
+        "rerank compare instruct_a/ instruct_b/ --qrels test.tsv",
+        "rerank compare tonight/ last_night/ --fail-under overlap@10=0.5",
+    ),
+)
 @click.argument("output")
 @click.argument("other")
 @click.option("--qrels", metavar="FILE", help=QRELS_HELP)

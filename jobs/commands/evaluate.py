@@ -3,10 +3,18 @@
 import click
 
 from jobs.console.printing import emit_json, num
+from jobs.options.command import Command
 from jobs.options.evaluation_options import QRELS_HELP, evaluation_options, judged_measures
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "rerank evaluate out/sample --qrels sample_data/qrels.parquet",
+        'rerank evaluate reranked/ --qrels test.tsv --measure "AP(rel=2)" --all --json',
+        "rerank evaluate reranked/ --qrels q.txt.gz --fail-if-worse --fail-under R@100=0",
+    ),
+)
 @click.argument("output")
 @click.option("--qrels", required=True, metavar="FILE", help=QRELS_HELP)
 @click.option(

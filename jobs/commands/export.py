@@ -6,6 +6,7 @@ import click
 from msgspec.structs import asdict
 
 from jobs.console.printing import emit_facts, emit_json, json_option, num
+from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from pipeline.core.errors import SettingsError
 
@@ -25,7 +26,14 @@ SUFFIXES = {
 _PACKED = (".gz", ".zst")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "rerank export out/sample out/sample.trec",
+        "rerank export reranked/ s3://lake/ranked.jsonl.zst --with-text",
+        "rerank export reranked/ bulk.ndjson.gz --format es-bulk --index ranked",
+    ),
+)
 @click.argument("output")
 @click.argument("dest")
 @click.option(

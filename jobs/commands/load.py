@@ -12,6 +12,7 @@ from jobs.console import logs
 from jobs.console.load_progress import load_progress
 from jobs.console.log_format import LogFormat, log_format_option
 from jobs.console.printing import emit_facts, emit_json, json_option, num
+from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from jobs.options.types import POSITIVE_NUMBER
 from pipeline.core.errors import Interrupted, SettingsError
@@ -23,7 +24,14 @@ DEFAULT_NAME = "reranked"
 DEFAULT_OUTAGE_MIN = 10.0
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "rerank load reranked/ --to duckdb:///reranked.duckdb",
+        "rerank load reranked/ --to postgresql://me@db.example/search --mode replace",
+        "rerank load reranked/ --to elasticsearch://es.example:9200 --index ranked",
+    ),
+)
 @click.argument("output")
 @click.option("--to", required=True, metavar="URL", help="Address of the system to load into.")
 @click.option("--table", help=f"Table of a database. [default: {DEFAULT_NAME}]")

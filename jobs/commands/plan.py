@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from jobs.console.printing import emit_facts, emit_json, json_option, num, usd
+from jobs.options.command import Command
 from jobs.options.model_notes import model_notes
 from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings
@@ -20,7 +21,14 @@ _LIMITED_BY = {
 }
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    in_sections=True,
+    examples=(
+        "rerank plan sample_data/candidates.parquet",
+        "rerank plan candidates/ --model gte-rerank-v2 --json",
+    ),
+)
 @click.argument("input_name", metavar="INPUT")
 @settings_options
 @json_option

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from jobs.console.printing import emit_facts, emit_json, json_option
+from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from jobs.options.prepare_options import PREPARE_OPTIONS
 from jobs.options.settings import run_options
@@ -16,7 +17,14 @@ def _prepare_options(command: Any) -> Any:
     return config_option(json_option(command))
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "rerank prepare bm25.run long.parquet --corpus corpus.jsonl --queries q.tsv",
+        "rerank prepare ids.csv long.parquet --corpus c/ --text-template '{title} {text}'",
+        "rerank prepare shuffled.parquet long.parquet --sort-input",
+    ),
+)
 @click.argument("input_name", metavar="CANDIDATES")
 @click.argument("target", metavar="OUT.parquet")
 @_prepare_options

@@ -6,11 +6,18 @@ from typing import Any
 import click
 
 from jobs.console.printing import emit, emit_json, json_option
+from jobs.options.command import Command
 from pipeline.core.models import UNLIMITED_TOKENS, ModelProfile
 from pipeline.core.providers import PROVIDERS, Provider
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "rerank providers",
+        "rerank providers --json",
+    ),
+)
 @json_option
 def providers(as_json: bool) -> None:
     """List the presets that --provider takes: address, key, models, limits, prices and quotas.

@@ -13,6 +13,8 @@ from jobs.console.log_format import LogFormat, log_format_option
 from jobs.console.printing import emit_json, json_option, not_printed_is_no_failure
 from jobs.console.progress import progress_display
 from jobs.console.run_report import show_report
+from jobs.options.command import Command
+from jobs.options.help_page import option
 from jobs.options.model_notes import model_notes
 from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings, read_api_key
@@ -32,32 +34,53 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    in_sections=True,
+    examples=(
+        "rerank run sample_data/candidates.parquet out/sample --provider emulator",
+        "rerank run candidates/ reranked/ --max-cost 20 --top-n 100",
+        "rerank run s3://b/candidates/ s3://b/reranked/ --score-store s3://b/scores",
+    ),
+)
 @click.argument("input_name", metavar="INPUT")
 @click.argument("output_name", metavar="OUTPUT")
 @settings_options
-@click.option("--score-store", help="Folder or URI of the score store. [default: OUTPUT/_scores]")
-@click.option(
+@option(
+    "--score-store",
+    metavar="PLACE",
+    section="Cost and reuse",
+    example="scores/",
+    help="Folder or URI of the score store. [default: OUTPUT/_scores]",
+)
+@option(
     "--reuse",
     type=click.Choice(["exact", "partial"]),
     default="exact",
     show_default=True,
+    section="Cost and reuse",
     help="When to reuse a stored answer: for the same request, or also for a query with new "
     "documents, which are sent alone with a few old ones to link them.",
 )
-@click.option(
+@option(
     "--lock-wait",
     type=NOT_NEGATIVE,
+    metavar="SECONDS",
     default=0.0,
     show_default=True,
+    section="Continue",
     help="Seconds to wait for another run on OUTPUT to end.",
 )
-@click.option(
-    "--restart", is_flag=True, help="Discard the parts of OUTPUT, but keep its score store."
+@option(
+    "--restart",
+    is_flag=True,
+    section="Continue",
+    help="Discard the parts of OUTPUT, but keep its score store.",
 )
-@click.option(
+@option(
     "--progress/--no-progress",
-    default=None,
+    default=True,
+    section="Display",
     help="Show progress on stderr: a bar on a terminal, else a line every 10 seconds. "
     "[default: progress]",
 )
@@ -66,7 +89,7 @@ log = logging.getLogger(__name__)
 def run(
     input_name: str,
     output_name: str,
-    progress: bool | None,
+    progress: bool,
     log_format: LogFormat,
     as_json: bool,
     **options: Any,
@@ -86,7 +109,7 @@ def run(
         session = Session(settings, api_key)
         job = DatasetRun(session, input_name, output_name)
         try:
-            run_to_end(session, job, progress=progress is not False, bar=log_format == "text")
+            run_to_end(session, job, progress=progress, bar=log_format == "text")
         finally:
             summary = job.snapshot()
             with not_printed_is_no_failure():

@@ -12,6 +12,7 @@ from jobs.console.backfill_status import (
 )
 from jobs.console.printing import emit_facts, emit_json, json_option, num, usd
 from jobs.console.requests import describe_sent, describe_unanswered
+from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from pipeline.core.errors import InputError
 from pipeline.output.layout import SUCCESS_NAME
@@ -28,7 +29,7 @@ _SUMMED = (
 """Numbers that are summed over all runs on the output, to give its whole cost."""
 
 
-@click.command()
+@click.command(cls=Command, examples=("rerank status out/sample",))
 @click.argument("output")
 @json_option
 @config_option

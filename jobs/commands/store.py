@@ -7,6 +7,8 @@ import click
 from msgspec.structs import asdict
 
 from jobs.console.printing import emit, emit_facts, emit_json, json_option, num
+from jobs.options.command import Command
+from jobs.options.types import NOT_NEGATIVE
 from pipeline.core.errors import InputError
 from pipeline.output.layout import SCORES_FOLDER
 from pipeline.score_store.maintenance import info as store_info
@@ -21,7 +23,7 @@ def store() -> None:
     """Inspect or shrink a score store."""
 
 
-@store.command()
+@store.command(cls=Command, examples=("rerank store info out/sample/_scores",))
 @click.argument("folder")
 @json_option
 def info(folder: str, as_json: bool) -> None:
@@ -36,11 +38,11 @@ def info(folder: str, as_json: bool) -> None:
         )
 
 
-@store.command()
+@store.command(cls=Command, examples=("rerank store prune scores/ --unused-for 90",))
 @click.argument("folder")
 @click.option(
     "--unused-for",
-    type=click.FloatRange(min=0),
+    type=NOT_NEGATIVE,
     required=True,
     metavar="DAYS",
     help="Remove answers that no run has used for so many days.",

@@ -10,6 +10,8 @@ from typing import Literal
 
 import click
 
+from jobs.options.help_page import option
+
 LogFormat = Literal["text", "json"]
 
 _OPTION, _VARIABLE = "--log-format", "RERANK_RUN_LOG_FORMAT"
@@ -48,12 +50,13 @@ def _chosen(_: click.Context, __: click.Parameter, value: LogFormat) -> LogForma
     return value
 
 
-log_format_option = click.option(
+log_format_option = option(
     _OPTION,
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
     is_eager=True,
     callback=_chosen,
+    section="Display",
     help="Format of logs and failures on stderr.",
 )

@@ -15,6 +15,7 @@ from unicodedata import combining, east_asian_width
 import click
 import orjson
 
+from jobs.options.help_page import option
 from pipeline.core.events import log_event
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,10 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def json_option(command: Command) -> Command:
     """Add `--json`, passed to the command as `as_json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+    add = option(
+        "--json", "as_json", is_flag=True, section="Display", help="Print one JSON object."
+    )
+    return add(command)
 
 
 def emit(text: str) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 from jobs.console import logs
 from jobs.console.printing import emit, emit_json, json_option, num, usd
 from jobs.doctor.findings import Finding
+from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from jobs.options.service_options import limit_options, service_options
 from jobs.options.settings import model_profile, read_api_key, service_url
@@ -31,7 +32,13 @@ MAX_ATTEMPTS = 2
 COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=(
+        "rerank doctor --provider emulator",
+        "rerank doctor --comparability",
+    ),
+)
 @service_options
 @limit_options
 @click.option(

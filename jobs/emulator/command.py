@@ -8,7 +8,9 @@ import click
 from jobs.emulator.config import DISTORTIONS, EmulatorConfig
 from jobs.emulator.faults import NAMES, Fault
 from jobs.emulator.vendor_formats import FORMATS
+from jobs.options.command import Command
 from jobs.options.config_file import config_option
+from jobs.options.types import COUNT, NOT_NEGATIVE, POSITIVE_NUMBER, Count, Number
 from pipeline.core.errors import SettingsError
 
 
@@ -24,14 +26,13 @@ class _FaultType(click.ParamType[Fault]):
             self.fail(str(error), param, ctx)
 
 
-_quota = click.FloatRange(min=0, min_open=True)
-
-
-@click.command()
+@click.command(
+    cls=Command, examples=("rerank emulate --port 8800 --requests-per-minute 600 --fault 503=0.05",)
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
-    type=click.IntRange(0, 65_535),
+    type=Count("0 to 65535", min=0, max=65_535),
     default=0,
     show_default=True,
     help="Port to listen on; 0 picks a free one. The address is the first line on stdout.",
@@ -46,24 +47,24 @@ _quota = click.FloatRange(min=0, min_open=True)
 @click.option("--api-key", help="The only key accepted. [default: any key that is not empty]")
 @click.option(
     "--latency-ms",
-    type=click.FloatRange(0),
+    type=NOT_NEGATIVE,
     default=0,
     show_default=True,
     help="Minimum time from a request to its scores, in milliseconds.",
 )
 @click.option(
     "--requests-per-minute",
-    type=_quota,
+    type=POSITIVE_NUMBER,
     help="Quota of requests, per minute and, divided by 60, per second. [default: none]",
 )
 @click.option(
     "--tokens-per-minute",
-    type=_quota,
+    type=POSITIVE_NUMBER,
     help="Quota of tokens, per minute and, divided by 60, per second. [default: none]",
 )
 @click.option(
     "--fail-rate",
-    type=click.FloatRange(0, 1),
+    type=Number("a share from 0 to 1", min=0, max=1),
     default=0,
     show_default=True,
     help="Share of requests, from 0 to 1, that get a 500, a 503 or a reset connection.",
@@ -79,7 +80,7 @@ _quota = click.FloatRange(min=0, min_open=True)
 )
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=COUNT,
     default=0,
     show_default=True,
     help="Seed: equal seeds give equal faults, distortions, noise and request ids.",
@@ -93,14 +94,12 @@ _quota = click.FloatRange(min=0, min_open=True)
 )
 @click.option(
     "--score-noise",
-    type=click.FloatRange(0),
+    type=NOT_NEGATIVE,
     default=0,
     show_default=True,
     help="Standard deviation of normal noise on a score's logit.",
 )
-@click.option(
-    "--score-digits", type=click.IntRange(0), help="Decimal digits of a score. [default: all]"
-)
+@click.option("--score-digits", type=COUNT, help="Decimal digits of a score. [default: all]")
 @config_option
 @click.option("--exit-with-parent", is_flag=True, hidden=True, help="End when stdin ends.")
 def emulate(exit_with_parent: bool, **settings: Any) -> None:

@@ -5,51 +5,87 @@ from typing import Any, TypeVar
 
 import click
 
-from jobs.options.types import POSITIVE_NUMBER
+from jobs.options.help_page import option
+from jobs.options.types import POSITIVE_COUNT, POSITIVE_NUMBER
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.settings import DEFAULT_TIMEOUT_S
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SERVICE_OPTIONS = (
-    click.option(
+    option(
         "--provider",
         type=click.Choice(list(PROVIDERS)),
+        metavar="NAME",
         default="dashscope",
         show_default=True,
-        help="Preset of wire format, address, key variable, default model and quota.",
+        section="Service",
+        help="Preset of wire format, address, key variable, model and quota: "
+        f"{', '.join(PROVIDERS)}.",
     ),
-    click.option("--model", help="Model to use. [default: the provider's]"),
-    click.option("--url", help="Full address of the endpoint. [default: the provider's]"),
-    click.option(
+    option(
+        "--model",
+        metavar="NAME",
+        section="Service",
+        example="qwen3-rerank",
+        help="Model to use. [default: the provider's]",
+    ),
+    option(
+        "--url",
+        metavar="URL",
+        section="Service",
+        example="http://localhost:8000/v1/rerank",
+        help="Full address of the endpoint. [default: the provider's]",
+    ),
+    option(
         "--api-key-env",
+        metavar="VARIABLE",
+        section="Service",
+        example="DASHSCOPE_API_KEY",
         help="Environment variable that holds the key. [default: the provider's]",
     ),
-    click.option("--instruct", help="Instruction for the model, in English."),
-    click.option(
+    option(
+        "--instruct",
+        metavar="TEXT",
+        section="Service",
+        example="Given a web search query, retrieve relevant passages that answer the query.",
+        help="Instruction for the model, in English.",
+    ),
+    option(
         "--timeout",
         type=POSITIVE_NUMBER,
+        metavar="SECONDS",
         default=DEFAULT_TIMEOUT_S,
         show_default=True,
+        section="Failures",
         help="Seconds that one attempt at a request may take.",
     ),
 )
 
 
 LIMIT_OPTIONS = (
-    click.option(
+    option(
         "--max-documents",
-        type=click.IntRange(min=1),
+        type=POSITIVE_COUNT,
+        metavar="N",
+        section="Advanced",
+        example=500,
         help="Maximum number of documents per request. [default: the model's]",
     ),
-    click.option(
+    option(
         "--max-tokens-per-document",
-        type=click.IntRange(min=1),
+        type=POSITIVE_COUNT,
+        metavar="N",
+        section="Advanced",
+        example=4_000,
         help="Maximum tokens per document; longer ones are truncated. [default: the model's]",
     ),
-    click.option(
+    option(
         "--max-tokens-per-request",
-        type=click.IntRange(min=1),
+        type=POSITIVE_COUNT,
+        metavar="N",
+        section="Advanced",
+        example=120_000,
         help="Maximum tokens per request. [default: the model's]",
     ),
 )
@@ -58,13 +94,13 @@ LIMIT_OPTIONS = (
 
 def limit_options(command: Command) -> Command:
     """Add the options that set limits of the model."""
-    for option in reversed(LIMIT_OPTIONS):
-        command = option(command)
+    for decorate in reversed(LIMIT_OPTIONS):
+        command = decorate(command)
     return command
 
 
 def service_options(command: Command) -> Command:
     """Add the options that choose the service."""
-    for option in reversed(_SERVICE_OPTIONS):
-        command = option(command)
+    for decorate in reversed(_SERVICE_OPTIONS):
+        command = decorate(command)
     return command

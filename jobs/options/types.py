@@ -1,22 +1,92 @@
-"""Types of options beside those of Click."""
+"""Types of options beside those of Click; what they refuse is told in plain words."""
 
 import math
+from difflib import get_close_matches
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 
-class FiniteNumber(click.FloatRange):
-    """A range of numbers without NaN and infinities, which no comparison refuses."""
+class Number(click.FloatRange):
+    """A finite number: of no comparison with NaN or an infinity would a range learn anything.
+
+    Args:
+        expected: What is right, in words.
+        limits: Those of `click.FloatRange`.
+    """
+
+    name = "n"
+
+    def __init__(self, expected: str, **limits: Any) -> None:
+        super().__init__(**limits)
+        self.expected = expected
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return the number, or fail."""
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
+        try:
+            number = float(value)
+        except ValueError:
+            self.fail(_refusal("not a number", value, self.expected), param, ctx)
+        try:
+            if math.isfinite(number):
+                return super().convert(number, param, ctx)
+        except click.BadParameter:
+            pass
+        self.fail(_refusal("impossible", value, self.expected), param, ctx)
+
+
+class Count(click.IntRange):
+    """A whole number.
+
+    Args:
+        expected: What is right, in words.
+        limits: Those of `click.IntRange`.
+    """
+
+    name = "n"
+
+    def __init__(self, expected: str, **limits: Any) -> None:
+        super().__init__(**limits)
+        self.expected = expected
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, or fail."""
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(_refusal("not a whole number", value, self.expected), param, ctx)
+        try:
+            return super().convert(number, param, ctx)
+        except click.BadParameter:
+            self.fail(_refusal("impossible", value, self.expected), param, ctx)
+
+
+class OneOf(click.Choice[str]):
+    """One of a few words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word, or fail and name the nearest one."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            nearest = get_close_matches(str(value).lower(), self.choices, n=1)
+            cure = f"; did you mean {nearest[0]}?" if nearest else ""
+            expected = " or ".join(filter(None, (", ".join(self.choices[:-1]), self.choices[-1])))
+            self.fail(_refusal("no such choice", value, expected) + cure, param, ctx)
+
+
+class YesNo(click.types.BoolParamType):
+    """Whether a flag is set; asked where a variable or a file sets it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        """Return the truth value, or fail."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(_refusal("neither true nor false", value, "true or false"), param, ctx)
 
 
 class Utf8Text(click.types.StringParamType):
@@ -32,5 +102,22 @@ class Utf8Text(click.types.StringParamType):
         return text
 
 
-POSITIVE_NUMBER: Final = FiniteNumber(min=0, min_open=True)
-NOT_NEGATIVE: Final = FiniteNumber(min=0)
+class Place(Utf8Text):
+    """A path or an address; shells complete it as a path."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Ask the shell for its own completion of paths."""
+        return [CompletionItem(incomplete, type="file")]
+
+
+def _refusal(what: str, value: object, expected: str) -> str:
+    return f"{what} (found {value}, expected {expected})"
+
+
+POSITIVE_NUMBER: Final = Number("a number above 0", min=0, min_open=True)
+NOT_NEGATIVE: Final = Number("a number from 0", min=0)
+USD: Final = Number("US dollars above 0, such as 20 or 0.5", min=0, min_open=True)
+POSITIVE_COUNT: Final = Count("1 or more", min=1)
+COUNT: Final = Count("0 or more", min=0)

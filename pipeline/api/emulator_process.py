@@ -42,7 +42,9 @@ def starting_emulator(*options: str) -> Iterator[Callable[[], str]]:
         A function that waits until the service is up and returns its scheme, host and port; it
         raises SettingsError if the service does not start.
     """
-    command = [*_isolated_rerank(), "emulate", *options, "--exit-with-parent"]
+    # A rerank.toml of the user's is meant for the job.
+    fixed = ("--exit-with-parent", "--no-config")
+    command = [*_isolated_rerank(), "emulate", *options, *fixed]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -14,6 +15,8 @@ from support.markdown import code_spans, read_page, rows, section
 from support.real_runs import ROOT, SAMPLE, rerank_here
 
 from jobs.cli import COMMANDS, cli
+from jobs.options.command import Command
+from jobs.options.help_page import Option
 from pipeline.core.errors import Interrupted, RequestError, RerankError
 from pipeline.core.models import PROFILES, UNLIMITED_TOKENS
 from pipeline.core.providers import PROVIDERS
@@ -112,6 +115,41 @@ def test_every_value_that_an_option_may_have_is_documented(name: str) -> None:
 def test_a_command_is_listed_and_has_an_example(name: str) -> None:
     assert f"[`rerank {name}" in PAGE
     assert f"\nrerank {name}" in section(PAGE, f"rerank {name}")
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_the_examples_in_the_help_of_a_command_are_those_of_the_page(name: str) -> None:
+    command = LEAVES[name]
+
+    assert isinstance(command, Command)
+    assert command.examples
+    for example in command.examples:
+        assert f"\n{example}\n" in section(PAGE, f"rerank {name}")
+
+
+def examples() -> list[str]:
+    return [
+        e for command in LEAVES.values() if isinstance(command, Command) for e in command.examples
+    ]
+
+
+@pytest.mark.parametrize("example", examples())
+def test_an_example_is_understood(example: str) -> None:
+    command, words = click.Context(cli).command, shlex.split(example)[1:]
+    while isinstance(command, click.Group):
+        found = command.get_command(click.Context(command), words.pop(0))
+        assert found is not None
+        command = found
+
+    assert command.make_context(example, words).params
+
+
+def test_every_option_of_run_has_its_section_and_a_value_to_show() -> None:
+    for found in visible_options(LEAVES["run"]):
+        assert isinstance(found, Option), found.name
+        if found.name not in ("config", "no_config"):
+            default = found.to_info_dict()["default"]
+            assert (default is None or default == ()) == (found.example is not None), found.name
 
 
 @pytest.mark.parametrize("name", LEAVES)

@@ -37,6 +37,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
     ("arguments", "message"),
     [
         (["foo"], "No such command 'foo'; see rerank --help"),
+        (["evalute"], "No such command 'evalute'. Did you mean 'evaluate'?; see rerank --help"),
         (["run"], "Missing argument 'INPUT'; see rerank run --help"),
         (["run", "a"], "Missing argument 'OUTPUT'; see rerank run --help"),
         (
@@ -45,7 +46,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         ),
         (
             ["run", "a", "b", "--top-n", "0"],
-            "Invalid value for '--top-n': 0 is not in the range x>=1; see rerank run --help",
+            "--top-n: impossible (found 0, expected 1 or more); see rerank run --help",
         ),
         (
             ["run", "a", "b", "--provider", "vtrix"],
@@ -180,7 +181,7 @@ def test_an_invalid_value_from_the_environment_names_its_variable(
 
     _, line = refused(capsys, "plan", "a")
 
-    assert "'much' is not a valid float" in line
+    assert "--max-cost: not a number (found much, expected US dollars" in line
     assert "RERANK_PLAN_MAX_COST" in line
 
 
