@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from pipeline.core.backoff import Backoff
-from pipeline.source.pieces import BatchLimits
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.storage.retries import STORAGE_BACKOFF
 
 

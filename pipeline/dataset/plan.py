@@ -20,7 +20,6 @@ from pipeline.dataset.token_estimate import TokenEstimate
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.ranking.merging.levels import most_further_requests
-from pipeline.source.group_batch import count_repeats
 from pipeline.source.source import Source
 from pipeline.tokens.measures import measure_texts
 from pipeline.tokens.policies import POLICIES
@@ -96,17 +95,18 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
         InputError: if the candidates cannot be read or understood.
     """
     planner, listing = Planner(settings), source.listing
+    checked = source.check_ids()
     plan = DatasetPlan(
         layout=source.layout_found,
         files=len(listing.files),
         files_beside=listing.num_beside,
+        repeated_ids=checked.num_repeated,
         skipped_files=len(listing.skipped),
         skipped_examples=list(listing.skipped[:SHOWN_FILES]),
         widened_columns={name: str(kind) for name, kind in source.widened.items()},
     )
     totals = _TokenTotals(planner, source.num_candidates or source.num_rows)
     for batch in source.iter_batches():
-        plan.repeated_ids += count_repeats(batch)
         for group in batch.iter_groups(measure_texts(batch.texts, planner.counter)):
             group_plan = planner.plan(group)
             totals.add(group_plan, _add(plan, group_plan))

@@ -21,8 +21,8 @@ from pipeline.core.events import log_event
 from pipeline.core.settings import RunSettings, fingerprint
 from pipeline.dataset.sources import open_source
 from pipeline.output.layout import PREPARED_FOLDER
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
 from pipeline.storage.location import Location
 from pipeline.storage.patient_reads import PatientReads

@@ -52,6 +52,18 @@ def log_odd_input(source: Source) -> None:
         log_event(log, logging.INFO, "input.column_widened", column=name, type=str(kind))
 
 
+def log_repeated_ids(num_repeated: int, duplicates: str) -> None:
+    """Warn of candidates whose doc_id occurs earlier in their query, and of what becomes of them.
+
+    Args:
+        num_repeated: How many there are.
+        duplicates: `keep`, or `first`, as in the settings.
+    """
+    if num_repeated:
+        fields = {"candidates": num_repeated, "duplicates": duplicates}
+        log_event(log, logging.WARNING, "input.ids_repeated", **fields)
+
+
 class PlannedGroup(Struct, frozen=True, eq=False):
     """A planned group and its place in the output.
 

@@ -28,7 +28,7 @@ from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import CachedScorer, SharedScores
 from pipeline.dataset.commit import Committer, write_patiently
 from pipeline.dataset.offload import run_abandonable
-from pipeline.dataset.reader import GroupReader, log_odd_input
+from pipeline.dataset.reader import GroupReader, log_odd_input, log_repeated_ids
 from pipeline.dataset.resume import OpenedOutput, open_output
 from pipeline.dataset.run_input import RunInput, find_input
 from pipeline.dataset.run_stats import RunStats
@@ -52,7 +52,7 @@ from pipeline.storage.retries import insist
 log = logging.getLogger(__name__)
 
 MAX_COUNTED_ROWS: Final = 50_000_000
-"""Counting the queries of so many rows takes some seconds of one core."""
+"""Reading the ids of so many rows takes some seconds of one core."""
 
 
 async def rerank_dataset(session: Session, input_name: str, output_name: str) -> RunSummary:
@@ -233,7 +233,7 @@ class DatasetRun:
             planner,
             PartBorders(settings.groups_per_part, finished),
             reuse=reuse,
-            check=lambda: self._count_groups(source),
+            check=lambda: self._check_ids(source),
             limits=session.limits,
         )
         self._stop_switch.raise_if_stopped()
@@ -257,8 +257,8 @@ class DatasetRun:
         finish = partial(opened.finish, stats.parts(), complete=complete)
         await committer.commit_output(finish)
 
-    async def _count_groups(self, source: Source) -> None:
-        """Count the queries of the input, for which only the ids are read.
+    async def _check_ids(self, source: Source) -> None:
+        """Count the queries of the input and its repeated ids; only the ids are read.
 
         Raises:
             InputError: if the ids show a fault; nothing is paid for the input yet.
@@ -267,9 +267,11 @@ class DatasetRun:
             return
         ended = threading.Event()
         try:
-            self._stats.groups = await asyncio.to_thread(source.count_groups, ended.is_set)
+            checked = await asyncio.to_thread(source.check_ids, ended.is_set)
         finally:
             ended.set()  # the thread ends too, if nobody waits for it any more
+        self._stats.groups = checked.num_groups
+        log_repeated_ids(checked.num_repeated, self._settings.duplicates)
 
     def _fail(self, error: RerankError) -> None:
         """Stop this run; an error of the service stops all runs of the session."""

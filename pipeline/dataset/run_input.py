@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.prepared_input import PreparedInput
 from pipeline.dataset.sources import open_source
-from pipeline.source.pieces import BatchLimits
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.prepare.named_files import format_of
 from pipeline.source.source import Source
 from pipeline.storage.location import Location, locate

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from pipeline.core.settings import RunSettings
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
 from pipeline.storage.patient_reads import PatientReads
 
@@ -33,7 +33,7 @@ def open_source(
     """
     columns = settings.columns if columns is None else columns
     return Source(
-        list_input(listing_name, columns=columns, reads=reads),
+        list_input(listing_name, reads=reads),
         columns=columns,
         layout=layout or settings.layout,
         with_text=settings.with_text,

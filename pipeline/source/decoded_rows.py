@@ -10,6 +10,29 @@ from pipeline.core.arrays import IntArray
 from pipeline.source.arrow import Array, concat
 
 
+class DecodedIds(Struct, frozen=True, eq=False):
+    """The ids of adjacent input rows, and of the candidates that they hold.
+
+    Attributes:
+        query_ids: One per input row.
+        offsets: As those of `DecodedRows`.
+        doc_ids: One per candidate.
+    """
+
+    query_ids: Array
+    offsets: IntArray
+    doc_ids: Array
+
+    def slice(self, start: int, stop: int) -> "DecodedIds":
+        """Return the ids of the input rows `start` to `stop`, without a copy."""
+        first, last = int(self.offsets[start]), int(self.offsets[stop])
+        return DecodedIds(
+            self.query_ids.slice(start, stop - start),
+            self.offsets[start : stop + 1] - first,
+            self.doc_ids.slice(first, last - first),
+        )
+
+
 class DecodedRows(Struct, frozen=True, eq=False):
     """Adjacent input rows and the candidates that they hold.
 

@@ -76,12 +76,6 @@ def make_group_batch(
     )
 
 
-def count_repeats(batch: GroupBatch) -> int:
-    """Return how many candidates have a doc_id that occurs earlier in their group."""
-    doc_ids = one_chunk(batch.candidates.column("doc_id"))
-    return int(len(doc_ids) - _first_occurrences(doc_ids, batch.offsets).sum())
-
-
 def _string_bytes(candidates: pa.Table, offsets: IntArray) -> IntArray:
     """Return the bytes in each group's string and binary columns, without ids and nested columns.
 

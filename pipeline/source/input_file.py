@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from pipeline.core.errors import InputError
 from pipeline.source.arrow import Scalar
-from pipeline.source.footer_nulls import RowGroup
 from pipeline.source.parquet_file import (
     FileState,
     OpenParquet,
@@ -29,7 +28,6 @@ class InputFile(Struct, frozen=True, eq=False):
         num_rows: Its rows, from the footer.
         schema: Its columns, those of its `key=value` folders last.
         constants: The values of these folders, by column.
-        nulls: Where a column that should hold no null has one, as far as the footer tells.
     """
 
     path: str
@@ -38,7 +36,6 @@ class InputFile(Struct, frozen=True, eq=False):
     num_rows: int
     schema: pa.Schema
     constants: Mapping[str, Scalar]
-    nulls: Mapping[str, RowGroup]
 
     def facts(self) -> dict[str, str | int]:
         """Return what identifies the file in the manifest."""

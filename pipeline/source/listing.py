@@ -18,7 +18,6 @@ from msgspec.structs import replace
 
 from pipeline.core.errors import InputError
 from pipeline.source.arrow import Scalar
-from pipeline.source.footer_nulls import find_nulls, never_null_columns
 from pipeline.source.found_files import find_files, is_utf8, printable
 from pipeline.source.input_file import InputFile
 from pipeline.source.parquet_file import open_parquet, translate_errors
@@ -85,17 +84,11 @@ class InputListing(Struct, frozen=True):
                 pass
 
 
-def list_input(
-    name: str,
-    *,
-    columns: Mapping[str, str] | None = None,
-    reads: PatientReads | None = None,
-) -> InputListing:
+def list_input(name: str, *, reads: PatientReads | None = None) -> InputListing:
     """Find the Parquet files of an input and read their footers.
 
     Args:
         name: What the user called it.
-        columns: The input column that plays a role, where it bears another name.
         reads: Insists on reading an object store; by default nothing does.
 
     Raises:
@@ -122,8 +115,7 @@ def list_input(
         )
     constants = hive_constants(found.paths)
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
-        never_null = repeat(never_null_columns(columns or {}))
-        files = threads.map(_read_footer, repeat(base), found.paths, constants, never_null)
+        files = threads.map(_read_footer, repeat(base), found.paths, constants)
         num_beside = _count_beside(base) if found.paths == ("",) else 0
         return InputListing(name, tuple(files), skipped, num_beside)
 
@@ -172,16 +164,13 @@ def _hive_type(values: Iterable[str | None]) -> pa.DataType:
     return pa.int64() if all(v is None or canonical(v) for v in values) else pa.string()
 
 
-def _read_footer(
-    base: Location, path: str, folders: Mapping[str, Scalar], never_null: Iterable[str]
-) -> InputFile:
+def _read_footer(base: Location, path: str, folders: Mapping[str, Scalar]) -> InputFile:
     location = base.child(path) if path else base
     with open_parquet(location, for_rows=False) as opened:
         schema = opened.parquet.schema_arrow
         num_rows = opened.parquet.metadata.num_rows
-        nulls = find_nulls(opened.parquet.metadata, schema, never_null)
     path = path or base.path.rpartition("/")[2]
-    file = InputFile(path, location, opened.state, num_rows, schema, {}, nulls)
+    file = InputFile(path, location, opened.state, num_rows, schema, {})
     return with_constants(file, folders)
 
 

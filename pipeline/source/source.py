@@ -1,20 +1,37 @@
 """An input: its files, its columns, and ways to read its candidates as whole groups."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Literal
+from typing import Literal, TypeVar
 
 import pyarrow as pa
+from msgspec import Struct
 
 from pipeline.core.groups import GroupBatch, Id
 from pipeline.source.adjacency import count_queries, find_starts, take_ids
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.group_assembler import GroupAssembler
 from pipeline.source.layouts import choose_layout
 from pipeline.source.layouts.layout import LayoutFactory
 from pipeline.source.listing import InputListing
-from pipeline.source.pieces import BatchLimits, Piece, iter_pieces, refuse_nulls
+from pipeline.source.pieces import IdPiece, Piece, iter_ids, iter_pieces
 from pipeline.source.reading import Reading
+from pipeline.source.repeated_ids import RepeatedIds
 from pipeline.source.row_spans import RowSpans
 from pipeline.source.schema import resolve_schema
+
+_AnyPiece = TypeVar("_AnyPiece", Piece, IdPiece)
+
+
+class CheckedIds(Struct, frozen=True):
+    """What the ids of an input tell.
+
+    Attributes:
+        num_groups: Its queries.
+        num_repeated: Candidates whose doc_id occurs earlier in their query.
+    """
+
+    num_groups: int
+    num_repeated: int
 
 
 class Source:
@@ -37,8 +54,7 @@ class Source:
         num_rows: How many rows are read.
 
     Raises:
-        InputError: if the files' columns are not those of candidates, or if a footer tells of a
-            null where there must be none.
+        InputError: if the files' columns are not those of candidates.
         SettingsError: if `columns` names an unknown role, or `layout` an unknown layout.
     """
 
@@ -63,8 +79,6 @@ class Source:
         self._schema = resolve_schema(
             files, self._layout, columns=columns, with_text=with_text, elsewhere=elsewhere
         )
-        for file in files:
-            refuse_nulls(file, self._schema, self._limits)
         self.num_rows = listing.num_rows
         if max_queries is not None:
             self.num_rows = self._first_row_after(max_queries)
@@ -115,9 +129,23 @@ class Source:
         Raises:
             InputError: as `iter_batches`, for null ids and queries whose rows are not adjacent.
         """
-        num_groups = count_queries(lambda: self._iter_starts(stopped))
+        num_groups = count_queries(lambda: self._iter_starts(self.iter_query_ids(), stopped))
         self._all_adjacent = not stopped()
         return num_groups
+
+    def check_ids(self, stopped: Callable[[], bool] = lambda: False) -> CheckedIds:
+        """Count groups, as `count_groups`, and repeated ids; reads ids and ranks, nothing else.
+
+        Raises:
+            InputError: as `iter_batches`, but for texts.
+        """
+        repeated = RepeatedIds()
+        passes: Iterator[Iterable[Piece | IdPiece]] = iter(
+            (self._iter_ids(repeated), self.iter_query_ids())
+        )
+        num_groups = count_queries(lambda: self._iter_starts(next(passes), stopped))
+        self._all_adjacent = not stopped()
+        return CheckedIds(num_groups, repeated.end())
 
     def read(self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()) -> Reading:
         """Begin to read whole groups; which groups does not depend on the limits.
@@ -165,10 +193,21 @@ class Source:
         """
         return self.read(start_row, finished=finished).iter_batches()
 
-    def _iter_starts(self, stopped: Callable[[], bool]) -> Iterator[tuple[str, list[Id]]]:
+    def _iter_ids(self, repeated: RepeatedIds) -> Iterator[IdPiece]:
+        """Yield the ids of all rows, and count those that are repeated."""
+        pieces = iter_ids(
+            self.listing.files, self._schema, stop_row=self.num_rows, limits=self._limits
+        )
+        for piece in self._until_limit(pieces):
+            repeated.add(piece.ids)
+            yield piece
+
+    def _iter_starts(
+        self, pieces: Iterable[Piece | IdPiece], stopped: Callable[[], bool]
+    ) -> Iterator[tuple[str, list[Id]]]:
         """Yield file names, and the ids of the queries that begin there."""
         last_id: Id | None = None
-        for piece in self.iter_query_ids():
+        for piece in pieces:
             starts = find_starts(piece.query_ids, last_id)
             yield piece.file.location.name, take_ids(piece.query_ids, starts)
             last_id = piece.query_ids[-1].as_py()
@@ -195,9 +234,12 @@ class Source:
             stop_row=stop_row,
             limits=self._limits,
         )
-        return pieces if self.num_rows == self.listing.num_rows else self._until_limit(pieces)
+        return self._until_limit(pieces)
 
-    def _until_limit(self, pieces: Iterator[Piece]) -> Iterator[Piece]:
+    def _until_limit(self, pieces: Iterator[_AnyPiece]) -> Iterator[_AnyPiece]:
+        if self.num_rows == self.listing.num_rows:
+            yield from pieces
+            return
         for piece in pieces:
             if piece.first_row >= self.num_rows:
                 return

@@ -25,7 +25,8 @@ from pipeline.output.sink import Sink
 from pipeline.planning.plan import Plan
 from pipeline.planning.single_request import BatchPlans
 from pipeline.score_store.store import ScoreStore
-from pipeline.source.pieces import BatchLimits, Piece
+from pipeline.source.batch_reader import BatchLimits
+from pipeline.source.pieces import Piece
 from pipeline.source.reading import Reading
 
 NUM_GROUPS, GROUP_SIZE, GROUPS_PER_BATCH, GROUPS_PER_PART = 400, 5, 4, 10

@@ -15,7 +15,7 @@ from pipeline.core.settings import Pace
 from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.rerank import rerank_dataset
 from pipeline.dataset.session import Session
-from pipeline.source.pieces import BatchLimits
+from pipeline.source.batch_reader import BatchLimits
 
 SIZES = [3] * 60
 FEW_AT_ONCE = RunLimits(batch=BatchLimits(max_rows=9))

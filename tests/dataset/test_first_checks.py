@@ -1,5 +1,6 @@
 """What is checked before anything is paid, and what becomes of what was paid before a fault."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from pipeline.core.settings import Pace
 from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.rerank import rerank_dataset
 from pipeline.dataset.session import Session
-from pipeline.source.pieces import BatchLimits
+from pipeline.source.batch_reader import BatchLimits
 
 SIZES = [2] * 50
 NUM_ROWS = sum(SIZES)
@@ -49,12 +50,13 @@ FIRST: dict[str, Callable[[Path], object]] = {
     "a column is missing": lambda path: write(good_table().drop_columns(["text"]), path),
     "a column has another type": lambda path: write(candidates([1], query_id=[7]), path),
     "a null doc_id": last_value("doc_id", None),
+    "a null doc_id without statistics": last_value("doc_id", None, write_statistics=False),
+    "a doc_id that is not UTF-8": last_value("doc_id", b"\xff"),
     "a null query_id": last_value("query_id", None, write_statistics=False),
     "a query_id that is not UTF-8": last_value("query_id", b"\xff"),
     "rows of a query apart": last_value("query_id", "q0"),
 }
 LATE: dict[str, Callable[[Path], object]] = {
-    "a null doc_id without statistics": last_value("doc_id", None, write_statistics=False),
     "a text that is not UTF-8": last_value("text", b"\xff"),
     "two texts of a query": last_value("query", "another"),
 }
@@ -117,3 +119,37 @@ async def test_what_was_paid_before_a_fault_was_found_serves_the_next_run(
     assert str(error).startswith(f"{world.file}: ")
     assert no_error is None
     assert sent + sent_then == 2 * len(SIZES)
+
+
+@pytest.mark.parametrize("again", [0, 3])
+async def test_repeated_ids_are_told_before_anything_is_sent(
+    tmp_path: Path, again: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    sizes = [1] * 10 + [2] * again
+    doc_ids = [f"d{query}" for query, size in enumerate(sizes) for _ in range(size)]
+    given = write(candidates(sizes, doc_id=doc_ids), tmp_path / "in.parquet")
+    async with FakeReranker() as fake:
+        sent: list[int] = []
+        caplog.handler.addFilter(_before_repeats(sent, fake))
+
+        async with Session(make_settings(url=fake.url), "key") as session:
+            await rerank_dataset(session, str(given), str(tmp_path / "out"))
+
+    told = [
+        getattr(record, "fields", None)
+        for record in caplog.records
+        if getattr(record, "event", None) == "input.ids_repeated"
+    ]
+    assert told == ([{"candidates": again, "duplicates": "keep"}] if again else [])
+    assert sent == ([0] if again else [])
+
+
+def _before_repeats(sent: list[int], fake: FakeReranker) -> Callable[[logging.LogRecord], bool]:
+    """Return a filter of logs that notes how many requests came before repeated ids were told."""
+
+    def note(record: logging.LogRecord) -> bool:
+        if getattr(record, "event", None) == "input.ids_repeated":
+            sent.append(len(fake.calls))
+        return True
+
+    return note

@@ -20,8 +20,9 @@ from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.reader import GroupReader, PlannedGroup
 from pipeline.output.part_borders import PartBorders
 from pipeline.planning.planner import Planner
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits, Piece
+from pipeline.source.pieces import Piece
 from pipeline.source.reading import Reading
 from pipeline.source.source import Source
 

@@ -19,8 +19,8 @@ from support.tables import candidates, rank_by, read_groups, write, write_cut
 from pipeline.core.records import Ranking, Reject
 from pipeline.output.part_info import PartInfo, read_part_infos
 from pipeline.output.sink import Sink
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
 from pipeline.storage.location import locate
 

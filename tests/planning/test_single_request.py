@@ -29,8 +29,8 @@ from pipeline.planning.single_request import plan_batch
 from pipeline.ranking.refused_sizes import RefusedSizes, RequestSize
 from pipeline.ranking.rerank_group import rerank_group
 from pipeline.ranking.sort_batch import sort_rankings
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
 from pipeline.tokens.measures import measure_texts
 

@@ -16,7 +16,7 @@ from support.real_runs import Ended, end, groups, last_record, start, wait_until
 from pipeline.core.errors import Interrupted
 from pipeline.dataset.rerank import DatasetRun
 from pipeline.dataset.session import Session
-from pipeline.source.source import Source
+from pipeline.source.source import CheckedIds, Source
 
 SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 IN_FLIGHT = 16
@@ -187,19 +187,19 @@ def _maps(process: "Popen[str]") -> str:
     return Path(f"/proc/{process.pid}/maps").read_text()
 
 
-async def test_a_stop_ends_the_counting_of_queries(
+async def test_a_stop_ends_the_check_of_ids(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, ended = threading.Event(), threading.Event()
 
-    def count_groups(source: Source, stopped: Callable[[], bool]) -> int:
+    def check_ids(source: Source, stopped: Callable[[], bool]) -> CheckedIds:
         begun.set()
         while not stopped():
             begun.wait()
         ended.set()
-        return 0
+        return CheckedIds(0, 0)
 
-    monkeypatch.setattr(Source, "count_groups", count_groups)
+    monkeypatch.setattr(Source, "check_ids", check_ids)
     given = groups([1] * 3, tmp_path / "in.parquet")
     async with Session(make_settings()) as session:
         run = DatasetRun(session, str(given), str(tmp_path / "out"))

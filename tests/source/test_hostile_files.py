@@ -7,8 +7,8 @@ import pytest
 from support.tables import HOSTILE, groups_of, read_groups
 
 from pipeline.core.errors import InputError
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
 
 pytestmark = pytest.mark.skipif(not HOSTILE.exists(), reason="the shared data is not here")

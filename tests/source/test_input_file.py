@@ -10,8 +10,8 @@ from support.object_store import Store, moto_store
 from support.tables import candidates, groups_of, open_source, read_groups, write
 
 from pipeline.core.errors import InputError
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
 
 SIZES = [4] * 100

@@ -19,9 +19,9 @@ from pipeline.core.errors import InputError, SettingsError
 from pipeline.core.groups import Group
 from pipeline.output.part_borders import PartBorders
 from pipeline.output.sink import Sink
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.layouts.layout import HeldCandidates
 from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits
 from pipeline.source.source import Source
 from pipeline.storage.location import locate
 

@@ -80,7 +80,7 @@ def read_all(path: Path) -> int:
     """Read all groups, and encode what passes through; return what a command would exit with."""
     try:
         source = open_source(path)
-        source.count_groups()
+        source.check_ids()
         for batch in source.iter_batches():
             pq.write_table(batch.candidates, io.BytesIO())
     except InputError as error:

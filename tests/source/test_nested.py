@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.tables import candidates, open_source, read_groups, write
 
 from pipeline.core.errors import InputError, SettingsError
-from pipeline.source.pieces import BatchLimits
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.source import Source
 
 S = pa.string()

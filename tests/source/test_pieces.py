@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from support.tables import candidates, open_source, write
 
-from pipeline.source.pieces import BatchLimits
+from pipeline.source.batch_reader import BatchLimits
 
 
 @pytest.fixture

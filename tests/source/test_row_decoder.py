@@ -11,7 +11,7 @@ import pytest
 from support.tables import candidates, open_source, read_groups, write
 
 from pipeline.core.errors import InputError
-from pipeline.source.pieces import BatchLimits
+from pipeline.source.batch_reader import BatchLimits
 
 
 @pytest.mark.parametrize(

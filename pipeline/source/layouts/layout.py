@@ -15,6 +15,9 @@ OPTIONAL: Final = ("first_stage_rank", "first_stage_score")
 CANDIDATE_ROLES: Final = ("doc_id", "text", *OPTIONAL)
 """The roles with one value per candidate; the others have one per row."""
 
+OF_IDS: Final = ("query_id", "doc_id", "first_stage_rank")
+"""The roles whose values tell queries and candidates apart and in order; none is null."""
+
 
 class HeldCandidates(Struct, frozen=True, eq=False):
     """The candidates that some adjacent input rows hold.
@@ -60,14 +63,21 @@ class Layout(Protocol):
     def id_columns(self) -> list[str]:
         """Return the columns of a file to decode where only `query_id` is wanted."""
 
+    def leaves_of_ids(self, leaves: Sequence[str]) -> list[str]:
+        """Return the columns and fields to decode where only the roles of `OF_IDS` are wanted.
+
+        Args:
+            leaves: Those of a file by their dotted paths, such as `documents.list.element.doc_id`.
+        """
+
     def row_columns(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return the columns with one value per row.
 
-        The batch has the columns of the file, or those of `id_columns` alone.
+        The batch has the columns of the file, or a part of them as above.
         """
 
     def candidates(self, batch: pa.RecordBatch) -> HeldCandidates:
-        """Return the columns with one value per candidate; the batch has those of the file."""
+        """Return the columns with one value per candidate, of a batch as above."""
 
 
 LayoutFactory: TypeAlias = Callable[[Mapping[str, str], Sequence[pa.Schema]], Layout]

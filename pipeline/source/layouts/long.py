@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.source.layouts.documents import is_list
-from pipeline.source.layouts.layout import HeldCandidates
+from pipeline.source.layouts.layout import OF_IDS, HeldCandidates
 
 
 class LongLayout:
@@ -46,6 +46,11 @@ class LongLayout:
     def id_columns(self) -> list[str]:
         """Return the column of `query_id`."""
         return [self.column_of("query_id")]
+
+    def leaves_of_ids(self, leaves: Sequence[str]) -> list[str]:
+        """Return the columns of ids and ranks."""
+        wanted = {self.column_of(role) for role in OF_IDS}
+        return [leaf for leaf in leaves if leaf in wanted]
 
     def row_columns(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return all columns."""

@@ -16,7 +16,7 @@ from pipeline.source.layouts.documents import (
     join_lists,
     take_apart,
 )
-from pipeline.source.layouts.layout import CANDIDATE_ROLES, HeldCandidates
+from pipeline.source.layouts.layout import CANDIDATE_ROLES, OF_IDS, HeldCandidates
 
 _NEEDED = ("doc_id", "text")
 
@@ -74,6 +74,20 @@ class NestedLayout:
     def id_columns(self) -> list[str]:
         """Return the column of `query_id`."""
         return [self.column_of("query_id")]
+
+    def leaves_of_ids(self, leaves: Sequence[str]) -> list[str]:
+        """Return the column of `query_id`, and the fields of ids and ranks where they are such.
+
+        Where the ids are no fields, as the keys of a map, all that the candidates hold.
+        """
+        fields = {self._field(role) for role in OF_IDS if role in CANDIDATE_ROLES}
+        tops = fields if self._documents is None else {self._documents}
+        held = [leaf for leaf in leaves if leaf.partition(".")[0] in tops]
+        if self._documents is not None:
+            parts = {leaf: {*leaf.split(".")[1:]} for leaf in held}
+            if any(self._field("doc_id") in parts[leaf] for leaf in held):
+                held = [leaf for leaf in held if parts[leaf] & fields]
+        return [*self.id_columns(), *held]
 
     def row_columns(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Return all columns that are not the candidates'."""

@@ -8,8 +8,8 @@ import pyarrow as pa
 from msgspec import Struct
 
 from pipeline.core.preparation import PLAIN_TEMPLATE, Preparation
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
-from pipeline.source.pieces import BatchLimits
 from pipeline.source.prepare.converting import convert, write_as_they_are
 from pipeline.source.prepare.joining import Join, JoinLimits, join_texts
 from pipeline.source.prepare.long_rows import iter_long_tables, long_schema, sort_candidates
