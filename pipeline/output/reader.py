@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 
 from pipeline.core.errors import InputError, OutputFailed, shorten
-from pipeline.output.layout import GROUPS_FOLDER, SUCCESS_NAME, part_name
+from pipeline.output.layout import GROUPS_FOLDER, REJECTS_FOLDER, SUCCESS_NAME, part_name
 from pipeline.output.manifest import Manifest, read_manifest
 from pipeline.output.part_info import PartInfo, read_part_infos
 from pipeline.storage.errors import explain
@@ -44,6 +44,24 @@ class WrittenOutput(Struct, frozen=True):
             InputError: if the part cannot be read.
         """
         return _read(self.file_of(self.parts[at]), columns)
+
+    def read_groups(self, part: PartInfo, columns: Sequence[str]) -> "pl.DataFrame":
+        """Read these columns of a part's `_groups`: a row per query, in the order of the part.
+
+        Raises:
+            InputError: if they cannot be read.
+        """
+        return _read(self.location.child(GROUPS_FOLDER, part_name(part.index)), columns)
+
+    def read_rejects(self, part: PartInfo, columns: Sequence[str]) -> "pl.DataFrame | None":
+        """Read these columns of a part's `_rejects`; None if it has none.
+
+        Raises:
+            InputError: if they cannot be read.
+        """
+        if not part.rejects_bytes:
+            return None
+        return _read(self.location.child(REJECTS_FOLDER, part_name(part.index)), columns)
 
     def schema(self) -> pa.Schema:
         """Return the columns of the parts; none if there is no part.
@@ -93,8 +111,7 @@ class WrittenOutput(Struct, frozen=True):
         if top_n is None:
             return False
         for part in self.parts:
-            file = self.location.child(GROUPS_FOLDER, part_name(part.index))
-            sizes = _read(file, ["num_candidates"])
+            sizes = self.read_groups(part, ["num_candidates"])
             if (sizes["num_candidates"] > top_n).any():
                 return True
         return False

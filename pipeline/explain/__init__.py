@@ -1,0 +1,1 @@
+"""Explain the ranking of one query: what was asked, and how sure each place is."""

@@ -1,0 +1,273 @@
+"""Explain one query of an output: its candidates before and after, and why they stand there.
+
+The output tells ranks, scores, the certificate and the rejects. Home requests, anchors and the
+service's own scores are not kept in it: they come from the input and the score store, where these
+still are what they were. What cannot be told is said in the notes.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
+
+from pipeline.core.errors import InputError, RerankError
+from pipeline.core.groups import Group
+from pipeline.evaluation.first_stage import find_input
+from pipeline.explain.explanation import (
+    AskedRequest,
+    Comparison,
+    ExplainedCandidate,
+    Explanation,
+    GroupFacts,
+    LinkFacts,
+    Sureness,
+)
+from pipeline.explain.found_query import FoundQuery, find_query, not_found
+from pipeline.explain.replay import (
+    AnswerMissing,
+    Replay,
+    read_group,
+    recorded_settings,
+    replay,
+    stored_answers,
+)
+from pipeline.explain.row_facts import NO_REQUEST, AnsweredRows, PlannedRows, planned_rows
+from pipeline.output.layout import MANIFEST_NAME, SCORES_FOLDER
+from pipeline.output.reader import WrittenOutput, open_output
+from pipeline.planning.plan import Plan
+from pipeline.planning.planner import Planner
+from pipeline.ranking.merging.merged import Merged
+from pipeline.ranking.rows import make_ranking
+from pipeline.score_store.maintenance import is_store
+from pipeline.storage.location import Location, locate
+from pipeline.storage.partitions import list_partitions
+
+_BEYOND: dict[str, Sureness] = {"trusted": "trusted", "incomplete": "open"}
+"""How sure a place beyond the certified depth is, where it is not linked."""
+
+
+def explain_query(
+    name: str, query_id: str, *, input_name: str | None = None, score_store: str | None = None
+) -> list[Explanation]:
+    """Explain a query of an output; in a backfill, in each partition that holds it, by name.
+
+    Args:
+        name: The OUTPUT of a run, or the OUTPUT_ROOT of a backfill.
+        query_id: The id, as text.
+        input_name: The input; None: where the last run found it.
+        score_store: The score store; None: that of the output, or of the backfill.
+
+    Raises:
+        InputError: if there is no such output or query, or a file cannot be read.
+    """
+    outputs = _open(name)
+    explained = []
+    for partition, output in outputs:
+        found = find_query(output, query_id)
+        if found is not None:
+            own_input = _input_of(input_name, partition)
+            store = _store_of(output.location, name, score_store)
+            explained.append(_explain(output, partition, found, query_id, own_input, store))
+    if not explained:
+        raise not_found([output for _, output in outputs], name, query_id)
+    return explained
+
+
+def _open(name: str) -> list[tuple[str | None, WrittenOutput]]:
+    location = locate(name)
+    if name and not location.child(MANIFEST_NAME).exists():
+        begun = [
+            (partition.folder, open_output(partition.location.name))
+            for partition in list_partitions(location)
+            if partition.location.child(MANIFEST_NAME).exists()
+        ]
+        if begun:
+            return [(folder, output) for folder, output in begun]
+    return [(None, open_output(name))]
+
+
+def _input_of(name: str | None, partition: str | None) -> str | None:
+    return name if name is None or partition is None else f"{name.rstrip('/')}/{partition}"
+
+
+def _store_of(output: Location, name: str, given: str | None) -> Location | None:
+    """Return the score store that the output's answers are in; None if there is none."""
+    if given is not None:
+        return locate(given)
+    for folder in (output.child(SCORES_FOLDER), locate(name).child(SCORES_FOLDER)):
+        if folder.exists() and is_store(folder):
+            return folder
+    return None
+
+
+def _explain(
+    output: WrittenOutput,
+    partition: str | None,
+    found: FoundQuery,
+    query_id: str,
+    input_name: str | None,
+    store: Location | None,
+) -> Explanation:
+    notes: list[str] = []
+    group, planned, replayed = None, None, None
+    try:
+        planner = Planner(recorded_settings(output.manifest.settings))
+        source = find_input(output, input_name)
+        group = read_group(source, found.part, query_id, planner)
+        plan = planner.plan(group)
+        planned = planned_rows(plan, planner)
+    except (RerankError, KeyError) as error:
+        if input_name is not None and isinstance(error, RerankError):
+            raise
+        notes.append(f"home requests and anchors are not known: the input cannot be used: {error}")
+    else:
+        try:
+            replayed = _replay(plan, planner, found, store)
+        except (RerankError, AnswerMissing) as error:
+            notes.append(f"the service's own scores are not known: {error}")
+        else:
+            planned = planned_rows(replayed.plan, planner)
+    rows = _rows_of(found, group)
+    merged = None if replayed is None else replayed.merged
+    if planned is not None and planned.is_truncated is not None:
+        if np.count_nonzero(planned.is_truncated) != found.group["num_truncated"]:
+            planned = replace(planned, is_truncated=None)
+    return Explanation(
+        output=output.location.name,
+        partition=partition,
+        query_id=found.query_id,
+        query=_query_text(found, group),
+        part=found.part.index,
+        model=str(output.manifest.settings.get("model", "")),
+        groups=GroupFacts(**found.group),
+        candidates=tuple(_candidates(found, rows, planned, replayed)),
+        cut=found.group["num_candidates"] - len(found.rows),
+        requests=() if replayed is None else tuple(_requests(replayed)),
+        comparison=_comparison(merged),
+        link=_link(merged),
+        notes=tuple(notes),
+    )
+
+
+def _replay(plan: Plan, planner: Planner, found: FoundQuery, store: Location | None) -> Replay:
+    """Merge the stored answers anew; refuse a result that is not what the output holds.
+
+    Raises:
+        InputError: if there is no store, or if the result differs.
+        AnswerMissing: if the store lacks an answer.
+    """
+    if store is None:
+        raise InputError("no score store", cure="name it with --score-store")
+    group = plan.group
+    refused = {(row["doc_id"], row["first_stage_rank"]) for row in found.rejects}
+    keys = _keys_of(group)
+    rows = np.array([at for at, key in enumerate(keys) if key in refused], np.int64)
+    replayed = replay(plan, planner, rows, stored_answers(store))
+    ranking = make_ranking(replayed.plan, replayed.merged, {}, num_requests=0, total_tokens=0)
+    order = [keys[row][0] for row in ranking.order[: len(found.rows)].tolist()]
+    if order != [row["doc_id"] for row in found.rows]:
+        raise InputError("the stored answers lead to another ranking")
+    return replayed
+
+
+def _keys_of(group: Group) -> list[tuple[Any, int]]:
+    ids = group.output.candidates["doc_id"].to_pylist()
+    return list(zip(ids, group.first_stage_rank.tolist(), strict=True))
+
+
+def _rows_of(found: FoundQuery, group: Group | None) -> dict[tuple[Any, int], int]:
+    """Return the row of the group that each candidate of the output is."""
+    if group is None:
+        return {}
+    rows: dict[tuple[Any, int], int] = {}
+    for row, key in enumerate(_keys_of(group)):
+        rows.setdefault(key, row)
+    return rows
+
+
+def _candidates(
+    found: FoundQuery,
+    rows: dict[tuple[Any, int], int],
+    planned: PlannedRows | None,
+    replayed: Replay | None,
+) -> Iterator[ExplainedCandidate]:
+    rejects = {(one["doc_id"], one["first_stage_rank"]): one for one in found.rejects}
+    answered = None if replayed is None else AnsweredRows(replayed)
+    shown = [(row["doc_id"], row["first_stage_rank"], row) for row in found.rows]
+    present = {(doc_id, rank) for doc_id, rank, _ in shown}
+    shown += [(*key, {}) for key in rejects if key not in present]
+    for doc_id, first_stage_rank, written in shown:
+        key = (doc_id, first_stage_rank)
+        row, reject = rows.get(key), rejects.get(key, {})
+        facts: dict[str, Any] = {}
+        if planned is not None and row is not None:
+            home = int(planned.home[row])
+            facts["home_request"] = None if home == NO_REQUEST else home
+            facts["is_anchor"] = bool(planned.is_anchor[row])
+            if planned.is_truncated is not None:
+                facts["is_truncated"] = bool(planned.is_truncated[row])
+        if answered is not None and row is not None:
+            facts["scores"] = answered.scores(row)
+            facts["is_witness"] = answered.is_witness(row)
+        score = written.get("relevance_score")
+        yield ExplainedCandidate(
+            doc_id=doc_id,
+            rank=written.get("rank"),
+            first_stage_rank=first_stage_rank,
+            relevance_score=score,
+            sure=_sure(found.group, written.get("rank"), score),
+            reason=reject.get("reason"),
+            code=reject.get("code") or None,
+            message=reject.get("message") or None,
+            **facts,
+        )
+
+
+def _sure(group: dict[str, Any], rank: int | None, score: float | None) -> Sureness:
+    if score is None or rank is None:
+        return "none"
+    if rank <= group["certified_depth"]:
+        return "proved"
+    return _BEYOND.get(group["merge_status"], "linked")
+
+
+def _query_text(found: FoundQuery, group: Group | None) -> str | None:
+    if group is not None:
+        return group.query
+    return found.rows[0].get("query") if found.rows else None
+
+
+def _requests(replayed: Replay) -> Iterator[AskedRequest]:
+    for number, request in enumerate(replayed.requests, start=1):
+        yield AskedRequest(
+            number=number,
+            kind=request.kind,
+            documents=len(request.units),
+            tokens=request.tokens,
+        )
+
+
+def _comparison(merged: Merged | None) -> Comparison | None:
+    if merged is None or merged.comparability is None:
+        return None
+    found = merged.comparability
+    return Comparison(
+        comparable=bool(found.comparable),
+        p_lines=float(found.p_lines),
+        p_noise=float(found.p_noise),
+        alike=bool(found.alike),
+        fingerprint=bool(found.fingerprint),
+    )
+
+
+def _link(merged: Merged | None) -> LinkFacts | None:
+    if merged is None or merged.link is None:
+        return None
+    link = merged.link
+    error = link.e_affine if link.model == "affine" else link.e_rank
+    return LinkFacts(
+        model=link.model,
+        error=float(error) if np.isfinite(error) else None,
+        stable=bool(link.stable),
+    )
