@@ -72,7 +72,14 @@ def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:
         yield "", f"up to {final}: {queries} several"
     ratio = facts["tokens_per_qwen_token"]
     about = "about " if ratio != 1 else ""
-    yield "tokens", f"{about}{facts['tokens']:,}, {usd(facts['cost_usd'])}"
+    if facts["search_units"]:
+        yield (
+            "billed",
+            f"about {num(facts['search_units'], 'search unit')}, {usd(facts['cost_usd'])}",
+        )
+        yield "tokens", f"{about}{facts['tokens']:,}"
+    else:
+        yield "tokens", f"{about}{facts['tokens']:,}, {usd(facts['cost_usd'])}"
     if about:
         yield "", f"estimated: {model} has its own tokenizer, {ratio:g} tokens for one of Qwen's"
     if facts["minutes"] is not None:

@@ -47,6 +47,8 @@ def _facts(provider: Provider) -> dict[str, Any]:
                 "max_tokens_per_document": profile.max_tokens_per_document,
                 "max_tokens_per_request": _limited(profile),
                 "usd_per_million_tokens": profile.usd_per_million_tokens or None,
+                "usd_per_million_image_tokens": profile.usd_per_million_image_tokens,
+                "usd_per_thousand_searches": profile.usd_per_thousand_searches or None,
                 "requests_per_minute": profile.requests_per_minute,
                 "tokens_per_minute": profile.tokens_per_minute,
                 "languages": profile.languages or None,
@@ -87,6 +89,10 @@ def _limits(profile: ModelProfile) -> str:
         f"{profile.max_documents:,} documents of {profile.max_tokens_per_document:,} tokens",
         tokens and f"{tokens:,} tokens a request",
         profile.usd_per_million_tokens and f"${profile.usd_per_million_tokens:g} a million tokens",
+        profile.usd_per_million_image_tokens
+        and f"${profile.usd_per_million_image_tokens:g} a million of images",
+        profile.usd_per_thousand_searches
+        and f"${profile.usd_per_thousand_searches:g} a thousand searches",
         profile.requests_per_minute and f"{profile.requests_per_minute:,.0f} requests/min",
         profile.tokens_per_minute and f"{profile.tokens_per_minute:,.0f} tokens/min",
         profile.languages and f"{profile.languages} languages",

@@ -11,7 +11,7 @@ from jobs.console.backfill_status import (
     show_backfill_status,
 )
 from jobs.console.printing import emit_facts, emit_json, json_option, num, usd
-from jobs.console.requests import describe_sent, describe_unanswered
+from jobs.console.requests import describe_billed, describe_sent, describe_unanswered
 from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from pipeline.core.errors import InputError
@@ -24,7 +24,7 @@ from pipeline.storage.location import Location, locate
 
 _SUMMED = (
     *("requests", "requests_sent", "requests_failed", "throttled", "requests_reused"),
-    *("total_tokens", "cost_usd", "unanswered", "unanswered_usd", "retries"),
+    *("total_tokens", "search_units", "cost_usd", "unanswered", "unanswered_usd", "retries"),
 )
 """Numbers that are summed over all runs on the output, to give its whole cost."""
 
@@ -108,7 +108,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "parts", f"{_of(facts['parts_done'], facts['parts'])} written"
     yield "without score", f"{facts['rejected']:,} rejected, {facts['skipped']:,} skipped"
     yield "sent", f"{describe_sent(facts)} in {num(facts['runs'], 'run')}"
-    yield "paid", f"{num(facts['total_tokens'], 'token')}, {usd(facts['cost_usd'])}"
+    yield "paid", f"{describe_billed(facts)}, {usd(facts['cost_usd'])}"
     if facts["runs"] > 1:
         yield "last run paid", usd(facts["last_run_usd"])
         yield "all runs", f"up to {usd(facts['all_runs_usd'])}"

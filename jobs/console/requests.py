@@ -23,3 +23,9 @@ def describe_unanswered(facts: Mapping[str, Any]) -> str:
     """Return what may have been paid for requests without a usable answer."""
     requests = num(facts["unanswered"], "request")
     return f"{requests} without a usable answer, up to {usd(facts['unanswered_usd'])}"
+
+
+def describe_billed(facts: Mapping[str, Any]) -> str:
+    """Return what the service counted: search units, if it bills these, else tokens."""
+    units = facts["search_units"]
+    return num(units, "search unit") if units else num(facts["total_tokens"], "token")

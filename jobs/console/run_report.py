@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from jobs.console.printing import emit, emit_facts, num, usd
-from jobs.console.requests import describe_sent, describe_unanswered
+from jobs.console.requests import describe_billed, describe_sent, describe_unanswered
 from pipeline.core.settings import Pace, RunSettings
 from pipeline.dataset.summary import RunSummary
 
@@ -53,8 +53,8 @@ def _facts(
         yield "without score", text + (f" ({reasons})" if reasons else "")
     numbers = summary.as_json()
     sent = f"{describe_sent(numbers)} to {settings.profile.name}"
-    sent += f", {num(summary.total_tokens, 'token')}"
-    if settings.profile.usd_per_million_tokens:
+    sent += f", {describe_billed(numbers)}"
+    if settings.profile.usd_per_unit:
         would_cost = "would cost " if settings.provider.name == "emulator" else ""
         sent += f", {would_cost}{usd(summary.cost_usd)}"
     yield "sent", sent

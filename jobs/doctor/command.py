@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_COST_USD = 0.05
 """All checks together take about 20,000 tokens; on a more expensive service they end early."""
+MAX_SEARCH_COST_USD = 0.10
+"""The same where search units are billed, of which they take about 20."""
 MAX_OUTAGE_S = 15.0
 MAX_ATTEMPTS = 2
 COLORS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -163,7 +165,7 @@ async def _findings(
         return
     yield await check_clock(settings.url)
     throttle = Throttle(settings.pace)
-    budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_token)
+    budget = CostBudget(settings.max_cost_usd, settings.profile.usd_per_unit)
     async with open_endpoint(settings, api_key, throttle, budget) as endpoint:
         client = RerankClient(endpoint, metrics=report.metrics)
         checks = ServiceChecks(client, settings, TokenCounter())
@@ -186,7 +188,9 @@ def _make_settings(options: dict[str, Any], url: str | None) -> RunSettings:
         max_attempts=MAX_ATTEMPTS,
         max_outage_s=MAX_OUTAGE_S,
         timeout_s=options["timeout"],
-        max_cost_usd=MAX_COST_USD if profile.usd_per_token else None,
+        max_cost_usd=(MAX_COST_USD if profile.search_units is None else MAX_SEARCH_COST_USD)
+        if profile.usd_per_unit
+        else None,
     )
 
 

@@ -15,6 +15,7 @@ from jobs.emulator.reader import Reader, Reading
 from jobs.emulator.scorer import logit, weigh_query
 from jobs.emulator.wire_formats import RerankRequest
 from pipeline.core.models import ModelProfile
+from pipeline.planning.search_units import count_chunks, count_search_units
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,12 +30,14 @@ class Input(NamedTuple):
         tokens: Query tokens x documents + document tokens, the formula of page `text-rerank-api`
             (May 2026); instruction and template are not counted.
         content: The request's fingerprint.
+        search_units: What is billed for it, where searches are billed.
     """
 
     query: Reading
     documents: list[Reading]
     tokens: int
     content: int
+    search_units: int
 
 
 class Model:
@@ -65,7 +68,7 @@ class Model:
         for index, document in enumerate(request.documents):
             if document.kind == "text" and len(document.content) > _MAX_DOCUMENT_CHARACTERS:
                 raise refusals.huge_document(index, _MAX_DOCUMENT_CHARACTERS)
-        taken = await self._in_thread(self._read, request, profile.max_tokens_per_document)
+        taken = await self._in_thread(self._read, request, profile)
         if taken.tokens > profile.max_tokens_per_request:
             raise refusals.too_many_tokens(profile.max_tokens_per_request)
         return taken
@@ -82,11 +85,16 @@ class Model:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, partial(work, *args, **kwargs))
 
-    def _read(self, request: RerankRequest, cap: int) -> Input:
+    def _read(self, request: RerankRequest, profile: ModelProfile) -> Input:
+        cap = profile.max_tokens_per_document
         query = self._reader.read(request.query, cap)
         documents = [self._reader.read(document, cap) for document in request.documents]
         tokens = query.tokens * len(documents) + sum(document.tokens for document in documents)
-        return Input(query, documents, tokens, request.fingerprint())
+        units = 0
+        if (rule := profile.search_units) is not None:
+            chunks = count_chunks(rule, query.tokens, np.array([one.tokens for one in documents]))
+            units = int(count_search_units(rule, chunks.sum()))
+        return Input(query, documents, tokens, request.fingerprint(), units)
 
     def _score(self, taken: Input) -> list[float]:
         query, config = weigh_query(taken.query), self._config

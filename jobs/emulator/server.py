@@ -101,11 +101,12 @@ class Emulator:
         results = rank(request, await self._model.score(taken))
         self.stats.documents += len(request.documents)
         self.stats.total_tokens += taken.tokens
+        self.stats.search_units += taken.search_units
         await asyncio.sleep(self._config.latency_ms / 1_000 - (time.monotonic() - arrival))
         if fault in ANSWERS:
             results = ANSWERS[fault](results)
         answer = endpoint.answer(
-            Answer(request_id, request.model, results, taken.tokens, len(request.documents))
+            Answer(request_id, request.model, results, taken.tokens, taken.search_units)
         )
         # orjson has no NaN
         data = json.dumps(answer).encode() if fault == "nan" else orjson.dumps(answer)

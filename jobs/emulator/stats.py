@@ -17,6 +17,7 @@ class Stats:
         by_status: Requests by outcome: an HTTP status, `reset`, or `abandoned` by the client.
         documents: Documents of requests that were scored.
         total_tokens: Tokens of requests that were scored, as reported in their `usage`.
+        search_units: Search units of them, where searches are billed.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -27,6 +28,7 @@ class Stats:
         self.by_status: Counter[str] = Counter()
         self.documents = 0
         self.total_tokens = 0
+        self.search_units = 0
         self.in_flight = 0
         self.max_in_flight = 0
 
@@ -51,6 +53,7 @@ class Stats:
             "by_status": dict(self.by_status),
             "documents": self.documents,
             "total_tokens": self.total_tokens,
+            "search_units": self.search_units,
             "in_flight": self.in_flight,
             "max_in_flight": self.max_in_flight,
             "peak_requests_per_second": self._second.peak,

@@ -6,9 +6,6 @@ from typing import Any
 from jobs.emulator.refusals import Refusal
 from jobs.emulator.wire_formats import Answer
 
-SEARCH_UNIT = 100
-"""Documents in a search unit."""
-
 
 def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
     """Refuse as OpenAI does: `{error: {message, type, param, code}}`."""
@@ -40,9 +37,9 @@ def typed(refusal: Refusal, request_id: str) -> dict[str, Any]:
 
 
 def cohere(answer: Answer) -> dict[str, Any]:
-    """Return `{id, results, meta}` with search units: one for a query and up to 100 documents."""
-    units = math.ceil(answer.num_documents / SEARCH_UNIT)
-    meta = {"api_version": {"version": "2"}, "billed_units": {"search_units": units}}
+    """Return `{id, results, meta}` with the search units, without tokens."""
+    billed = {"search_units": answer.search_units}
+    meta = {"api_version": {"version": "2"}, "billed_units": billed}
     return {"id": answer.request_id, "results": answer.results, "meta": meta}
 
 

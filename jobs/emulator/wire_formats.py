@@ -52,13 +52,13 @@ class RerankRequest:
 
 
 class Answer(NamedTuple):
-    """The content of an answer, the best result first."""
+    """The content of an answer, the best result first; units are 0 where none are billed."""
 
     request_id: str
     model: str
     results: list[dict[str, Any]]
     total_tokens: int
-    num_documents: int
+    search_units: int
 
 
 @dataclass(frozen=True, slots=True)

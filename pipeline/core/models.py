@@ -6,8 +6,9 @@ and `gte-rerank-v2` (alibabacloud.com/help/en/model-studio/), `qwen3-vl-rerank`
 or 30,000 tokens a request), so a run can override each, and packs smaller after a refusal for size.
 Those of qwen3.7-text-rerank are not published: they are taken to be those of qwen3-rerank.
 
-Cohere: docs.cohere.com, pages `reranking-best-practices` and `rate-limits`. Jina: jina.ai, page
-`models/jina-reranker-v3.5`; its models are built on Qwen3 and have its vocabulary. Voyage:
+Cohere: docs.cohere.com, pages `reranking-best-practices` and `rate-limits`; for search units and
+their prices see `COHERE_SEARCH_UNITS`. Jina: jina.ai, page `models/jina-reranker-v3.5`; its models
+are built on Qwen3 and have its vocabulary. Voyage:
 docs.voyageai.com, pages `reranker`, `pricing` and `rate-limits` (first tier). All read 2026-11.
 What no page says is left out: no price, no quota.
 """
@@ -17,10 +18,18 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pipeline.core.billing import Billing, SearchUnits
 from pipeline.core.errors import SettingsError
 
 UNLIMITED_TOKENS: Final = 1_000_000_000
 """Of a request whose documents alone are limited."""
+
+COHERE_SEARCH_UNITS: Final = SearchUnits(documents=100, chunk_tokens=500)
+"""One query with up to 100 documents; a document that is longer than 500 tokens, its query's
+included, counts once for each chunk (cohere.com/pricing, questions and answers, read 2026-11-21).
+$2.00 a thousand for rerank-v4.0-fast and rerank-v3.5, $2.50 for rerank-v4.0-pro
+(developer.puter.com/tutorials/cohere-api-pricing, June 2026: in October 2026 Cohere's page gave no
+price any more, so compare these with a bill)."""
 
 
 class ModelProfile(Struct, frozen=True, kw_only=True):
@@ -32,6 +41,10 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
             saying so.
         max_tokens_per_request: query_tokens x documents + sum(document_tokens).
         usd_per_million_tokens: Price of text tokens.
+        usd_per_million_image_tokens: Price of tokens of images and videos; None if that is the
+            price of text.
+        usd_per_thousand_searches: Price of search units, of a vendor that bills these.
+        search_units: How they are counted; None if tokens are billed.
         requests_per_minute: The account's quota for the model.
         tokens_per_minute: The account's quota for the model.
         tokenizer: `qwen` is counted exactly, `xlm-r` and `other` by an upper estimate.
@@ -45,6 +58,9 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
     max_tokens_per_document: int = 4_000
     max_tokens_per_request: int = 120_000
     usd_per_million_tokens: float = 0.0
+    usd_per_million_image_tokens: float | None = None
+    usd_per_thousand_searches: float = 0.0
+    search_units: SearchUnits | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     tokenizer: Literal["qwen", "xlm-r", "other"] = "qwen"
@@ -65,6 +81,20 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
     def usd_per_token(self) -> float:
         """Price of one text token."""
         return self.usd_per_million_tokens / 1e6
+
+    @property
+    def usd_per_unit(self) -> float:
+        """Price of one billed unit: of a text token, or of a search unit."""
+        if self.search_units is not None:
+            return self.usd_per_thousand_searches / 1e3
+        return self.usd_per_token
+
+    @property
+    def billing(self) -> Billing:
+        """What requests are billed by."""
+        image_price, price = self.usd_per_million_image_tokens, self.usd_per_million_tokens
+        weight = image_price / price if image_price is not None and price else 1.0
+        return Billing(image_weight=weight, search_units=self.search_units)
 
     def with_limits(self, **limits: int) -> "ModelProfile":
         """Return a profile with other limits, given by the names of the attributes."""
@@ -109,10 +139,16 @@ PROFILES = {
                 max_documents=1_000,
                 max_tokens_per_document=4_096,
                 max_tokens_per_request=UNLIMITED_TOKENS,
+                usd_per_thousand_searches=price,
+                search_units=COHERE_SEARCH_UNITS,
                 requests_per_minute=1_000,
                 tokenizer="other",
             )
-            for name in ("rerank-v3.5", "rerank-v4.0-fast", "rerank-v4.0-pro")
+            for name, price in (
+                ("rerank-v3.5", 2.0),
+                ("rerank-v4.0-fast", 2.0),
+                ("rerank-v4.0-pro", 2.5),
+            )
         ),
         *(
             ModelProfile(name=name, max_tokens_per_document=8_000, languages="93", listwise=True)

@@ -52,6 +52,9 @@ class Request(Struct, frozen=True, eq=False):
         key: Digest of the query, the documents, and all else that the scores depend on.
         scope: Digest of the same without the documents.
         query_id: For the logs, which never show a text.
+        image_tokens: Upper bound of those of `tokens` that are tokens of images and videos.
+        search_units: Upper bound of its search units; 0 where they are not counted, as for a
+            few short documents.
     """
 
     query: Content
@@ -60,6 +63,8 @@ class Request(Struct, frozen=True, eq=False):
     key: bytes
     scope: bytes
     query_id: Id
+    image_tokens: int = 0
+    search_units: int = 0
 
     @property
     def num_documents(self) -> int:
@@ -74,11 +79,13 @@ class Scores(Struct, frozen=True, eq=False):
         scores: One finite number per document, in the request's order, unchanged.
         total_tokens: What the service counted, be it impossible; None if it does not say.
         response_id: The service's id of the answer, for support cases.
+        search_units: What the service billed; None if it bills by tokens, or does not say.
     """
 
     scores: FloatArray
     total_tokens: int | None = None
     response_id: str = ""
+    search_units: int | None = None
 
 
 class Reject(Struct, frozen=True):

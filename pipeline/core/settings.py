@@ -107,7 +107,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
         if (
             self.max_cost_usd is not None
             and self.provider.is_sold
-            and not self.profile.usd_per_token
+            and not self.profile.usd_per_unit
         ):
             raise SettingsError(
                 f"no price of {self.profile.name} is known, so no limit could hold",

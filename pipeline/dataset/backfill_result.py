@@ -64,7 +64,15 @@ def total(summaries: Sequence[RunSummary], *, state: Any, seconds: float) -> Run
         *("groups_done", "parts_done", "candidates_ranked", "candidates_finished", "rejected"),
         *("skipped", "truncated_documents", "truncated_queries", "requests", "requests_reused"),
         *("requests_sent", "requests_failed", "partial_groups", "documents_reused", "saved_usd"),
-        *("total_tokens", "cost_usd", "unanswered", "unanswered_usd", "retries", "throttled"),
+        *(
+            "total_tokens",
+            "search_units",
+            "cost_usd",
+            "unanswered",
+            "unanswered_usd",
+            "retries",
+            "throttled",
+        ),
     )
     sums = {name: sum(getattr(summary, name) for summary in summaries) for name in added}
     known = [summary.candidates for summary in summaries if summary.candidates is not None]

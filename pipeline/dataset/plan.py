@@ -15,6 +15,7 @@ from pipeline.core.arrays import IntArray
 from pipeline.core.facts import as_html, as_text
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.reader import SHOWN_FILES
+from pipeline.dataset.search_unit_estimate import SearchUnitEstimate
 from pipeline.dataset.summary import SCHEMA_VERSION
 from pipeline.dataset.token_estimate import TokenEstimate
 from pipeline.planning.plan import Plan
@@ -35,7 +36,8 @@ class DatasetPlan(Struct):
         requests_max: These, and the further ones that groups of several requests may take at most.
         split_groups: Groups that take several requests.
         tokens: query_tokens x documents + sum(document_tokens) of the first round.
-        cost_usd: The price of these tokens.
+        search_units: Search units of the first round, of a vendor that bills these; estimated.
+        cost_usd: The price of these tokens, or search units.
         minutes: How long a run takes at the quota; None without a quota.
         bound_by: The limit that takes longest, `nothing` without a quota.
         tokens_per_qwen_token: 1, or of a model with a tokenizer of its own the measured mean, by
@@ -60,6 +62,7 @@ class DatasetPlan(Struct):
     split_groups: int = 0
     tokens: int = 0
     tokens_per_qwen_token: float = 1.0
+    search_units: int = 0
     cost_usd: float = 0.0
     minutes: float | None = None
     bound_by: str = "nothing"
@@ -105,16 +108,25 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
         skipped_examples=list(listing.skipped[:SHOWN_FILES]),
         widened_columns={name: str(kind) for name, kind in source.widened.items()},
     )
-    totals = _TokenTotals(planner, source.num_candidates or source.num_rows)
+    num_texts = source.num_candidates or source.num_rows
+    totals = _TokenTotals(planner, num_texts)
+    searches = None
+    if (rule := settings.profile.search_units) is not None:
+        searches = SearchUnitEstimate(planner, rule, num_texts)
     for batch in source.iter_batches():
         for group in batch.iter_groups(measure_texts(batch.texts, planner.counter)):
             group_plan = planner.plan(group)
             totals.add(group_plan, _add(plan, group_plan))
+            if searches is not None:
+                searches.add(group_plan)
     plan.tokens_per_qwen_token = totals.policy.mean_ratio
     plan.truncated_documents = totals.truncated_documents
     plan.truncated_queries = totals.truncated_queries
     plan.tokens = totals.tokens()
-    plan.cost_usd = plan.tokens * settings.profile.usd_per_million_tokens / 1e6
+    if searches is not None:
+        plan.search_units = searches.total()
+    billed = plan.tokens if searches is None else plan.search_units
+    plan.cost_usd = billed * settings.profile.usd_per_unit
     minutes = {
         name: amount / quota
         for name, amount, quota in (

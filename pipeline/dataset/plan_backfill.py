@@ -42,6 +42,7 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
             "requests",
             "requests_max",
             "tokens",
+            "search_units",
             "cost_usd",
             "minutes",
         )
@@ -64,7 +65,14 @@ def plan_partition(partition: Partition, root: Location, settings: RunSettings) 
             name=partition.folder, state="failed", plan=DatasetPlan(minutes=0.0), error=str(error)
         )
     if state == "done":
-        nothing = {"requests": 0, "requests_max": 0, "tokens": 0, "cost_usd": 0.0, "minutes": 0.0}
+        nothing = {
+            "requests": 0,
+            "requests_max": 0,
+            "tokens": 0,
+            "search_units": 0,
+            "cost_usd": 0.0,
+            "minutes": 0.0,
+        }
         plan = replace(plan, **nothing)
     return PartitionPlan(name=partition.folder, state=state, plan=plan)
 

@@ -119,6 +119,7 @@ class RunStats:
             requests_failed=metrics.failed,
             requests_reused=metrics.requests_reused,
             total_tokens=metrics.tokens,
+            search_units=metrics.search_units,
             cost_usd=metrics.cost_usd,
             unanswered=metrics.unanswered,
             unanswered_usd=metrics.unanswered_usd,

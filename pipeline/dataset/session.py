@@ -96,7 +96,7 @@ class Session:
         self._throttle = Throttle(self._pace, self.quota_use)
         self.quota_use_now = self._throttle.quota_use_now
         self.budget = SessionBudget(
-            settings.max_cost_usd, settings.profile.usd_per_token, earlier_usd
+            settings.max_cost_usd, settings.profile.usd_per_unit, earlier_usd
         )
         self._scores: SharedScores | None = None
         self._stores: list[ScoreStore] = []

@@ -11,7 +11,7 @@ class SessionBudget:
 
     Args:
         limit_usd: What may be spent; None for any amount.
-        usd_per_token: The model's price.
+        usd_per_unit: The price of a billed unit.
         earlier_usd: What was spent before; None: what earlier runs on the session's outputs spent.
 
     Attributes:
@@ -19,9 +19,9 @@ class SessionBudget:
     """
 
     def __init__(
-        self, limit_usd: float | None, usd_per_token: float, earlier_usd: float | None
+        self, limit_usd: float | None, usd_per_unit: float, earlier_usd: float | None
     ) -> None:
-        self.shared = CostBudget(limit_usd, usd_per_token)
+        self.shared = CostBudget(limit_usd, usd_per_unit)
         self.shared.add_earlier(earlier_usd or 0.0)
         self._counts_outputs = earlier_usd is None
         self._counted_usd: dict[str, float] = {}

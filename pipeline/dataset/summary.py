@@ -42,6 +42,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         requests_failed: Attempts that got no scores, those refused by 429 apart.
         requests_reused: Answers that the score store had.
         total_tokens: Tokens of the paid answers, as the service counted them.
+        search_units: Their search units, of a vendor that bills these; else 0.
         cost_usd: Their price.
         unanswered: Failed attempts that may have been billed: their answer was lost or unusable.
         unanswered_usd: The most that they can have cost.
@@ -83,6 +84,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     requests_failed: int = 0
     requests_reused: int = 0
     total_tokens: int = 0
+    search_units: int = 0
     cost_usd: float = 0.0
     unanswered: int = 0
     unanswered_usd: float = 0.0

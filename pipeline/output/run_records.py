@@ -78,6 +78,7 @@ class RunRecord(RunFacts, frozen=True, kw_only=True):
     requests_failed: int = 0
     requests_reused: int = 0
     total_tokens: int = 0
+    search_units: int = 0
     cost_usd: float = 0.0
     unanswered: int = 0
     unanswered_usd: float = 0.0

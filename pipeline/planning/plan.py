@@ -20,6 +20,7 @@ from pipeline.core.groups import Group
 from pipeline.core.records import Reject, Request
 from pipeline.core.settings import RunSettings
 from pipeline.planning.packing import Packing
+from pipeline.planning.search_units import count_chunks, count_search_units
 from pipeline.planning.units import Units
 
 
@@ -166,12 +167,22 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
             key=self._key(units),
             scope=self.scope,
             query_id=self.group.query_id,
+            search_units=self.num_search_units(units),
         )
 
     def num_tokens(self, units: IntArray) -> int:
         """Return an upper bound of the tokens of a request for these units."""
         packing = self.packing
         return len(units) * packing.limits.pair_tokens + int(packing.tokens[units].sum())
+
+    def num_search_units(self, units: IntArray) -> int:
+        """Return an upper bound of the search units of a request; 0 if they are not billed."""
+        profile, packing = self.settings.profile, self.packing
+        if profile.search_units is None:
+            return 0
+        tokens = np.minimum(packing.tokens[units], profile.max_tokens_per_document)
+        chunks = count_chunks(profile.search_units, packing.limits.query_tokens, tokens)
+        return int(count_search_units(profile.search_units, chunks.sum()))
 
     def _key(self, units: IntArray) -> bytes:
         return joined_request_key(self.scope, *self.units.joined(units))

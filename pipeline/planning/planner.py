@@ -208,8 +208,12 @@ class Planner:
             query_tokens: int64, Qwen tokens of each query.
             query_lengths: int64, characters of each query.
         """
-        weights = self._policy.document_weights(query_tokens, query_lengths)
+        weights = self.query_weights(query_tokens, query_lengths)
         return weights + (self._policy.pair_overhead + self._instruct_tokens)
+
+    def query_weights(self, query_tokens: IntArray, query_lengths: IntArray) -> IntArray:
+        """Return the tokens of queries in the model's own count, as `request_limits` does."""
+        return self._policy.document_weights(query_tokens, query_lengths)
 
     def _units(self, group: Group, rows: IntArray) -> Units:
         """Return the units of the documents at `rows`; texts over the limit are cut or split."""

@@ -19,6 +19,7 @@ from pipeline.core.records import Request
 from pipeline.planning.body_bytes import MAX_UTF8, most_body_bytes
 from pipeline.planning.plan import Plan, SingleRequest, joined_request_key
 from pipeline.planning.planner import Planner
+from pipeline.planning.search_units import count_chunks, count_search_units
 
 
 class BatchPlans(Struct, frozen=True, eq=False):
@@ -77,12 +78,13 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
     if any(tokens is not None for tokens in all_tokens):
         texts = batch.texts.to_numpy(zero_copy_only=False)[order]
     plans = list[Plan | None]()
-    for group, (start, stop), scope, salt, tokens, query_tokens, ranks_ascend in zip(
+    for group, (start, stop), scope, salt, tokens, search_units, query_tokens, ranks_ascend in zip(
         groups,
         bounds,
         scopes,
         salts,
         all_tokens,
+        fitting.search_units,
         fitting.query_tokens,
         fitting.ranks_ascend,
         strict=True,
@@ -99,6 +101,7 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
             key=joined_request_key(scope, text_sizes[start:stop], "".join(documents).encode()),
             scope=scope,
             query_id=group.query_id,
+            search_units=search_units,
         )
         plan = Plan(
             group=group,
@@ -123,6 +126,7 @@ class _Fitting:
         ranks_ascend: Whether the first stage's ranks ascend along the rows.
         query_tokens: Upper bound of the query's Qwen tokens; 0 for a group that does not fit.
         request_tokens: Upper bound of the group's tokens as one request; None if it does not fit.
+        search_units: Upper bound of its search units; 0 if they are not billed.
     """
 
     def __init__(self, planner: Planner, batch: GroupBatch, measures: TextMeasures) -> None:
@@ -148,6 +152,22 @@ class _Fitting:
             tokens=reduce_groups(np.add, weights, offsets),
             body_bytes=reduce_groups(np.add, most_body_bytes(measures.sizes), offsets),
         )
+        self.search_units = self._search_units(planner, batch, weights)
+
+    def _search_units(self, planner: Planner, batch: GroupBatch, weights: IntArray) -> list[int]:
+        profile = planner.settings.profile
+        if profile.search_units is None:
+            return [0] * batch.num_groups
+        lengths = np.array([len(query or "") for query in batch.queries])
+        query_weights = planner.query_weights(np.array(self.query_tokens), lengths)
+        chunks = count_chunks(
+            profile.search_units,
+            np.repeat(query_weights, np.diff(batch.offsets)),
+            np.minimum(weights, profile.max_tokens_per_document),
+        )
+        of_groups = reduce_groups(np.add, chunks, batch.offsets)
+        units: list[int] = count_search_units(profile.search_units, of_groups).tolist()
+        return units
 
     def _request_tokens(
         self,

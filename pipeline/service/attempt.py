@@ -1,6 +1,7 @@
 """One attempt at a request: paced, within the budget, counted, and told to the circuit breaker."""
 
 import asyncio
+import math
 
 from pipeline.core.errors import (
     IncompleteAnswer,
@@ -63,10 +64,11 @@ class Sender:
         endpoint, metrics, num_documents = self._endpoint, self._metrics, request.num_documents
         outcome: Scores | AttemptFailed | None = None
         reservation, spent_usd = NOTHING, 0.0
+        most_units = endpoint.billing.most(request)
         try:
             with self._stop_switch.interruptible(line):
                 await self._gate.wait()
-                reservation = await self._budget.reserve(request.tokens, num_documents)
+                reservation = await self._budget.reserve(most_units)
                 permit = await endpoint.throttle.admit(
                     num_documents, request.tokens, request.documents
                 )
@@ -93,10 +95,8 @@ class Sender:
                 else:
                     now = endpoint.clock()
                     metrics.latency.add(now - sent_at)
-                    tokens = outcome.total_tokens
-                    permit.answered(tokens)
-                    total_tokens = request.tokens if tokens is None else tokens
-                    spent_usd = self._count_answer(request.tokens, num_documents, total_tokens)
+                    permit.answered(outcome.total_tokens)
+                    spent_usd = self._count_answer(request, outcome, most_units)
                     if not is_witness:
                         endpoint.witness.offer(request)
                     self._circuit.record_success(sent_at, now)
@@ -150,21 +150,25 @@ class Sender:
         if error is not None and not may_be_billed(error):
             return False
         self._metrics.unanswered += 1
-        self._metrics.unanswered_usd += request.tokens * self._budget.usd_per_token
+        units = self._endpoint.billing.estimate(request)
+        self._metrics.unanswered_usd += units * self._budget.usd_per_unit
         return True
 
-    def _count_answer(self, tokens: int, num_documents: int, total_tokens: int) -> float:
+    def _count_answer(self, request: Request, scores: Scores, most_units: int) -> float:
         """Count an answered request; return its price in US dollars.
 
         Args:
-            tokens: Upper bound of its tokens.
-            num_documents: Documents in it.
-            total_tokens: What the service counted.
+            request: What was sent.
+            scores: Its answer.
+            most_units: Upper bound of what was to be billed.
         """
-        budget, metrics = self._budget, self._metrics
-        cost_usd = total_tokens * budget.usd_per_token
-        budget.record_usage(tokens, num_documents, total_tokens)
+        budget, metrics, billing = self._budget, self._metrics, self._endpoint.billing
+        units = billing.billed(request, scores)
+        cost_usd = units * budget.usd_per_unit
+        budget.record_usage(most_units, units)
         metrics.answered += 1
-        metrics.tokens += total_tokens
+        metrics.tokens += request.tokens if scores.total_tokens is None else scores.total_tokens
+        if billing.search_units is not None:
+            metrics.search_units += math.ceil(units)
         metrics.cost_usd += cost_usd
         return cost_usd

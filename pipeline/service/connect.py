@@ -39,12 +39,12 @@ async def open_endpoint(
         SettingsError: if the address cannot be parsed, no header can hold the key, the environment
             names no usable proxy, or the endpoint takes no instruction and there is one.
     """
-    policy = policy or _retry_policy(settings)
+    policy, billing = policy or _retry_policy(settings), settings.profile.billing
     if transport is not None:
-        yield Endpoint(transport, throttle=throttle, budget=budget, policy=policy)
+        yield Endpoint(transport, throttle=throttle, budget=budget, policy=policy, billing=billing)
         return
     async with _http_transport(settings, api_key, timeouts) as transport:
-        yield Endpoint(transport, throttle=throttle, budget=budget, policy=policy)
+        yield Endpoint(transport, throttle=throttle, budget=budget, policy=policy, billing=billing)
 
 
 def _retry_policy(settings: RunSettings) -> RetryPolicy:

@@ -1,4 +1,7 @@
-"""Money: reserved before a request is sent, settled by what the service counted, never exceeded."""
+"""Money: reserved before a request is sent, settled by what the service counted, never exceeded.
+
+Amounts are in billed units, of which the price is known: tokens or search units; see `Billing`.
+"""
 
 import asyncio
 from typing import Final
@@ -7,16 +10,13 @@ from msgspec import Struct
 
 from pipeline.core.errors import CostLimitReached
 
-_TEMPLATE_TOKENS: Final = 100
-"""Instruction and template around each document, which some hosts bill (about 70 are published)."""
-
 _OPEN_PER_ANSWER: Final = 2
 
 
 class Reservation(Struct, frozen=True, eq=False):
     """The most that a request may use, by what is known before it is sent; 0 without a limit."""
 
-    tokens: int = 0
+    units: int = 0
 
 
 NOTHING: Final = Reservation()
@@ -34,18 +34,18 @@ class CostBudget:
 
     Args:
         limit_usd: What may be spent; None for any amount.
-        usd_per_token: The model's price.
+        usd_per_unit: The price of a billed unit.
 
     Attributes:
         spent_usd: What was spent, by earlier runs too.
     """
 
-    def __init__(self, limit_usd: float | None, usd_per_token: float) -> None:
-        self.usd_per_token = usd_per_token
+    def __init__(self, limit_usd: float | None, usd_per_unit: float) -> None:
+        self.usd_per_unit = usd_per_unit
         self.spent_usd = 0.0
         self._limit_usd = limit_usd
         self._open: set[Reservation] = set()
-        self._open_tokens = 0
+        self._open_units = 0
         self._num_answers = 0
         self._worst_ratio = 1.0
         self._turn = asyncio.Lock()
@@ -53,7 +53,7 @@ class CostBudget:
 
     def __repr__(self) -> str:
         limit = "no limit" if self._limit_usd is None else f"of ${self._limit_usd:.4f}"
-        reserved_usd = self.usd(self._open_tokens)
+        reserved_usd = self.usd(self._open_units)
         return f"<CostBudget spent ${self.spent_usd:.4f} reserved ${reserved_usd:.4f} {limit}>"
 
     @property
@@ -71,31 +71,30 @@ class CostBudget:
         """What may still be spent; below 0 if the service counted more than could be foreseen."""
         return (self._limit_usd or 0.0) - self.spent_usd
 
-    def usd(self, reserved_tokens: int) -> float:
-        """Return the most that this many reserved tokens can cost, by what was learned."""
-        return self._worst_ratio * reserved_tokens * self.usd_per_token
+    def usd(self, reserved_units: int) -> float:
+        """Return the most that this many reserved units can cost, by what was learned."""
+        return self._worst_ratio * reserved_units * self.usd_per_unit
 
     def add_earlier(self, spent_usd: float) -> None:
         """Count what was spent before, which the limit holds for as well."""
         self.spent_usd += spent_usd
 
-    async def reserve(self, tokens: int, documents: int) -> Reservation:
+    async def reserve(self, units: int) -> Reservation:
         """Set aside the most that a request can cost, for `settle`.
 
         Args:
-            tokens: Upper bound of query_tokens x documents + sum(document_tokens).
-            documents: Documents in the request.
+            units: Upper bound of what is billed for it.
 
         Raises:
             CostLimitReached: if the request could exceed the limit, whatever the others cost.
         """
         if self._limit_usd is None:
             return NOTHING
-        reservation = Reservation(tokens + _TEMPLATE_TOKENS * documents)
+        reservation = Reservation(units)
         async with self._turn:
             while not self._may_open(reservation):
                 if not self._open:
-                    usd = self.usd(reservation.tokens)
+                    usd = self.usd(reservation.units)
                     raise CostLimitReached(
                         "one more request could exceed the allowed cost",
                         which="--max-cost",
@@ -106,7 +105,7 @@ class CostBudget:
                 self._settled.clear()
                 await self._settled.wait()
             self._open.add(reservation)
-            self._open_tokens += reservation.tokens
+            self._open_units += reservation.units
         return reservation
 
     def settle(self, reservation: Reservation, spent_usd: float) -> None:
@@ -114,16 +113,20 @@ class CostBudget:
         self.spent_usd += spent_usd
         if reservation in self._open:
             self._open.remove(reservation)
-            self._open_tokens -= reservation.tokens
+            self._open_units -= reservation.units
             self._settled.set()
 
-    def record_usage(self, tokens: int, documents: int, total_tokens: int) -> None:
-        """Raise the bound if the service counted more tokens than it allowed for."""
+    def record_usage(self, units: int, billed: float) -> None:
+        """Raise the bound if the service billed more than it allowed for.
+
+        Args:
+            units: Upper bound of what was to be billed for a request.
+            billed: What was billed.
+        """
         self._num_answers += 1
-        bound = tokens + _TEMPLATE_TOKENS * documents
-        if bound:
-            self._worst_ratio = max(self._worst_ratio, total_tokens / bound)
+        if units:
+            self._worst_ratio = max(self._worst_ratio, billed / units)
 
     def _may_open(self, reservation: Reservation) -> bool:
-        fits = self.usd(self._open_tokens + reservation.tokens) <= self.left_usd
+        fits = self.usd(self._open_units + reservation.units) <= self.left_usd
         return fits and len(self._open) <= _OPEN_PER_ANSWER * self._num_answers

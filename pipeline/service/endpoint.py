@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from pipeline.core.backoff import Backoff
+from pipeline.core.billing import BY_TOKENS, Billing
 from pipeline.core.settings import DEFAULT_MAX_OUTAGE_S
 from pipeline.service.circuit_breaker import MAX_UNKNOWN, PROBE_BACKOFF, CircuitBreaker
 from pipeline.service.cost_budget import CostBudget
@@ -52,6 +53,7 @@ class Endpoint:
         throttle: Admits requests within the limits of the account.
         budget: What may be spent.
         policy: How long to insist.
+        billing: What requests are billed by.
 
     Attributes:
         circuit: Tells an outage of the service from a failure of one request.
@@ -68,8 +70,10 @@ class Endpoint:
         throttle: Admission,
         budget: CostBudget,
         policy: RetryPolicy | None = None,
+        billing: Billing = BY_TOKENS,
     ) -> None:
         self.transport: Transport = UsageCheck(transport)
+        self.billing = billing
         self.throttle = throttle
         self.budget = budget
         self.policy = policy = policy or RetryPolicy()

@@ -153,10 +153,11 @@ class Metrics(Struct):
         answered: Attempts that got their scores.
         failed: Attempts that got none, those answered by 429 apart.
         unanswered: Failed attempts that may be billed: the answer was lost, late or unusable.
-        unanswered_usd: What they may cost: upper bound of their tokens at the model's price.
+        unanswered_usd: What they may cost: upper bounds at the model's price.
         retries: Further attempts after a failure; not those after a 429.
         throttled: Answers that asked for a slower pace (429).
         tokens: Tokens of the answered requests, as the service counted them.
+        search_units: Their search units, of a vendor that bills these.
         cost_usd: Their price.
         latency: Seconds from sending an answered request to its scores.
         requests_reused: Requests that the score store answered.
@@ -179,6 +180,7 @@ class Metrics(Struct):
     retries: int = 0
     throttled: int = 0
     tokens: int = 0
+    search_units: int = 0
     cost_usd: float = 0.0
     latency: LatencyHistogram = field(default_factory=LatencyHistogram)
     requests_reused: int = 0

@@ -36,24 +36,24 @@ class RunBudget:
         self, budget: CostBudget, state: Callable[[], Awaitable[None]] = _state_nowhere
     ) -> None:
         self.spent_usd = self.at_most_usd = 0.0
-        self.usd_per_token = budget.usd_per_token
+        self.usd_per_unit = budget.usd_per_unit
         self._budget = budget
         self._state = state
         self._stated_usd = 0.0
         self._stated_at = float("-inf")
         self._margin = 1.0  # times what is reserved
-        self._reserved_tokens = 0
+        self._reserved_units = 0
         self._lock = asyncio.Lock()
 
-    async def reserve(self, tokens: int, documents: int) -> Reservation:
+    async def reserve(self, units: int) -> Reservation:
         """Set aside the most that a request can cost, and state it; see `CostBudget.reserve`.
 
         Raises:
             CostLimitReached: if the request could exceed the limit, whatever the others cost.
             RerankError: the one that `state` raises.
         """
-        reservation = await self._budget.reserve(tokens, documents)
-        self._reserved_tokens += reservation.tokens
+        reservation = await self._budget.reserve(units)
+        self._reserved_units += reservation.units
         try:
             if self._needed_usd() > self._stated_usd:
                 await self._state_more()
@@ -65,17 +65,17 @@ class RunBudget:
     def settle(self, reservation: Reservation, spent_usd: float) -> None:
         """Replace a reservation by what the request cost, or may have cost."""
         self._budget.settle(reservation, spent_usd)
-        self._reserved_tokens -= reservation.tokens
+        self._reserved_units -= reservation.units
         self.spent_usd += spent_usd
         self.at_most_usd = max(self.at_most_usd, self.spent_usd)
 
     def usd(self, reservation: Reservation) -> float:
         """Return the most that a request can cost, by what was learned."""
-        return self._budget.usd(reservation.tokens)
+        return self._budget.usd(reservation.units)
 
-    def record_usage(self, tokens: int, documents: int, total_tokens: int) -> None:
-        """Raise the bound if the service counted more tokens than it allowed for."""
-        self._budget.record_usage(tokens, documents, total_tokens)
+    def record_usage(self, units: int, billed: float) -> None:
+        """Raise the bound if the service billed more than it allowed for."""
+        self._budget.record_usage(units, billed)
 
     @property
     def is_waited_for(self) -> bool:
@@ -89,7 +89,7 @@ class RunBudget:
     def _needed_usd(self) -> float:
         if not self._budget.has_limit:
             return 0.0
-        return self.spent_usd + self._budget.usd(self._reserved_tokens)
+        return self.spent_usd + self._budget.usd(self._reserved_units)
 
     async def _state_more(self) -> None:
         async with self._lock:
@@ -99,7 +99,7 @@ class RunBudget:
             now = asyncio.get_running_loop().time()
             used_soon = now - self._stated_at < _STATED_FOR_S
             self._margin = self._margin * 2 if used_soon else max(1.0, self._margin / 2)
-            wanted_usd = needed_usd + self._margin * self._budget.usd(self._reserved_tokens)
+            wanted_usd = needed_usd + self._margin * self._budget.usd(self._reserved_units)
             allowed_usd = self.spent_usd + max(self._budget.left_usd, 0.0)
             stated_usd = max(needed_usd, min(wanted_usd, allowed_usd))
             self.at_most_usd = max(self.at_most_usd, stated_usd)

@@ -36,14 +36,17 @@ class UsageCheck:
         self._has_warned = False
 
     async def send(self, request: Request) -> Scores:
-        """Send the request once, as `Transport` promises; `total_tokens` is None if impossible."""
+        """Send the request once, as `Transport` promises; impossible counts are None."""
         bound = request.tokens + _TEMPLATE_TOKENS * request.num_documents
         try:
             scores = await self._transport.send(request)
         except IncompleteAnswer as error:
             error.total_tokens = self._believed(error.total_tokens, bound, request.query_id)
             raise
-        counted = scores.total_tokens
+        counted, units = scores.total_tokens, scores.search_units
+        if units is not None and not 0 <= units <= MOST_TIMES_BOUND * (request.search_units or 1):
+            scores = replace(scores, search_units=None)
+            self._warn(request.query_id, search_units=units)
         believed = self._believed(counted, bound, request.query_id)
         return scores if believed == counted else replace(scores, total_tokens=believed)
 
@@ -51,14 +54,12 @@ class UsageCheck:
         """Return the count, or None if no request of that bound can have it."""
         if counted is None or 0 <= counted <= MOST_TIMES_BOUND * bound:
             return counted
+        expected = f"0 to {MOST_TIMES_BOUND * bound}"
+        self._warn(query_id, total_tokens=counted, expected=expected)
+        return None
+
+    def _warn(self, query_id: Id, **found: object) -> None:
+        """Warn of an impossible count, once."""
         if not self._has_warned:
             self._has_warned = True
-            log_event(
-                log,
-                logging.WARNING,
-                "usage.ignored",
-                query_id=query_id,
-                total_tokens=counted,
-                expected=f"0 to {MOST_TIMES_BOUND * bound}",
-            )
-        return None
+            log_event(log, logging.WARNING, "usage.ignored", query_id=query_id, **found)

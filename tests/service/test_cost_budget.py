@@ -133,31 +133,31 @@ async def test_a_request_that_is_cancelled_in_flight_counts_as_paid() -> None:
 async def test_a_request_waits_for_the_reservations_of_others() -> None:
     budget = CostBudget(ONE_REQUEST_USD, USD_PER_TOKEN)
 
-    first = await budget.reserve(100, 2)
+    first = await budget.reserve(300)
     async with asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(budget.reserve(100, 2))
+        waiting = tasks.create_task(budget.reserve(300))
         await asyncio.sleep(1)
         assert not waiting.done()
         budget.settle(first, 50 * USD_PER_TOKEN)
 
-    assert budget.usd(waiting.result().tokens) == pytest.approx(300 * USD_PER_TOKEN)
+    assert budget.usd(waiting.result().units) == pytest.approx(300 * USD_PER_TOKEN)
 
 
 @on_virtual_clock
 async def test_requests_that_wait_for_money_get_it_in_order_of_arrival() -> None:
     budget, order = CostBudget(ONE_REQUEST_USD, USD_PER_TOKEN), list[int]()
 
-    async def reserve(number: int, tokens: int) -> None:
-        reservation = await budget.reserve(tokens, 0)
+    async def reserve(number: int, units: int) -> None:
+        reservation = await budget.reserve(units)
         order.append(number)
         await asyncio.sleep(1)
         budget.settle(reservation, 0.0)
 
     for _ in range(9):
-        budget.record_usage(100, 1, 100)
+        budget.record_usage(200, 100)
     async with asyncio.TaskGroup() as tasks:
-        for number, tokens in enumerate((300, 350, 50, 400, 50)):  # 400 are allowed at once
-            tasks.create_task(reserve(number, tokens))
+        for number, units in enumerate((300, 350, 50, 400, 50)):  # 400 are allowed at once
+            tasks.create_task(reserve(number, units))
 
     assert order == [0, 1, 2, 3, 4]
 

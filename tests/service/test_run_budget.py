@@ -38,13 +38,13 @@ class Statements:
         async def send_each(numbers: Iterator[int]) -> None:
             nonlocal in_flight
             for _ in numbers:
-                reservation = await self.budget.reserve(TOKENS, 0)
+                reservation = await self.budget.reserve(TOKENS)
                 in_flight += 1
                 at_most = self.budget.spent_usd + in_flight * TOKENS * USD_PER_TOKEN
                 assert self.shared.has_limit is False or at_most <= self.stated[-1] + 1e-9
                 await asyncio.sleep(latency_s)
                 in_flight -= 1
-                self.budget.record_usage(TOKENS, 0, TOKENS // 2)
+                self.budget.record_usage(TOKENS, TOKENS // 2)
                 self.budget.settle(reservation, TOKENS // 2 * USD_PER_TOKEN)
 
         async with asyncio.TaskGroup() as tasks:
@@ -82,7 +82,7 @@ async def test_what_is_stated_keeps_within_the_limit() -> None:
     assert 4.5 <= b.budget.spent_usd <= 5.0
     assert b.stated[-1] <= 5.0
     with pytest.raises(CostLimitReached):
-        await b.budget.reserve(2 * TOKENS, 0)
+        await b.budget.reserve(2 * TOKENS)
 
 
 @on_virtual_clock
@@ -106,7 +106,7 @@ async def test_if_nothing_can_be_stated_nothing_is_sent_and_the_money_is_given_b
 
     for _ in range(3):
         with pytest.raises(OutputFailed):
-            await budget.reserve(900, 0)
+            await budget.reserve(900)
 
     assert (shared.left_usd, budget.spent_usd) == (1.0, 0.0)
 
@@ -125,11 +125,11 @@ async def test_at_the_end_what_was_not_spent_is_taken_back() -> None:
 @on_virtual_clock
 async def test_it_tells_whether_requests_wait_for_a_statement_or_for_money() -> None:
     b = Statements(limit_usd=0.25, takes_s=1.0)
-    b.budget.record_usage(TOKENS, 0, TOKENS)  # the bound is proved, so that two may be in flight
+    b.budget.record_usage(TOKENS, TOKENS)  # the bound is proved, so that two may be in flight
     assert not b.budget.is_waited_for
 
     async with asyncio.TaskGroup() as tasks:
-        calls = [tasks.create_task(b.budget.reserve(TOKENS, 0)) for _ in range(3)]
+        calls = [tasks.create_task(b.budget.reserve(TOKENS)) for _ in range(3)]
         await asyncio.sleep(0.5)
         assert b.budget.is_waited_for, "the statement takes a second"
         await asyncio.sleep(2)

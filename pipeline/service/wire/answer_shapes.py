@@ -40,6 +40,10 @@ class ResponseBody(Protocol):
     def response_id(self) -> Any:
         """The service's name of the answer."""
 
+    @property
+    def search_units(self) -> Any:
+        """The search units that it billed, as it says it; None if it says nothing."""
+
 
 class AnswerShape(Struct, frozen=True, kw_only=True):
     """Where an answer holds what is read from it.
@@ -53,6 +57,8 @@ class AnswerShape(Struct, frozen=True, kw_only=True):
         usage: The keys that lead to the object with the token counts.
         total_tokens: The field in it with the tokens of the whole request.
         partial_tokens: The fields in it that add up to them where there is no total.
+        search_units: The keys that lead to the search units that were billed; empty if the vendor
+            bills none.
         response_id: The keys that may hold the service's name of the answer; the first one counts.
     """
 
@@ -63,6 +69,7 @@ class AnswerShape(Struct, frozen=True, kw_only=True):
     usage: tuple[str, ...] = ("usage",)
     total_tokens: str = "total_tokens"
     partial_tokens: tuple[str, ...] = ("input_tokens", "prompt_tokens", "output_tokens")
+    search_units: tuple[str, ...] = ()
     response_id: tuple[str, ...] = ("request_id", "id")
 
 
@@ -83,6 +90,11 @@ class _Named(Struct):
     def response_id(self) -> Any:
         """The first name of the answer that is there."""
         return self.request_id or self.id
+
+    @property
+    def search_units(self) -> Any:
+        """No search units."""
+        return None
 
 
 class _Relevance(Struct, gc=False):
@@ -128,11 +140,17 @@ class _Meta(_Named, kw_only=True):
         """The token counts, where they are given."""
         return find(self.meta, ("tokens",))
 
+    @property
+    def search_units(self) -> Any:
+        """The search units, where they are given."""
+        return find(self.meta, ("billed_units", "search_units"))
+
 
 class _Array(Struct):
     results: list[_Score]
     usage: None = None
     response_id: None = None
+    search_units: None = None
 
 
 _decode_array = msgspec.json.Decoder(list[_Score]).decode
@@ -154,9 +172,13 @@ DATA = AnswerShape(decode_valid=msgspec.json.Decoder(_Data).decode, results=("da
 """`{data: [{index, relevance_score}], usage: {total_tokens}}`."""
 
 META = AnswerShape(
-    decode_valid=msgspec.json.Decoder(_Meta).decode, results=("results",), usage=("meta", "tokens")
+    decode_valid=msgspec.json.Decoder(_Meta).decode,
+    results=("results",),
+    usage=("meta", "tokens"),
+    search_units=("meta", "billed_units", "search_units"),
 )
-"""`{id, results: [{index, relevance_score}], meta: {tokens: {input_tokens, output_tokens}}}`."""
+"""`{id, results: [{index, relevance_score}], meta: {tokens: {input_tokens, output_tokens},
+billed_units: {search_units}}}`."""
 
 ARRAY = AnswerShape(
     decode_valid=_array_body, results=(), score="score", usage=("usage",), response_id=()

@@ -61,6 +61,7 @@ def decode(
         scores,
         total_tokens=_total_tokens(answer.usage, shape),
         response_id=str(answer.response_id or ""),
+        search_units=_search_units(answer.search_units),
     )
 
 
@@ -91,6 +92,9 @@ def decode_carefully(
         scores,
         total_tokens=total_tokens,
         response_id=str(next(filter(None, names), "")),
+        search_units=_search_units(find(answer, shape.search_units))
+        if shape.search_units
+        else None,
     )
 
 
@@ -180,3 +184,10 @@ def _total_tokens(usage: Any, shape: AnswerShape) -> int | None:
     if total is None or type(total) is int:
         return total
     return int(total) if type(total) is float and total.is_integer() else NO_COUNT
+
+
+def _search_units(units: Any) -> int | None:
+    """Return the search units that a service billed, rounded up; None if it tells no number."""
+    if isinstance(units, bool) or not isinstance(units, int | float) or not math.isfinite(units):
+        return None
+    return math.ceil(units)

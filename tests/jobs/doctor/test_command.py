@@ -266,15 +266,22 @@ def test_a_model_of_fewer_documents_is_probed_too(doctor: Any, healthy: str) -> 
     assert "100 are accepted, 101 are refused" in found(facts, "documents")
 
 
-def test_a_service_without_a_known_price_is_checked_too(doctor: Any) -> None:
-    with emulator_process("--format", "cohere") as address:
-        url = f"{address.removesuffix('/v2/rerank')}/v2/rerank"
+@pytest.mark.parametrize(
+    ("provider", "path", "most_usd"), [("jina", "/v1/rerank", 0.0), ("cohere", "/v2/rerank", 0.1)]
+)
+def test_a_service_is_checked_whatever_it_bills_by(
+    provider: str, path: str, most_usd: float, doctor: Any
+) -> None:
+    with emulator_process("--format", provider) as address:
+        url = address.removesuffix(path) + path
         code, facts, _ = doctor(
-            "--provider", "cohere", "--url", url, "--api-key-env", "DASHSCOPE_API_KEY"
+            *("--provider", provider, "--url", url, "--api-key-env", "DASHSCOPE_API_KEY"),
+            "--comparability",
         )
 
     assert code == 0
-    assert facts["cost_usd"] == 0
+    assert (facts["cost_usd"] > 0) is (most_usd > 0)
+    assert facts["cost_usd"] <= most_usd
 
 
 def test_every_provider_can_be_checked() -> None:

@@ -381,6 +381,7 @@ async def test_the_stats_count_requests_by_outcome() -> None:
         "by_status": {"200": 4, "400": 1},
         "documents": 12,
         "total_tokens": 4 * first.body["usage"]["total_tokens"],
+        "search_units": 0,
         "in_flight": 0,
         "peak_requests_per_second": 4,
         "peak_requests_per_ten_seconds": 5,

@@ -1,0 +1,45 @@
+"""A search unit is a query with some documents, of which a long one counts as several."""
+
+import numpy as np
+import pytest
+
+from pipeline.core.billing import SearchUnits
+from pipeline.core.models import COHERE_SEARCH_UNITS
+from pipeline.planning.search_units import count_chunks, count_search_units
+
+
+def units(rule: SearchUnits, query_tokens: int, tokens: list[int]) -> int:
+    chunks = count_chunks(rule, query_tokens, np.array(tokens))
+    return int(count_search_units(rule, chunks.sum()))
+
+
+@pytest.mark.parametrize(("documents", "expected"), [(1, 1), (100, 1), (101, 2), (1_000, 10)])
+def test_a_search_unit_holds_a_hundred_documents(documents: int, expected: int) -> None:
+    assert units(COHERE_SEARCH_UNITS, 10, [50] * documents) == expected
+
+
+@pytest.mark.parametrize(
+    ("tokens", "chunks"), [(0, 1), (490, 1), (491, 2), (980, 2), (981, 3), (4_096, 9)]
+)
+def test_a_document_counts_once_for_each_500_tokens_of_it_with_its_query(
+    tokens: int, chunks: int
+) -> None:
+    assert count_chunks(COHERE_SEARCH_UNITS, 10, np.array([tokens])).tolist() == [chunks]
+
+
+def test_long_documents_are_billed_as_many_documents() -> None:
+    assert units(COHERE_SEARCH_UNITS, 10, [490] * 99 + [491]) == 2
+
+
+def test_of_a_long_query_half_a_chunk_counts() -> None:
+    assert count_chunks(COHERE_SEARCH_UNITS, 9_000, np.array([500])).tolist() == [2]
+
+
+def test_each_document_may_have_a_query_of_its_own() -> None:
+    chunks = count_chunks(COHERE_SEARCH_UNITS, np.array([0, 100]), np.array([500, 500]))
+
+    assert chunks.tolist() == [1, 2]
+
+
+def test_a_vendor_may_bill_by_the_request() -> None:
+    assert units(SearchUnits(), 10, [5_000] * 700) == 1
