@@ -5,12 +5,9 @@ as so many of them.
 """
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
-
-if TYPE_CHECKING:  # commands that only name models start faster without numpy
-    from pipeline.core.records import Request, Scores
 
 _TEMPLATE_TOKENS: Final = 100
 """Instruction and template around each document, which some hosts bill (about 70 are published)."""
@@ -29,6 +26,37 @@ class SearchUnits(Struct, frozen=True, kw_only=True):
     chunk_tokens: int | None = None
 
 
+class Bill(Struct, frozen=True, kw_only=True):
+    """What a request is billed, as far as that is known before it is answered.
+
+    Attributes:
+        most: Upper bound of its billed units.
+        estimate: Its units by its bounds alone, without a template around its documents.
+        tokens: Upper bound of its tokens.
+        search_units: Upper bound of its search units; 0 if they are not billed.
+    """
+
+    most: int
+    estimate: int
+    tokens: int
+    search_units: int = 0
+
+    def units(self, total_tokens: int | None, search_units: int | None) -> float:
+        """Return what is billed for the answered request; the estimate if the answer is silent.
+
+        Args:
+            total_tokens: What the service counted; None if it does not say.
+            search_units: The same of search units.
+        """
+        if self.search_units:
+            return self.estimate if search_units is None else search_units
+        if total_tokens is None:
+            return self.estimate
+        if self.estimate == self.tokens:
+            return total_tokens
+        return total_tokens * self.estimate / self.tokens
+
+
 class Billing(Struct, frozen=True, kw_only=True):
     """How requests to a model are billed.
 
@@ -40,35 +68,28 @@ class Billing(Struct, frozen=True, kw_only=True):
     image_weight: float = 1.0
     search_units: SearchUnits | None = None
 
-    def most(self, request: "Request") -> int:
-        """Return an upper bound of the units that are billed for a request."""
-        if self.search_units is not None:
-            return request.search_units or 1
-        return self.weigh(request) + _TEMPLATE_TOKENS * request.num_documents
-
-    def estimate(self, request: "Request") -> int:
-        """Return the units of a request without an answer: its bounds, without a template."""
-        return (request.search_units or 1) if self.search_units else self.weigh(request)
-
-    def billed(self, request: "Request", scores: "Scores") -> float:
-        """Return the units that an answered request is billed, as its answer tells.
+    def bill(
+        self, *, tokens: int, num_documents: int, image_tokens: int = 0, search_units: int = 0
+    ) -> Bill:
+        """Return what is known of a request's bill before it is answered.
 
         No service says how many of its tokens are those of images: they are taken to have the share
         that they have of the request's bounds.
+
+        Args:
+            tokens: Upper bound of its tokens.
+            num_documents: Documents in it.
+            image_tokens: Those of `tokens` that are tokens of images and videos.
+            search_units: Upper bound of its search units; 0 where they are not counted.
         """
         if self.search_units is not None:
-            units = scores.search_units
-            return (request.search_units or 1) if units is None else units
-        tokens = request.tokens if scores.total_tokens is None else scores.total_tokens
-        if not request.image_tokens:
-            return tokens
-        return tokens * self.weigh(request) / request.tokens
-
-    def weigh(self, request: "Request") -> int:
-        """Return the bound of a request's tokens, those of images counted by their price."""
-        if not request.image_tokens:
-            return request.tokens
-        return request.tokens + math.ceil((self.image_weight - 1) * request.image_tokens)
+            units = search_units or 1
+            return Bill(most=units, estimate=units, tokens=tokens, search_units=units)
+        estimate = tokens
+        if image_tokens:
+            estimate += math.ceil((self.image_weight - 1) * image_tokens)
+        most = estimate + _TEMPLATE_TOKENS * num_documents
+        return Bill(most=most, estimate=estimate, tokens=tokens)
 
 
 BY_TOKENS: Final = Billing()

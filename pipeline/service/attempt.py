@@ -3,6 +3,7 @@
 import asyncio
 import math
 
+from pipeline.core.billing import Bill
 from pipeline.core.errors import (
     IncompleteAnswer,
     RequestError,
@@ -62,13 +63,18 @@ class Sender:
         """
         line = None if is_witness else self._circuit.line
         endpoint, metrics, num_documents = self._endpoint, self._metrics, request.num_documents
+        bill = endpoint.billing.bill(
+            tokens=request.tokens,
+            num_documents=num_documents,
+            image_tokens=request.image_tokens,
+            search_units=request.search_units,
+        )
         outcome: Scores | AttemptFailed | None = None
         reservation, spent_usd = NOTHING, 0.0
-        most_units = endpoint.billing.most(request)
         try:
             with self._stop_switch.interruptible(line):
                 await self._gate.wait()
-                reservation = await self._budget.reserve(most_units)
+                reservation = await self._budget.reserve(bill.most)
                 permit = await endpoint.throttle.admit(
                     num_documents, request.tokens, request.documents
                 )
@@ -82,21 +88,28 @@ class Sender:
                 except Throttled as error:
                     self._throttled(error, permit)
                 except RequestError as error:
-                    may_be_billed = self._count_failure(request, error)
+                    may_be_billed = self._count_failure(bill, error)
                     spent_usd = self._budget.usd(reservation) if may_be_billed else 0.0
+                    if isinstance(error, IncompleteAnswer):
+                        error.total_tokens = endpoint.usage_check.tokens(
+                            error.total_tokens, bill, num_documents, request.query_id
+                        )
                     outcome = self._failed(error, sent_at, is_witness=is_witness)
                 except ServiceEnded:
                     metrics.failed += 1
                     raise
                 except asyncio.CancelledError:
                     spent_usd = self._budget.usd(reservation)
-                    self._count_failure(request, None)
+                    self._count_failure(bill, None)
                     raise
                 else:
                     now = endpoint.clock()
                     metrics.latency.add(now - sent_at)
+                    outcome = endpoint.usage_check.checked(
+                        outcome, bill, num_documents, request.query_id
+                    )
                     permit.answered(outcome.total_tokens)
-                    spent_usd = self._count_answer(request, outcome, most_units)
+                    spent_usd = self._count_answer(bill, outcome)
                     if not is_witness:
                         endpoint.witness.offer(request)
                     self._circuit.record_success(sent_at, now)
@@ -139,36 +152,34 @@ class Sender:
             self._circuit.record_failure(failure)
         return failure
 
-    def _count_failure(self, request: Request, error: RequestError | None) -> bool:
+    def _count_failure(self, bill: Bill, error: RequestError | None) -> bool:
         """Count an attempt without scores; return whether it may be billed all the same.
 
         Args:
-            request: What was sent.
+            bill: What is known of its bill.
             error: How it failed; None if its answer was not waited for.
         """
         self._metrics.failed += 1
         if error is not None and not may_be_billed(error):
             return False
         self._metrics.unanswered += 1
-        units = self._endpoint.billing.estimate(request)
-        self._metrics.unanswered_usd += units * self._budget.usd_per_unit
+        self._metrics.unanswered_usd += bill.estimate * self._budget.usd_per_unit
         return True
 
-    def _count_answer(self, request: Request, scores: Scores, most_units: int) -> float:
+    def _count_answer(self, bill: Bill, scores: Scores) -> float:
         """Count an answered request; return its price in US dollars.
 
         Args:
-            request: What was sent.
+            bill: What was known of its bill.
             scores: Its answer.
-            most_units: Upper bound of what was to be billed.
         """
-        budget, metrics, billing = self._budget, self._metrics, self._endpoint.billing
-        units = billing.billed(request, scores)
+        budget, metrics, total_tokens = self._budget, self._metrics, scores.total_tokens
+        units = bill.units(total_tokens, scores.search_units)
         cost_usd = units * budget.usd_per_unit
-        budget.record_usage(most_units, units)
+        budget.record_usage(bill.most, units)
         metrics.answered += 1
-        metrics.tokens += request.tokens if scores.total_tokens is None else scores.total_tokens
-        if billing.search_units is not None:
+        metrics.tokens += bill.tokens if total_tokens is None else total_tokens
+        if bill.search_units:
             metrics.search_units += math.ceil(units)
         metrics.cost_usd += cost_usd
         return cost_usd

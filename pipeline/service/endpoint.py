@@ -56,6 +56,7 @@ class Endpoint:
         billing: What requests are billed by.
 
     Attributes:
+        usage_check: Tells which counts of tokens and search units cannot be.
         circuit: Tells an outage of the service from a failure of one request.
         witness: What is sent to find out.
         witness_lock: Held by whoever sends it.
@@ -72,7 +73,8 @@ class Endpoint:
         policy: RetryPolicy | None = None,
         billing: Billing = BY_TOKENS,
     ) -> None:
-        self.transport: Transport = UsageCheck(transport)
+        self.transport = transport
+        self.usage_check = UsageCheck()
         self.billing = billing
         self.throttle = throttle
         self.budget = budget

@@ -7,7 +7,6 @@ to the client.
 import asyncio
 import io
 import logging
-import math
 import time
 import zlib
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from pipeline.core.events import log_event
 from pipeline.core.records import Request, Scores
 from pipeline.core.settings import DEFAULT_TIMEOUT_S
 from pipeline.service.answer_body import max_answer_bytes, read_answer, read_start
+from pipeline.service.direct_post import Answer, DirectPost, Read
 from pipeline.service.http_errors import safe_cause, translate_error
 from pipeline.service.shared_timeout import SharedTimeout
 from pipeline.service.wire.redaction import Redactor, TakesLong
@@ -108,6 +108,7 @@ class HttpTransport:
         self._instruct = instruct
         self._api_key = api_key
         self._redactor = Redactor(api_key)
+        self._direct: DirectPost | None = None
         self._timeouts = timeouts or Timeouts()
         self._total_timeout = SharedTimeout(self._timeouts.total_s)
 
@@ -123,6 +124,8 @@ class HttpTransport:
             proxy=self._proxy,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect_s),
         )
+        if self._proxy is None and self._url.host and self._url.scheme in ("http", "https"):
+            self._direct = DirectPost(self._session, self._url)
         return self
 
     async def __aexit__(
@@ -136,18 +139,14 @@ class HttpTransport:
     async def send(self, request: Request) -> Scores:
         """Send the request once, as `Transport` promises; redirects are refused, not followed."""
         body = self._wire.encode(request, self._model, self._instruct)
-        # aiohttp sends a stream in pieces, so that the event loop turns.
-        data = body if len(body) <= _LARGE_BODY else io.BytesIO(body)
+        read = partial(_read, max_bytes=max_answer_bytes(request.num_documents, len(body)))
         sent_at = time.perf_counter()
         try:
             with self._total_timeout.begin():
-                async with self._session.post(
-                    self._url, data=data, allow_redirects=False
-                ) as response:
-                    status = response.status
-                    content = await _read(
-                        response, max_answer_bytes(request.num_documents, len(body))
-                    )
+                if self._direct is not None and len(body) <= _LARGE_BODY:
+                    status, headers, content = await self._direct.send(body, read)
+                else:
+                    status, headers, content = await self._send_by_session(body, read)
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             raise translate_error(error, self._where()) from safe_cause(error)
         if log.isEnabledFor(logging.DEBUG):
@@ -160,13 +159,21 @@ class HttpTransport:
                 status=status,
                 latency_ms=round(1_000 * (time.perf_counter() - sent_at)),
             )
-        interpret = partial(self._interpret, request, status, content, response.headers)
+        interpret = partial(self._interpret, request, status, content, headers)
         if len(body) <= _LARGE_TO_REDACT:
             return interpret()
         try:
             return interpret(may_take_long=False)
         except TakesLong:
             return await asyncio.to_thread(interpret)
+
+    async def _send_by_session(self, body: bytes, read: Read) -> Answer:
+        """Send a body that is large, or by a proxy: in pieces, so that the event loop turns."""
+        async with self._session.post(
+            self._url, data=io.BytesIO(body), allow_redirects=False
+        ) as response:
+            status, headers = response.status, response.headers
+            return status, headers, await read(status, headers, response.content)
 
     def _interpret(
         self,
@@ -206,23 +213,22 @@ def _parse(url: str) -> URL:
         raise SettingsError(f"not a usable address: {error}", which="--url", found=url) from None
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-    """Return the body of an answer, or the start of an error's; close what is not read to its end.
+async def _read(
+    status: int, headers: Mapping[str, str], content: aiohttp.StreamReader, *, max_bytes: int
+) -> bytes:
+    """Return the body of an answer, or the start of an error's.
 
     Raises:
         BadAnswer: if the answer is longer than `max_bytes`.
         aiohttp.ClientError: if it breaks off or cannot be decompressed.
     """
-    encoding = response.headers.get("Content-Encoding", "")
+    encoding = headers.get("Content-Encoding", "")
     try:
-        if response.status // 100 == 2:
-            if not encoding and (response.content_length or math.inf) <= max_bytes:
-                return await response.content.read()
-            return await read_answer(response.content, encoding, max_bytes)
-        content, _ = await read_start(response.content, encoding)
+        if status // 100 == 2:
+            if not encoding and int(headers.get("Content-Length", max_bytes + 1)) <= max_bytes:
+                return await content.read()
+            return await read_answer(content, encoding, max_bytes)
+        start, _ = await read_start(content, encoding)
     except zlib.error as error:
         raise aiohttp.ClientPayloadError("a body that cannot be decompressed") from error
-    finally:
-        if not response.content.at_eof():
-            response.close()
-    return content
+    return start

@@ -9,11 +9,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from pipeline.core.errors import IncompleteAnswer
+from pipeline.core.billing import Bill
 from pipeline.core.events import log_event
 from pipeline.core.groups import Id
-from pipeline.core.records import Request, Scores
-from pipeline.service.transport import Transport
+from pipeline.core.records import Scores
 
 log = logging.getLogger(__name__)
 
@@ -25,37 +24,37 @@ _TEMPLATE_TOKENS: Final = 100
 
 
 class UsageCheck:
-    """A transport that passes requests on, and removes impossible token counts from the answers.
+    """Removes impossible counts from answers, and warns of the first one."""
 
-    Args:
-        transport: Sends the requests.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self) -> None:
         self._has_warned = False
 
-    async def send(self, request: Request) -> Scores:
-        """Send the request once, as `Transport` promises; impossible counts are None."""
-        bound = request.tokens + _TEMPLATE_TOKENS * request.num_documents
-        try:
-            scores = await self._transport.send(request)
-        except IncompleteAnswer as error:
-            error.total_tokens = self._believed(error.total_tokens, bound, request.query_id)
-            raise
-        counted, units = scores.total_tokens, scores.search_units
-        if units is not None and not 0 <= units <= MOST_TIMES_BOUND * (request.search_units or 1):
-            scores = replace(scores, search_units=None)
-            self._warn(request.query_id, search_units=units)
-        believed = self._believed(counted, bound, request.query_id)
-        return scores if believed == counted else replace(scores, total_tokens=believed)
+    def checked(self, scores: Scores, bill: Bill, num_documents: int, query_id: Id) -> Scores:
+        """Return an answer, with None for a count that no such request can have.
 
-    def _believed(self, counted: int | None, bound: int, query_id: Id) -> int | None:
-        """Return the count, or None if no request of that bound can have it."""
-        if counted is None or 0 <= counted <= MOST_TIMES_BOUND * bound:
+        Args:
+            scores: The answer.
+            bill: What is known of the request's bill.
+            num_documents: Documents in the request.
+            query_id: For the log.
+        """
+        tokens = self.tokens(scores.total_tokens, bill, num_documents, query_id)
+        units = scores.search_units
+        if units is not None and not 0 <= units <= MOST_TIMES_BOUND * bill.search_units:
+            self._warn(query_id, search_units=units)
+            units = None
+        if tokens == scores.total_tokens and units == scores.search_units:
+            return scores
+        return replace(scores, total_tokens=tokens, search_units=units)
+
+    def tokens(
+        self, counted: int | None, bill: Bill, num_documents: int, query_id: Id
+    ) -> int | None:
+        """Return the tokens that a service counted; None if no such request can have them."""
+        most = MOST_TIMES_BOUND * (bill.tokens + _TEMPLATE_TOKENS * num_documents)
+        if counted is None or 0 <= counted <= most:
             return counted
-        expected = f"0 to {MOST_TIMES_BOUND * bound}"
-        self._warn(query_id, total_tokens=counted, expected=expected)
+        self._warn(query_id, total_tokens=counted, expected=f"0 to {most}")
         return None
 
     def _warn(self, query_id: Id, **found: object) -> None:

@@ -1,0 +1,82 @@
+"""POST small bodies over the connections of an aiohttp session, without its work for each request.
+
+For each request a session makes headers, objects for the request and its answer, and a task that
+writes the body, which takes more CPU than all else in this room. Here the requests differ in their
+bodies alone. So their head is made once, and a request is one write. Connections are opened, kept
+and closed by aiohttp, and it parses the answers, as for any other request.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
+"""Status, headers and body."""
+
+Read: TypeAlias = Callable[[int, Mapping[str, str], aiohttp.StreamReader], Awaitable[bytes]]
+"""Reads the body of an answer of this status and these headers."""
+
+_CONTENT_LENGTH = "Content-Length"
+_SWITCHING_PROTOCOLS, _OK = 101, 200
+
+
+class DirectPost:
+    """Sends POST requests to one address; made and used on one event loop.
+
+    Args:
+        session: Its connections and its headers are used; it must have no proxy.
+        url: Where to; its scheme is `http` or `https`.
+    """
+
+    def __init__(self, session: aiohttp.ClientSession, url: URL) -> None:
+        assert session.connector is not None
+        self._connector = session.connector
+        self._timeout = session.timeout
+        # Says which connection is wanted, and which headers aiohttp would send.
+        self._like = aiohttp.ClientRequest(
+            "POST", url, headers=session.headers, session=session, loop=asyncio.get_running_loop()
+        )
+        headers = self._like.headers.items()
+        lines = [f"{name}: {value}\r\n" for name, value in headers if name != _CONTENT_LENGTH]
+        head = f"POST {url.raw_path_qs} HTTP/1.1\r\n{''.join(lines)}{_CONTENT_LENGTH}: "
+        self._head = head.encode()
+
+    async def send(self, body: bytes, read: Read) -> Answer:
+        """Send a request and return its answer, with what `read` made of the body.
+
+        A connection whose answer was read to its end is used again.
+
+        Raises:
+            aiohttp.ClientError: as `ClientSession.post` does.
+        """
+        try:
+            connection = await self._connector.connect(self._like, [], self._timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
+        protocol = connection.protocol
+        if protocol is None or protocol.transport is None:  # lost since it was opened
+            connection.close()
+            raise aiohttp.ClientConnectionResetError
+        try:
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+            protocol.transport.writelines((b"%b%d\r\n\r\n" % (self._head, len(body)), body))
+            message, content = await protocol.read()
+            while message.code < _OK and message.code != _SWITCHING_PROTOCOLS:
+                message, content = await protocol.read()
+            answer = (
+                message.code,
+                message.headers,
+                await read(message.code, message.headers, content),
+            )
+        except HttpProcessingError:
+            connection.close()
+            raise aiohttp.ClientPayloadError("no HTTP") from None
+        except BaseException:
+            connection.close()
+            raise
+        connection.release()
+        return answer
