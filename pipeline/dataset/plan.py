@@ -114,7 +114,7 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     if (rule := settings.profile.search_units) is not None:
         searches = SearchUnitEstimate(planner, rule, num_texts)
     for batch in source.iter_batches():
-        for group in batch.iter_groups(measure_texts(batch.texts, planner.counter)):
+        for group in batch.iter_groups(measure_texts(batch.texts)):
             group_plan = planner.plan(group)
             totals.add(group_plan, _add(plan, group_plan))
             if searches is not None:

@@ -153,7 +153,7 @@ class GroupReader:
         if self._reuse is not None or len(batch.texts) > self._limits.max_candidates_inline:
             sizes, plans = await asyncio.to_thread(self._plan_all, batch)
         else:
-            measures = measure_texts(batch.texts, self._planner.counter)
+            measures = measure_texts(batch.texts)
             sizes, found = measures.sizes, plan_batch(self._planner, batch, measures)
             plans = await run(found.complete, aside=not found.is_complete)
         group_sizes = reduce_groups(np.add, sizes, batch.offsets) + GROUP_BYTES
@@ -164,7 +164,7 @@ class GroupReader:
 
     def _plan_all(self, batch: GroupBatch) -> tuple[IntArray, list[Plan]]:
         """Return the sizes of the texts, and a plan for each group."""
-        measures = measure_texts(batch.texts, self._planner.counter)
+        measures = measure_texts(batch.texts)
         plans = plan_batch(self._planner, batch, measures).complete()
         return measures.sizes, plans if self._reuse is None else self._reuse.apply(plans)
 

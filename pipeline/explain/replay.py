@@ -102,7 +102,7 @@ def read_group(source: Source, part: PartInfo, query_id: str, planner: Planner) 
     for batch in source.iter_batches(finished=[span for span in finished if span[0] < span[1]]):
         names = [str(one) for one in batch.query_ids]
         if query_id in names:
-            measures = measure_texts(batch.texts, planner.counter)
+            measures = measure_texts(batch.texts)
             return list(batch.iter_groups(measures))[names.index(query_id)]
     raise InputError("the input lacks this query", which=query_id[:80])
 

@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 
 from pipeline.core.arrays import IntArray
-from pipeline.tokens.bounds import Texts
 from pipeline.tokens.counter import Counter, TokenCounter
 from pipeline.tokens.word_counter import WordCounter
 
@@ -45,10 +44,6 @@ class CachedCounter:
     def exact_available(self) -> bool:
         """Whether counts are exact; else they are upper bounds."""
         return self._counter.exact_available
-
-    def upper_bounds(self, texts: Texts) -> IntArray:
-        """Return an upper bound of T of each text, in order; 0 for null."""
-        return self._counter.upper_bounds(texts)
 
     def count(self, text: str, cap: int | None = None) -> int:
         """Return min(T(text), cap)."""

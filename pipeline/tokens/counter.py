@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from pipeline.core.arrays import IntArray
-from pipeline.tokens.bounds import Texts, upper_bound, upper_bounds
+from pipeline.tokens.bounds import upper_bound
 from pipeline.tokens.pieces import PIECE_SIZES, PieceSizes, first_cut, pieces
 from pipeline.tokens.vocabulary import find_vocabulary, load_encoding
 
@@ -27,10 +27,6 @@ class Counter(Protocol):
     @property
     def exact_available(self) -> bool:
         """Whether counts are exact; else they are upper bounds."""
-        ...
-
-    def upper_bounds(self, texts: Texts) -> IntArray:
-        """Return an upper bound of T of each text, in order; 0 for null."""
         ...
 
     def count(self, text: str, cap: int | None = None) -> int:
@@ -74,10 +70,6 @@ class TokenCounter:
     def exact_available(self) -> bool:
         """Whether counts are exact; without the known vocabulary they are upper bounds."""
         return self._vocabulary is not None
-
-    def upper_bounds(self, texts: Texts) -> IntArray:
-        """Return an upper bound of T of each text, at hundreds of MB/s; 0 for null."""
-        return upper_bounds(texts)
 
     def count(self, text: str, cap: int | None = None) -> int:
         """Return min(T(text), cap).

@@ -5,7 +5,6 @@ built for a text that is not sent.
 """
 
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +12,10 @@ from xxhash import xxh3_64_digest
 
 from pipeline.core.arrays import BoolArray, IntArray
 from pipeline.core.groups import TextMeasures
+from pipeline.tokens.bounds import upper_bounds
 
 
-class BoundsTokens(Protocol):
-    """Bounds the token counts of texts."""
-
-    def upper_bounds(self, texts: pa.LargeStringArray) -> IntArray:
-        """Return an upper bound for each text, in order; 0 for null."""
-        ...
-
-
-def measure_texts(texts: pa.LargeStringArray, counter: BoundsTokens) -> TextMeasures:
+def measure_texts(texts: pa.LargeStringArray) -> TextMeasures:
     """Return the measures of texts: arrays of one element per text, in their order."""
     offsets = _offsets(texts)
     data = texts.buffers()[2]
@@ -32,7 +24,7 @@ def measure_texts(texts: pa.LargeStringArray, counter: BoundsTokens) -> TextMeas
     # Joined digests become an array faster than a list of Python integers.
     digests = b"".join([xxh3_64_digest(octets[start:stop]) for start, stop in pairwise(borders)])
     return TextMeasures(
-        token_bounds=counter.upper_bounds(texts),
+        token_bounds=upper_bounds(texts),
         sizes=np.diff(offsets),
         content_hashes=np.frombuffer(digests, dtype=">u8").astype(np.uint64),
         blank=_blank(texts, offsets, octets),

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
+from pipeline.tokens.bounds import upper_bounds  # noqa: E402
 from pipeline.tokens.counter import TokenCounter  # noqa: E402
 from pipeline.tokens.settling import settle  # noqa: E402
 
@@ -100,7 +101,7 @@ def planning(counter: TokenCounter, language: str, corpus: str) -> list[Figure]:
     budget = MAX_TOKENS - NUM_DOCUMENTS * QUERY_TOKENS
 
     def plan(group: pa.Array) -> int:
-        bounds = counter.upper_bounds(group)
+        bounds = upper_bounds(group)
         settled = settle(group, bounds, counter, budget=budget, cap=MAX_TOKENS_PER_DOCUMENT)
         return settled.num_counted
 
@@ -127,7 +128,7 @@ def bounding(counter: TokenCounter, corpora: dict[str, str]) -> list[Figure]:
     figures = []
     for name, texts, bar in rows:
         size = sum(len(text.encode()) for text in texts.to_pylist())
-        seconds = best_time(lambda texts=texts: counter.upper_bounds(texts))
+        seconds = best_time(lambda texts=texts: upper_bounds(texts))
         figures.append(
             Figure(f"upper bounds, {name}", size / seconds / 1e6, "MB/s", bar, at_least=True)
         )

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.group_world import COUNTER, make_planner, make_settings, tokens
+from support.group_world import make_planner, make_settings, tokens
 from support.tables import candidates, write
 
 from pipeline.core.settings import Pace
@@ -53,7 +53,7 @@ def test_the_numbers_are_those_of_the_groups_as_a_run_plans_them(
 
     planner, planned = make_planner(**how), []
     for batch in source.iter_batches():
-        measures = measure_texts(batch.texts, COUNTER)
+        measures = measure_texts(batch.texts)
         planned += [planner.plan(group) for group in batch.iter_groups(measures)]
     requests = [request for group in planned for request in group.requests()]
     assert plan.requests == len(requests)

@@ -381,7 +381,7 @@ def test_gte_requests_stay_below_its_limit_in_its_own_tokens():
 def test_real_groups_of_1000_take_hardly_more_requests_than_the_lower_bound():
     planner, requests, lower_bound, groups = make_planner(), 0, 0, 0
     for batch in Source(list_input(str(SCIFACT))).iter_batches():
-        for group in batch.iter_groups(measure_texts(batch.texts, COUNTER)):
+        for group in batch.iter_groups(measure_texts(batch.texts)):
             plan = planner.plan(group)
             counts = COUNTER.counts(plan.units.texts(np.arange(len(plan.units))))
             loads = counts + tokens(plan.query)

@@ -206,9 +206,7 @@ def test_a_plan_does_not_depend_on_the_batch_of_its_group(tmp_path_factory, size
     plans = [
         plan
         for batch in source.iter_batches()
-        for plan in plan_batch(
-            planner, batch, measure_texts(batch.texts, planner.counter)
-        ).complete()
+        for plan in plan_batch(planner, batch, measure_texts(batch.texts)).complete()
     ]
 
     assert [plan.group.output.index for plan in plans] == list(range(len(sizes)))

@@ -56,7 +56,7 @@ def make_group(
 ) -> Group:
     """Return a group; `before` are the texts of an earlier group in the same memory."""
     shared = pa.array([*before, *texts], pa.large_string())
-    measures = measure_texts(shared, COUNTER)
+    measures = measure_texts(shared)
     rank = np.array(range(1, 1 + len(texts)) if ranks is None else ranks, np.int32)
     output = GroupOutput(
         index=0,

@@ -19,7 +19,7 @@ texts = st.lists(
 
 
 def measure(values: list[str | None]) -> TextMeasures:
-    return measure_texts(pa.array(values, pa.large_string()), COUNTER)
+    return measure_texts(pa.array(values, pa.large_string()))
 
 
 def same(one: TextMeasures, other: TextMeasures) -> bool:
@@ -67,9 +67,9 @@ def test_bounds_are_never_below_counts(values):
 @given(texts, texts)
 def test_measures_do_not_depend_on_what_was_read_before(before, values):
     array = pa.array([*before, *values], pa.large_string())
-    whole = measure_texts(array, COUNTER).slice(len(before), len(array))
+    whole = measure_texts(array).slice(len(before), len(array))
 
-    assert same(measure_texts(array.slice(len(before)), COUNTER), whole)
+    assert same(measure_texts(array.slice(len(before))), whole)
     assert same(measure(values), whole)
 
 
@@ -78,4 +78,4 @@ def test_a_null_that_hides_bytes_is_blank():
     offsets, data = array.buffers()[1:]
     hiding = pa.LargeStringArray.from_buffers(2, offsets, data, pa.py_buffer(b"\x02"))
 
-    assert measure_texts(hiding, COUNTER).blank.tolist() == [True, False]
+    assert measure_texts(hiding).blank.tolist() == [True, False]

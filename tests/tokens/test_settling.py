@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.token_texts import COUNTER, TEXTS, ids, some
 
+from pipeline.tokens.bounds import upper_bounds
 from pipeline.tokens.counter import TokenCounter
 from pipeline.tokens.settling import settle
 
@@ -16,7 +17,7 @@ from pipeline.tokens.settling import settle
 @given(st.lists(TEXTS, max_size=40), st.integers(0, 400), st.integers(1, 60))
 def test_settling_agrees_with_exact_counts(texts: list[str], budget: int, cap: int) -> None:
     exact = np.array([min(len(ids(text)), cap) for text in texts], dtype=np.int64)
-    bounds = COUNTER.upper_bounds(pa.array(texts, pa.string()))
+    bounds = upper_bounds(pa.array(texts, pa.string()))
 
     settled = settle(texts, bounds, COUNTER, budget=budget, cap=cap)
 
@@ -39,7 +40,7 @@ def test_settling_loads_no_vocabulary_if_the_bounds_fit() -> None:
 
 def test_settling_counts_the_largest_first_until_the_sum_fits() -> None:
     texts = [f"{'word ' * n}end" for n in range(100)]
-    bounds = COUNTER.upper_bounds(pa.array(texts))
+    bounds = upper_bounds(pa.array(texts))
 
     settled = settle(texts, bounds, COUNTER, budget=int(bounds.sum()) - 900, cap=4_000)
 
