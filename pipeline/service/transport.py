@@ -193,6 +193,8 @@ class HttpTransport:
         if status // 100 != 2:
             raise self._wire.classify(status, content, headers, clean=clean)
         scores = self._wire.decode(content, request.num_documents, clean=clean)
+        if self._redactor.is_plain_id(scores.response_id):
+            return scores
         response_id = self._redactor.response_id(
             scores.response_id, request, may_take_long=may_take_long
         )

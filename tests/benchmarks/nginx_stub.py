@@ -12,6 +12,8 @@ from pathlib import Path
 
 ECHO = "ngx_http_echo_module.so"
 START_S = 10.0
+RESPONSE_ID = "0b7c1f5e-8f6d-4f0a-9d6b-2f4b8c1d7e3a"
+"""A UUID, as the services that this stands for give."""
 
 
 class NoEchoModule(Exception):
@@ -53,7 +55,7 @@ def _answer(documents: int) -> str:
         {"index": i, "relevance_score": round(1 - i / (documents + 1), 6)} for i in range(documents)
     ]
     usage = {"total_tokens": 5000}
-    return json.dumps({"output": {"results": results}, "usage": usage, "request_id": "stub"})
+    return json.dumps({"output": {"results": results}, "usage": usage, "request_id": RESPONSE_ID})
 
 
 def _configuration(folder: Path, port: int, answer: str, delay_s: float) -> str:

@@ -25,6 +25,9 @@ _NAME: Final = re.compile(rf"[A-Za-z0-9_.:-]{{1,{_MAX_NAME}}}")
 _USUAL_ID: Final = re.compile(r"(?:[A-Za-z]{1,12}[-_.:])?[0-9a-fA-F-]+|[A-Za-z0-9_.:-]{1,13}")
 """Ids as services give them, `rerank-4f2a...`: too short, or too much of a number, for a text."""
 
+_NUMBER: Final = re.compile(rf"[0-9a-fA-F-]{{1,{_MAX_NAME}}}")
+"""A name that is a hexadecimal number, as most services give: a UUID."""
+
 _MIN_KEY_PART: Final = 8
 _MIN_TEXT: Final = 4
 """Shorter texts occur in any message."""
@@ -52,6 +55,7 @@ class Redactor:
         self._key_parts = tuple(parts)
         self._folded_parts = tuple({folded for part in parts if (folded := fold(part))})
         self._all_parts = tuple({*self._key_parts, *self._folded_parts})
+        self._numeric_parts = tuple(filter(_NUMBER.fullmatch, self._all_parts))
 
     def message(self, message: str, request: Request, *, may_take_long: bool = True) -> str:
         """Return a message, shortened; a notice if it holds a part of the key or of the request.
@@ -71,6 +75,15 @@ class Redactor:
         if self._holds_key(said) or _holds_text(said, _texts(request)):
             return WITHHELD
         return shorten(message)
+
+    def is_plain_id(self, name: str) -> bool:
+        """Return whether a name is a number without a part of the key, which `response_id` keeps.
+
+        Few parts of a key could stand in a number, so this takes less than `response_id`.
+        """
+        if not _NUMBER.fullmatch(name):
+            return False
+        return not any(part in name.lower() for part in self._numeric_parts)
 
     def response_id(self, name: str, request: Request, *, may_take_long: bool = True) -> str:
         """Return a service's name of its answer; "" if it is no name, or repeats key or request.

@@ -216,3 +216,27 @@ def test_ids_as_services_give_them_are_kept(name: str) -> None:
 def test_an_id_that_repeats_the_request_or_the_key_is_dropped(name: str) -> None:
     request = request_of("cheap hiking tents for two")
     assert Redactor("sk-abcdefgh12345678").response_id(name, request) == ""
+
+
+@given(
+    key=st.text("abcdefghABCDEF0123456789-_", min_size=1, max_size=24),
+    before=st.text("0123456789abcdefABCDEF-", max_size=12),
+    start=st.integers(0, 24),
+    after=st.text("0123456789abcdefABCDEF-", max_size=12),
+)
+@example(key="key-abcdef0123", before="", start=4, after="")
+def test_a_plain_id_is_one_that_is_kept(key: str, before: str, start: int, after: str) -> None:
+    redactor = Redactor(key)
+    name = f"{before}{key[start:].upper()}{after}"
+
+    if redactor.is_plain_id(name):
+        assert redactor.response_id(name, request_of("some text")) == name
+
+
+def test_a_number_is_a_plain_id_unless_it_repeats_the_key() -> None:
+    redactor = Redactor("key-abcdef0123")
+
+    assert redactor.is_plain_id("4f1c0a3e-7d52-4b0e-9d1f-2a6c8e5b7f90")
+    assert not redactor.is_plain_id("4f1c0a3e-ABCDEF01-9d1f")
+    assert not redactor.is_plain_id("rerank-4f1c0a3e")
+    assert not redactor.is_plain_id("")
