@@ -38,6 +38,7 @@ COMMANDS = {
     "doctor": ("jobs.doctor.command", "Check key, endpoint, limits and score comparability."),
     "providers": ("jobs.commands.providers", "List the presets of rerank services."),
     "init": ("jobs.commands.init", "Write a commented rerank.toml."),
+    "quota": ("jobs.commands.quota", "Lease one account's quota to several runs."),
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),
 }
 """Each subcommand's module, which defines the function of the same name, and its line of help."""

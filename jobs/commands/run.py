@@ -63,6 +63,21 @@ log = logging.getLogger(__name__)
     "documents, which are sent alone with a few old ones to link them.",
 )
 @option(
+    "--quota",
+    metavar="URL",
+    section="Pace",
+    example="http://127.0.0.1:8900",
+    help="Lease the quota from rerank quota serve (http://...) or Redis (redis://...), for all "
+    "processes that use the account. [default: not shared]",
+)
+@option(
+    "--quota-token-env",
+    metavar="VARIABLE",
+    section="Pace",
+    example="RERANK_QUOTA_TOKEN",
+    help="Variable that holds the token for --quota. [default: no token]",
+)
+@option(
     "--lock-wait",
     type=NOT_NEGATIVE,
     metavar="SECONDS",

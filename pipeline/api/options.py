@@ -17,7 +17,7 @@ from pipeline.core.settings import DEFAULT_TIMEOUT_S, LayoutName, Pace, RunSetti
 _SAME_NAME = (
     *("instruct", "top_n", "max_attempts", "max_rejects", "merge", "certify_depth"),
     *("long_documents", "duplicates", "layout", "limit", "with_text", "groups_per_part"),
-    *("restart", "score_store", "reuse"),
+    *("restart", "score_store", "reuse", "quota", "quota_token_env"),
 )
 """Options whose settings have the same name and unit."""
 
@@ -65,6 +65,8 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     reuse: Literal["exact", "partial"] = "exact"
     lock_wait: float = 0.0
     restart: bool = False
+    quota: str | None = None
+    quota_token_env: str | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:

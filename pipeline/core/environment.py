@@ -50,6 +50,29 @@ def read_api_key(provider: Provider, variable: str | None = None) -> str | None:
     return key
 
 
+def read_token(option: str, variable: str | None) -> str | None:
+    """Return the token of a quota server; None if no variable is named.
+
+    Args:
+        option: The option that names the variable.
+        variable: What it names.
+
+    Raises:
+        SettingsError: if the variable is unset or blank, or holds what cannot be sent.
+    """
+    if variable is None:
+        return None
+    token = os.environ.get(variable, "").strip()
+    if not (token and token.isascii() and token.isprintable()):
+        raise SettingsError(
+            "no token" if not token else "the token holds characters that cannot be sent",
+            which=f"{option} {variable}",
+            expected="printable ASCII",
+            cure=f"export {variable}=...",
+        )
+    return token
+
+
 def read_proxy(url: str) -> str | None:
     """Return the address of the HTTP proxy by which a URL is reached; None if directly.
 

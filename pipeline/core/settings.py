@@ -64,7 +64,8 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     """All settings of a run except the key, validated when it is built.
 
     Durations are in seconds, money in US dollars. Without `max_outage_s` the service may be down
-    for ten minutes, but be unreachable from the start for half a minute only.
+    for ten minutes, but be unreachable from the start for half a minute only. `quota` is where
+    the quota is leased from, `quota_token_env` the variable that holds the token for it.
 
     Raises:
         SettingsError: for settings that contradict each other or would be ignored.
@@ -95,6 +96,8 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     reuse: Literal["exact", "partial"] = "exact"
     lock_wait_s: float = 0.0
     restart: bool = False
+    quota: str | None = None
+    quota_token_env: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that contradict each other or would be ignored."""

@@ -23,6 +23,7 @@ from pipeline.service.endpoint import Endpoint
 from pipeline.service.metrics import Metrics, QuotaUse
 from pipeline.service.open_files import fit_open_files
 from pipeline.service.run_budget import RunBudget
+from pipeline.service.throttle.leases.connect import open_leases
 from pipeline.service.throttle.throttle import Throttle
 from pipeline.service.transport import Transport
 from pipeline.storage.location import Location
@@ -66,7 +67,8 @@ class Session:
         is_paused: The operator's pace file pauses all runs.
 
     Raises:
-        SettingsError: for an address of the score store that no file system understands.
+        SettingsError: for an address of the score store that no file system understands, or of a
+            quota that cannot be leased.
     """
 
     def __init__(
@@ -93,7 +95,8 @@ class Session:
         )
         self.is_paused = False
         self._pace = fit_open_files(settings.pace)
-        self._throttle = Throttle(self._pace, self.quota_use)
+        self._leases = None if settings.quota is None else open_leases(settings, api_key)
+        self._throttle = Throttle(self._pace, self.quota_use, self._leases)
         self.quota_use_now = self._throttle.quota_use_now
         self.budget = SessionBudget(
             settings.max_cost_usd, settings.profile.usd_per_unit, earlier_usd
@@ -110,9 +113,12 @@ class Session:
 
         Raises:
             SettingsError: if the address or the key cannot be used, or the store not be written.
+            OutageTooLong: if the quota's leaser cannot be reached.
             OutputFailed: if the store cannot be read.
         """
         async with AsyncExitStack() as resources:
+            if self._leases is not None:
+                await resources.enter_async_context(self._leases.running())
             self._endpoint = await resources.enter_async_context(
                 open_endpoint(
                     self.settings,

@@ -18,6 +18,7 @@ from pipeline.core.events import log_event
 from pipeline.core.settings import Pace
 from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.concurrency import ConcurrencyWindow
+from pipeline.service.throttle.interface import RateLimit
 from pipeline.service.throttle.permit import ThrottlePermit
 from pipeline.service.throttle.quota import Quota
 from pipeline.service.throttle.text_kind import UNKNOWN_KIND, TextKind, text_kind
@@ -48,12 +49,23 @@ class AdmissionControl:
         pace: The configured limits.
         quota_use: Where waits and the use of the quota are counted.
         on_release: Called whenever a place in flight is free again.
+        quota: The limits of requests and of tokens, if they are not this process's alone.
     """
 
-    def __init__(self, pace: Pace, quota_use: QuotaUse, on_release: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        pace: Pace,
+        quota_use: QuotaUse,
+        on_release: Callable[[], None],
+        quota: tuple[RateLimit, RateLimit] | None = None,
+    ) -> None:
         self.concurrency = ConcurrencyWindow(pace.max_in_flight, pace.max_documents_in_flight)
-        self.requests = Quota(pace.requests_per_minute)
-        self.tokens = Quota(pace.tokens_per_minute, grain_s=_TOKEN_GRAIN_S)
+        self.requests: RateLimit
+        self.tokens: RateLimit
+        self.requests, self.tokens = quota or (
+            Quota(pace.requests_per_minute),
+            Quota(pace.tokens_per_minute, grain_s=_TOKEN_GRAIN_S),
+        )
         self._quota_use = quota_use
         self._on_release = on_release
         self._full_since: float | None = None
@@ -107,6 +119,10 @@ class AdmissionControl:
     def kind(self, texts: Sequence[Content], tokens: int) -> TextKind:
         """Return the kind of a request's texts; without a quota of tokens it does not matter."""
         return UNKNOWN_KIND if self.tokens.rate.current is None else text_kind(texts, tokens)
+
+    def estimate(self, kind: TextKind, tokens: int) -> float:
+        """Return the tokens to expect of a request."""
+        return self._estimates.estimate(kind, tokens)
 
     def try_grant_of_any_kind(self, documents: int, tokens: int) -> ThrottlePermit | None:
         """Do what `try_grant` does, if the kind of texts does not matter: the quota is ample."""

@@ -32,6 +32,11 @@ class ConcurrencyWindow:
         self._is_starting = True
         self._binds = False
 
+    @property
+    def room(self) -> int:
+        """How many more requests may be in flight."""
+        return max(max(1, int(self._window)) - self.in_flight, 0)
+
     def set_limits(self, max_in_flight: int, max_documents: int | None) -> None:
         """Change the bounds; what is in flight stays. A higher bound opens the window anew."""
         if max_in_flight > self.max_in_flight:

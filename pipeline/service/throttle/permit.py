@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from msgspec import Struct
 
 from pipeline.core.errors import Throttled
-from pipeline.service.throttle.sliding_window import Entry
 from pipeline.service.throttle.text_kind import TextKind
 
 
@@ -33,7 +32,7 @@ class ThrottlePermit(Struct, eq=False):
         tokens: Upper bound of its tokens.
         kind: Of its texts.
         estimate: The tokens that the service is expected to count.
-        entries: Its entries in the sliding windows of tokens.
+        entries: Its entries in the windows of tokens.
         versions: Of the rate of requests, the rate of tokens and the concurrency window that it was
             admitted under.
     """
@@ -43,7 +42,7 @@ class ThrottlePermit(Struct, eq=False):
     tokens: int
     kind: TextKind
     estimate: float
-    entries: Sequence[Entry]
+    entries: Sequence[Any]
     versions: tuple[int, int, int]
 
     def __enter__(self) -> Self:

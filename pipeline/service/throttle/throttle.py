@@ -9,11 +9,14 @@ once.
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 
 from pipeline.core.content import Content
 from pipeline.core.settings import Pace
 from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.admission import AdmissionControl
+from pipeline.service.throttle.leases.holder import LeaseHolder
+from pipeline.service.throttle.leases.leased_quota import leased_quota
 from pipeline.service.throttle.permit import ThrottlePermit
 from pipeline.service.throttle.text_kind import TextKind
 
@@ -24,11 +27,21 @@ class Throttle:
     Args:
         pace: The limits; `set_pace` changes them during the run.
         quota_use: Where waits and the use of the quota are counted.
+        leases: Has slots of a quota that several processes share; None if there is none.
     """
 
-    def __init__(self, pace: Pace, quota_use: QuotaUse | None = None) -> None:
+    def __init__(
+        self,
+        pace: Pace,
+        quota_use: QuotaUse | None = None,
+        leases: LeaseHolder | None = None,
+    ) -> None:
         self._quota_use = quota_use or QuotaUse()
-        self._control = AdmissionControl(pace, self._quota_use, self._advance)
+        self._leases = leases
+        quota = None if leases is None else leased_quota(leases, pace)
+        self._control = AdmissionControl(pace, self._quota_use, self._advance, quota)
+        if leases is not None:
+            leases.follow(self._expected_tokens)
         self._line: deque[_Waiter] = deque()
         self._no_room_since: float | None = None
 
@@ -90,6 +103,8 @@ class Throttle:
         kind = control.kind(texts, tokens)
         waiter = _Waiter(documents, tokens, kind)
         self._line.append(waiter)
+        if self._leases is not None:
+            self._leases.wake()
         self._advance()
         try:
             permit = await waiter.turn
@@ -97,6 +112,11 @@ class Throttle:
         except BaseException:  # cancelled: undo, so that the next one may go
             self._leave(waiter)
             raise
+
+    def _expected_tokens(self) -> list[float]:
+        """Return the expected tokens of each request in line for which there is room in flight."""
+        first = islice(self._line, self._control.concurrency.room)
+        return [self._control.estimate(one.kind, one.tokens) for one in first]
 
     def _advance(self) -> None:
         """Admit those in line as long as there is room.

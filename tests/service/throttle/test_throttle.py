@@ -4,29 +4,16 @@ import asyncio
 import itertools
 import math
 import random
-from collections import deque
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.virtual_clock import run
+from support.windows import most_in_a_window
 
 from pipeline.core.settings import Pace
 from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.throttle import Throttle
-
-
-def most_in_a_window(times: list[float], amounts: list[float], period_s: float) -> float:
-    """Return the largest sum of amounts within any half-open window of `period_s`."""
-    most = total = 0.0
-    window: deque[tuple[float, float]] = deque()
-    for time, amount in zip(times, amounts, strict=True):
-        window.append((time, amount))
-        total += amount
-        while window[0][0] <= time - period_s:
-            total -= window.popleft()[1]
-        most = max(most, total)
-    return most
 
 
 async def admit_all(

@@ -1,0 +1,110 @@
+"""What `--quota URL` names: a leaser, and which of its quotas.
+
+    http://HOST:PORT[/NAME]    rerank quota serve
+    redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?name=NAME]    Redis; rediss:// with TLS
+
+Without a name the quota is that of the provider, the model and the key, of which the leaser sees
+no more than a short digest: processes with equal ones share a quota, others do not.
+"""
+
+import hashlib
+from typing import Final
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from msgspec import Struct
+
+from pipeline.core.errors import SettingsError
+from pipeline.service.throttle.leases.leaser import Leaser
+
+_HTTP: Final = ("http", "https")
+_REDIS: Final = ("redis", "rediss")
+_EXPECTED: Final = "http://HOST:PORT[/NAME] or redis://HOST[:PORT][/DATABASE][?name=NAME]"
+_DIGEST_BYTES: Final = 4
+"""Of the key: 1 in 4 billion others has the same, which would only slow both."""
+
+
+class QuotaAddress(Struct, frozen=True):
+    """A leaser's address.
+
+    Attributes:
+        url: As it is used, with user and password.
+        name: Of the quota; empty for that of the service.
+    """
+
+    url: str
+    name: str
+
+    @property
+    def is_redis(self) -> bool:
+        """Whether the leaser is a Redis server."""
+        return urlsplit(self.url).scheme in _REDIS
+
+    @property
+    def shown(self) -> str:
+        """The address without user and password."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def bucket(self, provider: str, model: str, api_key: str | None) -> str:
+        """Return the name of the quota: as given, else of provider, model and key."""
+        return self.name or f"{provider}/{model}/{_digest(api_key)}"
+
+    def leaser(self, bucket: str, token: str | None) -> Leaser:
+        """Return the leaser of a quota.
+
+        Raises:
+            SettingsError: if an extra is missing.
+        """
+        if not self.is_redis:
+            from pipeline.service.throttle.leases.http_leaser import HttpLeaser
+
+            return HttpLeaser(self.url, bucket, token)
+        try:
+            from pipeline.service.throttle.leases.redis_leaser import RedisLeaser
+        except ImportError as error:
+            raise SettingsError(
+                "needs the extra redis",
+                which="--quota",
+                cure="pip install 'rerank-pipeline[redis]'",
+            ) from error
+        return RedisLeaser(self.url, self.shown, bucket, token)
+
+
+def parse_address(url: str) -> QuotaAddress:
+    """Return what an address names.
+
+    Raises:
+        SettingsError: if it names nothing that leases a quota; the message shows no password.
+    """
+    try:
+        parts = urlsplit(url)
+        is_usable = bool(parts.hostname) and parts.port != 0
+        is_usable = is_usable and parts.scheme in (*_HTTP, *_REDIS)
+        has_user = parts.username is not None
+    except ValueError:
+        is_usable = has_user = False
+    if not is_usable:
+        found = None if "@" in url else url
+        raise SettingsError(
+            "not the address of a quota", which="--quota", found=found, expected=_EXPECTED
+        )
+    if parts.scheme in _REDIS:
+        name = parse_qs(parts.query).get("name", [""])[-1]
+        return QuotaAddress(parts._replace(query="", fragment="").geturl(), name)
+    if has_user:
+        raise SettingsError(
+            "holds a user or a password", which="--quota", cure="use --quota-token-env instead"
+        )
+    return QuotaAddress(f"{parts.scheme}://{parts.netloc}", unquote(parts.path.strip("/")))
+
+
+def _digest(api_key: str | None) -> str:
+    if api_key is None:
+        return "no-key"
+    hashed = hashlib.blake2b(api_key.encode(), digest_size=_DIGEST_BYTES, person=b"rerank-quota")
+    return hashed.hexdigest()
+
+
+def lease_path(bucket: str) -> str:
+    """Return the path at which a server of ours leases a quota."""
+    return "/lease/" + quote(bucket, safe="/")

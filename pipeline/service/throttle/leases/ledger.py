@@ -1,0 +1,284 @@
+"""Who may send when: one schedule of slots for all takers of one quota.
+
+Every slot is a moment of its own in an even pace, so the takers together keep the pace, however
+many they are. Slots are given to the taker that was served least ("start-time fair queueing",
+Goyal, Vin and Cheng, SIGCOMM 1996), at most a quarter of a second ahead, so a newcomer has its
+share at once and nobody starves. Decides without waiting and without a clock of its own.
+`ledger.lua` does the same in Redis.
+"""
+
+import random
+
+from msgspec import Struct, field
+
+from pipeline.service.throttle.leases.learned_rate import LearnedRate
+from pipeline.service.throttle.leases.messages import Ask, Grant, LeaseTimes, Report, Slot
+from pipeline.service.throttle.leases.token_windows import TokenWindows
+
+_USED_SHARE = 0.995
+"""Of a rate: windows of ten seconds are within it although some slots are used late."""
+_CATCH_UP_S = 0.01
+"""Idle time that is made up for."""
+_MOST_CREDIT_S = 0.02
+"""Seconds of the rate of tokens that are made up for when fewer were counted than expected."""
+_LEAST_FREE = 1e-6
+_SAME_S = 1e-6
+
+
+class Taker(Struct):
+    """A process that sends, as the ledger knows it.
+
+    Attributes:
+        heard: When it asked last.
+        served: Seconds of the schedule that it had, on a scale on which newcomers begin late.
+        share: The share that it was promised for times without the leaser.
+        wants: Expected tokens of its waiting requests.
+        slots: What it was given and has not fetched.
+        report: The number of its last report.
+        on_own: It sends on its own until it asks again.
+        reserved_until: It may send on its own for so long.
+    """
+
+    heard: float
+    served: float
+    requests_per_s: float | None = None
+    tokens_per_s: float | None = None
+    share: float = 0.0
+    wants: list[float] = field(default_factory=list)
+    slots: list[Slot] = field(default_factory=list)
+    report: int = 0
+    on_own: bool = False
+    reserved_until: float = 0.0
+
+
+class Ledger:
+    """The schedule of one quota.
+
+    Args:
+        requests_per_s: The quota of requests; None for the lowest that a taker's settings say.
+        tokens_per_s: The same for tokens.
+        times: When what happens.
+    """
+
+    def __init__(
+        self,
+        requests_per_s: float | None = None,
+        tokens_per_s: float | None = None,
+        *,
+        times: LeaseTimes | None = None,
+    ) -> None:
+        self._own = (requests_per_s, tokens_per_s)
+        self._times = times or LeaseTimes()
+        self._requests, self._tokens = LearnedRate(), LearnedRate()
+        self._windows = TokenWindows()
+        self._takers: dict[str, Taker] = {}
+        self._holes: list[Slot] = []
+        self._next_request = self._next_token = self._pause_until = 0.0
+        self._debt = 0.0
+        self._served = 0.0
+        self._began: float | None = None
+        self._epoch = random.random()
+        self._asked = 0.0
+
+    def __repr__(self) -> str:
+        return (
+            f"<Ledger takers={len(self._takers)} requests_per_s={self._requests.current}"
+            f" tokens_per_s={self._tokens.current}>"
+        )
+
+    @property
+    def num_takers(self) -> int:
+        """How many takers are known."""
+        return len(self._takers)
+
+    def ask(self, now: float, ask: Ask) -> Grant:
+        """Hear a taker, and give it slots.
+
+        Args:
+            now: Seconds by one clock, never going back.
+            ask: What the taker says.
+
+        Returns:
+            Its slots, by a clock that began with the first call.
+        """
+        if self._began is None:
+            self._began = now
+        now -= self._began  # as in Redis, where moments need few digits
+        self._forget_the_dead(now)
+        self._asked = now
+        taker = self._takers.get(ask.taker)
+        if taker is None:
+            taker = self._takers[ask.taker] = Taker(now, self._served, share=ask.share or 0.0)
+        taker.heard = now
+        taker.requests_per_s, taker.tokens_per_s = ask.requests_per_s, ask.tokens_per_s
+        self._configure()
+        if ask.epoch == self._epoch:
+            self._settle(now, taker, ask.report)
+        if ask.is_leaving:
+            self._remove(ask.taker)
+            return Grant(now)
+        if ask.share is not None:  # until this answer arrives
+            taker.share = max(taker.share, ask.share)
+            taker.reserved_until = now + self._times.call_s
+        is_gathering = now < self._times.gather_s
+        taker.on_own = is_gathering and ask.share is not None
+        if not taker.wants:
+            taker.served = max(taker.served, self._served)
+        taker.wants = ask.wants[len(taker.slots) :]  # the taker does not know of these yet
+        if not is_gathering:
+            self._allocate(now)
+        taker.share = self._fair_share(taker)
+        return Grant(
+            now,
+            self._epoch,
+            slots=self._fetch(now, taker),
+            again_s=self._again_s(now, taker),
+            share=taker.share,
+            takers=len(self._takers),
+            stay=taker.on_own,
+            requests_per_s=self._requests.current,
+            tokens_per_s=self._tokens.current,
+            requests_version=self._requests.version,
+            tokens_version=self._tokens.version,
+            pause_s=max(self._pause_until - now, 0.0),
+        )
+
+    def _fetch(self, now: float, taker: Taker) -> list[Slot]:
+        """Return a taker's slots, without those that are too late."""
+        slots, taker.slots = taker.slots, []
+        for slot in slots:
+            if slot.at <= now - self._times.late_s:
+                self._windows.correct(slot.at, -slot.tokens)
+        return [slot for slot in slots if slot.at > now - self._times.late_s]
+
+    def _forget_the_dead(self, now: float) -> None:
+        """Remove takers that are silent for too long, not counting time in which nobody asked.
+
+        A silence of all is more likely the leaser's own: it was stopped, or out of reach.
+        """
+        times = self._times
+        silence_s = now - self._asked
+        if silence_s > times.silent_s:
+            for taker in self._takers.values():
+                taker.heard += silence_s - times.silent_s
+        for name, taker in list(self._takers.items()):
+            if now - taker.heard > times.dead_s:
+                self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        self._holes += self._takers.pop(name).slots
+
+    def _configure(self) -> None:
+        """Take the leaser's own quota, else the lowest that a taker knows."""
+        for rate, own, known in (
+            (self._requests, self._own[0], [one.requests_per_s for one in self._takers.values()]),
+            (self._tokens, self._own[1], [one.tokens_per_s for one in self._takers.values()]),
+        ):
+            told = [per_s for per_s in known if per_s is not None]
+            rate.configure(own if own is not None else min(told, default=None))
+
+    def _settle(self, now: float, taker: Taker, report: Report) -> None:
+        """Learn what became of a taker's slots, once."""
+        if report.number <= taker.report:
+            return
+        taker.report = report.number
+        self._holes += report.unused
+        for at, difference in report.corrections:
+            self._windows.correct(at, difference)
+            credit = -_MOST_CREDIT_S * (self._tokens.current or 0.0)
+            self._debt = max(self._debt + difference, min(self._debt, credit))
+        for served in report.served:
+            self._rate(served.limit).succeed(now, served.amount, served.version)
+        for refused in report.refused:
+            if self._rate(refused.limit).refuse(now, refused.version, refused.pause_s):
+                self._pause_until = max(self._pause_until, now + refused.pause_s)
+
+    def _rate(self, limit: str) -> LearnedRate:
+        return self._tokens if limit == "tokens" else self._requests
+
+    def _allocate(self, now: float) -> None:
+        """Give slots to all that wait for some, as far ahead as allowed."""
+        free = 1.0 - sum(
+            taker.share
+            for taker in self._takers.values()
+            if taker.on_own
+            or now < taker.reserved_until
+            or now - taker.heard >= self._times.silent_s
+        )
+        if free <= _LEAST_FREE:
+            return
+        self._drop_old_holes(now)
+        waiting = [
+            taker
+            for _, taker in sorted(self._takers.items())
+            if taker.wants and now - taker.heard <= self._times.wants_s
+        ]
+        while waiting:
+            taker = min(waiting, key=lambda one: round(one.served, 6))
+            slot = self._book(now, taker.wants[0], free)
+            if slot is None:
+                return
+            self._served = taker.served
+            taker.served += max(self._cost_s(slot.tokens, free))
+            taker.wants = taker.wants[1:]
+            taker.slots.append(slot)
+            if not taker.wants:
+                waiting.remove(taker)
+
+    def _book(self, now: float, tokens: float, free: float) -> Slot | None:
+        """Return the next slot for so many tokens; None if it is too far ahead."""
+        until = now + self._times.ahead_s + _SAME_S
+        for index, hole in enumerate(self._holes):
+            if (
+                self._pause_until <= hole.at + _SAME_S
+                and hole.at <= until
+                and tokens <= hole.tokens
+            ):
+                del self._holes[index]
+                self._windows.correct(hole.at, tokens - hole.tokens)
+                return Slot(hole.at, tokens)
+        at = max(now, self._next_request, self._next_token, self._pause_until)
+        if self._tokens.current is not None:
+            at = self._windows.earliest(at, tokens, free * self._tokens.current)
+        if at > until:
+            return None
+        due = max(tokens + self._debt, 0.0)
+        self._debt += tokens - due
+        request_s, tokens_s = self._cost_s(due, free)
+        earliest = at if at > now else now - _CATCH_UP_S
+        self._next_request = max(self._next_request, earliest) + request_s
+        self._next_token = max(self._next_token, earliest) + tokens_s
+        if self._tokens.current is not None:
+            self._windows.add(at, tokens)
+        return Slot(at, tokens)
+
+    def _cost_s(self, tokens: float, free: float) -> tuple[float, float]:
+        """Return the seconds of the schedule that a request takes, and that its tokens take."""
+        requests, per_token = self._requests.current, self._tokens.current
+        return (
+            0.0 if requests is None else 1 / (requests * free * _USED_SHARE),
+            0.0 if per_token is None else tokens / (per_token * free * _USED_SHARE),
+        )
+
+    def _drop_old_holes(self, now: float) -> None:
+        for hole in self._holes:
+            if hole.at <= now:
+                self._windows.correct(hole.at, -hole.tokens)
+        self._holes = sorted(
+            (hole for hole in self._holes if hole.at > now), key=lambda hole: hole.at
+        )
+
+    def _fair_share(self, taker: Taker) -> float:
+        """Return what a taker may use without the leaser, so that no promises exceed the quota."""
+        promised = sum(one.share for one in self._takers.values() if one is not taker)
+        return max(min(1.0 / len(self._takers), 1.0 - promised), 0.0)
+
+    def _again_s(self, now: float, taker: Taker) -> float:
+        """Return when a taker should ask again: in time for its slots, or for its promise."""
+        times = self._times
+        if now < times.gather_s or taker.share * len(self._takers) < 0.99:
+            return times.ahead_s
+        if not taker.wants:
+            return times.heartbeat_s
+        next_s = max(self._next_request, self._next_token, self._pause_until) - now
+        return min(max(times.ahead_s / 3, next_s - times.ahead_s), times.wants_s / 2)

@@ -1,0 +1,144 @@
+"""What a taker and the leaser of a quota tell each other; all times are by the leaser's clock.
+
+A *taker* is a process that sends requests. A *slot* is the right to send one request at one moment,
+with the tokens that it may take. A taker that cannot reach the leaser sends *on its own*, at a
+share of the quota that it was promised before.
+"""
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+Limit: TypeAlias = Literal["requests", "tokens"]
+
+
+class Slot(Struct, frozen=True, array_like=True):
+    """The right to send a request of so many tokens at a moment."""
+
+    at: float
+    tokens: float = 0.0
+
+
+class Served(Struct, array_like=True):
+    """What the service served of requests that were admitted under one version of a rate."""
+
+    limit: Limit
+    version: int
+    amount: float
+
+
+class Refused(Struct, array_like=True):
+    """The service refused a request that was admitted under this version of a rate.
+
+    Attributes:
+        pause_s: For how long nothing should be sent.
+    """
+
+    limit: Limit
+    version: int
+    pause_s: float
+
+
+class Report(Struct):
+    """What became of slots since the last report.
+
+    Attributes:
+        number: Of this report; a leaser that has it takes it for repeated.
+        unused: Slots in which nothing was sent.
+        corrections: Tokens that were counted beyond those of a slot, by the slot's moment.
+    """
+
+    number: int
+    unused: list[Slot] = []
+    corrections: list[tuple[float, float]] = []
+    served: list[Served] = []
+    refused: list[Refused] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to report."""
+        return not (self.unused or self.corrections or self.served or self.refused)
+
+
+class Ask(Struct):
+    """What a taker says; at least once a second, whether or not it has requests.
+
+    Attributes:
+        taker: Its name, of which there is no other.
+        requests_per_s: The quota of requests by its settings; None if none is known.
+        tokens_per_s: The same for tokens.
+        wants: Expected tokens of each request that waits for a slot, in order.
+        report: What became of its slots.
+        share: The share of the quota, from 0 to 1, at which it now sends on its own, if it does.
+        is_leaving: It will send nothing more.
+        epoch: Of the leaser that the report speaks of; another one ignores it.
+    """
+
+    taker: str
+    requests_per_s: float | None
+    tokens_per_s: float | None
+    wants: list[float]
+    report: Report
+    share: float | None = None
+    is_leaving: bool = False
+    epoch: float = 0.0
+
+
+class Grant(Struct):
+    """What the leaser answers.
+
+    Attributes:
+        now: The time by its clock, in seconds since it began.
+        epoch: Tells leasers apart: one that began anew has another one.
+        slots: New slots, in order.
+        again_s: When to ask again, in seconds.
+        share: The share of the quota that the taker may use if it loses the leaser.
+        takers: How many there are.
+        stay: The taker goes on on its own, since the leaser does not know all takers yet.
+        requests_per_s: The rate of all takers together as it is now; None for no limit.
+        tokens_per_s: The same for tokens.
+        requests_version: Of the rate of requests; changes with each refusal that lowers it.
+        tokens_version: Of the rate of tokens.
+        pause_s: For so long nobody sends anything.
+    """
+
+    now: float
+    epoch: float = 0.0
+    slots: list[Slot] = []
+    again_s: float = 1.0
+    share: float = 0.0
+    takers: int = 1
+    stay: bool = False
+    requests_per_s: float | None = None
+    tokens_per_s: float | None = None
+    requests_version: int = 0
+    tokens_version: int = 0
+    pause_s: float = 0.0
+
+
+class LeaseTimes(Struct, frozen=True, kw_only=True):
+    """When what happens between takers and leaser, in seconds.
+
+    Attributes:
+        ahead_s: How far ahead slots are given out: a newcomer waits no longer for its share.
+        late_s: A slot may be used so long after its moment, since event loops are late.
+        wants_s: Wants are forgotten if they are not repeated for so long.
+        heartbeat_s: A taker asks at least so often.
+        call_s: An unanswered call is given up after this.
+        silent_s: The share of a taker that was not heard for so long is kept free, since it may
+            send on its own.
+        own_s: Since its last answered call was begun, a taker without the leaser sends on its own.
+            At least `silent_s`, `ahead_s` and `call_s` together, so that nobody does it too early.
+        dead_s: A taker that was not heard for so long is dead; its share goes to the others.
+        gather_s: A leaser that has begun, perhaps anew, waits so long for those on their own.
+    """
+
+    ahead_s: float = 0.25
+    late_s: float = 0.02
+    wants_s: float = 0.6
+    heartbeat_s: float = 1.0
+    call_s: float = 1.0
+    silent_s: float = 1.6
+    own_s: float = 3.0
+    dead_s: float = 4.0
+    gather_s: float = 3.0
