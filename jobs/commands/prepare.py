@@ -48,4 +48,6 @@ def prepare(input_name: str, target: str, as_json: bool, **options: Any) -> None
     if as_json:
         emit_json(facts)
     else:
-        emit_facts([("rows", f"{facts['rows']:,}"), ("output", target)])
+        repeated = facts["repeated_ids"]
+        again = [("", f"{repeated:,} repeat a doc_id of their query")] if repeated else []
+        emit_facts([("rows", f"{facts['rows']:,}"), *again, ("output", target)])

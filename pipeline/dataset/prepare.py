@@ -34,7 +34,8 @@ def prepare_file(
         max_queries: Take only so many queries, the first ones.
 
     Returns:
-        `rows` and `columns` of the file.
+        `rows` and `columns` of the file, and `repeated_ids`: candidates whose doc_id occurs earlier
+        in their query.
 
     Raises:
         SettingsError: for another suffix of the file.
@@ -54,9 +55,12 @@ def prepare_file(
         target.beside("").make_folder()
     with tempfile.TemporaryDirectory(dir=beside, prefix=".prepare-") as folder:
         with target.writing() as stream:
-            preparer.write(stream, Path(folder))
+            prepared = preparer.write(stream, Path(folder))
     with target.open() as written, pq.ParquetFile(written) as parquet:
         names = parquet.schema_arrow.names
         return {
-            "schema_version": SCHEMA_VERSION, "rows": parquet.metadata.num_rows, "columns": names
-        }  # fmt: skip
+            "schema_version": SCHEMA_VERSION,
+            "rows": parquet.metadata.num_rows,
+            "columns": names,
+            "repeated_ids": prepared.num_repeated,
+        }

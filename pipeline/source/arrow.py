@@ -20,7 +20,7 @@ _HEX_DIGITS: Final = np.frombuffer(bytes(range(256)).hex().encode(), np.uint8).r
 
 def one_chunk(column: "pa.ChunkedArray[Any]") -> Any:
     """Return a column as one array; copied only if it has several chunks."""
-    return column.chunk(0) if column.num_chunks == 1 else concat(column.chunks)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def concat(arrays: Sequence[Array]) -> Any:

@@ -94,6 +94,21 @@ def test_queries_without_candidates_are_empty_groups(
     assert [group["merge_status"] == "empty" for group in groups] == [size == 0 for size in sizes]
     assert len(ranked(tmp_path / "out")) == sum(sizes) == summary["candidates_done"]
 
+    ids = pl.DataFrame(rows, schema).with_columns(
+        pl.col("documents").list.eval(pl.struct(pl.element().struct.field("doc_id")))
+    )
+    ids.write_parquet(tmp_path / "ids.parquet")
+    texts = {"doc_id": [f"{place}" for place in range(max(sizes))]}
+    pl.DataFrame(texts, {"doc_id": pl.String}).with_columns(
+        text=pl.format("text {}", "doc_id")
+    ).write_parquet(tmp_path / "texts.parquet")
+    options = ("--corpus", tmp_path / "texts.parquet", "--column", "documents=documents")
+    for output, how in (("joined", options), ("sorted", ("--sort-input", *options))):
+        made = tmp_path / output
+        run(emulator, tmp_path / "ids.parquet", made, "--groups-per-part", per_part, *how)
+        assert rows_of(made / "_groups") == groups
+        assert ranked(made) == ranked(tmp_path / "out")
+
     before = results(tmp_path / "out")
     (tmp_path / "out/part-00000.parquet").unlink()
     (tmp_path / "out/_SUCCESS").unlink()

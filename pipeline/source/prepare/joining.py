@@ -97,7 +97,7 @@ def join_texts(
     for join in joins:
         with join.readable():
             rows = _check(wanted, join, candidates, missing, limits)
-        slice_rows = min(slice_rows, rows)
+        slice_rows = min(slice_rows, num_rows if rows is None else rows)
     with stored_tables(rows_file) as stored:
         left = Rows(stored)
         for start in range(0, num_rows, max(1, slice_rows)):
@@ -138,9 +138,18 @@ def _joined(
 
 def _check(
     rows: pl.LazyFrame, join: Join, candidates: str, missing: OnMissing, limits: JoinLimits
-) -> int:
-    """Return how many rows may be joined at once; refuse ids that occur twice or have no text."""
-    wanted = rows.group_by(join.id_role).agg(num_rows=pl.len()).collect(engine="streaming")
+) -> int | None:
+    """Return how many rows may be joined at once; None if all of them.
+
+    Raises:
+        InputError: for ids that occur twice, and for missing texts unless they are to be skipped.
+    """
+    wanted = (
+        rows.filter(pl.col(join.id_role).is_not_null())  # null: a query without candidates
+        .group_by(join.id_role)
+        .agg(num_rows=pl.len())
+        .collect(engine="streaming")
+    )
     found = (
         join.texts.select(KEY, size=pl.col(VALUE).str.len_bytes())
         .join(wanted.lazy().select(join.id_role), left_on=KEY, right_on=join.id_role, how="semi")
@@ -163,7 +172,7 @@ def _check(
         )
     num_bytes = int(found["size"].sum())
     if num_bytes <= limits.max_text_bytes:
-        return int(wanted["num_rows"].sum())
+        return None
     return max(1, limits.max_text_bytes * found.height // num_bytes)
 
 

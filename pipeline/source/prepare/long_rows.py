@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.arrays import IntArray
-from pipeline.core.errors import InputError
 from pipeline.core.groups import Id
 from pipeline.source.adjacency import find_starts
+from pipeline.source.arrow import nulls
 from pipeline.source.decoded_rows import DecodedRows
 from pipeline.source.prepare.sorting import hash_ids, sort_tables, sorted_places
 from pipeline.source.source import Source
@@ -33,22 +33,14 @@ def long_schema(source: Source) -> pa.Schema:
 def iter_long_tables(source: Source, schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield the candidates as long rows; an empty table first, for the columns.
 
-    Raises:
-        InputError: for a query without candidates, which no row would show.
+    A query without candidates becomes a row without a doc_id.
     """
     yield schema.empty_table()
     for piece in source.iter_pieces():
         assert piece.rows is not None
+        table = _long_table(piece.rows, schema)
         empty = np.flatnonzero(np.diff(piece.rows.offsets) == 0)
-        if len(empty):
-            file, row = source.listing.locate_row(piece.first_row + int(empty[0]))
-            raise InputError(
-                "a query without candidates",
-                which=file.location.name,
-                found=f"row {row}",
-                cure="remove it: it cannot be joined or sorted",
-            )
-        yield _long_table(piece.rows, schema)
+        yield _with_empty(table, piece.rows, empty) if len(empty) else table
 
 
 def _long_table(rows: DecodedRows, schema: pa.Schema) -> pa.Table:
@@ -61,6 +53,22 @@ def _long_table(rows: DecodedRows, schema: pa.Schema) -> pa.Table:
     for name in schema.names[table.num_columns :]:
         table = table.append_column(name, values[name])
     return table.cast(schema)
+
+
+def _with_empty(table: pa.Table, rows: DecodedRows, empty: IntArray) -> pa.Table:
+    """Return a table with a row more for each input row without candidates, at its place."""
+    values = {"query_id": rows.query_ids.take(empty), "query": rows.queries.take(empty)}
+    absent = pa.table(
+        [
+            values[field.name].cast(field.type)
+            if field.name in values
+            else nulls(len(empty), field.type)
+            for field in table.schema
+        ],
+        schema=table.schema,
+    )
+    places = np.append(np.arange(table.num_rows), rows.offsets[empty] - 0.5)
+    return pa.concat_tables([table, absent]).take(np.argsort(places, kind="stable"))
 
 
 def sort_candidates(

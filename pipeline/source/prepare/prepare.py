@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
+import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
 from pipeline.core.preparation import PLAIN_TEMPLATE, Preparation
+from pipeline.source.arrow import one_chunk
 from pipeline.source.batch_reader import BatchLimits
+from pipeline.source.decoded_rows import DecodedIds
 from pipeline.source.listing import list_input
 from pipeline.source.prepare.converting import convert, write_as_they_are
 from pipeline.source.prepare.joining import Join, JoinLimits, join_texts
@@ -16,6 +19,7 @@ from pipeline.source.prepare.long_rows import iter_long_tables, long_schema, sor
 from pipeline.source.prepare.lookup import TextSource, TextsWanted
 from pipeline.source.prepare.named_files import find_named_files
 from pipeline.source.prepare.writing import write_parquet
+from pipeline.source.repeated_ids import RepeatedIds
 from pipeline.source.source import Source
 
 _ID_NAMES: Final = {"query": ("query_id", "_id"), "text": ("doc_id", "_id")}
@@ -41,10 +45,12 @@ class Prepared(Struct, frozen=True):
     Attributes:
         layout: Its layout.
         columns: The columns that play roles, where they bear other names.
+        num_repeated: Candidates whose doc_id occurs earlier in their query.
     """
 
     layout: str
     columns: Mapping[str, str]
+    num_repeated: int
 
 
 class Preparer:
@@ -128,8 +134,9 @@ class Preparer:
             limits=_LARGE,
         )
         if not (source.rows_are_candidates or self._texts or sort):
+            checked = source.check_ids()
             write_as_they_are(listing, stream, check)
-            return Prepared(self._layout, self._columns)
+            return Prepared(self._layout, self._columns, checked.num_repeated)
         schema = long_schema(source)
         if sort:
             tables = sort_candidates(
@@ -165,11 +172,14 @@ class Preparer:
                 missing=self._preparation.missing,
                 limits=limits.join,
             )
-        write_parquet(_checked(tables, check), written, stream)
+        repeated = RepeatedIds()
+        is_nested = not source.rows_are_candidates
+        rows = _counted(_checked(tables, check), repeated)
+        write_parquet(rows, written, stream, nested=is_nested)
         for texts in self._texts.values():
             texts.refuse_changes()
         source.listing.refuse_changes()
-        return Prepared("long", {})
+        return Prepared("nested" if is_nested else "long", {}, repeated.end())
 
     def _text_source(self, role: str, name: str, template: str) -> TextSource:
         id_role, *others = _ID_NAMES[role]
@@ -178,6 +188,14 @@ class Preparer:
         own = self._columns.get(role, role)
         fallbacks = {"text": (own, "query", "text") if role == "query" else (own, "text")}
         return TextSource(name, TextsWanted(_OPTIONS[role], ids, parts, fallbacks))
+
+
+def _counted(tables: Iterator[pa.Table], repeated: RepeatedIds) -> Iterator[pa.Table]:
+    for table in tables:
+        if table.num_rows:
+            query_ids, doc_ids = (one_chunk(table.column(name)) for name in ("query_id", "doc_id"))
+            repeated.add(DecodedIds(query_ids, np.arange(table.num_rows + 1), doc_ids))
+        yield table
 
 
 def _checked(tables: Iterator[pa.Table], check: Callable[[], None]) -> Iterator[pa.Table]:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.core.arrays import IntArray
+from pipeline.source.prepare.nesting import LIST_PATH, nest, nested_schema
 from pipeline.source.prepare.spool import Rows
 
 _STEP_ROWS: Final = 4_096
@@ -17,16 +18,27 @@ _GROUP_BYTES: Final = 32 << 20
 """A row group ends with the step that reaches one of these two."""
 
 
-def write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, stream: BinaryIO) -> int:
-    """Write the rows of all tables; return their number."""
-    num_rows = 0
+def write_parquet(
+    tables: Iterable[pa.Table], schema: pa.Schema, stream: BinaryIO, *, nested: bool = False
+) -> None:
+    """Write the rows of all tables.
+
+    Args:
+        tables: A row per candidate.
+        schema: Their columns.
+        stream: Where to write.
+        nested: Write a row per query instead; see `nesting`.
+    """
     texts = [name for name in schema.names if name in ("query", "text")]
-    dictionaries: Any = [name for name in schema.names if name != "text"]
-    with pq.ParquetWriter(stream, schema, use_dictionary=dictionaries) as writer:
-        for group in _row_groups(tables, texts):
-            writer.write_table(group.cast(schema).combine_chunks())
-            num_rows += group.num_rows
-    return num_rows
+    groups = (group.cast(schema).combine_chunks() for group in _row_groups(tables, texts))
+    written = nested_schema(schema) if nested else schema
+    leaves = [name for name in schema.names if name != "text"]
+    if nested:
+        leaves = ["query_id", "query", *(f"{LIST_PATH}.{name}" for name in leaves)]
+    dictionaries: Any = leaves
+    with pq.ParquetWriter(stream, written, use_dictionary=dictionaries) as writer:
+        for group in nest(groups) if nested else groups:
+            writer.write_table(group)
 
 
 def _row_groups(tables: Iterable[pa.Table], texts: list[str]) -> Iterator[pa.Table]:

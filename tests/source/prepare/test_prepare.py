@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.tables import candidates, write
+from support.tables import candidates, open_source, read_groups, write
 
 from pipeline.core.errors import InputError, SettingsError
 from pipeline.core.preparation import Preparation
@@ -53,7 +53,7 @@ def made(
 def rows_of(given: Path, **how: Any) -> list[dict[str, Any]]:
     """Prepare candidates; return the rows."""
     content, prepared = made(given, **how)
-    assert prepared == Prepared("long", {})
+    assert (prepared.layout, prepared.columns) == ("long", {})
     return pq.read_table(io.BytesIO(content)).to_pylist()
 
 
@@ -409,23 +409,110 @@ def test_nested_json_lines_stay_nested_with_their_empty_queries(tmp_path):
 
     content, prepared = made(given)
 
-    assert prepared == Prepared("auto", {})
+    assert prepared == Prepared("auto", {}, 0)
     assert pq.read_table(io.BytesIO(content)).to_pylist() == [
         json.loads(line) for line in given.read_text().splitlines()
     ]
 
 
-def test_nested_candidates_are_joined_too_but_none_may_be_empty(tmp_path, corpus):
-    row = {"query_id": 1, "query": "x", "documents": [{"doc_id": "b"}, {"doc_id": "a"}]}
-    given = lines(tmp_path / "in.jsonl", row)
-    columns = {"documents": "documents"}
+def test_nested_candidates_are_joined_and_stay_nested(tmp_path, corpus):
+    given = lines(
+        tmp_path / "in.jsonl",
+        {"query_id": 1, "query": "x", "documents": [{"doc_id": "b"}, {"doc_id": "a"}]},
+        {"query_id": 2, "query": "y", "documents": []},
+        {"query_id": 3, "query": None, "documents": None},
+        {"query_id": 4, "query": "z", "documents": [{"doc_id": "a"}]},
+    )
 
-    rows = rows_of(given, corpus=str(corpus), columns=columns)
+    content, prepared = made(given, corpus=str(corpus), columns={"documents": "documents"})
 
-    assert [(row["doc_id"], row["text"]) for row in rows] == [("b", "汉字 😀"), ("a", "one")]
-    lines(given, row, {"query_id": 2, "query": "y", "documents": []})
-    with pytest.raises(InputError, match=r"in\.jsonl: a query without candidates \(found row 1"):
-        rows_of(given, corpus=str(corpus), columns=columns)
+    assert prepared == Prepared("nested", {}, 0)
+    rows = pq.read_table(io.BytesIO(content)).to_pylist()
+    a, b = {"doc_id": "a", "text": "one"}, {"doc_id": "b", "text": "汉字 😀"}
+    assert [(row["query_id"], row["query"], row["documents"]) for row in rows] == [
+        (1, "x", [b, a]), (2, "y", []), (3, None, []), (4, "z", [a]),
+    ]  # fmt: skip
+
+
+HELD = st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(0, 9), max_size=5)), max_size=12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows=HELD, row_group=st.integers(1, 5), sort=st.booleans(), join=st.booleans())
+def test_nested_candidates_give_the_same_groups_joined_or_sorted(
+    tmp_path_factory, rows, row_group, sort, join
+):
+    folder = tmp_path_factory.mktemp("in")
+    if not sort:
+        rows = [(at, held) for at, (_, held) in enumerate(rows)]
+    fields = ["doc_id", "place", *(["text"] * (not join))]
+    documents = [
+        [{"doc_id": d, "place": f"{at}.{d}", "text": f"t{d}"} for d in held]
+        for at, (_, held) in enumerate(rows)
+    ]
+    kind = pa.struct([(name, pa.int64() if name == "doc_id" else pa.string()) for name in fields])
+    table = pa.table(
+        {
+            "query_id": pa.array([query for query, _ in rows], pa.int64()),
+            "query": pa.array([f"q{query}" for query, _ in rows], pa.string()),
+            "documents": pa.array(
+                [[{name: hit[name] for name in fields} for hit in hits] for hits in documents],
+                pa.list_(kind),
+            ),
+        }
+    )
+    given = write(table, folder / "in.parquet", row_group_size=row_group)
+    corpus = lines(folder / "c.jsonl", *({"_id": d, "text": f"t{d}"} for d in range(10)))
+    how = {"corpus": str(corpus)} if join else {}
+
+    content, prepared = made(
+        given, layout="nested", columns={"documents": "documents"}, limits=TINY, sort_input=sort,
+        **how,
+    )  # fmt: skip
+
+    (folder / "made.parquet").write_bytes(content)
+    source = open_source(
+        folder / "made.parquet", layout=prepared.layout if sort or join else "nested"
+    )
+    expected = {query: [] for query, _ in rows}
+    for (query, _), hits in zip(rows, documents, strict=True):
+        expected[query] += [(hit["doc_id"], hit["place"], hit["text"]) for hit in hits]
+    found = {
+        group.query_id: list(
+            zip(
+                group.output.candidates["doc_id"].to_pylist(),
+                group.output.candidates["place"].to_pylist(),
+                group.texts.to_pylist(),
+                strict=True,
+            )
+        )
+        for group in read_groups(source)
+    }
+    assert (found, [*found]) == (expected, [*expected])
+    assert prepared.num_repeated == sum(
+        len(hits) - len({hit[0] for hit in hits}) for hits in expected.values()
+    )
+
+
+def test_two_queries_under_one_id_stay_two_rows_for_the_run_to_refuse(tmp_path, corpus):
+    given = lines(
+        tmp_path / "in.jsonl",
+        {"query_id": 1, "query": "x", "documents": [{"doc_id": "b"}]},
+        {"query_id": 1, "query": "y", "documents": [{"doc_id": "a"}]},
+    )
+
+    content, _ = made(given, corpus=str(corpus), columns={"documents": "documents"})
+
+    rows = pq.read_table(io.BytesIO(content)).to_pylist()
+    assert [(row["query_id"], row["query"]) for row in rows] == [(1, "x"), (1, "y")]
+
+
+def test_repeated_ids_of_long_rows_are_counted(tmp_path, corpus):
+    given = by_id(tmp_path / "in.parquet", [(1, "a"), (2, "a"), (1, "a")], query=["x", "y", "x"])
+
+    _, prepared = made(given, corpus=str(corpus), sort_input=True)
+
+    assert prepared == Prepared("long", {}, 1)
 
 
 def test_an_input_without_rows_gives_a_file_without_rows(tmp_path, corpus):
