@@ -11,16 +11,22 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from msgspec import Struct
 
 from pipeline.core.errors import InputError
 from pipeline.core.events import log_event
 from pipeline.core.settings import RunSettings, fingerprint
 from pipeline.dataset.sources import open_source
-from pipeline.output.layout import PREPARED_FOLDER
+from pipeline.output.differences import FileFacts
+from pipeline.output.prepared_record import (
+    PreparedRecord,
+    prepared_folder,
+    read_prepared_record,
+    remove_prepared_record,
+    write_prepared_record,
+)
 from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
 from pipeline.source.source import Source
@@ -33,26 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FILE_NAME: Final = "candidates.parquet"
-_RECORD_NAME: Final = "record.json"
 _SPOOL: Final = "spool-"
-
-
-class _Record(Struct, frozen=True, kw_only=True):
-    """What was made ready.
-
-    Attributes:
-        fingerprint: Of the input's files and of what was done with them.
-        layout: How to read it.
-        columns: The columns that play roles.
-        num_rows: Its rows, or those of its first queries if so few are wanted.
-        facts: What identifies the file.
-    """
-
-    fingerprint: str
-    layout: str
-    columns: dict[str, str]
-    num_rows: int
-    facts: dict[str, Any]
 
 
 class PreparedInput:
@@ -77,7 +64,8 @@ class PreparedInput:
         self.facts = preparer.facts()
         self._reads = reads
         self._preparer = preparer
-        self._folder = output.child(PREPARED_FOLDER)
+        self._output = output
+        self._folder = prepared_folder(output)
         self._settings = settings
         self._limits = limits
         self._fingerprint = fingerprint(
@@ -139,20 +127,20 @@ class PreparedInput:
             if info.base_name.startswith(_SPOOL):
                 self._folder.child(info.base_name).remove()
         self._folder.remove_unfinished()
-        self._folder.child(_RECORD_NAME).remove()
+        remove_prepared_record(self._output)
         file = self._folder.child(_FILE_NAME)
         with self._spool() as spool, file.writing() as stream:
             prepared = self._preparer.write(stream, spool, check=check)
         written = list_input(file.name)
         source = self._source(prepared.layout, prepared.columns)
-        record = _Record(
+        record = PreparedRecord(
             fingerprint=self._fingerprint,
             layout=prepared.layout,
             columns=dict(prepared.columns),
             num_rows=source.num_rows,
-            facts=written.facts()[0],
+            facts=msgspec.convert(written.facts()[0], FileFacts),
         )
-        self._folder.child(_RECORD_NAME).publish(msgspec.json.encode(record))
+        write_prepared_record(self._output, record)
         seconds = round(time.monotonic() - began, 1)
         log_event(log, logging.INFO, "input.prepared", rows=source.num_rows, seconds=seconds)
 
@@ -171,15 +159,11 @@ class PreparedInput:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _read_record(self) -> _Record | None:
-        content = self._folder.child(_RECORD_NAME).read()
-        try:
-            record = None if content is None else msgspec.json.decode(content, type=_Record)
-        except msgspec.MsgspecError:  # damaged: made anew
-            return None
+    def _read_record(self) -> PreparedRecord | None:
+        record = read_prepared_record(self._output)
         return record if record is not None and record.fingerprint == self._fingerprint else None
 
-    def _reopen(self, record: _Record) -> Source | None:
+    def _reopen(self, record: PreparedRecord) -> Source | None:
         """Return what was made ready; None if it is no longer there as it was."""
         if not self._folder.child(_FILE_NAME).exists():
             return None
@@ -187,7 +171,8 @@ class PreparedInput:
             source = self._source(record.layout, record.columns)
         except InputError:  # damaged: made anew
             return None
-        return source if source.listing.facts() == [record.facts] else None
+        found = msgspec.convert(source.listing.facts(), list[FileFacts])
+        return source if found == [record.facts] else None
 
     def _source(self, layout: str, columns: Mapping[str, str]) -> Source:
         name = self._folder.child(_FILE_NAME).name

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from pipeline.core.errors import InputError, RerankError
 from pipeline.output.differences import FileFacts
+from pipeline.output.prepared_record import read_prepared_record
 from pipeline.output.reader import WrittenOutput
 from pipeline.output.run_records import read_run_records
 from pipeline.source.listing import list_input
@@ -29,9 +30,12 @@ def find_input(output: WrittenOutput, input_name: str | None, *, ids_only: bool 
         ids_only: The texts are not wanted, so those that the run has joined may be missing.
 
     Raises:
-        InputError: if it cannot be read or has changed since, or was converted, joined or sorted.
+        InputError: if it cannot be read or has changed since, or was converted, joined or sorted
+            and is not named in the form that came of it.
     """
     settings = output.manifest.settings
+    if input_name is not None and (prepared := _find_prepared(output, input_name)) is not None:
+        return prepared
     name = input_name or _recorded_input(output)
     if name is None:
         raise InputError("no record says where the input is", which=output.location.name)
@@ -47,7 +51,7 @@ def find_input(output: WrittenOutput, input_name: str | None, *, ids_only: bool 
         raise InputError(
             "the run converted, joined or sorted its input, which is not done again here",
             which=name,
-            cure="make one Parquet file with `rerank prepare` and run that",
+            cure="make the same file with `rerank prepare`, and name it with --input",
         )
     listing = list_input(name)
     if not _are_same(msgspec.convert(listing.facts(), list[FileFacts]), own):
@@ -63,6 +67,27 @@ def find_input(output: WrittenOutput, input_name: str | None, *, ids_only: bool 
         duplicates=settings["duplicates"],
         elsewhere=joined,
         max_queries=settings.get("limit"),
+    )
+
+
+def _find_prepared(output: WrittenOutput, name: str) -> Source | None:
+    """Open what the run has made of its input, made again by `rerank prepare`; None for others.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    record = read_prepared_record(output.location)
+    if record is None or format_of(name)[0] not in (None, "parquet"):
+        return None
+    listing = list_input(name)
+    if not _are_same(msgspec.convert(listing.facts(), list[FileFacts]), [record.facts]):
+        return None
+    return Source(
+        listing,
+        columns=record.columns,
+        layout=record.layout,
+        duplicates=output.manifest.settings["duplicates"],
+        max_queries=output.manifest.settings.get("limit"),
     )
 
 

@@ -151,7 +151,8 @@ class Selection:
             raise InputError(
                 f"it holds no texts, and its input cannot be read: {error.what}",
                 which=piece.name,
-                cure="name the input with --input, or write texts with `rerank run --with-text`",
+                cure="name the input with --input (one that was converted, joined or sorted: as "
+                "`rerank prepare` makes it), or write texts with `rerank run --with-text`",
             ) from error
         return lambda rows: texts.join(rows, with_text=self._texts.with_text)
 

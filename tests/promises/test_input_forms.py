@@ -1,6 +1,7 @@
 """The ranking is the same in whatever form the candidates come."""
 
 import gzip
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -387,9 +388,37 @@ def test_what_was_before_is_read_from_the_input_where_that_is_possible(
     if form == "trec and beir":
         assert (facts["before_from"], before) == (None, None)
         assert "rerank prepare" in " ".join(facts["notes"])
-    else:
-        assert facts["before_from"] == "input"
-        whole = run(emulator, given, tmp_path / "whole", *options, "--limit", 5)
-        assert whole["groups"] == 5
-        expected = rerank_here("evaluate", tmp_path / "whole", *judged).facts
-        assert before == expected["measures"]["R@100"]["before"] > 0
+        made = tmp_path / "made.parquet"
+        assert rerank_here("prepare", given, made, *options, "--limit", 5).code == 0
+        facts = rerank_here("evaluate", tmp_path / "cut", *judged, "--input", made).facts
+        before = facts["measures"]["R@100"]["before"]
+    assert facts["before_from"] == "input"
+    whole = run(emulator, given, tmp_path / "whole", *options, "--limit", 5)
+    assert whole["groups"] == 5
+    expected = rerank_here("evaluate", tmp_path / "whole", *judged).facts
+    assert before == expected["measures"]["R@100"]["before"] > 0
+
+
+def test_texts_are_exported_from_the_file_that_prepare_makes_again(
+    tmp_path: Path, emulator: Service
+) -> None:
+    long = pl.read_parquet(SAMPLE / "candidates.parquet").drop_nulls("text")
+    corpus = long.select("doc_id", "text").unique("doc_id", maintain_order=True)
+    long = long.drop("text").join(corpus, on="doc_id", maintain_order="left")
+    given, *options = write_forms(long, corpus, tmp_path)["trec and beir"]
+    run(emulator, given, tmp_path / "out", *options, "--top-n", 3)
+    export = ("export", tmp_path / "out", tmp_path / "out.jsonl", "--format", "jsonl")
+
+    refused = rerank_here(*export, "--with-text")
+    assert rerank_here("prepare", given, tmp_path / "made.parquet", *options).code == 0
+    other = rerank_here(*export, "--with-text", "--input", tmp_path / "long.parquet")
+    done = rerank_here(*export, "--with-text", "--input", tmp_path / "made.parquet")
+
+    assert (refused.code, other.code, done.code) == (3, 3, 0)
+    assert "rerank prepare" in refused.failure
+    assert "rerank prepare" in other.failure
+    texts = dict(corpus.iter_rows())
+    lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    hits = [hit for line in lines for hit in json.loads(line)["results"]]
+    assert len(hits) > 100
+    assert all(hit["text"] == texts[hit["doc_id"]] for hit in hits)
