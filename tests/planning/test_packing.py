@@ -1,11 +1,13 @@
 """Packing: within the limits, close to the fewest requests, with useful anchors."""
 
+import random
 import time
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from xxhash import xxh3_64
 
 from pipeline.planning.packing import MAX_ANCHORS, MIN_ANCHORS, Packing, RequestLimits, pack
 
@@ -281,3 +283,147 @@ def test_ten_thousand_documents_are_packed_in_tens_of_milliseconds():
     pack(tokens, 4 * tokens, QWEN)
 
     assert time.process_time() - started < 0.1
+
+
+@pytest.mark.parametrize("count", range(MIN_ANCHORS, MAX_ANCHORS + 1))
+def test_there_are_as_many_anchors_as_a_twenty_first_of_a_request_holds(count):
+    tokens, sizes = np.full(2000, 100), np.full(2000, 400)
+
+    def anchors(max_tokens: int) -> int:
+        limits = RequestLimits(
+            max_documents=500, max_tokens=max_tokens, max_bytes=2**24, query_tokens=0
+        )
+        return len(pack(tokens, sizes, limits).anchors)
+
+    assert anchors(count * 2100) == count
+    fewer = max(count - 1, MIN_ANCHORS)  # three may take a quarter
+    assert anchors(count * 2100 - 1) == fewer
+    assert anchors(1200) == MIN_ANCHORS
+    assert anchors(1199) == 0
+
+
+def costly_but(cheap: dict[int, int], count: int = 2000) -> np.ndarray:
+    tokens = np.full(count, 1000)
+    for place, cost in cheap.items():
+        tokens[place] = cost
+    return tokens
+
+
+def anchors_of(tokens: np.ndarray, max_tokens: int = 500_000) -> list[int]:
+    limits = RequestLimits(
+        max_documents=900, max_tokens=max_tokens, max_bytes=2**24, query_tokens=0
+    )
+    return pack(tokens, tokens, limits).anchors.tolist()
+
+
+PLACES = [1999 * j * j // 49 for j in range(8)]
+"""Where eight anchors of 2,000 documents should lie: dense at the head."""
+
+
+@pytest.mark.parametrize("j", range(8))
+def test_an_anchor_is_the_document_of_fewest_tokens_near_its_place(j):
+    near = 2000 // (20 * 8)
+    for away in (-near, near):
+        if 0 <= PLACES[j] + away < 2000:
+            assert PLACES[j] + away in anchors_of(costly_but({PLACES[j] + away: 999}))
+        if 0 <= PLACES[j] + away + np.sign(away) < 2000:
+            beyond = PLACES[j] + away + int(np.sign(away))
+            assert beyond not in anchors_of(costly_but({beyond: 999}))
+    assert 0 in anchors_of(costly_but({}))
+
+
+@pytest.mark.parametrize("count", range(MIN_ANCHORS, MAX_ANCHORS + 1))
+def test_where_documents_near_a_place_are_too_large_an_anchor_may_lie_further_away(count):
+    """There are as many as are cheap enough, at most a quarter of a share away."""
+    far = 2000 // (4 * count)
+    places = [1999 * j * j // (count - 1) ** 2 for j in range(count)]
+    cheap = {min(place + far, 2000 - 1 - far) if place else far: 10 for place in places}
+    limit = 21 * 10 * count
+
+    assert anchors_of(costly_but(cheap), max_tokens=max(limit, 1300)) == sorted(cheap)
+
+
+def test_anchors_leave_space_for_every_document():
+    tokens = np.full(2000, 10)
+    tokens[1500] = 20_000 - 8 * 10
+
+    assert len(anchors_of(tokens, 20_000)) == 8
+    tokens[1500] += 1
+    assert len(anchors_of(tokens, 20_000)) == 7
+    tokens[1500] = 20_000 - 3 * 10 + 1
+    assert anchors_of(tokens, 20_000) == []
+
+
+def test_whether_documents_fit_one_request_is_told_by_all_three_limits():
+    limits = RequestLimits(
+        max_documents=3, max_tokens=100, max_bytes=1000, query_tokens=10, query_bytes=100
+    )
+    tokens, sizes = np.array([20, 20, 30, 31, 1, 1]), np.array([300, 300, 300, 300, 301, 0])
+    packing = pack(tokens, sizes, limits)
+
+    assert packing.fit_one_request(np.array([0, 1, 2]))
+    assert not packing.fit_one_request(np.array([0, 1, 3]))  # 101 tokens
+    assert not packing.fit_one_request(np.array([0, 1, 4]))  # 1,001 bytes
+    assert not packing.fit_one_request(np.array([0, 4, 5, 5]))  # 4 documents
+    alone = pack(tokens[:3], sizes[:3], limits)
+    assert len(alone.homes) == 1
+    assert alone.fit_one_request(np.array([0, 1, 2]))
+    assert not alone.fit_one_request(np.array([0, 1, 2, 2]))
+
+
+KNOWN = {
+    "few tokens": "97ed9becdf373962",
+    "large documents": "32c7f7cad3b44323",
+    "bytes bind": "cadcbb045c53089c",
+    "documents bind": "faeda8b2fc43c4af",
+    "of one size": "3a7c8f200fdbe638",
+    "one or two a request": "a107900849b7bb57",
+    "everything": "24e8c3c583e77ca8",
+}
+"""Digests of how 60 groups of a kind are packed."""
+
+
+def known_group(kind: str, seed: int) -> tuple[np.ndarray, np.ndarray, RequestLimits]:
+    chance = random.Random(f"{kind} {seed}")
+    pick = chance.randrange
+    count, max_tokens, max_bytes, max_documents = pick(2, 240), 10_000, 10**6, 1000
+    tokens = [pick(1, 400) for _ in range(count)]
+    sizes = [4 * number for number in tokens]
+    match kind:
+        case "large documents":
+            tokens = [pick(1000, 9900) for _ in range(count)]
+        case "bytes bind":
+            max_bytes = 20_000
+            sizes = [chance.choice([pick(1, 300), pick(1, 19_000)]) for _ in range(count)]
+        case "documents bind":
+            max_documents = pick(9, 60)
+        case "of one size":
+            tokens = [chance.choice([3000, 3001, 5000, 2000, 100]) for _ in range(count)]
+            sizes = [1] * count
+        case "one or two a request":
+            max_documents = pick(1, 3)
+        case "everything":
+            max_documents, max_bytes = pick(4, 12), 5_000
+            tokens = [chance.choice([pick(1, 300), pick(1, 9900)]) for _ in range(count)]
+            sizes = [chance.choice([pick(1, 300), pick(1, 4_900)]) for _ in range(count)]
+    limits = RequestLimits(
+        max_documents=max_documents,
+        max_tokens=max_tokens + 10,
+        max_bytes=max_bytes + 100,
+        query_tokens=10,
+        query_bytes=100,
+    )
+    return np.array(tokens), np.array(sizes), limits
+
+
+@pytest.mark.parametrize("kind", KNOWN)
+def test_known_groups_are_packed_as_ever(kind):
+    """An interrupted run goes on with what an earlier version has packed and paid."""
+    digest = xxh3_64()
+    for seed in range(60):
+        for anchors in (True, False):
+            packing = pack(*known_group(kind, seed), anchors=anchors)
+            for documents in (*packing.homes, packing.anchors):
+                digest.update(str(documents.tolist()).encode())
+
+    assert digest.hexdigest() == KNOWN[kind]
