@@ -25,7 +25,7 @@ run: .venv/run  ## Rerank sample_data/ into out/sample with the offline service,
 test: .venv/dev  ## Run the tests, two files at a time
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-test-integration: .venv/dev  ## Run the tests with real servers (Debian: postgresql, redis-server)
+test-integration: .venv/dev  ## Run the tests with real servers and a browser (Debian: see .ci/run)
 	$(BIN)/python -m pytest tests/integration
 
 test-azure: .venv/dev  ## Run the tests against azurite (npm install azurite --prefix /tmp/azurite)
@@ -41,7 +41,7 @@ fmt: .venv/dev  ## Format the code and apply automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-BENCHES := throughput memory tokens pace quota score_store resume prepare export load backfill
+BENCHES := throughput memory tokens pace quota score_store resume prepare export report load backfill
 
 bench: .venv/dev  ## Measure the bars of tests/benchmarks/README.md (minutes)
 	@status=0; for name in $(BENCHES); do \

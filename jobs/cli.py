@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": ("jobs.commands.evaluate", "Measure OUTPUT against judgements, before and after."),
     "compare": ("jobs.commands.compare", "Compare OUTPUT with another output of its queries."),
     "explain": ("jobs.commands.explain", "Explain the ranking of one query of OUTPUT."),
+    "report": ("jobs.commands.report", "Write one page with charts about OUTPUT."),
     "export": ("jobs.commands.export", "Write OUTPUT as one file of another form."),
     "load": ("jobs.commands.load", "Load OUTPUT into a database or a search engine."),
     "store": ("jobs.commands.store", "Inspect or shrink a score store."),

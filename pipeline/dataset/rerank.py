@@ -170,7 +170,12 @@ class DatasetRun:
                 partial(read_spent_usd, self._output), session.patience, self._stop_switch
             )
             stats.earlier_usd = earlier_usd
-            ticker = Ticker(stats, session.quota_use_now, self._stopped_by)
+            ticker = Ticker(
+                stats,
+                session.quota_use_now,
+                self._stopped_by,
+                waits_for_money=self._waits_for_money,
+            )
             recorded = recorded_run(
                 self._output,
                 input_name=self._input_name,
@@ -281,14 +286,16 @@ class DatasetRun:
 
     def _stopped_by(self) -> str | None:
         """Return what keeps everything from being sent now, as `Ticker` asks for it."""
-        budget = self._stats.budget
         causes = {
             "outage": self._session.outage_s > 0,
             "storage": self._gate is not None and not self._gate.is_open,
             "operator": self._session.is_paused,
-            "cost": budget is not None and budget.is_waited_for,
         }
         return next((cause for cause, holds in causes.items() if holds), None)
+
+    def _waits_for_money(self) -> bool:
+        budget = self._stats.budget
+        return budget is not None and budget.is_waited_for
 
     def _end(self, ticker: Ticker, state: EndState) -> None:
         """Note how the run ended, and log it."""

@@ -150,9 +150,17 @@ class RunStats:
         facts = self.snapshot(outage_s).as_json()
         facts.pop("state")
         return facts | {
+            "limits": self._limits(),
             "latency_histogram": self.metrics.latency.buckets_ms(),
             "ticks": self.ticks,
         }
+
+    def _limits(self) -> dict[str, float]:
+        """Return the limits that the run was started with, as far as there are any."""
+        settings = self._settings
+        given = {name: getattr(settings.pace, name) for name in settings.pace.limit_names()}
+        given["max_cost_usd"] = settings.max_cost_usd
+        return {name: value for name, value in given.items() if value is not None}
 
     def _num_parts(self, num_written: int) -> int | None:
         """Return how many parts the output will have; large candidates make more of them."""

@@ -17,8 +17,10 @@ class Ticker:
     Args:
         stats: The numbers of the run, among them its ticks.
         quota_use: Returns how its session used the quota so far, waits that go on included.
-        stopped_by: Returns what keeps everything from being sent now: `outage`, `storage`, `cost`
-            or `operator`; None if nothing does.
+        stopped_by: Returns what keeps everything from being sent now: `outage`, `storage` or
+            `operator`; None if nothing does.
+        waits_for_money: Returns whether requests wait for others to be settled. They do so before
+            they wait for the quota, so it holds the run back only where that does not.
         clock: Seconds; any start.
         cpu_clock: Seconds of CPU time of this process.
         every_s: Between two samples.
@@ -31,6 +33,7 @@ class Ticker:
         quota_use: Callable[[], QuotaUse],
         stopped_by: Callable[[], str | None],
         *,
+        waits_for_money: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
         cpu_clock: Callable[[], float] = time.process_time,
         every_s: float = EVERY_S,
@@ -39,6 +42,7 @@ class Ticker:
         self._ticks, self._metrics = stats.ticks, stats.metrics
         self._quota_use = quota_use
         self._stopped_by = stopped_by
+        self._waits_for_money = waits_for_money
         self._clock, self._cpu_clock = clock, cpu_clock
         self._every_s = every_s
         self._max_ticks = max_ticks
@@ -71,6 +75,8 @@ class Ticker:
         cause = self._stopped_by() or bound_by(
             since, seconds=seconds, cpu_s=cpu_seconds, min_seconds=0.5 * self._every_s
         )
+        if cause == "source" and self._waits_for_money():
+            cause = "cost"
         self._bound_s[cause] += seconds
         self._in_flight_s += self._metrics.in_flight * seconds
         self._sampled_at, self._cpu_s, self._use = now, cpu_s, use.copy()

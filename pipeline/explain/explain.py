@@ -117,8 +117,8 @@ def _explain(
         group = read_group(source, found.part, query_id, planner)
         plan = planner.plan(group)
         planned = planned_rows(plan, planner)
-    except (RerankError, KeyError) as error:
-        if input_name is not None and isinstance(error, RerankError):
+    except RerankError as error:
+        if input_name is not None:
             raise
         notes.append(f"home requests and anchors are not known: the input cannot be used: {error}")
     else:

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec import Struct
 
 from pipeline.core.arrays import FloatArray, IntArray
-from pipeline.core.errors import InputError
+from pipeline.core.errors import InputError, SettingsError
 from pipeline.core.groups import Group
 from pipeline.core.providers import find_provider
 from pipeline.core.records import Scores
@@ -33,6 +33,11 @@ from pipeline.tokens.measures import measure_texts
 _NO_ADDRESS: Final = "http://nothing.invalid"
 _MOST_REPACKINGS: Final = 8
 """A run packs a group again, at half the limits each time, while requests are too large."""
+
+_NEEDED: Final = (
+    *("provider", "model", "instruct", "merge", "certify_depth", "long_documents"),
+    *("max_documents", "max_tokens_per_document", "max_tokens_per_request"),
+)
 
 LookUp = Callable[[Sequence[bytes]], Mapping[bytes, Scores]]
 """Returns the stored answers among these keys."""
@@ -77,8 +82,10 @@ def recorded_settings(settings: Mapping[str, Any]) -> RunSettings:
     """Return the settings that an output was made with, as far as its manifest holds them.
 
     Raises:
-        SettingsError: if a provider or limit is not known any more.
+        SettingsError: if one is missing, or a provider is not known any more.
     """
+    if missing := [name for name in _NEEDED if name not in settings]:
+        raise SettingsError(f"its manifest lacks {', '.join(missing)}")
     limits = ("max_documents", "max_tokens_per_document", "max_tokens_per_request")
     provider = find_provider(settings["provider"])
     profile = provider.profile(settings["model"])

@@ -64,6 +64,7 @@ class RunRecord(RunFacts, frozen=True, kw_only=True):
     """A record as it is read: with the numbers that others add up; the file may hold more.
 
     Attributes:
+        limits: What the run was started with, by the names of `Pace`, and `max_cost_usd`.
         latency_histogram: Upper end of a bucket of latencies in milliseconds, and how many answered
             requests lie in it; neighbouring buckets differ by 9 %.
         ticks: How the run went over time.
@@ -87,6 +88,7 @@ class RunRecord(RunFacts, frozen=True, kw_only=True):
     throttled: int = 0
     outage_s: float = 0.0
     seconds: float = 0.0
+    limits: dict[str, float] = field(default_factory=dict)
     latency_histogram: list[tuple[float, int]] = field(default_factory=list)
     ticks: Ticks = field(default_factory=Ticks)
 

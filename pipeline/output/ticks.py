@@ -188,6 +188,15 @@ class Ticks(Struct, kw_only=True):
         """Return what happened from the start to the last tick; None without a tick."""
         return self._between(-1, len(self) - 1) if self else None
 
+    def coarser(self, max_ticks: int) -> "Ticks":
+        """Return at most so many of the ticks, the last one among them."""
+        columns = {name: list(getattr(self, name)) for name in ("at_s", *_COUNTS, "p95_ms")}
+        bound_s = {cause: list(seconds) for cause, seconds in self.bound_s.items()}
+        fewer = Ticks(bound_s=bound_s, **columns)
+        while len(fewer) > max(max_ticks, 1):
+            fewer._halve()
+        return fewer
+
     def _between(self, first: int, last: int) -> Stretch:
         before, after = self.tick(first), self.tick(last)
         seconds = after.at_s - before.at_s

@@ -35,7 +35,7 @@ def make_output(folder: Path, groups: int, documents: int) -> Path:
     for index, first in enumerate(range(0, groups, GROUPS_PER_PART)):
         count = min(GROUPS_PER_PART, groups - first)
         name = f"part-{index:05d}.parquet"
-        pq.write_table(pa.table({"query_id": ["q"]}), folder / "_groups" / name)
+        pq.write_table(_groups(range(first, first + count), documents), folder / "_groups" / name)
         info = PartInfo(
             index=index,
             fingerprint=manifest.fingerprint,
@@ -44,6 +44,9 @@ def make_output(folder: Path, groups: int, documents: int) -> Path:
             first_row=first * documents,
             num_rows=count * documents,
             num_candidates=count * documents,
+            requests=count,
+            total_tokens=200 * count * documents,
+            merge_status={"single_request": count},
             groups_bytes=(folder / "_groups" / name).stat().st_size,
         )
         _write_part(folder / name, info, documents, dice)
@@ -60,11 +63,36 @@ def _write_part(file: Path, info: PartInfo, documents: int, dice: np.random.Gene
         writer.add_key_value_metadata({METADATA_KEY.decode(): info.to_json().decode()})
 
 
+def _groups(groups: range, documents: int) -> pa.Table:
+    size = len(groups)
+    counts = {
+        "num_candidates": documents,
+        "num_requests": 1,
+        "certified_depth": documents,
+        "num_rejected": 0,
+        "num_skipped": 0,
+        "num_truncated": 0,
+    }
+    columns = {name: pa.array([count] * size, pa.int32()) for name, count in counts.items()}
+    return pa.table(
+        {"query_id": [_query_id(number) for number in groups]}
+        | columns
+        | {
+            "total_tokens": pa.array([200 * documents] * size, pa.int64()),
+            "merge_status": ["single_request"] * size,
+        }
+    )
+
+
+def _query_id(number: int) -> str:
+    return f"query-{number:09d}"
+
+
 def _rows(groups: range, documents: int, dice: np.random.Generator) -> pa.Table:
     place = np.tile(np.arange(documents), len(groups))
     order = np.argsort(dice.random((len(groups), documents))).ravel()
     scores = -np.sort(-dice.random((len(groups), documents))).ravel()
-    queries = pa.array([f"query-{number:09d}" for number in groups])
+    queries = pa.array([_query_id(number) for number in groups])
     repeated = queries.take(pa.array(np.repeat(np.arange(len(groups)), documents)))
     names = pa.array(
         [f"document-{number:07d}" for number in dice.integers(0, 9_999_999, documents)]

@@ -19,11 +19,13 @@ class World:
         self.now = self.cpu_s = 0.0
         self.use = QuotaUse()
         self.stopped_by: str | None = None
+        self.waits_for_money = False
         self.stats = RunStats(make_settings(), self.use)
         self.ticker = Ticker(
             self.stats,
             lambda: self.use,
             lambda: self.stopped_by,
+            waits_for_money=lambda: self.waits_for_money,
             clock=lambda: self.now,
             cpu_clock=lambda: self.cpu_s,
             max_ticks=max_ticks,
@@ -110,7 +112,18 @@ def test_a_busy_process_is_bound_by_cpu_and_an_idle_one_by_its_source() -> None:
     assert [one.bound_by for one in world.ticks.stretches()] == ["cpu", "cpu", "source"]
 
 
-@pytest.mark.parametrize("cause", ["outage", "storage", "cost", "operator"])
+def test_the_cost_limit_binds_where_the_quota_does_not() -> None:
+    world = World()
+    world.waits_for_money = True
+
+    world.second()
+    world.use.waits.requests_s = 0.9
+    world.second()
+
+    assert [one.bound_by for one in world.ticks.stretches()] == ["cost", "requests_per_minute"]
+
+
+@pytest.mark.parametrize("cause", ["outage", "storage", "operator"])
 def test_what_stops_everything_counts_before_any_wait(cause: str) -> None:
     world = World()
     world.use.waits.requests_s, world.stopped_by = 0.9, cause
