@@ -20,6 +20,7 @@ from jobs.options.help_page import HelpPage, write_list
 from jobs.options.types import OneOf, Place, Utf8Text, YesNo
 from jobs.process.allocator import set_library_defaults
 from jobs.process.descriptors import open_missing_descriptors
+from jobs.process.parent import stop_with_parent
 from jobs.process.signals import raised_interrupts
 from pipeline.core.errors import RerankError, shorten
 
@@ -105,6 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     guess_format(sys.argv[1:] if arguments is None else arguments, os.environ)
     try:
         with raised_interrupts():
+            stop_with_parent(os.environ)
             cli.main(arguments, prog_name="rerank", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)

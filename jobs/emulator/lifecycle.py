@@ -1,9 +1,7 @@
 """Start and end of the service: in a running event loop, or as a process of its own."""
 
 import asyncio
-import os
 import signal
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +14,7 @@ from jobs.emulator.server import Emulator
 from jobs.emulator.sliding_window import Clock
 from jobs.emulator.stats import Stats
 from jobs.emulator.vendor_formats import FORMATS
+from jobs.process.parent import when_input_ends
 from pipeline.core.errors import SettingsError
 
 _BACKLOG = 1_024  # connections waiting to be accepted
@@ -74,11 +73,7 @@ async def serve(
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, end.set)
     if exit_with_parent:
-        threading.Thread(
-            target=_when_input_ends,
-            args=(lambda: loop.call_soon_threadsafe(end.set),),
-            daemon=True,
-        ).start()
+        when_input_ends(lambda: loop.call_soon_threadsafe(end.set))
     async with running_emulator(config) as running:
         announce(running.url + FORMATS[config.format])
         await end.wait()
@@ -95,9 +90,3 @@ async def _listen(runner: web.AppRunner, config: EmulatorConfig) -> None:
             cure="choose another --port, or 0 for any that is free",
         ) from error
 
-
-def _when_input_ends(then: Callable[[], object]) -> None:
-    # os.read, because this thread would hold the lock of sys.stdin when the process exits.
-    while os.read(0, 4_096):
-        pass
-    then()
