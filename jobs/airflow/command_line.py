@@ -92,6 +92,8 @@ def child_environment(
 
 def _job_words(options: Mapping[str, Any], *, has_key: bool) -> Iterator[str]:
     yield from ("--json", "--log-format=json")
+    if "config" not in options:  # what lies in the worker's folder must not change a task
+        yield "--no-config"
     yield from _option_words({"lock_wait": LOCK_WAIT_S, **options})
     if has_key:
         yield f"--api-key-env={KEY_VARIABLE}"

@@ -89,4 +89,3 @@ async def _listen(runner: web.AppRunner, config: EmulatorConfig) -> None:
             found=error.strerror,
             cure="choose another --port, or 0 for any that is free",
         ) from error
-

@@ -65,6 +65,13 @@ def test_a_backfill_also_gets_its_range() -> None:
     assert (params["input_root"], params["output_root"], params["dry_run"]) == ("in", "out", False)
 
 
+def test_a_file_of_options_is_read_only_if_it_is_named() -> None:
+    assert "--no-config" in run_words("in", "out", {}, has_key=False)
+    named = run_words("in", "out", {"config": "/etc/rerank.toml"}, has_key=False)
+    assert "--config=/etc/rerank.toml" in named
+    assert "--no-config" not in named
+
+
 def test_the_run_of_a_retried_task_waits_for_the_one_that_was_killed() -> None:
     assert parsed(run_words("in", "out", {}, has_key=False))["lock_wait"] == 90
     assert parsed(run_words("in", "out", {"lock_wait": 0}, has_key=False))["lock_wait"] == 0

@@ -87,7 +87,7 @@ def test_a_command_without_json_prints_to_the_log(log: Recorded, tmp_path: Path)
     ("words", "code", "said"),
     [
         (("plan", "no.parquet"), 3, "no.parquet"),
-        (("plan", "no.parquet", "--top-n", "0"), 2, "0 is not in the range"),
+        (("plan", "no.parquet", "--top-n", "0"), 2, "--top-n: impossible"),
         (("run", SAMPLE / "candidates.parquet", "out"), 2, "DASHSCOPE_API_KEY: no API key"),
     ],
 )

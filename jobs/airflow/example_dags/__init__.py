@@ -1,0 +1,1 @@
+"""Two DAGs to copy: every night, and months of partitions."""
