@@ -107,7 +107,7 @@ def _option_words(options: Mapping[str, Any]) -> Iterator[str]:
         elif name in FLAGS:
             if _truth(name, value):
                 yield option
-        else:
+        elif value != "":  # as a template may render it
             yield f"{option}={value}"
 
 

@@ -13,7 +13,7 @@ Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class RunOptions(TypedDict, total=False):
-    """The options of a run; what is left out, or None, has the default of the command."""
+    """The options of a run; what is left out, None or empty has the default of the command."""
 
     provider: str
     model: str
@@ -51,6 +51,8 @@ class RunOptions(TypedDict, total=False):
     reuse: str
     lock_wait: float
     restart: bool
+    quota: str
+    quota_token_env: str
     config: str
 
 

@@ -84,6 +84,10 @@ def test_a_flag_may_be_what_a_template_renders(value: str, flag: bool) -> None:
     assert parsed(words)["with_text"] is flag
 
 
+def test_an_option_that_a_template_renders_to_nothing_is_not_given() -> None:
+    assert parsed(run_words("in", "out", {"url": ""}, has_key=False))["url"] is None
+
+
 @pytest.mark.parametrize("options", [{"with_text": "yes"}, {"restart": 1}, {"columns": "a=b"}])
 def test_a_value_that_cannot_be_is_refused_and_not_retried(options: dict[str, Any]) -> None:
     with pytest.raises(TaskFailed, match="expected") as refused:
