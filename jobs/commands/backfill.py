@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from jobs.commands.run import prepared_settings, run, run_to_end
-from jobs.console import logs
-from jobs.console.log_format import LogFormat
+from jobs.console.log_options import set_up_log
 from jobs.console.printing import (
     emit,
     emit_json,
@@ -78,7 +77,6 @@ def backfill(
     order: str,
     dry_run: bool,
     progress: bool,
-    log_format: LogFormat,
     as_json: bool,
     restart: bool,
     **options: Any,
@@ -89,7 +87,7 @@ def backfill(
     score store. Values are dates, integers or strings. The same command continues an interrupted
     backfill; finished partitions send nothing.
     """
-    logs.configure(log_format)
+    shown = set_up_log(options)
     from pipeline.dataset.partition_range import PartitionRange
     from pipeline.output.validation import locate_output
     from pipeline.storage.location import locate
@@ -117,10 +115,10 @@ def backfill(
         session = Session(backfill_settings(settings, root), api_key, earlier_usd=spent_usd(root))
         job = Backfill(session, partitions, root, restart=restart)
         try:
-            run_to_end(session, job, progress=progress, bar=log_format == "text")
+            run_to_end(session, job, shown, progress=progress, partitions=job.partitions_done)
         finally:
             with not_printed_is_no_failure():
-                if job.has_begun:
+                if job.has_begun and (as_json or not shown.quiet):
                     _show(job.results(), job.snapshot(), as_json=as_json)
 
 

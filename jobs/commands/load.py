@@ -3,14 +3,13 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import asdict
 
-from jobs.console import logs
 from jobs.console.load_progress import load_progress
-from jobs.console.log_format import LogFormat, log_format_option
+from jobs.console.log_options import log_options, set_up_log
 from jobs.console.printing import emit_facts, emit_json, json_option, num
 from jobs.options.command import Command
 from jobs.options.config_file import config_option
@@ -49,7 +48,7 @@ DEFAULT_OUTAGE_MIN = 10.0
     help="Minutes for which the server may be down. [default: 10, half a minute at the start]",
 )
 @click.option("--partial", is_flag=True, help="Load an OUTPUT that is not finished.")
-@log_format_option
+@log_options
 @json_option
 @config_option
 def load(
@@ -60,8 +59,8 @@ def load(
     mode: str,
     max_outage: float | None,
     partial: bool,
-    log_format: LogFormat,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Load OUTPUT into a database or a search engine, each row once.
 
@@ -69,7 +68,7 @@ def load(
     duckdb:///FILE, elasticsearch://HOST or opensearch://HOST, without credentials. The same command
     continues an interrupted load.
     """
-    logs.configure(log_format)
+    shown = set_up_log(options)
     from pipeline.export.targets.address import make_target, scheme_of
 
     system = scheme_of(to)
@@ -83,7 +82,8 @@ def load(
         at_start_s=60 * max_outage if max_outage else START_OUTAGE_S,
     )
     result = open_result(output, partial=partial)
-    with _noted_interrupts() as noted, load_progress(may_be_bar=log_format == "text") as on_part:
+    may_be_line = shown.log_format == "text" and not shown.quiet
+    with _noted_interrupts() as noted, load_progress(may_be_line=may_be_line) as on_part:
         job = Load(
             result,
             target,
@@ -97,7 +97,8 @@ def load(
     if as_json:
         emit_json({"to": to, "table": name, "mode": mode, **asdict(summary)})
         return
-    emit_facts(_lines(summary, f"{to}, {name}"))
+    if not shown.quiet:
+        emit_facts(_lines(summary, f"{to}, {name}"))
 
 
 def _lines(summary: "LoadSummary", where: str) -> Iterator[tuple[str, str]]:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.console import logs
-from jobs.console.log_format import LogFormat, log_format_option
+from jobs.console.log_options import LogOptions, log_options, set_up_log
 from jobs.console.printing import emit_json, json_option, not_printed_is_no_failure
-from jobs.console.progress import progress_display
+from jobs.console.progress import Partitions, progress_display
 from jobs.console.run_report import show_report
 from jobs.options.command import Command
 from jobs.options.help_page import option
@@ -96,16 +95,15 @@ log = logging.getLogger(__name__)
     "--progress/--no-progress",
     default=True,
     section="Display",
-    help="Show progress on stderr: a bar on a terminal, else a line every 10 seconds. "
+    help="Show progress on stderr: a bar on a terminal, else a line every 30 seconds. "
     "[default: progress]",
 )
-@log_format_option
+@log_options
 @json_option
 def run(
     input_name: str,
     output_name: str,
     progress: bool,
-    log_format: LogFormat,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -115,7 +113,7 @@ def run(
     command continues an interrupted run and pays only for what is missing. While it runs,
     OUTPUT/_pace.json changes its pace: {"requests_per_minute": 1200, "max_in_flight": 32}.
     """
-    logs.configure(log_format)
+    shown = set_up_log(options)
     api_key = read_api_key(options)
     with prepared_settings(options) as settings:
         from pipeline.dataset.rerank import DatasetRun
@@ -124,26 +122,32 @@ def run(
         session = Session(settings, api_key)
         job = DatasetRun(session, input_name, output_name)
         try:
-            run_to_end(session, job, progress=progress, bar=log_format == "text")
+            run_to_end(session, job, shown, progress=progress)
         finally:
             summary = job.snapshot()
             with not_printed_is_no_failure():
                 if as_json and job.has_begun:
                     emit_json(summary.as_json())
-                elif not as_json and summary.state in ("done", "partial"):
+                elif not (as_json or shown.quiet) and summary.state in ("done", "partial"):
                     show_report(summary, settings, output_name)
 
 
 def run_to_end(
-    session: "Session", job: "DatasetRun | Backfill", *, progress: bool = False, bar: bool = True
+    session: "Session",
+    job: "DatasetRun | Backfill",
+    shown: LogOptions,
+    *,
+    progress: bool,
+    partitions: Partitions | None = None,
 ) -> None:
     """Run the job in an event loop of its own; SIGINT and SIGTERM stop it in order.
 
     Args:
         session: Access to the service, not open yet.
         job: A run of this session, or a backfill.
-        progress: Whether to show progress.
-        bar: Whether to show it as a bar on a terminal.
+        shown: What may be shown on stderr.
+        progress: Whether to show progress there.
+        partitions: Of a backfill, as for `progress_display`.
 
     Raises:
         RerankError: as `DatasetRun.run` does.
@@ -152,7 +156,11 @@ def run_to_end(
 
     async def work() -> None:
         stop_when_interrupted(session)
-        with progress_display(job.snapshot, wanted=progress, may_be_bar=bar):
+        may_be_line = shown.log_format == "text" and not shown.quiet
+        display = progress_display(
+            job, session, partitions=partitions, wanted=progress, may_be_line=may_be_line
+        )
+        with display:
             async with session:
                 await job.run()
 

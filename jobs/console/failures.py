@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from jobs.console.log_format import current_format
-from jobs.console.logs import iso_time, json_line, one_line
+from jobs.console.logs import iso_time, json_line, one_line, record_failure
 
 _TRACEBACK_VARIABLE = "RERANK_TRACEBACK"
 
@@ -32,6 +32,7 @@ def report_failure(
         error: An unexpected error; RERANK_TRACEBACK=1 prints its traceback.
     """
     line = one_line(message) + (f"; {cure}" if cure else "")
+    record_failure(line, exit_code=code, **({"kind": kind} if kind else {}))
     if current_format() == "json":
         facts: dict[str, Any] = {"level": "error", "event": "failed"}
         facts |= {"exit_code": code, "message": line} | ({"kind": kind} if kind else {})

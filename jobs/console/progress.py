@@ -1,79 +1,168 @@
-"""Progress of a run on stderr: a bar on a terminal, elsewhere a log event at regular intervals."""
+"""Progress of a run on stderr: a line on a terminal, elsewhere a log event at regular intervals."""
 
 import asyncio
 import logging
+import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
 
-from jobs.console.printing import num, usd
+from jobs.console.progress_line import Line, View, compose, down_since
+from jobs.console.terminal_line import TerminalLine, is_terminal
 from pipeline.core.events import log_event
+from pipeline.core.settings import Pace
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from pipeline.dataset.summary import RunSummary
 
 log = logging.getLogger(__name__)
 
-EVENT_EVERY_S = 10.0
-BAR_EVERY_S = 0.2
-BAR_WIDTH = 20
+EVENT_EVERY_S: Final = 30.0
+DRAW_EVERY_S: Final = 0.2
+DRAW_FROM_S: Final = 0.4
+"""A run that ends earlier shows no progress."""
+_WINDOW_S: Final = 60.0
+"""How far back the time left is reckoned from."""
+_COLORS: Final = {"done": "green", "failed": "red", "partial": "red"}
 
-Snapshot = Callable[[], "RunSummary"]
-"""Returns the run's numbers as they are now."""
+
+Partitions = Callable[[], tuple[int, int, float]]
 
 
-def progress_display(
-    snapshot: Snapshot, *, wanted: bool, may_be_bar: bool
-) -> AbstractContextManager[None]:
-    """Return the display of a run's progress, which lives as long as the `with` block.
+class Watched(Protocol):
+    """A run whose progress is shown."""
+
+    def snapshot(self) -> "RunSummary":
+        """Return its numbers as they are now."""
+        ...
+
+
+class WatchedSession(Protocol):
+    """The session of that run."""
+
+    @property
+    def pace(self) -> Pace:
+        """What it keeps to now."""
+        ...
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was asked to stop."""
+        ...
+
+
+class ProgressView:
+    """Makes a `View` of a run whenever it is asked for one, and keeps in mind how fast it goes.
 
     Args:
-        snapshot: Of the run.
-        wanted: Whether to show anything.
-        may_be_bar: Whether to show a bar if stderr is a terminal.
+        job: A run, or a backfill.
+        session: Of the run.
+        partitions: Of a backfill: returns how many have ended, of how many, and the share of the
+            work that is done.
     """
-    if not wanted:
-        return nullcontext()
-    if may_be_bar and sys.stderr.isatty():
-        return _bar(snapshot)
-    return log_progress(snapshot, every_s=EVENT_EVERY_S)
+
+    def __init__(
+        self, job: Watched, session: WatchedSession, partitions: Partitions | None = None
+    ) -> None:
+        self._job = job
+        self._session = session
+        self._partitions = partitions
+        self._shares: deque[tuple[float, float]] = deque()
+
+    def look(self) -> View:
+        """Return how far the run is now."""
+        now = self._job.snapshot()
+        done: int
+        total: int | None
+        share: float | None
+        if self._partitions is not None:
+            done, total, share = self._partitions()
+            noun = "partitions"
+        elif now.groups is None and now.candidates is not None:
+            done, total, noun = now.candidates_done, now.candidates, "candidates"
+            share = _share(done, total)
+        else:
+            done, total, noun = now.groups_ranked, now.groups, "queries"
+            share = _share(now.candidates_done, now.candidates)
+        return View(
+            now=now,
+            done=done,
+            total=total,
+            noun=noun,
+            share=share,
+            pace=self._session.pace,
+            seconds_left=self._seconds_left(now.seconds, share),
+            is_stopping=self._session.is_stopping,
+        )
+
+    def _seconds_left(self, seconds: float, share: float | None) -> float | None:
+        if share is None:
+            return None
+        shares = self._shares
+        shares.append((seconds, share))
+        while len(shares) > 2 and shares[1][0] <= seconds - _WINDOW_S:
+            shares.popleft()
+        since, gained = shares[0][0], share - shares[0][1]
+        return (1 - share) * (seconds - since) / gained if gained > 0 else None
 
 
 @contextmanager
-def log_progress(snapshot: Snapshot, *, every_s: float) -> Iterator[None]:
-    """Log `run.progress` every so many seconds while the body runs in this event loop."""
-    with _repeated(every_s, lambda: _log_snapshot(snapshot())):
+def progress_display(
+    job: Watched,
+    session: WatchedSession,
+    *,
+    partitions: Partitions | None = None,
+    wanted: bool = True,
+    may_be_line: bool = True,
+    event_every_s: float = EVENT_EVERY_S,
+) -> Iterator[None]:
+    """Show the progress of a run for as long as the `with` block lasts.
+
+    The events are logged in any case: a log file may want them.
+
+    Args:
+        job: What is watched.
+        session: Its session.
+        partitions: As for `ProgressView`.
+        wanted: Whether to show anything.
+        may_be_line: Whether to show a line if stderr is a terminal.
+        event_every_s: Between two log events.
+    """
+    if not wanted:
+        yield
+        return
+    view = ProgressView(job, session, partitions)
+    with ExitStack() as shown:
+        if may_be_line and is_terminal(sys.stderr, os.environ):
+            shown.enter_context(_line(view))
+        shown.enter_context(_repeated(event_every_s, lambda: log_progress(view.look())))
         yield
 
 
 @contextmanager
-def _bar(snapshot: Snapshot) -> Iterator[None]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+def _line(view: ProgressView) -> Iterator[None]:
+    with TerminalLine(sys.stderr, os.environ) as line:
 
-    columns = (
-        BarColumn(bar_width=BAR_WIDTH),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(compact=True),
-    )
-    # Log lines go through sys.stderr, which rich replaces meanwhile: they appear above the bar.
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
-        task = bar.add_task("", total=None, facts="")
+        def draw() -> None:
+            now = view.look()
+            if now.now.seconds < DRAW_FROM_S or now.now.candidates is None:
+                return
+            text = compose(now, line.columns, line.signs)
+            draw_line(line, text, _COLORS.get(now.now.state))
 
-        def update() -> None:
-            _update(bar, task, snapshot())
-
-        update()
         try:
-            with _repeated(BAR_EVERY_S, update):
+            with _repeated(DRAW_EVERY_S, draw):
                 yield
         finally:
-            update()
+            draw()
+
+
+def draw_line(line: TerminalLine, text: Line, color: str | None = None) -> None:
+    """Draw a line on a terminal, what is done in a color."""
+    done = line.paint(text.done, color) if color else text.done
+    line.draw(text.before + done + line.paint(text.left, "dim") + text.after)
 
 
 @contextmanager
@@ -100,45 +189,34 @@ def _repeated(every_s: float, action: Callable[[], None]) -> Iterator[None]:
         timer.cancel()
 
 
-def _update(bar: "Progress", task: "TaskID", now: "RunSummary") -> None:
-    bar.update(task, total=now.candidates, completed=now.candidates_done, facts=_facts(now))
-    bar.refresh()
-
-
-def _facts(now: "RunSummary") -> str:
-    facts = [num(now.requests, "request")]
-    if now.seconds:
-        facts.append(f"{now.requests / now.seconds:,.1f}/s")
-    facts.append(usd(now.cost_usd))
-    if now.requests_reused:
-        facts.append(f"{now.requests_reused:,} reused")
-    if now.throttled:
-        facts.append(f"{now.throttled:,} throttled")
-    if now.outage_s:
-        facts.append(f"service down since {_down_since(now):%H:%M:%S}")
-    return ", ".join(facts)
-
-
-def _down_since(now: "RunSummary") -> datetime:
-    """Return the local time at which the service went down."""
-    return datetime.now().astimezone() - timedelta(seconds=now.outage_s)
-
-
-def _log_snapshot(now: "RunSummary") -> None:
+def log_progress(view: View) -> None:
     """Log the numbers; what is not known yet is left out."""
+    now, recent = view.now, view.now.recent
+    expected, left = view.expected_usd, view.seconds_left
     fields = {
-        "done": now.candidates_done,
-        "total": now.candidates,
-        "percent": round(100 * now.candidates_done / now.candidates, 1) if now.candidates else None,
+        "done": view.done,
+        "total": view.total,
+        "unit": view.noun,
+        "percent": view.percent,
+        "seconds_left": None if left is None else round(left),
+        "requests_per_s": None if recent is None else round(recent.requests_per_s, 1),
+        "limited_by": recent.bound_by or None if recent else None,
+        "candidates": now.candidates_done,
         "requests": now.requests,
         "requests_sent": now.requests_sent,
         "requests_failed": now.requests_failed,
-        "requests_per_s": round(now.requests / now.seconds, 1) if now.seconds else None,
         "requests_reused": now.requests_reused,
         "retries": now.retries,
         "throttled": now.throttled,
         "cost_usd": round(now.cost_usd, 6),
-        "down_since": f"{_down_since(now):%H:%M:%S}" if now.outage_s else None,
+        "expected_usd": None if expected is None else round(expected, 6),
+        "down_since": f"{down_since(now):%H:%M:%S}" if now.outage_s else None,
     }
     known = {name: value for name, value in fields.items() if value is not None}
     log_event(log, logging.INFO, "run.progress", **known)
+
+
+def _share(done: int, total: int | None) -> float | None:
+    if total is None:
+        return None
+    return done / total if total else 1.0

@@ -5,13 +5,13 @@ SIGHUP counts as SIGTERM, exit code 143 included; where it is ignored (`nohup`),
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn, Protocol
 
 from jobs.console.failures import report_failure
+from jobs.console.terminal_line import shown_line
 from pipeline.core.errors import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -96,8 +96,8 @@ def _stop(job: Stoppable, number: signal.Signals, exit_after_s: float) -> None:
 
 
 def _exit(number: signal.Signals, why: str, job: Stoppable) -> NoReturn:
-    if sys.stderr is not None and sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # a progress bar hides the cursor
+    if (line := shown_line()) is not None:
+        line.leave()
     if num_unsaved := job.num_unsaved:
         why += f"; {num_unsaved:,} paid answers could not be saved"
     cure = "the same command continues"

@@ -24,7 +24,7 @@ class ProgressBar:
         """Show the numbers of a run; end when the run has ended."""
         self._progress.update(
             self._task,
-            completed=summary.groups_done,
+            completed=summary.groups_ranked,
             total=summary.groups,
             cost=summary.cost_usd,
             description="reranking" if summary.state == "running" else summary.state,

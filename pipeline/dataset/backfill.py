@@ -103,6 +103,17 @@ class Backfill:
             for name, result in self._results.items()
         ]
 
+    def partitions_done(self) -> tuple[int, int, float]:
+        """Return how many partitions have ended, of how many, and the share of the work done.
+
+        All partitions count alike, those that go on by the share of their candidates.
+        """
+        ended = sum(result.has_ended for result in self._results.values())
+        going = [run.snapshot() for run in self._runs.values()]
+        shares = [now.candidates_done / now.candidates for now in going if now.candidates]
+        total = len(self._results)
+        return ended, total, min(ended + sum(shares), total) / total
+
     def snapshot(self) -> RunSummary:
         """Return the numbers of all partitions together, as they are now."""
         summaries = [result.summary for result in self.results() if result.summary is not None]

@@ -27,6 +27,11 @@ class PartitionResult(Struct, frozen=True, kw_only=True):
     error: RerankError | None = None
 
     @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it changes any more."""
+        return self.summary is not None or self.error is not None
+
+    @property
     def state(self) -> str:
         """`waiting`, `running`, or how it ended."""
         if self.summary is None:
@@ -61,18 +66,11 @@ def worst_error(results: Iterable[PartitionResult]) -> RerankError | None:
 def total(summaries: Sequence[RunSummary], *, state: Any, seconds: float) -> RunSummary:
     """Return the sums of the numbers of several runs, as far as they can be added."""
     added = (
-        *("groups_done", "parts_done", "candidates_ranked", "candidates_finished", "rejected"),
-        *("skipped", "truncated_documents", "truncated_queries", "requests", "requests_reused"),
-        *("requests_sent", "requests_failed", "partial_groups", "documents_reused", "saved_usd"),
-        *(
-            "total_tokens",
-            "search_units",
-            "cost_usd",
-            "unanswered",
-            "unanswered_usd",
-            "retries",
-            "throttled",
-        ),
+        *("groups_done", "groups_ranked", "parts_done", "candidates_ranked", "candidates_finished"),
+        *("rejected", "skipped", "truncated_documents", "truncated_queries", "requests"),
+        *("requests_reused", "requests_sent", "requests_failed", "partial_groups"),
+        *("documents_reused", "saved_usd", "total_tokens", "search_units", "cost_usd"),
+        *("unanswered", "unanswered_usd", "retries", "throttled"),
     )
     sums = {name: sum(getattr(summary, name) for summary in summaries) for name in added}
     known = [summary.candidates for summary in summaries if summary.candidates is not None]

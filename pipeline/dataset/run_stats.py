@@ -32,13 +32,14 @@ class RunStats:
         budget: What this run may spend; None before it has begun.
         earlier_usd: What earlier runs on the output may have cost.
         ticks: How the run went over time.
+        recent: The same of the last seconds alone, a tick for each of them.
     """
 
     def __init__(self, settings: RunSettings, quota_use: QuotaUse) -> None:
         self.budget: RunBudget | None = None
         self.earlier_usd = 0.0
         self.metrics = Metrics()
-        self.ticks = Ticks()
+        self.ticks, self.recent = Ticks(), Ticks()
         self.finished: dict[int, PartInfo] = {}
         self.written: dict[int, PartInfo] = {}
         self.groups: int | None = None
@@ -105,6 +106,8 @@ class RunStats:
             state=self.state,
             groups=self.groups,
             groups_done=sum(part.num_groups for part in parts.values()),
+            groups_ranked=sum(part.num_groups for part in self.finished.values())
+            + metrics.merge_status.total(),
             parts=self._num_parts(len(parts)),
             parts_done=len(parts),
             candidates=self.candidates,
@@ -136,7 +139,7 @@ class RunStats:
             quota_used=quota_use.share,
             bound_by=self._bound_by(quota_use, seconds),
             latency_ms=metrics.latency_ms(),
-            recent=self.ticks.recent() if self.state == "running" else None,
+            recent=self.recent.recent() if self.state == "running" else None,
             outage_s=outage_s,
             seconds=seconds,
         )

@@ -64,6 +64,7 @@ class Session:
         quota_use: How the quota was used so far, by all runs.
         quota_use_now: Returns the same, brought up to date by the waits that go on.
         patience: How long to insist on an output or a score store that cannot be written.
+        pace: What all runs keep to now.
         is_paused: The operator's pace file pauses all runs.
 
     Raises:
@@ -94,7 +95,7 @@ class Session:
             locate_output("--score-store", settings.score_store) if settings.score_store else None
         )
         self.is_paused = False
-        self._pace = fit_open_files(settings.pace)
+        self.pace = self._pace = fit_open_files(settings.pace)
         self._leases = None if settings.quota is None else open_leases(settings, api_key)
         self._throttle = Throttle(self._pace, self.quota_use, self._leases)
         self.quota_use_now = self._throttle.quota_use_now
@@ -200,7 +201,7 @@ class Session:
             self._past.merge(run.metrics)
             if not self._runs:
                 self._throttle.set_pace(self._pace)  # what a run's pace file said ends with it
-                self.is_paused = False
+                self.pace, self.is_paused = self._pace, False
 
     def client(
         self, metrics: Metrics, stop_switch: StopSwitch, gate: Gate | Gates, budget: RunBudget
@@ -213,7 +214,7 @@ class Session:
 
     def set_pace(self, pace: Pace) -> None:
         """Change the pace of all runs from now on."""
-        self.is_paused = pace.is_paused
+        self.pace, self.is_paused = pace, pace.is_paused
         self._throttle.set_pace(fit_open_files(pace))
 
     @asynccontextmanager

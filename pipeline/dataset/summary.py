@@ -28,6 +28,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         state: `running`, or how it ended; `partial` is a run with more rejects than allowed.
         groups: Queries of the input; None while it is not known.
         groups_done: Queries whose part is written, by this run or before it.
+        groups_ranked: Queries that are ranked, by this run or before it.
         parts: Parts that the output will have; None while it is not known.
         parts_done: Parts that are written, by this run or before it.
         candidates: Candidates of the input; None while it is not known.
@@ -70,6 +71,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     state: State = "running"
     groups: int | None = None
     groups_done: int = 0
+    groups_ranked: int = 0
     parts: int | None = None
     parts_done: int = 0
     candidates: int | None = None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pipeline.dataset.run_stats import RunStats
 from pipeline.dataset.summary import bound_by
-from pipeline.output.ticks import EVERY_S, MAX_TICKS, Tick
+from pipeline.output.ticks import EVERY_S, MAX_TICKS, RECENT_S, Tick
 from pipeline.service.metrics import QuotaUse
 
 
@@ -39,7 +39,7 @@ class Ticker:
         every_s: float = EVERY_S,
         max_ticks: int = MAX_TICKS,
     ) -> None:
-        self._ticks, self._metrics = stats.ticks, stats.metrics
+        self._ticks, self._recent, self._metrics = stats.ticks, stats.recent, stats.metrics
         self._quota_use = quota_use
         self._stopped_by = stopped_by
         self._waits_for_money = waits_for_money
@@ -80,14 +80,17 @@ class Ticker:
         self._bound_s[cause] += seconds
         self._in_flight_s += self._metrics.in_flight * seconds
         self._sampled_at, self._cpu_s, self._use = now, cpu_s, use.copy()
+        tick = self._tick(now - self._started)
+        self._recent.add(tick)
+        self._recent.drop_before(tick.at_s - RECENT_S)
         last = self._ticks.at_s[-1] if self._ticks else 0.0
         # Half a sample early rather than half a sample late: samples are never quite punctual.
-        if is_last or now - self._started - last > self._tick_every_s - 0.5 * self._every_s:
-            self._add_tick(now - self._started)
+        if is_last or tick.at_s - last > self._tick_every_s - 0.5 * self._every_s:
+            self._add(tick)
 
-    def _add_tick(self, at_s: float) -> None:
+    def _tick(self, at_s: float) -> Tick:
         metrics = self._metrics
-        tick = Tick(
+        return Tick(
             at_s=at_s,
             requests=metrics.answered,
             sent=metrics.requests,
@@ -101,7 +104,9 @@ class Ticker:
             p95_ms=metrics.latency.since(self._latency).quantile_ms(0.95),
             bound_s=dict(self._bound_s),
         )
-        self._latency = metrics.latency.copy()
+
+    def _add(self, tick: Tick) -> None:
+        self._latency = self._metrics.latency.copy()
         before = len(self._ticks)
         self._ticks.add(tick, max_ticks=self._max_ticks)
         if len(self._ticks) <= before:

@@ -161,6 +161,12 @@ class Ticks(Struct, kw_only=True):
         if len(self) > max_ticks:
             self._halve()
 
+    def drop_before(self, at_s: float) -> None:
+        """Drop the ticks of which a later one is at this moment or before it."""
+        num_dropped = max(sum(tick_s <= at_s for tick_s in self.at_s) - 1, 0)
+        for column in self._columns():
+            del column[:num_dropped]
+
     def tick(self, place: int) -> Tick:
         """Return one tick, by its place; the start of the run at -1."""
         if place < 0:

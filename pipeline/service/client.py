@@ -137,9 +137,10 @@ class RerankClient:
         if isinstance(error, Transient) and error.retry_after_s is not None:
             wait_s = max(wait_s, self._circuit.timer.cut(error.retry_after_s))
         self._metrics.retries += 1
+        self._endpoint.retry_log.add(error.code, wait_s)
         log_event(
             log,
-            logging.WARNING,
+            logging.DEBUG,
             "request.retry_scheduled",
             query_id=request.query_id,
             attempt=attempt,

@@ -13,6 +13,7 @@ from pipeline.core.settings import DEFAULT_MAX_OUTAGE_S
 from pipeline.service.circuit_breaker import MAX_UNKNOWN, PROBE_BACKOFF, CircuitBreaker
 from pipeline.service.cost_budget import CostBudget
 from pipeline.service.outage_timer import OutageTimer
+from pipeline.service.retry_log import RetryLog
 from pipeline.service.throttle.interface import Admission
 from pipeline.service.transport import Transport
 from pipeline.service.usage_check import UsageCheck
@@ -62,6 +63,7 @@ class Endpoint:
         witness_lock: Held by whoever sends it.
         trial: Bounds the requests that are unanswered while nothing was ever served.
         num_asked: Requests being asked at this moment, by all clients.
+        retry_log: Told of every retry.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Endpoint:
         self.witness_lock = asyncio.Lock()
         self.trial = asyncio.Semaphore(MAX_UNKNOWN)
         self.num_asked = 0
+        self.retry_log = RetryLog(lambda: self.clock())
 
     def __repr__(self) -> str:
         return (

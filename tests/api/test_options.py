@@ -9,7 +9,10 @@ from jobs.options.settings import run_options
 from pipeline.api.options import RunOptions
 from pipeline.core.errors import SettingsError
 
-NOT_OF_THE_LIBRARY = {"input_name", "output_name", "progress", "log_format", "as_json", "config"}
+NOT_OF_THE_LIBRARY = {
+    *("input_name", "output_name", "progress", "log_format", "log_file", "quiet", "verbose"),
+    "as_json",
+}
 """What the command shows, and where it finds its options."""
 
 

@@ -71,6 +71,21 @@ def test_a_long_run_has_few_ticks_that_tell_all() -> None:
     assert all(one.requests_per_s == pytest.approx(3) for one in world.ticks.stretches())
 
 
+def test_what_is_recent_stays_so_in_a_long_run() -> None:
+    world = World(max_ticks=10)
+    for _ in range(1_000):
+        world.second(sent=1, answered=1)
+    for _ in range(11):
+        world.second(sent=7, answered=7)
+
+    recent = world.stats.snapshot().recent
+
+    assert recent is not None
+    assert recent.requests_per_s == pytest.approx(7)
+    assert recent.seconds == pytest.approx(10)
+    assert len(world.stats.recent) <= 12
+
+
 def test_the_last_sample_is_a_tick_even_if_none_is_due() -> None:
     world = World(max_ticks=4)
     for _ in range(9):

@@ -439,11 +439,12 @@ async def test_a_cancelled_request_leaves_nothing_in_flight_and_nothing_reserved
 
 @on_virtual_clock
 async def test_a_retry_is_logged_with_its_fields(caplog) -> None:
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.DEBUG, "pipeline.service"):
         await outcomes([client_on(FakeTransport(FAILED)).client.score(a_request())])
 
-    (record,) = caplog.records
-    assert record.event == "request.retry_scheduled"
+    warning, record = caplog.records
+    assert (warning.event, warning.levelname) == ("request.retried", "WARNING")
+    assert (record.event, record.levelname) == ("request.retry_scheduled", "DEBUG")
     assert record.fields == {
         "query_id": "q0",
         "attempt": 2,

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from jobs.console.log_format import choose_format
 
@@ -15,6 +15,10 @@ def restored_logging() -> Iterator[None]:
     try:
         yield
     finally:
+        for handler in loggers[0].handlers:
+            if handler not in handlers:
+                with suppress(OSError):  # a file that cannot be written
+                    handler.close()
         loggers[0].handlers[:] = handlers
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

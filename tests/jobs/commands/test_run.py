@@ -179,7 +179,7 @@ def test_json_logs_are_events_with_real_fields(output: Path) -> None:
     *events, failed = [json.loads(line) for line in ended.err.splitlines()]
     assert ended.code == 7
     names = {event["event"] for event in events}
-    assert names >= {"request.retry_scheduled", "pace.cut", "run.ended"}
+    assert names >= {"request.retried", "pace.cut", "run.ended"}
     assert "log" not in names, "every record of ours is an event"
     for event in events:
         assert event.keys() > {"time", "level", "event", "logger"}

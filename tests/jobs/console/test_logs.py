@@ -4,16 +4,19 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given as given_by
 from hypothesis import strategies as st
 from support.logging_state import restored_logging
+from support.real_runs import Service, groups, rerank_here
 
-from jobs.console.logs import JsonFormatter, configure
+from jobs.console.logs import JsonFormatter, add_file, configure, record_failure
+from pipeline.core.errors import SettingsError
 from pipeline.core.events import log_event
 
 log = logging.getLogger("pipeline.room.module")
@@ -95,7 +98,8 @@ def test_libraries_are_shown_from_warnings_on_and_our_events_from_info_on(
     log_event(log, logging.INFO, "run.ended", state="done", cost_usd=0.25)
 
     (line,) = capsys.readouterr().err.splitlines()
-    time, rest = line.split(maxsplit=1)
+    date, time, rest = line.split(maxsplit=2)
+    assert date == f"{datetime.now().astimezone():%Y-%m-%d}"
     assert len(time) == len("23:59:59")
     assert rest == "info    run.ended state=done cost_usd=0.25"
 
@@ -115,7 +119,7 @@ VALUES = st.one_of(
 )
 
 
-@given(st.dictionaries(st.text(), VALUES))
+@given_by(st.dictionaries(st.text(), VALUES))
 def test_any_fields_make_one_line_of_json(fields: dict[str, Any]) -> None:
     record = logging.makeLogRecord({"name": "n", "levelname": "INFO"})
     record.event, record.fields = "thing.happened", fields
@@ -137,3 +141,92 @@ def test_no_control_character_reaches_the_log(log_format, capsys) -> None:
     line = capsys.readouterr().err
     assert "query.odd" in line
     assert line.removesuffix("\n").replace("\ufffd", "").isprintable()
+
+
+def test_a_file_has_what_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "log.jsonl"
+    configure("text", logging.WARNING)
+    add_file(str(file), logging.INFO)
+
+    log_event(log, logging.DEBUG, "request.answered")
+    log_event(log, logging.INFO, "run.progress", percent=3.5)
+    log_event(log, logging.WARNING, "pace.cut", refused=2)
+    record_failure("it is full", exit_code=1)
+
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [event["event"] for event in events] == ["run.progress", "pace.cut", "failed"]
+    assert events[0]["percent"] == 3.5
+    assert (events[2]["level"], events[2]["message"]) == ("error", "it is full")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("warning pace.cut refused=2")
+
+
+def test_the_suffix_of_a_file_tells_its_format(tmp_path: Path) -> None:
+    configure("text")
+    add_file(str(tmp_path / "run.log"), logging.INFO)
+
+    log_event(log, logging.INFO, "run.ended", state="done")
+
+    assert (tmp_path / "run.log").read_text().endswith(" info    run.ended state=done\n")
+
+
+def test_a_file_is_appended_to_and_may_be_moved_away(tmp_path: Path) -> None:
+    file, moved = tmp_path / "run.log", tmp_path / "run.log.1"
+    file.write_text("earlier\n")
+    configure("text")
+    add_file(str(file), logging.INFO)
+
+    log_event(log, logging.INFO, "thing.one")
+    file.rename(moved)
+    log_event(log, logging.INFO, "thing.two")
+
+    assert moved.read_text().startswith("earlier\n")
+    assert "thing.one" in moved.read_text()
+    assert "thing.two" in file.read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a file that is always full")
+def test_a_file_that_cannot_be_written_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("text")
+    add_file("/dev/full", logging.INFO)
+
+    for number in range(3):
+        log_event(log, logging.INFO, "thing.done", number=number)
+
+    names = [line.split()[3] for line in capsys.readouterr().err.splitlines()]
+    assert names.count("log_file.not_written") == 1
+    assert names.count("thing.done") == 3
+
+
+def test_a_file_that_cannot_be_opened_is_refused(tmp_path: Path) -> None:
+    configure("text")
+
+    with pytest.raises(SettingsError, match=r"--log-file .*: cannot be written: No such"):
+        add_file(str(tmp_path / "none" / "run.log"), logging.INFO)
+
+
+def test_quiet_and_verbose_exclude_each_other() -> None:
+    ended = rerank_here("run", "a", "b", "-q", "-v", "--provider", "emulator")
+
+    assert ended.code == 2
+    assert ended.failure == "rerank: error: --quiet: excludes --verbose; leave one out"
+
+
+def test_a_verbose_run_logs_every_answer(output: Path, quick_service: Service) -> None:
+    given = groups([2] * 3, output.parent / "in.parquet")
+
+    ended = rerank_here("run", given, output, *quick_service.options, "-v")
+
+    assert ended.err.count("debug   request.answered query_id=q") == 3
+
+
+def test_a_quiet_run_prints_nothing_and_its_failure_is_told(
+    output: Path, quick_service: Service
+) -> None:
+    given = groups([2] * 3, output.parent / "in.parquet")
+
+    done = rerank_here("run", given, output, *quick_service.options, "-q")
+    failed = rerank_here("run", given, output, *quick_service.options, "-q", "--top-n", "1")
+
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert (failed.code, failed.err.count("\n")) == (5, 1)
