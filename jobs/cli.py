@@ -40,6 +40,7 @@ COMMANDS = {
     "doctor": ("jobs.doctor.command", "Check key, endpoint, limits and score comparability."),
     "providers": ("jobs.commands.providers", "List the presets of rerank services."),
     "init": ("jobs.commands.init", "Write a commented rerank.toml."),
+    "commit": ("jobs.commands.commit", "Finish an OUTPUT that was written in shards."),
     "quota": ("jobs.commands.quota", "Lease one account's quota to several runs."),
     "emulate": ("jobs.emulator.command", "Start the offline rerank service."),
 }

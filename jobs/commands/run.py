@@ -86,6 +86,14 @@ log = logging.getLogger(__name__)
     help="Seconds to wait for another run on OUTPUT to end.",
 )
 @option(
+    "--shard",
+    metavar="I/N",
+    section="Advanced",
+    example="1/4",
+    help="Rerank share I of N alone, with its own parts of OUTPUT; rerank commit finishes it. "
+    "[default: all of INPUT]",
+)
+@option(
     "--restart",
     is_flag=True,
     section="Continue",

@@ -1,9 +1,10 @@
 """`rerank status`: how far a run is, or how it ended; works while it runs and after a crash."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from jobs.console.backfill_status import (
     is_backfill,
@@ -18,8 +19,9 @@ from pipeline.core.errors import InputError
 from pipeline.output.layout import SUCCESS_NAME
 from pipeline.output.lock.lock import is_held
 from pipeline.output.manifest import read_manifest
-from pipeline.output.part_info import read_part_infos
+from pipeline.output.part_info import PartInfo, read_part_infos
 from pipeline.output.run_records import RunRecord, read_run_records
+from pipeline.output.shard_plan import ShardPlan, read_shard_plan
 from pipeline.storage.location import Location, locate
 
 _SUMMED = (
@@ -70,8 +72,13 @@ def read_status(output: Location) -> dict[str, Any]:
     runs = read_run_records(output)
     last = runs[-1] if runs else RunRecord(run_id="", started="")
     state = _state(output, last)
+    plan = read_shard_plan(output, manifest.fingerprint)
+    if plan is not None:
+        last = _of_all_shards(runs, last, plan)
     return {
         "state": state,
+        "shards": None if plan is None else plan.count,
+        "shards_done": None if plan is None else _shards_done(plan, list(parts)),
         "groups": last.groups,
         "groups_done": sum(part.num_groups for part in parts),
         "parts": last.parts,
@@ -101,8 +108,35 @@ def _state(output: Location, last: RunRecord) -> str:
     return "done" if output.child(SUCCESS_NAME).exists() else "interrupted"
 
 
+def _of_all_shards(runs: Sequence[RunRecord], last: RunRecord, plan: ShardPlan) -> RunRecord:
+    """Return a record of what the last run of each shard did together."""
+    latest = {run.shard: run for run in runs if run.shard and run.shard.endswith(f"/{plan.count}")}
+    sizes = [run.candidates for run in latest.values()]
+    known = [size for size in sizes if size is not None]
+    return replace(
+        last,
+        groups=plan.num_groups,
+        parts=len(plan.parts),
+        candidates=sum(known) if len(known) == plan.count else None,
+        candidates_done=sum(run.candidates_done for run in latest.values()),
+        cost_usd=sum(run.cost_usd for run in latest.values()),
+        requests=sum(run.requests for run in latest.values()),
+        seconds=max((run.seconds for run in latest.values()), default=0.0),
+    )
+
+
+def _shards_done(plan: ShardPlan, parts: Sequence[PartInfo]) -> int:
+    """Return how many shards have all their parts."""
+    unfinished = {plan.owner(index, plan.count) for index in plan.missing(parts)}
+    return plan.count - len(unfinished)
+
+
 def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "state", facts["state"]
+    if facts["shards"] is not None:
+        all_done = facts["shards_done"] == facts["shards"] and facts["state"] != "done"
+        cure = "; finish with rerank commit" if all_done else ""
+        yield "shards", f"{_of(facts['shards_done'], facts['shards'])} written{cure}"
     yield "candidates", f"{_of(facts['candidates_done'], facts['candidates'])} ranked"
     yield "queries", f"{_of(facts['groups_done'], facts['groups'])} written"
     yield "parts", f"{_of(facts['parts_done'], facts['parts'])} written"

@@ -13,6 +13,7 @@ from pipeline.core.models import ModelProfile
 from pipeline.core.preparation import PLAIN_TEMPLATE, OnMissing, Preparation
 from pipeline.core.providers import Provider, find_provider
 from pipeline.core.settings import DEFAULT_TIMEOUT_S, LayoutName, Pace, RunSettings
+from pipeline.core.shard import Shard
 
 _SAME_NAME = (
     *("instruct", "top_n", "max_attempts", "max_rejects", "merge", "certify_depth"),
@@ -67,6 +68,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     restart: bool = False
     quota: str | None = None
     quota_token_env: str | None = None
+    shard: str | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -176,6 +178,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
             columns=dict(self.columns),
             preparation=self.preparation,
             lock_wait_s=self.lock_wait,
+            shard=None if self.shard is None else Shard.parse(self.shard),
             **{name: getattr(self, name) for name in _SAME_NAME},
         )
 

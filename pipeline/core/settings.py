@@ -12,6 +12,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.models import ModelProfile
 from pipeline.core.preparation import Preparation
 from pipeline.core.providers import Provider
+from pipeline.core.shard import Shard
 
 OUTPUT_FORMAT = 1
 """Version of the output's files; part of every fingerprint."""
@@ -66,6 +67,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     Durations are in seconds, money in US dollars. Without `max_outage_s` the service may be down
     for ten minutes, but be unreachable from the start for half a minute only. `quota` is where
     the quota is leased from, `quota_token_env` the variable that holds the token for it.
+    `shard` is the share of the input that the run takes; the output holds those of all shards.
 
     Raises:
         SettingsError: for settings that contradict each other or would be ignored.
@@ -98,6 +100,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     restart: bool = False
     quota: str | None = None
     quota_token_env: str | None = None
+    shard: Shard | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that contradict each other or would be ignored."""
@@ -144,6 +147,12 @@ class RunSettings(Struct, frozen=True, kw_only=True):
                 which="--max-tokens-per-document",
                 found=cap,
                 expected=f"{least} or more with --long-documents max-passage",
+            )
+        if self.shard is not None and self.restart:
+            raise SettingsError(
+                "one shard cannot discard the parts of the others",
+                which="--restart",
+                cure="choose another OUTPUT, or begin anew without --shard",
             )
         if not self.url.startswith(("http://", "https://")):
             raise SettingsError(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FILE_NAME: Final = "candidates.parquet"
+PREPARED_NAME: Final = "candidates.parquet"
 _SPOOL: Final = "spool-"
 
 
@@ -119,7 +119,7 @@ class PreparedInput:
         Raises:
             OutputFailed: if it cannot be removed.
         """
-        self._folder.child(_FILE_NAME).remove()
+        self._folder.child(PREPARED_NAME).remove()
 
     def _make(self, check: Callable[[], None]) -> None:
         began = time.monotonic()
@@ -128,7 +128,7 @@ class PreparedInput:
                 self._folder.child(info.base_name).remove()
         self._folder.remove_unfinished()
         remove_prepared_record(self._output)
-        file = self._folder.child(_FILE_NAME)
+        file = self._folder.child(PREPARED_NAME)
         with self._spool() as spool, file.writing() as stream:
             prepared = self._preparer.write(stream, spool, check=check)
         written = list_input(file.name)
@@ -165,7 +165,7 @@ class PreparedInput:
 
     def _reopen(self, record: PreparedRecord) -> Source | None:
         """Return what was made ready; None if it is no longer there as it was."""
-        if not self._folder.child(_FILE_NAME).exists():
+        if not self._folder.child(PREPARED_NAME).exists():
             return None
         try:
             source = self._source(record.layout, record.columns)
@@ -175,7 +175,7 @@ class PreparedInput:
         return source if found == [record.facts] else None
 
     def _source(self, layout: str, columns: Mapping[str, str]) -> Source:
-        name = self._folder.child(_FILE_NAME).name
+        name = self._folder.child(PREPARED_NAME).name
         return open_source(
             name,
             self._settings,

@@ -7,9 +7,9 @@ that were paid for come from the score store, and only the rest is sent.
 import asyncio
 import logging
 import threading
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -33,14 +33,15 @@ from pipeline.dataset.resume import OpenedOutput, open_output
 from pipeline.dataset.run_input import RunInput, find_input
 from pipeline.dataset.run_stats import RunStats
 from pipeline.dataset.session import Session
+from pipeline.dataset.shard_work import ShardWork, earlier_for_shard, share_out
 from pipeline.dataset.summary import RunSummary
 from pipeline.dataset.ticker import Ticker
 from pipeline.dataset.workers import GroupScheduler
 from pipeline.output.layout import REJECTS_FOLDER
-from pipeline.output.lock.lock import hold_output
+from pipeline.output.lock.lock import hold_opening, hold_output
 from pipeline.output.pace_file import PaceFile
 from pipeline.output.part_borders import PartBorders
-from pipeline.output.run_records import EndState, read_spent_usd, recorded_run
+from pipeline.output.run_records import EndState, read_run_records, recorded_run
 from pipeline.output.validation import locate_output, validate_output
 from pipeline.planning.planner import Planner
 from pipeline.planning.reuse import PartialReuse
@@ -157,19 +158,24 @@ class DatasetRun:
                 stats.candidates = given.num_candidates
                 lock = hold_output(
                     self._output,
+                    shard=settings.shard,
                     wait_s=settings.lock_wait_s,
                     max_outage_s=session.patience.max_outage_s,
                 )
                 is_held = await held.enter_async_context(lock)
-            opened = await write_patiently(
-                partial(open_output, self._output, settings, given.facts),
-                session.patience,
-                self._stop_switch,
+            async with self._one_shard_at_a_time():
+                opened = await write_patiently(
+                    partial(open_output, self._output, settings, given.facts),
+                    session.patience,
+                    self._stop_switch,
+                )
+            runs = await write_patiently(
+                partial(read_run_records, self._output), session.patience, self._stop_switch
             )
-            earlier_usd = await write_patiently(
-                partial(read_spent_usd, self._output), session.patience, self._stop_switch
-            )
-            stats.earlier_usd = earlier_usd
+            earlier_usd = stats.earlier_usd = sum(run.spent_usd for run in runs)
+            if settings.shard is not None:
+                limit_usd = settings.max_cost_usd
+                earlier_usd = earlier_for_shard(runs, settings.shard, limit_usd)
             ticker = Ticker(
                 stats,
                 session.quota_use_now,
@@ -180,7 +186,7 @@ class DatasetRun:
                 self._output,
                 input_name=self._input_name,
                 model=settings.profile.name,
-                snapshot=lambda: stats.record_facts(session.outage_s),
+                snapshot=self._record_facts,
                 on_end=partial(self._end, ticker),
                 is_partial=lambda: stats.rejected() > settings.max_rejects,
             )
@@ -192,13 +198,41 @@ class DatasetRun:
                 if opened.is_done(settings.max_rejects):
                     stats.finished = dict(opened.parts)
                 else:
+                    async with self._one_shard_at_a_time():
+                        source = await self._open(given)
+                        work = await self._share_out(source, opened)
+                    opened = opened.with_input(source).of_shard(work)
                     stats.finished = opened.parts_without_rejects()
-                    source = await self._open(given)
                     async with session.scores(self._output) as scores:
-                        await self._rerank(source, opened.with_input(source), scores, is_held)
-                if stats.rejected() <= settings.max_rejects:
+                        await self._rerank(source, opened, work, scores, is_held)
+                if stats.rejected() <= settings.max_rejects and settings.shard is None:
                     await asyncio.to_thread(given.discard)
                 stats.conclude()
+
+    def _one_shard_at_a_time(self) -> AbstractAsyncContextManager[None]:
+        """Do what shards share while no other shard does it; a whole run has no others."""
+        if self._settings.shard is None:
+            return nullcontext()
+        return hold_opening(self._output, max_outage_s=self._session.patience.max_outage_s)
+
+    async def _share_out(self, source: Source, opened: OpenedOutput) -> ShardWork | None:
+        """Find out what this shard does; None for a whole run."""
+        shard = self._settings.shard
+        if shard is None:
+            return None
+        work = partial(
+            share_out,
+            self._output,
+            source,
+            shard,
+            fingerprint=opened.fingerprint,
+            groups_per_part=self._settings.groups_per_part,
+            check=self._stop_switch.raise_if_stopped,
+        )
+        found = await write_patiently(work, self._session.patience, self._stop_switch)
+        self._stats.groups = found.num_groups
+        self._stats.candidates = found.num_rows if source.rows_are_candidates else None
+        return found
 
     def _find_input(self) -> RunInput:
         """Find the input's files, and check the columns of those that need no preparation."""
@@ -221,11 +255,18 @@ class DatasetRun:
         return source
 
     async def _rerank(
-        self, source: Source, opened: OpenedOutput, scores: SharedScores, is_held: Gate
+        self,
+        source: Source,
+        opened: OpenedOutput,
+        work: ShardWork | None,
+        scores: SharedScores,
+        is_held: Gate,
     ) -> None:
         """Rank what is not finished, and commit the output."""
         session, settings, stats = self._session, self._settings, self._stats
-        finished, planner = stats.finished.values(), Planner(settings)
+        finished, planner = [*stats.finished.values()], Planner(settings)
+        if work is not None:
+            finished += work.others
         assert stats.budget is not None
         self._gate = Gates(scores.store.gate, is_held)
         client = session.client(stats.metrics, self._stop_switch, self._gate, stats.budget)
@@ -238,7 +279,7 @@ class DatasetRun:
             planner,
             PartBorders(settings.groups_per_part, finished),
             reuse=reuse,
-            check=lambda: self._check_ids(source),
+            check=None if work is not None else lambda: self._check_ids(source),
             limits=session.limits,
         )
         self._stop_switch.raise_if_stopped()
@@ -296,6 +337,11 @@ class DatasetRun:
     def _waits_for_money(self) -> bool:
         budget = self._stats.budget
         return budget is not None and budget.is_waited_for
+
+    def _record_facts(self) -> dict[str, Any]:
+        shard = self._settings.shard
+        facts = self._stats.record_facts(self._session.outage_s)
+        return facts if shard is None else facts | {"shard": str(shard)}
 
     def _end(self, ticker: Ticker, state: EndState) -> None:
         """Note how the run ended, and log it."""

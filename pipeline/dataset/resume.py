@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from pipeline.core.errors import OutputFailed
 from pipeline.core.settings import RunSettings
-from pipeline.output.layout import SCORES_FOLDER
+from pipeline.dataset.shard_work import ShardWork
+from pipeline.output.layout import SCORES_FOLDER, SHARDS_NAME
 from pipeline.output.manifest import check_or_create
 from pipeline.output.part_info import PartInfo
 from pipeline.output.sink import Sink
@@ -24,13 +25,17 @@ class OpenedOutput(Struct, frozen=True, eq=False):
         sink: Writes its parts.
         begun_us: When it was begun, in microseconds since 1970; the same for every run on it.
         parts: The parts that are written, by index.
+        fingerprint: Of settings and input.
         num_input_rows: Rows of the input; None while the input is not open.
+        work: The share of it that this run has; None for all of it.
     """
 
     sink: Sink
     begun_us: int
     parts: Mapping[int, PartInfo]
+    fingerprint: str
     num_input_rows: int | None = None
+    work: ShardWork | None = None
 
     def with_input(self, source: Source) -> "OpenedOutput":
         """Return the output once its input is open."""
@@ -39,6 +44,13 @@ class OpenedOutput(Struct, frozen=True, eq=False):
             sink=self.sink.with_schema(source.output_schema),
             num_input_rows=source.num_rows,
         )
+
+    def of_shard(self, work: ShardWork | None) -> "OpenedOutput":
+        """Return the share of the output that a shard has; with None all of it."""
+        if work is None:
+            return self
+        parts = {index: part for index, part in self.parts.items() if index in work.mine}
+        return replace(self, parts=parts, work=work)
 
     def is_done(self, max_rejects: int) -> bool:
         """Return whether there is nothing to do; an earlier run may have allowed more rejects."""
@@ -63,14 +75,30 @@ class OpenedOutput(Struct, frozen=True, eq=False):
         Raises:
             OutputFailed: if the parts leave out rows of the input, or if a file cannot be written.
         """
-        if not _cover_input(parts.values(), self.num_input_rows):
+        if self.work is not None:
+            self._finish_shard(parts, self.work)
+        elif _cover_input(parts.values(), self.num_input_rows):
+            self.sink.finish(len(parts), complete=complete)
+        else:
             raise OutputFailed(
                 "the parts do not hold every row of the input",
                 found=sum(part.num_rows for part in parts.values()),
                 expected=f"{self.num_input_rows} rows, one part after the other",
                 cure="please report this: the output is not marked as done",
             )
-        self.sink.finish(len(parts), complete=complete)
+
+    def _finish_shard(self, parts: Mapping[int, PartInfo], work: ShardWork) -> None:
+        """Leave the parts of the others alone; whoever commits the output looks at all of them."""
+        rows = sum(part.num_rows for part in parts.values())
+        if sorted(parts) != [*work.mine] or rows != work.num_rows:
+            raise OutputFailed(
+                "the parts do not hold every row of the shard",
+                found=f"{len(parts)} parts, {rows} rows",
+                expected=f"{len(work.mine)} parts, {work.num_rows} rows",
+                cure="please report this",
+            )
+        if work.writes_empty:
+            self.sink.write_part(0, [])
 
 
 def open_output(
@@ -87,16 +115,20 @@ def open_output(
         OutputMismatch: if it belongs to other settings or input, or is not an output of this job.
         OutputFailed: if it cannot be read or written.
     """
+    is_shard = settings.shard is not None
     manifest = check_or_create(
         output,
         settings.output_settings(),
         facts,
         restart=settings.restart,
-        has_answers=lambda: bool(list_segments(output.child(SCORES_FOLDER))),
+        has_answers=lambda: is_shard or bool(list_segments(output.child(SCORES_FOLDER))),
+        is_shared=is_shard,
     )
+    if not is_shard:
+        output.child(SHARDS_NAME).remove()
     sink = Sink(output, pa.schema([]), fingerprint=manifest.fingerprint, top_n=settings.top_n)
     begun_us = int(manifest.created.timestamp() * 1e6)
-    return OpenedOutput(sink, begun_us, sink.read_part_infos())
+    return OpenedOutput(sink, begun_us, sink.read_part_infos(), manifest.fingerprint)
 
 
 def _cover_input(parts: Collection[PartInfo], num_rows: int | None) -> bool:

@@ -14,6 +14,8 @@ RUNS_FOLDER = "_runs"
 """A record of each run."""
 PREPARED_FOLDER = "_prepared"
 """Input that was joined, converted or sorted for the run."""
+LOCKS_FOLDER = "_locks"
+"""A lock for each shard, beside that of a whole run."""
 LOADS_FOLDER = "_loads"
 """How far each load into another system is."""
 
@@ -21,6 +23,8 @@ MANIFEST_NAME = "_manifest.json"
 PACE_NAME = "_pace.json"
 REPORT_NAME = "_report.html"
 LOCK_NAME = "_lock"
+SHARDS_NAME = "_shards.json"
+"""What the shards of an output agreed on; removed by the commit."""
 SUCCESS_NAME = "_SUCCESS"
 
 RESULT_FOLDERS = (GROUPS_FOLDER, REJECTS_FOLDER)

@@ -64,6 +64,7 @@ def check_or_create(
     *,
     restart: bool = False,
     has_answers: Callable[[], bool] = lambda: True,
+    is_shared: bool = False,
 ) -> Manifest:
     """Check that the output belongs to these settings and this input; begin it if it is new.
 
@@ -76,6 +77,7 @@ def check_or_create(
         restart: Remove results of other settings or input; scores and run records are kept.
         has_answers: Returns whether its own score store holds paid answers. An output that has
             neither these nor a part may be taken over by other settings or input.
+        is_shared: Other runs write to it now: leave their half-written files alone.
 
     Raises:
         OutputMismatch: if it belongs to others, or is not an output of this job.
@@ -100,9 +102,15 @@ def check_or_create(
         if differences:
             raise _other_settings(output, differences, has_answers=has_answers())
         manifest = existing
+    if not is_shared:
+        remove_unfinished(output)
+    return manifest
+
+
+def remove_unfinished(output: Location) -> None:
+    """Remove what killed runs left half-written; no run may hold the output but this one."""
     for folder in (output, *map(output.child, (*RESULT_FOLDERS, RUNS_FOLDER))):
         folder.remove_unfinished()
-    return manifest
 
 
 def read_manifest(output: Location) -> Manifest | None:

@@ -49,11 +49,17 @@ class PartBorders:
 
         The last part of a dataset ends with its last group, which only the reader knows.
         """
+        return self.place_sizes(group.index, group.num_candidates, group.passthrough_bytes)
+
+    def place_sizes(
+        self, index: int, num_candidates: int, passthrough_bytes: int
+    ) -> tuple[int, bool]:
+        """Do the same for the group of an index, a number of candidates and of bytes."""
         if not self._groups:
-            self._index = self._index_at.get(group.index, self._index + 1)
+            self._index = self._index_at.get(index, self._index + 1)
         self._groups += 1
-        self._candidates += group.num_candidates
-        self._bytes += group.passthrough_bytes
+        self._candidates += num_candidates
+        self._bytes += passthrough_bytes
         ends = (
             self._groups >= self._groups_per_part
             or self._candidates >= self._limits.max_candidates

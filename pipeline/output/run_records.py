@@ -68,8 +68,10 @@ class RunRecord(RunFacts, frozen=True, kw_only=True):
         latency_histogram: Upper end of a bucket of latencies in milliseconds, and how many answered
             requests lie in it; neighbouring buckets differ by 9 %.
         ticks: How the run went over time.
+        shard: `I/N` of a run with --shard, whose numbers are of its share alone.
     """
 
+    shard: str | None = None
     groups: int | None = None
     parts: int | None = None
     candidates: int | None = None

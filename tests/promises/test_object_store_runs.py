@@ -248,3 +248,32 @@ def test_candidates_by_reference_are_joined_where_all_is_on_the_store(
     assert (again.facts["state"], again.facts["requests"]) == ("done", 0)
     left = {info.base_name for info in world.store.at("ref-out/_prepared").children()}
     assert left == {"record.json"}
+
+
+def test_shards_in_a_bucket_write_what_a_single_run_writes(world: World) -> None:
+    output = f"s3://{BUCKET}/shards"
+    source = f"s3://{BUCKET}/in"
+    shards = [world.start(source, output, "--shard", f"{index}/3") for index in (1, 2, 3)]
+    assert [end(shard).code for shard in shards] == [0, 0, 0]
+    assert rerank("status", output, "--json", env=world.store.env).facts["shards_done"] == 3
+
+    ended = rerank("commit", output, env=world.store.env)
+
+    assert ended.code == 0, ended.err
+    assert world.store.results("shards") == world.expected
+    assert state(world, output) == "done"
+
+
+def test_one_shard_in_a_bucket_has_one_run(world: World) -> None:
+    output = f"s3://{BUCKET}/one-shard"
+    source = f"s3://{BUCKET}/in"
+    first = world.start(source, output, "--shard", "1/2", *SLOW)
+    sent = world.service.requests()
+    wait_until(lambda: world.service.requests() > sent + 3)
+
+    again = world.start(source, output, "--shard", "1/2")
+    whole = world.start(source, output)
+
+    assert (end(again).code, end(whole).code) == (6, 6)
+    first.send_signal(signal.SIGTERM)
+    assert end(first).code == 143
