@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done, 1 unexpected, 2 usage or settings, 3 input, 4 the service gives no more answers, 5 the
     output belongs to other settings or input, 6 another run holds the output, 7 too many rejects,
-    10 a gate failed, 130 and 143 interrupted.
+    10 a gate failed, 130 and 143 interrupted; of `status --exit-code` also 20 to 23.
     """
     open_missing_descriptors()
     set_library_defaults()
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with raised_interrupts():
             stop_with_parent(os.environ)
-            cli.main(arguments, prog_name="rerank", standalone_mode=False)
+            code = cli.main(arguments, prog_name="rerank", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = shorten(f"unexpected {kind}: {error}")
         report_failure(message, code=1, kind=kind, error=error)
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 _PLACES = frozenset({"FILE", "PLACE", "INPUT", "OUTPUT"})

@@ -2,7 +2,8 @@
 
 from typing import Any, Final
 
-from jobs.console.printing import emit, emit_table, usd
+from jobs.console.output_status import next_step, read_status
+from jobs.console.printing import table_lines, usd
 from pipeline.core.errors import InputError
 from pipeline.output.backfill_record import planned_partitions
 from pipeline.output.layout import MANIFEST_NAME
@@ -12,7 +13,11 @@ from pipeline.storage.location import Location
 from pipeline.storage.partitions import list_partitions
 
 _SUMMED: Final = ("groups_done", "candidates_done", "requests", "requests_reused", "cost_usd")
-_NOTHING: Final[dict[str, Any]] = dict.fromkeys(_SUMMED, 0) | {"state": "waiting", "error": None}
+_NOTHING: Final[dict[str, Any]] = dict.fromkeys(_SUMMED, 0) | {
+    "state": "waiting",
+    "error": None,
+    "percent": None,
+}
 
 
 def is_backfill(root: Location) -> bool:
@@ -31,8 +36,6 @@ def read_backfill_status(root: Location) -> dict[str, Any]:
     Raises:
         InputError: if an output of it cannot be read.
     """
-    from jobs.commands.status import read_status
-
     begun = {place.path.rpartition("/")[2]: place for place in _begun(root)}
     partitions = [
         {"partition": name}
@@ -48,39 +51,48 @@ def read_backfill_status(root: Location) -> dict[str, Any]:
         state = "running"
     elif state != "done" and last and last[0].state not in ("running", "done"):
         state = last[0].state
+    percents = [one["percent"] or 0.0 for one in partitions]
     return {
         "state": state,
+        "next": "nothing: read OUTPUT_ROOT/*/*.parquet"
+        if state == "done"
+        else next_step(state, last[0].exit_code if last else None),
+        "percent": round(sum(percents) / len(percents), 1),
         "partitions_done": done,
         **sums,
         "error": last[0].error if last and state != "done" else None,
+        "updated": last[0].updated if last else None,
         "partitions": partitions,
     }
 
 
-def show_backfill_status(facts: dict[str, Any]) -> None:
-    """Print the state of a backfill for people."""
+def backfill_lines(facts: dict[str, Any]) -> list[str]:
+    """Return the state of a backfill for people."""
     partitions = facts["partitions"]
-    done = f"{facts['partitions_done']} of {len(partitions)} done"
-    emit(f"backfill {facts['state']}, {done}")
-    emit_table(
-        ("partition", "state", "queries", "candidates", "requests", "reused", "cost"),
+    done = f"{facts['partitions_done']} of {len(partitions)} partitions done"
+    table = table_lines(
+        ("partition", "state", "paid", "queries", "candidates", "requests", "reused", "cost"),
         [
             (
                 one["partition"],
                 one["state"],
+                "-" if one["percent"] is None else f"{one['percent']:g} %",
                 *(f"{one[name]:,}" for name in _SUMMED[:-1]),
                 usd(one["cost_usd"]),
             )
             for one in [*partitions, facts | {"partition": "all"}]
         ],
     )
-    for one in [*partitions, facts | {"partition": "last error"}]:
-        if one["error"]:
-            emit(f"{one['partition']}: {one['error']}")
+    errors = [
+        f"{one['partition']}: {one['error']}"
+        for one in [*partitions, facts | {"partition": "last error"}]
+        if one["error"]
+    ]
+    return [f"backfill {facts['state']}, {done}", *table, *errors, f"next: {facts['next']}"]
 
 
 def _facts(status: dict[str, Any]) -> dict[str, Any]:
-    return {name: status[name] for name in ("state", "error", *_SUMMED)}
+    return {name: status[name] for name in ("state", "error", "percent", *_SUMMED)}
 
 
 def _begun(root: Location) -> list[Location]:

@@ -67,20 +67,31 @@ def emit_json(facts: Mapping[str, Any]) -> None:
 
 def emit_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Print one line for each name and value, the values in one column; lines are never wrapped."""
+    for line in fact_lines(facts):
+        emit(line)
+
+
+def fact_lines(facts: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the lines of `emit_facts`."""
     rows = list(facts)
     width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        emit(f"{name:{width}}  {value}".rstrip())
+    return [f"{name:{width}}  {value}".rstrip() for name, value in rows]
 
 
 def emit_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print columns: the first aligned left, the others right."""
+    for line in table_lines(header, rows):
+        emit(line)
+
+
+def table_lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of `emit_table`."""
     lines = [header, *rows]
     widths = [max(_num_cells(line[at]) for line in lines) for at in range(len(header))]
     for line in lines:
         gaps = [" " * (width - _num_cells(text)) for text, width in zip(line, widths, strict=True)]
         numbers = [gap + text for gap, text in zip(gaps[1:], line[1:], strict=True)]
-        emit("  ".join([line[0] + gaps[0], *numbers]).rstrip())
+        yield "  ".join([line[0] + gaps[0], *numbers]).rstrip()
 
 
 def _num_cells(text: str) -> int:

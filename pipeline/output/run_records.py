@@ -73,6 +73,7 @@ class RunRecord(RunFacts, frozen=True, kw_only=True):
 
     shard: str | None = None
     groups: int | None = None
+    groups_ranked: int = 0
     parts: int | None = None
     candidates: int | None = None
     candidates_done: int = 0

@@ -35,8 +35,8 @@ def test_every_option_has_a_type() -> None:
 
 
 def test_a_limit_of_the_cost_needs_a_price() -> None:
-    with pytest.raises(SettingsError, match=r"--max-cost: no price of rerank-v3\.5 is known"):
-        RunOptions(provider="cohere", max_cost=1.0).settings()
+    with pytest.raises(SettingsError, match=r"--max-cost: no price of jina-reranker-v3 is known"):
+        RunOptions(provider="jina", max_cost=1.0).settings()
 
     assert RunOptions(provider="vllm", model="m", max_cost=1.0).settings().max_cost_usd == 1.0
     assert RunOptions(provider="voyage", max_cost=1.0).settings().max_cost_usd == 1.0

@@ -1,16 +1,23 @@
 """`rerank status`: during a run, and after every kind of end."""
 
 import json
+import os
+import pty
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.real_runs import Service, groups, killed, rerank_here, service, start, wait_until
 
 
-def status(output: Path) -> dict[str, object]:
+def status(output: Path) -> dict[str, Any]:
     ended = rerank_here("status", output, "--json")
     assert ended.code == 0, ended.err
     return ended.facts
+
+
+def state_code(output: Path) -> int:
+    return rerank_here("status", output, "--exit-code").code
 
 
 def has_started(output: Path) -> bool:
@@ -61,6 +68,8 @@ def test_a_failed_run_shows_its_last_error(output: Path) -> None:
     facts = status(output)
 
     assert ended.code == 4
+    assert facts["exit_code"] == 4
+    assert str(facts["next"]).startswith("act on what the service refuses, then run the same")
     assert facts["state"] == "failed"
     assert str(facts["error"]) in ended.failure
     assert "last error" in rerank_here("status", output).out
@@ -98,13 +107,14 @@ def test_the_status_is_printed_as_aligned_lines(output: Path, quick_service: Ser
     lines = rerank_here("status", output).out.splitlines()
 
     assert lines[:4] == [
-        "state          done",
-        "candidates     2 of 2 ranked",
-        "queries        1 of 1 written",
+        "state          done, 100 % paid",
+        "candidates     2 of 2 paid",
+        "queries        1 of 1 ranked, 1 written",
         "parts          1 of 1 written",
     ]
     assert lines[5] == "sent           1 request in 1 run"
     assert lines[6].startswith("paid           ")
+    assert lines[-1] == "next           nothing: read OUTPUT/*.parquet"
 
 
 def test_the_record_of_a_run_holds_its_numbers(output: Path, quick_service: Service) -> None:
@@ -116,3 +126,107 @@ def test_the_record_of_a_run_holds_its_numbers(output: Path, quick_service: Serv
 
     expected = {"state": "done", "exit_code": 0, "error": None, "requests": 1, "groups_done": 1}
     assert expected.items() <= record.items()
+
+
+def test_the_exit_code_tells_the_state_if_that_is_asked_for(output: Path) -> None:
+    given = groups([2] * 6, output.parent / "in.parquet", texts={(1, 1): "a poison-pill"})
+    codes = []
+    with service("--latency-ms", 60_000) as slow:
+        process = start("run", given, output, *slow.options, "--no-progress")
+        wait_until(lambda: has_started(output))
+        codes.append(state_code(output))
+        killed(process)
+    codes.append(state_code(output))
+    with service("--fault", "arrearage") as broke:
+        rerank_here("run", given, output, *broke.options)
+    codes.append(state_code(output))
+    with service("--fault", "poison") as poisoned:
+        rerank_here("run", given, output, *poisoned.options)
+        codes.append(state_code(output))
+        rerank_here("run", given, output, *poisoned.options, "--max-rejects", 1)
+        codes.append(state_code(output))
+
+    assert codes == [20, 21, 22, 23, 0]
+
+
+def test_what_is_paid_is_not_forgotten_when_a_run_is_continued(output: Path) -> None:
+    """The run that continues begins at none, and reads what is paid from the store."""
+    given = groups([2] * 10, output.parent / "in.parquet")
+    with service("--fault", "arrearage@6") as broke:
+        rerank_here("run", given, output, *broke.options, "--max-in-flight", 1)
+    first = status(output)
+    with service("--latency-ms", 60_000) as slow:
+        process = start("run", given, output, *slow.options, "--no-progress")
+        wait_until(lambda: status(output)["state"] == "running" and status(output)["runs"] == 2)
+        going_on = status(output)
+        killed(process)
+
+    assert first["candidates_paid"] == 10
+    assert first["percent"] == going_on["percent"] == 50.0
+    assert going_on["requests"] == first["requests"] == 5
+
+
+def test_a_run_that_goes_on_tells_its_speed_and_the_time_left(output: Path) -> None:
+    given = groups([2] * 2_000, output.parent / "in.parquet")
+    with service("--requests-per-minute", 1_200) as limited:
+        options = (*limited.options, "--requests-per-minute", 1_200, "--no-progress")
+        process = start("run", given, output, *options)
+        facts = wait_until(
+            lambda: has_started(output) and (now := status(output))["seconds_left"] and now,
+            poll_s=0.2,
+        )
+        text = rerank_here("status", output).out
+        killed(process)
+
+    assert 0 < facts["requests_per_s"] <= 25
+    assert 20 < facts["seconds_left"] < 2_000
+    assert facts["limited_by"] in ("requests_per_minute", "source")
+    assert " requests/s, " in text
+    assert "next           wait, or watch it with --watch" in text
+
+
+def test_a_killed_run_says_that_nothing_is_known_of_its_end(output: Path) -> None:
+    given = groups([2] * 3, output.parent / "in.parquet")
+    with service("--latency-ms", 60_000) as slow:
+        process = start("run", given, output, *slow.options, "--no-progress")
+        wait_until(lambda: has_started(output))
+        killed(process)
+
+    text = rerank_here("status", output).out
+
+    assert "last error     none is recorded: the process was killed, or its machine stop" in text
+    assert "next           run the same command again; it pays only for what is missing" in text
+
+
+def test_watching_ends_with_the_run(output: Path) -> None:
+    given = groups([2] * 60, output.parent / "in.parquet")
+    ours, theirs = pty.openpty()
+    with service("--requests-per-minute", 1_200) as limited:
+        options = (*limited.options, "--requests-per-minute", 1_200, "--no-progress")
+        running = start("run", given, output, *options)
+        wait_until(lambda: has_started(output))
+        watching = start("status", output, "--watch", "--exit-code", stdout=theirs)
+        as_json = start("status", output, "--watch", "--json")
+        os.close(theirs)
+        shown = b""
+        while piece := _read(ours):
+            shown += piece
+        os.close(ours)
+        states = [json.loads(line)["state"] for line in as_json.communicate()[0].splitlines()]
+        running.communicate()
+        watching.communicate()
+
+    assert (watching.returncode, as_json.returncode, running.returncode) == (0, 0, 0)
+    assert shown.startswith(b"\x1b[?1049h"), "on the second screen"
+    on_screen, _, after = shown.decode().partition("\x1b[?1049l")
+    assert "state          running" in on_screen
+    assert after.startswith("state          done")
+    assert states[0] == "running"
+    assert states[-1] == "done"
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # the other end is closed
+        return b""
