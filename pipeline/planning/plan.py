@@ -207,8 +207,8 @@ def request_key(scope: bytes, documents: Sequence[Content]) -> bytes:
     return joined_request_key(scope, sizes, b"".join(contents))
 
 
-def joined_request_key(scope: bytes, sizes: IntArray, contents: bytes) -> bytes:
+def joined_request_key(scope: bytes, sizes: IntArray, contents: bytes | memoryview) -> bytes:
     """Return the same, given the documents one after the other, and the bytes of each."""
     # The sizes tell where one document ends and the next begins.
-    parts = [scope, len(sizes).to_bytes(8, "little"), sizes.tobytes(), contents]
+    parts = (scope, len(sizes).to_bytes(8, "little"), sizes.tobytes(), contents)
     return blake3(b"".join(parts)).digest(length=DIGEST_BYTES)

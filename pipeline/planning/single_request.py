@@ -20,6 +20,7 @@ from pipeline.planning.body_bytes import MAX_UTF8, most_body_bytes
 from pipeline.planning.plan import Plan, SingleRequest, joined_request_key
 from pipeline.planning.planner import Planner
 from pipeline.planning.search_units import count_chunks, count_search_units
+from pipeline.tokens.text_buffers import text_bytes, text_offsets
 
 
 class BatchPlans(Struct, frozen=True, eq=False):
@@ -65,7 +66,6 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
     mixed = mixed[order]
     repeats = (np.diff(mixed, prepend=mixed[:1] + 1) == 0) & ~fitting.begins
     distinct = ~reduce_groups(np.logical_or, repeats, batch.offsets)
-    text_sizes = measures.sizes[order]
     rows = order - np.repeat(batch.offsets[:-1], sizes)
     bounds = pairwise(batch.offsets.tolist())
     groups = list(batch.iter_groups(measures))
@@ -73,10 +73,12 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
         tokens if is_distinct else None
         for tokens, is_distinct in zip(fitting.request_tokens, distinct.tolist(), strict=True)
     ]
-    # No strings are made if no group fits: one huge group would hold all its texts twice.
-    texts = np.empty(0, np.object_)
-    if any(tokens is not None for tokens in all_tokens):
-        texts = batch.texts.to_numpy(zero_copy_only=False)[order]
+    # Nothing is copied if no group fits: one huge group would hold all its texts twice.
+    is_any_sent = any(tokens is not None for tokens in all_tokens)
+    sent = batch.texts.take(order if is_any_sent else order[:0])
+    texts: NDArray[np.object_] = sent.to_numpy(zero_copy_only=False)
+    offsets, octets = text_offsets(sent), text_bytes(sent)
+    text_sizes = np.diff(offsets)
     plans = list[Plan | None]()
     for group, (start, stop), scope, salt, tokens, search_units, query_tokens, ranks_ascend in zip(
         groups,
@@ -94,11 +96,12 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
             continue
         query = cast("str", group.query)
         documents = texts[start:stop].tolist()
+        contents = octets[offsets[start] : offsets[stop]]
         request = Request(
             query=query,
             documents=documents,
             tokens=tokens,
-            key=joined_request_key(scope, text_sizes[start:stop], "".join(documents).encode()),
+            key=joined_request_key(scope, text_sizes[start:stop], contents),
             scope=scope,
             query_id=group.query_id,
             search_units=search_units,

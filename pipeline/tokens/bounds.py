@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.arrays import ByteArray, IntArray
 from pipeline.tokens.normal_form import INERT, to_nfc
+from pipeline.tokens.text_buffers import text_bytes
 
 Texts: TypeAlias = "pa.Array[Any] | pa.ChunkedArray[Any]"
 
@@ -62,7 +63,7 @@ def upper_bounds(texts: Texts, *, part_bytes: int = PART_BYTES) -> IntArray:
     """
     array = _large_strings(texts)
     bounds = _lengths(pc.binary_length(array))
-    if not bounds.any() or _utf8(array).max() <= _LAST_ASCII:
+    if not bounds.any() or np.frombuffer(text_bytes(array), np.uint8).max() <= _LAST_ASCII:
         return bounds
     num_characters = _lengths(pc.utf8_length(array))
     beyond_ascii = np.flatnonzero(bounds != num_characters)
@@ -90,7 +91,7 @@ def _weights_and_flags() -> "pa.Array[Any]":
 
 def _bounds_by_table(array: pa.LargeStringArray, num_characters: IntArray) -> IntArray:
     """Bound texts that are neither null nor empty, with the given numbers of characters."""
-    text = str(_utf8(array).data, "utf-8")
+    text = str(text_bytes(array), "utf-8")
     units = np.frombuffer(text.encode("utf-16-le"), dtype=np.uint16)
     # Arrow's `take` is eight times as fast as NumPy's indexing.
     weights: ByteArray = pc.take(_weights_and_flags(), pa.array(units, pa.uint16())).to_numpy()
@@ -102,7 +103,7 @@ def _bounds_by_table(array: pa.LargeStringArray, num_characters: IntArray) -> In
             return _bounds_by_table(pa.array(normal, pa.large_string()), lengths)
     num_units = num_characters
     if units.size != len(text):  # some characters take two units
-        takes_two = _utf8(array) >= _FIRST_BYTE_OF_FOUR
+        takes_two = np.frombuffer(text_bytes(array), np.uint8) >= _FIRST_BYTE_OF_FOUR
         first_bytes = _starts(_lengths(pc.binary_length(array)))
         num_units = num_units + np.add.reduceat(takes_two, first_bytes, dtype=np.int64)
     starts = _starts(num_units)
@@ -117,15 +118,6 @@ def _bounds_by_table(array: pa.LargeStringArray, num_characters: IntArray) -> In
 def _large_strings(texts: Texts) -> pa.LargeStringArray:
     array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     return cast("pa.LargeStringArray", array.cast(pa.large_string()))
-
-
-def _utf8(array: pa.LargeStringArray) -> ByteArray:
-    """Return the joined texts, without a copy."""
-    _, offsets, data = array.buffers()
-    assert offsets is not None
-    assert data is not None
-    borders = np.frombuffer(memoryview(offsets), dtype=np.int64)[array.offset :]
-    return np.frombuffer(memoryview(data), dtype=np.uint8)[borders[0] : borders[len(array)]]
 
 
 def _lengths(array: "pa.Array[Any]") -> IntArray:

@@ -13,13 +13,12 @@ from xxhash import xxh3_64_digest
 from pipeline.core.arrays import BoolArray, IntArray
 from pipeline.core.groups import TextMeasures
 from pipeline.tokens.bounds import upper_bounds
+from pipeline.tokens.text_buffers import text_bytes, text_offsets
 
 
 def measure_texts(texts: pa.LargeStringArray) -> TextMeasures:
     """Return the measures of texts: arrays of one element per text, in their order."""
-    offsets = _offsets(texts)
-    data = texts.buffers()[2]
-    octets = memoryview(data) if data is not None else memoryview(b"")
+    offsets, octets = text_offsets(texts), text_bytes(texts)
     borders = offsets.tolist()
     # Joined digests become an array faster than a list of Python integers.
     digests = b"".join([xxh3_64_digest(octets[start:stop]) for start, stop in pairwise(borders)])
@@ -29,15 +28,6 @@ def measure_texts(texts: pa.LargeStringArray) -> TextMeasures:
         content_hashes=np.frombuffer(digests, dtype=">u8").astype(np.uint64),
         blank=_blank(texts, offsets, octets),
     )
-
-
-def _offsets(texts: pa.LargeStringArray) -> IntArray:
-    """Return where each text begins in the data buffer, and where the last one ends."""
-    buffer = texts.buffers()[1]
-    if buffer is None:
-        return np.zeros(1, dtype=np.int64)
-    offsets: IntArray = np.frombuffer(memoryview(buffer), dtype=np.int64)
-    return offsets[texts.offset : texts.offset + len(texts) + 1]
 
 
 _STARTS_LIKE_WHITE_SPACE = np.zeros(256, dtype=np.bool_)
