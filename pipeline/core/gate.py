@@ -6,9 +6,14 @@ from pipeline.core.errors import RerankError
 
 
 class Gate:
-    """Lets tasks pass while it is open; for one event loop."""
+    """Lets tasks pass while it is open; for one event loop.
+
+    Attributes:
+        is_open: Whether tasks pass; changed by the methods alone.
+    """
 
     def __init__(self) -> None:
+        self.is_open = True
         self._opened = asyncio.Event()
         self._opened.set()
         self._error: RerankError | None = None
@@ -17,22 +22,20 @@ class Gate:
         state = "broken" if self._error else "open" if self.is_open else "closed"
         return f"<Gate {state}>"
 
-    @property
-    def is_open(self) -> bool:
-        """Whether tasks pass."""
-        return self._opened.is_set() and self._error is None
-
     def open(self) -> None:
         """Let all tasks pass that wait."""
+        self.is_open = self._error is None
         self._opened.set()
 
     def close(self) -> None:
         """Let tasks wait."""
+        self.is_open = False
         self._opened.clear()
 
     def break_with(self, error: RerankError) -> None:
         """Raise `error` in all tasks that wait or come; only the first call counts."""
         self._error = self._error or error
+        self.is_open = False
         self._opened.set()
 
     async def wait(self) -> None:
@@ -60,7 +63,10 @@ class Gates:
     @property
     def is_open(self) -> bool:
         """Whether tasks pass."""
-        return all(gate.is_open for gate in self._gates)
+        for gate in self._gates:  # a generator would cost more than all else here
+            if not gate.is_open:
+                return False
+        return True
 
     async def wait(self) -> None:
         """Wait until all gates are open.

@@ -73,8 +73,10 @@ class Sender:
         reservation, spent_usd = NOTHING, 0.0
         try:
             with self._stop_switch.interruptible(line):
-                await self._gate.wait()
-                reservation = await self._budget.reserve(bill.most)
+                if not self._gate.is_open:
+                    await self._gate.wait()
+                if self._budget.has_limit:
+                    reservation = await self._budget.reserve(bill.most)
                 permit = await endpoint.throttle.admit(
                     num_documents, request.tokens, request.documents
                 )

@@ -37,12 +37,14 @@ class CostBudget:
         usd_per_unit: The price of a billed unit.
 
     Attributes:
+        has_limit: Whether there is a limit; without one nothing is reserved.
         spent_usd: What was spent, by earlier runs too.
     """
 
     def __init__(self, limit_usd: float | None, usd_per_unit: float) -> None:
         self.usd_per_unit = usd_per_unit
         self.spent_usd = 0.0
+        self.has_limit = limit_usd is not None
         self._limit_usd = limit_usd
         self._open: set[Reservation] = set()
         self._open_units = 0
@@ -55,11 +57,6 @@ class CostBudget:
         limit = "no limit" if self._limit_usd is None else f"of ${self._limit_usd:.4f}"
         reserved_usd = self.usd(self._open_units)
         return f"<CostBudget spent ${self.spent_usd:.4f} reserved ${reserved_usd:.4f} {limit}>"
-
-    @property
-    def has_limit(self) -> bool:
-        """Whether there is a limit; without one nothing is reserved."""
-        return self._limit_usd is not None
 
     @property
     def is_exhausted(self) -> bool:

@@ -28,6 +28,7 @@ class RunBudget:
             By default nothing does.
 
     Attributes:
+        has_limit: Whether anything must be reserved.
         spent_usd: What this run spent.
         at_most_usd: What this run may have spent by the next statement.
     """
@@ -37,6 +38,7 @@ class RunBudget:
     ) -> None:
         self.spent_usd = self.at_most_usd = 0.0
         self.usd_per_unit = budget.usd_per_unit
+        self.has_limit = budget.has_limit
         self._budget = budget
         self._state = state
         self._stated_usd = 0.0

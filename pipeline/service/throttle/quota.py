@@ -77,13 +77,15 @@ class Quota:
 
     def is_ample(self, now: float, amount: float) -> bool:
         """Return whether next to nothing of the quota is used, so that estimates do not matter."""
-        return self.rate.current is None or (
-            self.rate.current == self.configured
-            and all(
-                window.has_room(now, amount + (1 - _AMPLE_SHARE) * window.limit)
-                for window in self.windows
-            )
-        )
+        current = self.rate.current
+        if current is None:
+            return True
+        if current != self.configured:
+            return False
+        for window in self.windows:
+            if not window.has_room(now, amount + (1 - _AMPLE_SHARE) * window.limit):
+                return False
+        return True
 
     def enter(self, now: float, amount: float) -> tuple[Entry, ...]:
         """Count `amount` in both windows; return its entries, for `correct`."""
