@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except click.UsageError as error:
-        command = error.ctx.command_path if error.ctx else "rerank"
+        command = error.ctx.command_path if error.ctx else _named_command(arguments)
         message = shorten(_refusal(error).rstrip("."), 600) + _origin(error)
         report_failure(message, code=2, kind="UsageError", cure=f"see {command} --help")
         return 2
@@ -155,6 +155,12 @@ def _name_variables(command: click.Command, prefix: str) -> None:
                 parameter.type = OneOf(parameter.type.choices)
 
 
+def _named_command(arguments: Sequence[str] | None) -> str:
+    """Return the command that the arguments begin with, where an error does not tell it."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return " ".join(["rerank", *(name for name in given[:1] if name in COMMANDS)])
+
+
 def _refusal(error: click.UsageError) -> str:
     """Return what is wrong with the command line, in the words of all our failures."""
     if isinstance(error, click.MissingParameter) or not isinstance(error, click.BadParameter):
@@ -162,7 +168,7 @@ def _refusal(error: click.UsageError) -> str:
     which = error.param.opts[-1] if error.param else error.param_hint
     if isinstance(error.param, click.Argument):
         which = error.param.make_metavar(error.ctx) if error.ctx else error.param.name
-    return f"{which}: {error.message}"
+    return f"{which}: {error.message.removeprefix(f'{which}: ')}"
 
 
 def _origin(error: click.UsageError) -> str:

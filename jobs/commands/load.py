@@ -13,7 +13,7 @@ from jobs.console.log_options import log_options, set_up_log
 from jobs.console.printing import emit_facts, emit_json, json_option, num
 from jobs.options.command import Command
 from jobs.options.config_file import config_option
-from jobs.options.types import POSITIVE_NUMBER
+from jobs.options.types import MINUTES
 from pipeline.core.errors import Interrupted, SettingsError
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ DEFAULT_OUTAGE_MIN = 10.0
 )
 @click.option(
     "--max-outage",
-    type=POSITIVE_NUMBER,
+    type=MINUTES,
+    metavar="MINUTES",
     help="Minutes for which the server may be down. [default: 10, half a minute at the start]",
 )
 @click.option("--partial", is_flag=True, help="Load an OUTPUT that is not finished.")

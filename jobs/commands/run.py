@@ -17,7 +17,7 @@ from jobs.options.help_page import option
 from jobs.options.model_notes import model_notes
 from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings, read_api_key
-from jobs.options.types import NOT_NEGATIVE
+from jobs.options.types import SECONDS_OR_NONE
 from jobs.process.allocator import prepare_for_run
 from jobs.process.signals import stop_when_interrupted
 from pipeline.api.emulator_process import starting_emulator
@@ -78,7 +78,7 @@ log = logging.getLogger(__name__)
 )
 @option(
     "--lock-wait",
-    type=NOT_NEGATIVE,
+    type=SECONDS_OR_NONE,
     metavar="SECONDS",
     default=0.0,
     show_default=True,

@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 
 from jobs.console.printing import emit, emit_facts, emit_json, json_option, num
 from jobs.options.command import Command
-from jobs.options.types import NOT_NEGATIVE
+from jobs.options.types import DAYS
 from pipeline.core.errors import InputError
 from pipeline.output.layout import SCORES_FOLDER
 from pipeline.score_store.maintenance import info as store_info
@@ -42,7 +42,7 @@ def info(folder: str, as_json: bool) -> None:
 @click.argument("folder")
 @click.option(
     "--unused-for",
-    type=NOT_NEGATIVE,
+    type=DAYS,
     required=True,
     metavar="DAYS",
     help="Remove answers that no run has used for so many days.",

@@ -13,7 +13,7 @@ from jobs.options.config_file import config_option
 from jobs.options.help_page import option
 from jobs.options.prepare_options import PREPARE_OPTIONS
 from jobs.options.service_options import LIMIT_OPTIONS, service_options
-from jobs.options.types import COUNT, POSITIVE_COUNT, POSITIVE_NUMBER, USD
+from jobs.options.types import COUNT, MINUTES, POSITIVE_COUNT, POSITIVE_NUMBER, USD
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -72,7 +72,7 @@ _SETTINGS_OPTIONS = (
     ),
     option(
         "--max-outage",
-        type=POSITIVE_NUMBER,
+        type=MINUTES,
         metavar="MINUTES",
         section="Failures",
         example=10,

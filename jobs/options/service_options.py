@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from jobs.options.help_page import option
-from jobs.options.types import POSITIVE_COUNT, POSITIVE_NUMBER
+from jobs.options.types import POSITIVE_COUNT, SECONDS
 from pipeline.core.providers import PROVIDERS
 from pipeline.core.settings import DEFAULT_TIMEOUT_S
 
@@ -53,7 +53,7 @@ _SERVICE_OPTIONS = (
     ),
     option(
         "--timeout",
-        type=POSITIVE_NUMBER,
+        type=SECONDS,
         metavar="SECONDS",
         default=DEFAULT_TIMEOUT_S,
         show_default=True,

@@ -57,7 +57,9 @@ class Count(click.IntRange):
         try:
             number = int(value)
         except ValueError:
-            self.fail(_refusal("not a whole number", value, self.expected), param, ctx)
+            plain = str(value).replace(",", "").replace("_", "")
+            cure = f"; write it {plain}" if plain.isdecimal() else ""
+            self.fail(_refusal("not a whole number", value, self.expected) + cure, param, ctx)
         try:
             return super().convert(number, param, ctx)
         except click.BadParameter:
@@ -118,6 +120,10 @@ def _refusal(what: str, value: object, expected: str) -> str:
 
 POSITIVE_NUMBER: Final = Number("a number above 0", min=0, min_open=True)
 NOT_NEGATIVE: Final = Number("a number from 0", min=0)
+SECONDS: Final = Number("seconds above 0, such as 30 or 0.5", min=0, min_open=True)
+SECONDS_OR_NONE: Final = Number("seconds from 0, such as 30 or 0.5", min=0)
+MINUTES: Final = Number("minutes above 0, such as 10 or 0.5", min=0, min_open=True)
+DAYS: Final = Number("days from 0, such as 90", min=0)
 USD: Final = Number("US dollars above 0, such as 20 or 0.5", min=0, min_open=True)
 POSITIVE_COUNT: Final = Count("1 or more", min=1)
 COUNT: Final = Count("0 or more", min=0)

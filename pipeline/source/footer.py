@@ -1,6 +1,7 @@
 """The footer of a Parquet file as bytes, and a digest of it that tells files of one size apart."""
 
 import hashlib
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,6 +9,17 @@ from msgspec import Struct
 
 _MAGIC = b"PAR1"
 _ENCRYPTED_MAGIC = b"PARE"
+_OTHER_KINDS: Final = {
+    b"PK\x03\x04": "a ZIP file or an Excel workbook",
+    b"\x1f\x8b": "a gzip file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
+    b"ARROW1": "an Arrow IPC file",
+    b"Obj\x01": "an Avro file",
+    b"ORC": "an ORC file",
+    b"SQLite format 3": "an SQLite database",
+}
+"""What files begin with that are mistaken for Parquet."""
+_LONGEST_BEGINNING: Final = max(map(len, _OTHER_KINDS))
 _TAIL_BYTES = 8  # the footer's length and the magic bytes
 _FIRST_READ_BYTES = 64 << 10  # holds most footers whole, so that one request is enough
 
@@ -57,7 +69,10 @@ def _read_footer_bytes(stream: pa.NativeFile) -> bytes:
     if not tail.endswith(_MAGIC) and _is_text(tail[-_SAMPLE_BYTES:]):
         raise NotParquetButText(f"{size_bytes} bytes of text")
     if size_bytes < len(_MAGIC) + _TAIL_BYTES or not tail.endswith(_MAGIC):
-        raise pa.ArrowInvalid(f"{size_bytes} bytes that do not end with {_MAGIC.decode()}")
+        head = _read_at(stream, 0, min(size_bytes, _LONGEST_BEGINNING))
+        kind = next((kind for begin, kind in _OTHER_KINDS.items() if head.startswith(begin)), None)
+        what = f"of {kind}" if kind else f"that do not end with {_MAGIC.decode()}"
+        raise pa.ArrowInvalid(f"{size_bytes} bytes {what}")
     footer_bytes = int.from_bytes(tail[-_TAIL_BYTES : -len(_MAGIC)], "little") + _TAIL_BYTES
     if footer_bytes + len(_MAGIC) > size_bytes:
         raise pa.ArrowInvalid(f"{size_bytes} bytes, of which the footer would be {footer_bytes}")
