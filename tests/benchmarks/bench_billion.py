@@ -93,7 +93,7 @@ def measured(size: int, candidates: int) -> PerCandidate:
         command = [sys.executable, "-m", "jobs", "run", str(folder / "in.parquet")]
         quota = ("--requests-per-minute", "1e6", "--tokens-per-minute", "1e12")
         run = subprocess.run(
-            [*command, str(folder / "out"), "--provider", "emulator", *quota, "--json", "--no-progress"],
+            [*command, str(folder / "out"), *quota, "--provider", "emulator", "--json"],
             cwd=ROOT, check=True, stdout=subprocess.PIPE,
         )  # fmt: skip
         facts = json.loads(run.stdout)
@@ -108,7 +108,7 @@ def measured(size: int, candidates: int) -> PerCandidate:
 
 
 def write_candidates(path: Path, size: int, queries: int) -> None:
-    """Write so many queries of the sample, each with documents of it, numbered so that all differ."""
+    """Write queries of the sample, each with documents of it, numbered so that all differ."""
     sample = pl.read_parquet(ROOT / "sample_data" / "candidates.parquet")
     texts = sample.filter(pl.col("text").str.strip_chars() != "")["text"].to_list()
     asked = sample["query"].unique().drop_nulls().to_list()

@@ -1,8 +1,8 @@
-"""Months of partitions: a task for each, so that each is retried and watched by itself.
+"""Months of partitions: a task for each, so that each is watched and retried by itself.
 
-The tasks share one account. The pool `rerank` has one slot, so that one of them sends at a time:
-`airflow pools set rerank 1 "one account"`. They also share a score store: what neighbouring
-partitions have in common is paid once. It needs the connection `rerank_service`, whose password is
+The tasks share one account, so they lease its quota from one place: `rerank quota serve`, or Redis.
+They also share a score store: what partitions have in common is paid once, if the first of them has
+paid for it before the next one begins. It needs the connection `rerank_service`, whose password is
 the key.
 
 Where a single process is fast enough, `RerankBackfillOperator` is simpler: one task for all
@@ -28,6 +28,7 @@ PARAMS = {
     "input_root": "/data/candidates",
     "output_root": "/data/reranked",
     "score_store": "/data/scores",
+    "quota": "http://127.0.0.1:8900",
     "provider": "dashscope",
     "url": "",
 }
@@ -65,7 +66,8 @@ def rerank_backfill() -> None:
         provider="{{ params.provider }}",
         url="{{ params.url }}",
         rerank_conn_id="rerank_service",
-        pool="rerank",
+        quota="{{ params.quota }}",
+        max_active_tis_per_dagrun=4,
         map_index_template="{{ task.output_path }}",
     ).expand_kwargs(find_partitions())
 
@@ -73,7 +75,8 @@ def rerank_backfill() -> None:
     def add_up(summaries: list[dict[str, Any]]) -> dict[str, float]:
         """Return what the partitions took together."""
         names = ("candidates", "requests", "requests_reused", "cost_usd")
-        return {name: sum(one[name] for one in summaries) for name in names}
+        fetched = list(summaries)  # each pass fetches them from the database
+        return {name: sum(one[name] for one in fetched) for name in names}
 
     add_up(rerank.output)
 

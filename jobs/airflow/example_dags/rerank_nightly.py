@@ -100,6 +100,12 @@ def rerank_nightly() -> None:
         arguments=["load", OUTPUT, "--to", "{{ params.load_to }}", "--json"],
     )
 
+    RerankCommandOperator(
+        task_id="report",
+        arguments=["report", OUTPUT, "--json"],
+        trigger_rule="all_done",  # also of a night that was not loaded
+    ).set_upstream(judge)
+
     candidates_are_there(INPUT) >> plan
     check_cost(plan.output) >> rerank >> judge >> load
 
