@@ -213,6 +213,8 @@ class RerankBackfillOperator(JobOperator):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        if "shard" in self.options:
+            raise TypeError("shard: a backfill has none; map a RerankOperator over the shards")
         self.input_root = input_root
         self.output_root = output_root
         self.first = first

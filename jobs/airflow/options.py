@@ -53,6 +53,7 @@ class RunOptions(TypedDict, total=False):
     restart: bool
     quota: str
     quota_token_env: str
+    shard: str
     config: str
 
 

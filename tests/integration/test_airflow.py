@@ -258,16 +258,22 @@ def test_a_run_ends_when_its_task_is_killed_and_the_next_try_goes_on(
 
 def test_a_dag_with_a_wrong_name_of_an_option_is_refused_when_it_is_parsed(real: Airflow) -> None:
     script = """
-from jobs.airflow import RerankOperator
+from jobs.airflow import RerankBackfillOperator, RerankOperator
 for name in ("topn", "no_such_argument"):
     try:
         RerankOperator(task_id="t", input_path="i", output_path="o", **{name: 3})
     except Exception as error:
         print(type(error).__name__, error)
+try:
+    places = {"input_root": "i", "output_root": "o", "first": "1", "last": "2"}
+    RerankBackfillOperator(task_id="t", shard="1/2", **places)
+except TypeError as error:
+    print("TypeError", error)
 """
     out = real.run("-c", script)
 
     assert "TypeError no such option: topn; did you mean top_n?" in out
+    assert "TypeError shard: a backfill has none" in out
     assert "no_such_argument" in out
 
 
