@@ -21,8 +21,8 @@ from pipeline.api.options import RunOptions
 
 LONGEST_IMPORT_S = 0.05
 
-OF_THE_OPERATOR = {"progress", "log_format", "as_json", "no_config"}
-"""Options of the command that the operator sets: where log and result go, and no file by chance."""
+OF_THE_OPERATOR = {"progress", "log_format", "log_file", "quiet", "verbose", "as_json", "no_config"}
+"""Options of the command on its log and result, which the task takes, and on a file by chance."""
 
 COMMAND_ONLY = {"config"}
 """Options of the command, and so of the operator, that the library does not have."""
