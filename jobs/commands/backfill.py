@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NO_ADDRESS: Final = "http://plan.invalid"
 """The address of a provider that has none of its own, for a dry run, which sends nothing."""
 
-_OWN: Final = ("--score-store", "--restart", "--shard")
+_OWN: Final = ("--score-store", "--restart", "--shard", "--dask")
 
 
 @click.command(

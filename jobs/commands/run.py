@@ -94,6 +94,14 @@ log = logging.getLogger(__name__)
     "[default: all of INPUT]",
 )
 @option(
+    "--dask",
+    metavar="CLUSTER",
+    section="Advanced",
+    example="local:2",
+    help="Rerank in shards on the Dask cluster of this scheduler's address, or on local:N, so many "
+    "processes of this machine. [default: in this process]",
+)
+@option(
     "--restart",
     is_flag=True,
     section="Continue",
@@ -113,6 +121,7 @@ def run(
     output_name: str,
     progress: bool,
     as_json: bool,
+    dask: str | None,
     **options: Any,
 ) -> None:
     """Rerank the candidates of INPUT into OUTPUT.
@@ -122,6 +131,11 @@ def run(
     OUTPUT/_pace.json changes its pace: {"requests_per_minute": 1200, "max_in_flight": 32}.
     """
     shown = set_up_log(options)
+    if dask is not None:
+        from jobs.commands.dask_run import run_on_dask
+
+        run_on_dask(dask, input_name, output_name, options, shown, as_json=as_json)
+        return
     api_key = read_api_key(options)
     with prepared_settings(options) as settings:
         from pipeline.dataset.rerank import DatasetRun

@@ -24,6 +24,7 @@ from pipeline.service.metrics import Metrics, QuotaUse
 from pipeline.service.open_files import fit_open_files
 from pipeline.service.run_budget import RunBudget
 from pipeline.service.throttle.leases.connect import open_leases
+from pipeline.service.throttle.leases.leaser import Leaser
 from pipeline.service.throttle.throttle import Throttle
 from pipeline.service.transport import Transport
 from pipeline.storage.location import Location
@@ -56,6 +57,7 @@ class Session:
         api_key: The service's key; None if it takes none. Never written anywhere.
         limits: How much each run holds at once.
         transport: Carries the requests; by default HTTP.
+        leaser: Leases the quota; by default who the settings name, if they do.
         earlier_usd: What was spent before, for which the limit of costs holds as well; by default
             what earlier runs on the session's outputs have spent.
 
@@ -79,6 +81,7 @@ class Session:
         *,
         limits: RunLimits | None = None,
         transport: Transport | None = None,
+        leaser: Leaser | None = None,
         earlier_usd: float | None = None,
     ) -> None:
         self.settings = settings
@@ -96,7 +99,7 @@ class Session:
         )
         self.is_paused = False
         self.pace = self._pace = fit_open_files(settings.pace)
-        self._leases = None if settings.quota is None else open_leases(settings, api_key)
+        self._leases = open_leases(settings, api_key, leaser)
         self._throttle = Throttle(self._pace, self.quota_use, self._leases)
         self.quota_use_now = self._throttle.quota_use_now
         self.budget = SessionBudget(

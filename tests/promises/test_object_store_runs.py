@@ -267,7 +267,7 @@ def test_shards_in_a_bucket_write_what_a_single_run_writes(world: World) -> None
 def test_one_shard_in_a_bucket_has_one_run(world: World) -> None:
     output = f"s3://{BUCKET}/one-shard"
     source = f"s3://{BUCKET}/in"
-    first = world.start(source, output, "--shard", "1/2", *SLOW)
+    first = world.start(source, output, "--shard", "1/2", "--requests-per-minute", 120)
     sent = world.service.requests()
     wait_until(lambda: world.service.requests() > sent + 3)
 

@@ -150,7 +150,7 @@ def test_a_killed_shard_goes_on_where_it_stopped(tmp_path) -> None:
 
 
 def test_runs_of_one_shard_and_of_a_whole_exclude_each_other(tmp_path) -> None:
-    source = groups([3] * 30, tmp_path / "candidates.parquet")
+    source = groups([3] * 400, tmp_path / "candidates.parquet")
     output = tmp_path / "out"
     with service("--latency-ms", 300) as slow:
         options = ("run", source, output, *QUICK, *slow.options, "--max-in-flight", 1)

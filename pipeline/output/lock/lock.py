@@ -62,6 +62,7 @@ async def hold_output(
     wait_s: float = 0.0,
     max_outage_s: float = 600.0,
     lock: Lock | None = None,
+    is_brief: bool = False,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[Gate]:
     """Hold the output while the body runs.
@@ -72,6 +73,7 @@ async def hold_output(
         wait_s: How long to wait for another run, in seconds.
         max_outage_s: For how long it may be out of reach.
         lock: How to hold it; by default as suits the place.
+        is_brief: To wait for others is usual, and not worth a warning.
         sleep: Waits between two tries.
 
     Yields:
@@ -89,7 +91,7 @@ async def hold_output(
         if waited_s >= wait_s:
             what = "output" if shard is None else f"output, or its shard {shard}"
             raise _busy(f"another run holds this {what}", output, holder)
-        if not waited_s:
+        if not waited_s and not is_brief:
             log_event(
                 _log, logging.WARNING, "output.busy", waiting_up_to_s=wait_s, holder=_shown(holder)
             )
@@ -119,7 +121,7 @@ async def hold_opening(output: Location, *, max_outage_s: float = 600.0) -> Asyn
         OutputFailed: as `hold_output` does.
     """
     lock = _lock(output.child(LOCKS_FOLDER, _OPENING), LeaseTimes(outage_s=max_outage_s))
-    async with hold_output(output, wait_s=_LONGEST_OPENING_S, lock=lock):
+    async with hold_output(output, wait_s=_LONGEST_OPENING_S, lock=lock, is_brief=True):
         yield
 
 

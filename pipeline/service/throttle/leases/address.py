@@ -45,10 +45,6 @@ class QuotaAddress(Struct, frozen=True):
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
-    def bucket(self, provider: str, model: str, api_key: str | None) -> str:
-        """Return the name of the quota: as given, else of provider, model and key."""
-        return self.name or f"{provider}/{model}/{_digest(api_key)}"
-
     def leaser(self, bucket: str, token: str | None) -> Leaser:
         """Return the leaser of a quota.
 
@@ -96,6 +92,11 @@ def parse_address(url: str) -> QuotaAddress:
             "holds a user or a password", which="--quota", cure="use --quota-token-env instead"
         )
     return QuotaAddress(f"{parts.scheme}://{parts.netloc}", unquote(parts.path.strip("/")))
+
+
+def quota_of(provider: str, model: str, api_key: str | None) -> str:
+    """Return the name of the quota of a provider, a model and a key."""
+    return f"{provider}/{model}/{_digest(api_key)}"
 
 
 def _digest(api_key: str | None) -> str:

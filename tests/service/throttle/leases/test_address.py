@@ -3,16 +3,14 @@
 import pytest
 
 from pipeline.core.errors import SettingsError
-from pipeline.service.throttle.leases.address import parse_address
+from pipeline.service.throttle.leases.address import parse_address, quota_of
 
 KEY = "sk-a-key-that-nobody-may-see"
 
 
 def test_without_a_name_a_quota_is_that_of_provider_model_and_key() -> None:
-    address = parse_address("http://host:8900/")
-
     names = {
-        address.bucket(provider, model, key)
+        quota_of(provider, model, key)
         for provider, model, key in [
             ("dashscope", "qwen3-rerank", KEY),
             ("dashscope", "qwen3-rerank", KEY),

@@ -1,0 +1,260 @@
+"""A run in shards on a Dask cluster, under one quota; needs the extra `dask`.
+
+Each worker runs the same code on its shard as `rerank run --shard` does, and writes its own parts.
+Dask gives the shard of a lost worker to another one, which goes on from the parts and the store.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import distributed
+from msgspec import Struct
+from msgspec.structs import asdict, replace
+
+from jobs.dask_leases import (
+    PLUGIN_NAME,
+    RerankPlugin,
+    SchedulerLeaser,
+    call_on_worker,
+)
+from jobs.dask_summary import merge_summaries
+from pipeline.api.emulator_process import emulator_process
+from pipeline.api.options import RunOptions
+from pipeline.core import errors
+from pipeline.core.background import background
+from pipeline.core.errors import Interrupted, RerankError, SettingsError, TooManyRejects, first_leaf
+from pipeline.core.events import log_event
+from pipeline.core.providers import EMULATOR_PATH
+from pipeline.dataset.commit_shards import commit_output
+from pipeline.dataset.rerank import DatasetRun
+from pipeline.dataset.session import Session
+from pipeline.dataset.summary import RunSummary
+from pipeline.service.throttle.leases.connect import quota_name
+
+log = logging.getLogger(__name__)
+
+_ASK_S: Final = 1.0
+"""Between two questions of a shard whether it is still wanted, and two words of the driver."""
+_DRAIN_S: Final = 4.7
+"""For how long a stopped driver waits for its shards."""
+_LOCK_WAIT_S: Final = 90.0
+"""On an object store the lock of a lost worker expires after a minute."""
+
+
+def rerank_on_cluster(
+    client: distributed.Client,
+    input_path: str,
+    output_path: str,
+    *,
+    shards: int | None = None,
+    **options: Any,
+) -> RunSummary:
+    """Rerank a dataset on a cluster, or what is missing of it, and commit the output.
+
+    Input and output must be reachable by the same names from every worker and from here; the key
+    and the settings of object stores come from the workers' environment. Scheduler and workers
+    need this package. The output is the same bytes as that of a run in one process.
+
+    Args:
+        client: Of the cluster.
+        input_path: A file, a folder or a glob of candidates, or an address.
+        output_path: The folder or the address to write to.
+        shards: How many; by default one a worker. One that has several threads may get more.
+        options: Those of `pipeline.rerank`; `quota` names another leaser than the scheduler.
+
+    Returns:
+        The numbers of all shards together.
+
+    Raises:
+        RerankError: of the shard that failed first; the others were stopped, and everything paid
+            is saved. `Interrupted` on SIGINT and SIGTERM, where they raise it.
+    """
+    chosen = RunOptions.of(options)
+    for name in ("shard", "restart"):
+        if getattr(chosen, name):
+            raise SettingsError("has no meaning on a cluster", which=name, cure="leave it out")
+    with _with_address(chosen) as addressed:
+        return _rerank(client, input_path, output_path, addressed, shards)
+
+
+def _rerank(
+    client: distributed.Client, source: str, output: str, options: RunOptions, shards: int | None
+) -> RunSummary:
+    options.settings(url=options.url)  # refuse what cannot be used before anything is sent
+    count = shards or len(client.scheduler_info()["workers"])
+    if count < 1:
+        raise SettingsError("the cluster has no workers", which="--dask")
+    began, run_id = time.monotonic(), uuid.uuid4().hex
+    with _wanted(client, run_id):
+        work = [
+            client.submit(
+                _run_shard,
+                *(run_id, source, output),
+                asdict(replace(options, shard=f"{index}/{count}")),
+                key=f"rerank-{run_id}-{index}",
+                pure=False,
+            )
+            for index in range(1, count + 1)
+        ]
+        summaries = _gather(client, run_id, work)
+    done = asyncio.run(
+        commit_output(output, max_rejects=options.max_rejects, lock_wait_s=_LOCK_WAIT_S)
+    )
+    merged = merge_summaries(summaries, seconds=time.monotonic() - began)
+    return replace(merged, groups=done.groups, parts=done.parts, rejected=done.rejected)
+
+
+@contextmanager
+def local_cluster(workers: int) -> Iterator[distributed.Client]:
+    """Yield a client of a cluster of so many processes on this machine, on loopback alone."""
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    with _ignored_in_children(signal.SIGINT):  # Ctrl-C is for the driver, which stops them
+        cluster = distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+            silence_logs=logging.ERROR,
+        )
+    with cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+@contextmanager
+def _with_address(options: RunOptions) -> Iterator[RunOptions]:
+    """Yield the options; provider `emulator` without an address gets an emulator here."""
+    if options.provider != "emulator" or options.url is not None:
+        yield options
+        return
+    with emulator_process() as address:
+        yield replace(options, url=address + EMULATOR_PATH)
+
+
+@contextmanager
+def _ignored_in_children(number: signal.Signals) -> Iterator[None]:
+    """Let the processes that are started in the body ignore a signal."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+class _Ended(Struct, frozen=True):
+    """How a shard ended; an error by its class and its words, since not all can be pickled."""
+
+    summary: RunSummary | None = None
+    error: str = ""
+    message: str = ""
+
+
+def _run_shard(run_id: str, source: str, output: str, options: dict[str, Any]) -> _Ended:
+    """Run one shard in a thread of a worker, in an event loop of its own."""
+    import uvloop
+
+    worker = distributed.get_worker()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            summary = runner.run(_work(worker, run_id, source, output, RunOptions.of(options)))
+    except RerankError as error:
+        return _Ended(error=type(error).__name__, message=str(error))
+    return _Ended(summary)
+
+
+async def _work(
+    worker: distributed.Worker, run_id: str, source: str, output: str, options: RunOptions
+) -> RunSummary:
+    settings = options.settings(url=options.url)
+    settings = replace(settings, lock_wait_s=max(settings.lock_wait_s, _LOCK_WAIT_S))
+    api_key = options.api_key()
+    leaser = None
+    if settings.quota is None:
+        leaser = SchedulerLeaser(worker, quota_name(settings, api_key))
+    session = Session(settings, api_key, leaser=leaser)
+    job = DatasetRun(session, source, output)
+    try:
+        async with background(_stop_unwanted(worker, run_id, session), name="is-wanted"), session:
+            return await job.run()
+    except TooManyRejects:
+        return job.snapshot()  # the commit counts those of all shards
+    except BaseExceptionGroup as group:
+        raise first_leaf(group) from group
+
+
+async def _stop_unwanted(worker: distributed.Worker, run_id: str, session: Session) -> None:
+    """Stop a shard once its driver does not want it any more, for ever."""
+    while True:
+        with suppress(OSError):  # the scheduler is out of reach for a moment
+            wanted = await call_on_worker(
+                worker, lambda: worker.scheduler.rerank_is_wanted(run=run_id)
+            )
+            if not wanted and not session.is_stopping:
+                session.stop(signal.SIGTERM)
+        await asyncio.sleep(_ASK_S)
+
+
+@contextmanager
+def _wanted(client: distributed.Client, run_id: str) -> Iterator[None]:
+    """Tell the scheduler that a run is wanted while the body runs."""
+    client.register_plugin(RerankPlugin(), name=PLUGIN_NAME)
+    ended = threading.Event()
+
+    def keep_telling() -> None:
+        while not ended.wait(_ASK_S):
+            with suppress(OSError):
+                _tell(client, run_id, wanted=True)
+
+    _tell(client, run_id, wanted=True)
+    teller = threading.Thread(target=keep_telling, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+        with suppress(OSError):
+            _tell(client, run_id, wanted=False)
+
+
+def _tell(client: distributed.Client, run_id: str, *, wanted: bool) -> None:
+    scheduler: Any = client.scheduler
+    client.sync(scheduler.rerank_want, run=run_id, wanted=wanted)
+
+
+def _gather(client: distributed.Client, run_id: str, work: list[Any]) -> list[RunSummary]:
+    """Return the numbers of all shards; stop all of them at the first that fails."""
+    summaries: list[RunSummary] = []
+    try:
+        for _, ended in distributed.as_completed(work, with_results=True):
+            summaries.append(_summary_of(ended))
+            log_event(log, logging.INFO, "shard.done", done=len(summaries), of=len(work))
+    except BaseException:  # a failure or a signal: the shards save what they have
+        _tell(client, run_id, wanted=False)
+        with suppress(TimeoutError):
+            distributed.wait(work, timeout=_DRAIN_S)
+        raise
+    return summaries
+
+
+def _summary_of(ended: _Ended) -> RunSummary:
+    """Return the numbers of a shard, or raise its error."""
+    if ended.summary is not None:
+        return ended.summary
+    if ended.error == Interrupted.__name__:
+        raise Interrupted(signal.SIGTERM)
+    found = getattr(errors, ended.error, RerankError)
+    error: RerankError = found.__new__(found)
+    RerankError.__init__(error, ended.message)
+    raise error
