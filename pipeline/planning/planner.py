@@ -106,7 +106,7 @@ class Planner:
         too_large = (weights > limits.tokens_alone) | (sizes > limits.bytes_alone)
         if too_large.any():
             lost = np.isin(units.documents, units.documents[too_large])
-            units, weights, sizes = units.take(np.flatnonzero(~lost)), weights[~lost], sizes[~lost]
+            units, sizes = units.take(np.flatnonzero(~lost)), sizes[~lost]
             lost_rows = (document_of_row != NOT_SENT) & ~np.isin(document_of_row, units.documents)
             rejects += [Reject(row, "query_too_long") for row in np.flatnonzero(lost_rows).tolist()]
             document_of_row[lost_rows] = NOT_SENT

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.group_cases import Case, cases, contents, texts, unhurried
-from support.group_world import COUNTER, make_group, make_planner, tokens
+from support.group_world import COUNTER, make_group, make_planner, make_settings, tokens
 
 from pipeline.core.records import Request
+from pipeline.planning.body_bytes import BYTES_PER_DOCUMENT
+from pipeline.planning.planner import Planner
 from pipeline.planning.units import NOT_SENT
 from pipeline.source.listing import list_input
 from pipeline.source.source import Source
@@ -395,3 +397,44 @@ def test_real_groups_of_1000_take_hardly_more_requests_than_the_lower_bound():
             break
 
     assert requests <= 1.05 * lower_bound
+
+
+@given(st.text(max_size=40), st.integers(1, 60))
+def test_a_query_is_sent_with_no_fewer_tokens_than_it_has(query: str, most: int) -> None:
+    sent, bound = make_planner(max_tokens_per_document=most).sent_query(query)
+
+    assert query.startswith(sent)
+    assert tokens(sent) <= bound
+
+
+def test_a_document_that_fits_alone_is_sent_and_a_larger_one_is_rejected_beside_empty_ones() -> (
+    None
+):
+    query, text = "one two three", "alpha " * 20
+    alone = tokens(query) + tokens(text)
+
+    def plan(max_tokens: int) -> list[tuple[int, str]]:
+        planner = make_planner(max_tokens_per_request=max_tokens)
+        group = make_group([None, text, "b"], query=query)
+        return sorted((reject.row, reject.reason) for reject in planner.plan(group).rejects)
+
+    assert plan(alone) == [(0, "no_text")]
+    assert plan(alone - 1) == [(0, "no_text"), (1, "query_too_long")]
+
+
+def test_a_document_may_take_all_bytes_of_a_request() -> None:
+    planner = make_planner(max_tokens_per_request=10**9, max_tokens_per_document=10**9)
+    largest = planner.request_limits("q", 1).bytes_alone - BYTES_PER_DOCUMENT - len('""')
+
+    def num_rejects(size: int) -> int:
+        return len(planner.plan(make_group(["a" * size], query="q")).rejects)
+
+    assert (num_rejects(largest), num_rejects(largest + 1)) == (0, 1)
+
+
+def test_a_plan_tells_what_the_service_accepts() -> None:
+    accepts = frozenset({"text", "image"})
+
+    plan = Planner(make_settings(), COUNTER, accepts=accepts).plan(make_group(["a"]))
+
+    assert plan.accepts == accepts
