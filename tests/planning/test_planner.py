@@ -438,3 +438,11 @@ def test_a_plan_tells_what_the_service_accepts() -> None:
     plan = Planner(make_settings(), COUNTER, accepts=accepts).plan(make_group(["a"]))
 
     assert plan.accepts == accepts
+
+
+def test_the_request_of_an_earlier_version_is_found_again_by_its_key() -> None:
+    """Otherwise everything that a score store holds is paid again."""
+    (request,) = make_planner().plan(make_group([*"abcdefgh"], query="q")).requests()
+
+    assert "".join(request.documents) == "aecgbdhf"
+    assert request.key.hex() == "da656d7f440b0fb1f98e8c172c582908854dca317f2844bf"

@@ -4,9 +4,11 @@ import asyncio
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 from support.equal_hashes import twins
 from support.group_cases import Case, cases, contents, unhurried
 from support.group_world import (
@@ -21,8 +23,9 @@ from support.ranking_facts import facts
 from support.tables import candidates, write
 
 from pipeline.core.errors import BadAnswer, TooLarge, Transient
-from pipeline.core.groups import Group
+from pipeline.core.groups import Group, GroupBatch
 from pipeline.core.records import Ranking
+from pipeline.planning.body_bytes import MAX_ESCAPE, MAX_UTF8
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.planning.single_request import plan_batch
@@ -233,3 +236,112 @@ def test_many_groups_are_sorted_at_once_and_each_as_if_alone():
         sort_rankings(chosen)
         alone = [rank(planner, group, service, in_full=True) for group in choice]
         assert [facts(ranking) for ranking in chosen] == [facts(ranking) for ranking in alone]
+
+
+def batch_of(groups: list[tuple[str | None, list[str | None], list[int]]]) -> GroupBatch:
+    """Return groups as they are read together: a query, texts and first-stage ranks each."""
+    texts = pa.array([text for _, held, _ in groups for text in held], pa.large_string())
+    offsets = np.append(0, np.cumsum([len(held) for _, held, _ in groups]))
+    return GroupBatch(
+        first_group=0,
+        row_offsets=offsets,
+        offsets=offsets,
+        query_ids=[f"q{number}" for number in range(len(groups))],
+        queries=[query for query, _, _ in groups],
+        texts=texts,
+        first_stage_rank=np.array([rank for _, _, ranks in groups for rank in ranks], np.int32),
+        candidates=pa.table({"doc_id": pa.array(range(len(texts)))}),
+        passthrough_bytes=np.zeros(len(groups), np.int64),
+    )
+
+
+def plans_of(planner: Planner, batch: GroupBatch) -> list[Plan | None]:
+    return list(plan_batch(planner, batch, measure_texts(batch.texts)).plans)
+
+
+SAME_SIZES = [
+    ("one", ["a", "b", "c"], [1, 2, 3]),
+    ("two", ["c", "b", "a"], [3, 2, 1]),
+    ("ünd drei", ["c", "漢字", "😀 a"], [2, 2, 5]),
+    ("four", ["a", "x y z", "b"], [1, 3, 2]),
+]
+MIXED_SIZES = [
+    *SAME_SIZES,
+    ("five", ["a"], [9]),
+    (None, ["a", "b"], [1, 2]),
+    ("six", ["d", "d"], [1, 2]),
+    ("seven", [], []),
+    ("eight", ["a", None], [1, 2]),
+    ("nine", ["z", "y", "x", "w", "v"], [5, 4, 3, 2, 9]),
+    ("nine", ["v"], [1]),
+]
+
+
+@pytest.mark.parametrize("groups", [SAME_SIZES, MIXED_SIZES, MIXED_SIZES[::-1]])
+@pytest.mark.parametrize(
+    ("model", "how"),
+    [
+        ("qwen3-rerank", {}),
+        ("qwen3-rerank", {"instruct": "rank by what answers"}),
+        ("gte-rerank-v2", {}),
+        ("rerank-v3.5", {}),
+    ],
+)
+def test_groups_that_were_read_together_are_planned_as_alone(groups, model, how):
+    accepts = frozenset({"text", "image"})
+    planner = Planner(make_settings(model=model, **how), accepts=accepts)
+    batch = batch_of(groups)
+
+    plans = plans_of(planner, batch)
+
+    for plan, group in zip(plans, batch.iter_groups(measure_texts(batch.texts)), strict=True):
+        query, texts = group.query, group.texts.to_pylist()
+        is_single = bool(query and texts and all(texts) and len({*texts}) == len(texts))
+        assert (plan is not None) == is_single
+        if plan is None:
+            continue
+        full = planner.plan(group)
+        for name in ("query", "query_tokens", "scope", "order_salt", "query_cut", "accepts"):
+            assert getattr(plan, name) == getattr(full, name), name
+        (request,), (expected,) = plan.requests(), full.requests()
+        assert asdict(request) == asdict(expected)
+        single = plan.single_request
+        assert single is not None
+        assert [texts[row] for row in single.rows] == request.documents
+        assert single.ranks_ascend == bool((np.diff(group.first_stage_rank) > 0).all())
+
+
+def test_a_group_that_takes_a_whole_request_is_planned_without_packing():
+    texts = [f"text {number}" for number in range(10)]
+    group = ("what is it", texts, [*range(1, 11)])
+    bounds = measure_texts(pa.array(texts, pa.large_string())).token_bounds
+    whole = {
+        "max_documents": 10,
+        "max_tokens_per_document": int(bounds.max()),
+        "max_tokens_per_request": int(bounds.sum()) + 10 * len("what is it"),
+    }
+
+    def fits(**how: int) -> bool:
+        (plan,) = plans_of(make_planner(**whole | how), batch_of([group]))
+        return plan is not None
+
+    # The query is counted, where it is not short against the limit of an item.
+    assert fits(max_tokens_per_document=4_000)
+    for name in whole:
+        assert not fits(**{"max_tokens_per_document": 4_000, name: whole[name] - 1}), name
+
+
+def test_a_group_whose_bytes_may_be_too_many_is_packed():
+    planner = make_planner(max_tokens_per_request=10**9, max_tokens_per_document=10**9)
+    most = planner.request_limits("", 0).bytes_alone - 32 - MAX_ESCAPE * MAX_UTF8 - 32
+    texts = ["a" * (most // 6 - 6), "b"]
+
+    def fits(query: str, *more: str) -> bool:
+        (plan,) = plans_of(
+            planner, batch_of([(query, [*texts, *more], [1, 2, 3][: 2 + len(more)])])
+        )
+        return plan is not None
+
+    assert fits("q")
+    assert not fits("q", "c" * 20)
+    assert not fits("q" * 10)
