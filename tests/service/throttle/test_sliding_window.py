@@ -54,3 +54,49 @@ def test_a_correction_counts_as_long_as_its_entry() -> None:
     assert window.has_room(10.0, 30)
     window.correct(entry, 50)
     assert window.has_room(10.0, 30)
+
+
+def test_a_new_window_has_room_for_its_limit() -> None:
+    assert SlidingWindow(PERIOD_S, LIMIT).has_room(0.0, LIMIT)
+
+
+def test_what_fits_exactly_need_not_wait_and_the_smallest_excess_must() -> None:
+    window = SlidingWindow(PERIOD_S, LIMIT)
+    window.add(0.0, 60)
+
+    assert window.wait_s(1.0, 40) == 0
+    assert window.wait_s(1.0, 40.5) == 9.0
+
+
+@pytest.mark.parametrize(
+    ("period_s", "together_s", "apart_s"), [(10.0, 0.05, 0.051), (1.0, 0.005, 0.0051)]
+)
+def test_amounts_of_nearly_one_moment_expire_together(
+    period_s: float, together_s: float, apart_s: float
+) -> None:
+    """A two-hundredth of the period, at most 50 ms, so that few entries are kept."""
+    for first_s in (0.0, 5.0):
+        for gap_s, free in ((together_s, 50), (apart_s, 80)):
+            window = SlidingWindow(period_s, LIMIT)
+            window.add(first_s, 30)
+            window.add(first_s + gap_s - first_s * 1e-6, 10)
+            window.add(first_s + period_s / 2, 10)
+
+            moment = first_s + period_s + together_s / 2
+            assert window.has_room(moment, free)
+            assert not window.has_room(moment, free + 1)
+            assert window.has_room(first_s + period_s + apart_s, 90)
+            assert not window.has_room(first_s + period_s + apart_s, 91)
+
+
+def test_a_corrected_entry_takes_what_it_now_counts_out_of_the_window() -> None:
+    window = SlidingWindow(PERIOD_S, LIMIT)
+    entry = window.add(0.0, 80)
+    window.add(5.0, 10)
+
+    window.correct(entry, -50)
+
+    assert window.has_room(6.0, 60)
+    assert not window.has_room(6.0, 61)
+    assert window.has_room(10.0, 90)
+    assert not window.has_room(10.0, 91)
