@@ -32,6 +32,8 @@ def test_the_wait_ends_when_enough_has_expired() -> None:
 
     assert not window.has_room(5.0, 50)
     assert window.wait_s(5.0, 50) == 5.0
+    assert window.wait_s(5.0, 60) == 5.0
+    assert window.wait_s(5.0, 61) == 9.0
     assert window.wait_s(5.0, 70) == 9.0
     assert window.has_room(10.0, 60)
 
