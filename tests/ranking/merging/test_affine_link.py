@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.ranking.merging.affine_link import fit_affine
+from pipeline.ranking.merging.affine_link import MAX_SLOPE, MIN_SLOPE, fit_affine
 
 
 def lines(rng: np.random.Generator) -> np.ndarray:
@@ -37,3 +37,27 @@ def test_the_robust_fit_ignores_an_outlier():
         return float(np.ptp([link.to_reference(logit[:, r], r) for r in range(4)], axis=0).max())
 
     assert 3 * disagreement(robust) < disagreement(plain)
+
+
+def test_no_request_is_taken_for_more_than_so_much_wider_than_another() -> None:
+    spread = np.linspace(-1, 1, 8)[:, None]
+    value = spread * np.array([1e-6, 1, 1e6])
+
+    slope = fit_affine(value, np.ones_like(value) * 1e9, steps=20, robust=False).slope
+
+    assert slope.max() / slope.min() <= MAX_SLOPE / MIN_SLOPE * (1 + 1e-9)
+
+
+def test_anchors_without_weight_do_not_make_the_others_look_like_outliers() -> None:
+    """The scale of the residuals is that of anchors that count, however little they do."""
+    rng = np.random.default_rng(1)
+    value = np.linspace(-2, 2, 8)[:, None] + 0.05 * rng.normal(size=(8, 3))
+    value[7] += np.array([3, 0, -3])  # an outlier
+    weight = np.ones_like(value)
+    weight[:3, 0] = 0
+
+    little, much = (
+        fit_affine(value, scale * weight, steps=12, robust=True) for scale in (0.9, 1.1)
+    )
+
+    assert np.abs(little.offset - much.offset).max() < 0.05
