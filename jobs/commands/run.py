@@ -111,7 +111,7 @@ log = logging.getLogger(__name__)
     "--progress/--no-progress",
     default=True,
     section="Display",
-    help="Show progress on stderr: a bar on a terminal, else a line every 30 seconds. "
+    help="Show progress on stderr: a line on a terminal, else an event every 30 seconds. "
     "[default: progress]",
 )
 @log_options

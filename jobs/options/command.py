@@ -43,7 +43,7 @@ class Command(HelpPage):
         """Write the options; those of no section come first."""
         options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
         shown = [(o, record) for o in options if (record := o.get_help_record(ctx))]
-        width = max(len(name) for _, (name, _) in shown if len(name) <= LONGEST_NAME)
+        width = min(max(len(name) for _, (name, _) in shown), LONGEST_NAME)
         if formatter.width < NARROW:
             width = 0
         for title, section in self._titles():

@@ -183,5 +183,11 @@ def test_readers_built_on_pyarrow_skip_what_is_not_a_part() -> None:
     assert pq.read_table("reranked").num_rows == 3_261
 
 
+@pytest.mark.usefixtures("summaries")
+def test_polars_refuses_the_folder_alone() -> None:
+    with pytest.raises(pl.exceptions.InvalidOperationError, match="different file extensions"):
+        pl.read_parquet("reranked")
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) < LONGEST_README

@@ -46,7 +46,7 @@ def test_the_help_is_as_wide_as_the_terminal_up_to_120_columns(
 
 def test_the_help_texts_of_all_sections_are_in_one_column(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = help_of("run", columns=120, monkeypatch=monkeypatch).splitlines()
-    texts = ("Model to use", "Quota of requests", "Keep this many", "Print one JSON")
+    texts = ("Model to use", "Quota of requests", "Keep this many", "Print one JSON", "Maximum tok")
 
     assert len({line.index(text) for line in lines for text in texts if text in line}) == 1
 
