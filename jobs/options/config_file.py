@@ -5,6 +5,7 @@ defaults of the options. Keys are the names of options, and serve every command 
 in a table [COMMAND] serve that command alone, and take precedence.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -55,7 +56,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, file: str | None) -> No
         which = f"--config {file}"
         if ctx.meta.get(_NONE):
             raise SettingsError("excludes --config", which="--no-config", cure="leave one out")
-    elif ctx.meta.get(_NONE) or not Path(CONFIG_NAME).is_file():
+    elif ctx.meta.get(_NONE) or not os.path.lexists(CONFIG_NAME):  # a broken link is no absence
         return
     else:
         which = file = CONFIG_NAME
@@ -97,17 +98,28 @@ def _values_for(
     if unknown := sorted(tables.difference(commands)):
         raise _unknown_key(which, unknown[0], "table", commands)
     own = options_by_name(ctx.command)
+    _refuse_twins(content, which)
     for key, value in content.items():
         name = key.replace("_", "-")
         if key not in tables and name in own:
             yield name, value
         elif key not in tables and not _is_of_another(ctx, root, commands, name):
             raise _unknown_key(which, key, "option", [*own, *_options_of(ctx, root, "run")])
-    for key, value in content.get(ctx.info_name or "", {}).items():
+    table = content.get(ctx.info_name or "", {}) if ctx.info_name in tables else {}
+    _refuse_twins(table, f"{which}: [{ctx.info_name}]")
+    for key, value in table.items():
         name = key.replace("_", "-")
         if name not in own:
             raise _unknown_key(f"{which}: [{ctx.info_name}]", key, "option", list(own))
         yield name, value
+
+
+def _refuse_twins(content: Mapping[str, Any], which: str) -> None:
+    """Refuse a key that is there with dashes and with underscores: one of them would be ignored."""
+    for key in content:
+        twin = key.replace("-", "_")
+        if twin != key and twin in content:
+            raise SettingsError("are one option", which=which, found=f"{key} and {twin}")
 
 
 def _unknown_key(which: str, key: str, kind: str, known: list[str]) -> SettingsError:

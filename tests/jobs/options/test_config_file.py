@@ -196,6 +196,26 @@ def test_an_invalid_value_of_a_rerank_toml_names_the_file(folder: Path) -> None:
     )
 
 
+def test_a_rerank_toml_that_is_a_broken_link_is_not_ignored(folder: Path) -> None:
+    (folder / "rerank.toml").symlink_to("nowhere.toml")
+
+    ended = rerank_here("plan", SAMPLE / "candidates.parquet")
+
+    assert ended.code == 2
+    assert ended.failure == (
+        "rerank: error: rerank.toml: cannot be read: No such file or directory; correct it, or"
+        " leave it out with --no-config"
+    )
+
+
+def test_an_option_is_not_set_twice(folder: Path) -> None:
+    (folder / "rerank.toml").write_text("[plan]\ntop-n = 3\ntop_n = 4\n")
+
+    assert rerank_here("plan", "a").failure == (
+        "rerank: error: rerank.toml: [plan]: are one option (found top-n and top_n)"
+    )
+
+
 def test_the_offline_service_of_a_run_does_not_read_the_file_of_its_folder(folder: Path) -> None:
     (folder / "rerank.toml").write_text("[emulate]\nfail-rate = 1\napi-key = 'none'\n")
 
