@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from support.markdown import blocks, read_page, section
 from support.real_runs import ROOT, environment, groups, rows_of, service, wait_until
 
 from jobs.airflow.outcomes import OUTCOMES
@@ -98,6 +100,29 @@ def test_a_signal_to_the_entry_point_reaches_the_job(programs: Path, tmp_path: P
 
     assert process.returncode == 143
     assert "interrupted, state saved" in err
+
+
+@needs("jq")
+def test_the_log_of_a_night_is_read_as_documented(programs: Path, tmp_path: Path) -> None:
+    lake = lake_of(tmp_path, [3, 4])
+    with service() as quick:
+        process = night(programs, lake, quick.address)
+        _, log = process.communicate(timeout=60)
+    page = section(read_page("jobs/README.md"), "Every night")
+    commands = [
+        shlex.split(line)
+        for block in blocks(page, "")
+        for line in block.splitlines()
+        if "jq" in line
+    ]
+
+    read = [
+        subprocess.run(command[:-1], input=log, capture_output=True, text=True, check=True).stdout
+        for command in commands
+    ]
+
+    assert len(commands) == 4
+    assert read[-1] == '{"requests":2,"cost_usd":' + read[-1].rpartition(":")[2]
 
 
 def test_the_entry_point_needs_to_know_where_the_candidates_are(programs: Path) -> None:
