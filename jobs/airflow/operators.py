@@ -27,7 +27,7 @@ from jobs.airflow.command_line import (
     command_words,
     run_words,
 )
-from jobs.airflow.options import refuse_misspelt, split_options, takes_options
+from jobs.airflow.options import RUN_ONLY, refuse_misspelt, split_options, takes_options
 from jobs.airflow.outcomes import TaskFailed
 from jobs.airflow.task import CommandTask
 
@@ -213,8 +213,10 @@ class RerankBackfillOperator(JobOperator):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if "shard" in self.options:
-            raise TypeError("shard: a backfill has none; map a RerankOperator over the shards")
+        if refused := RUN_ONLY & self.options.keys():
+            raise TypeError(
+                f"no option of a backfill: {min(refused)}; map a RerankOperator instead"
+            )
         self.input_root = input_root
         self.output_root = output_root
         self.first = first

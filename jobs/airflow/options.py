@@ -54,10 +54,14 @@ class RunOptions(TypedDict, total=False):
     quota: str
     quota_token_env: str
     shard: str
+    dask: str
     config: str
 
 
 RUN_OPTIONS: Final = tuple(RunOptions.__annotations__)
+RUN_ONLY: Final = frozenset({"shard", "dask"})
+"""Options that a backfill does not have."""
+
 FLAGS: Final = frozenset(name for name, kind in RunOptions.__annotations__.items() if kind is bool)
 
 

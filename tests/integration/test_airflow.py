@@ -273,7 +273,7 @@ except TypeError as error:
     out = real.run("-c", script)
 
     assert "TypeError no such option: topn; did you mean top_n?" in out
-    assert "TypeError shard: a backfill has none" in out
+    assert "TypeError no option of a backfill: shard; map a RerankOperator instead" in out
     assert "no_such_argument" in out
 
 

@@ -11,11 +11,13 @@ from support.real_runs import ROOT
 
 from jobs.airflow.options import (
     FLAGS,
+    RUN_ONLY,
     RUN_OPTIONS,
     refuse_misspelt,
     split_options,
     takes_options,
 )
+from jobs.commands.backfill import backfill
 from jobs.commands.run import run
 from pipeline.api.options import RunOptions
 
@@ -24,7 +26,7 @@ LONGEST_IMPORT_S = 0.05
 OF_THE_OPERATOR = {"progress", "log_format", "log_file", "quiet", "verbose", "as_json", "no_config"}
 """Options of the command on its log and result, which the task takes, and on a file by chance."""
 
-COMMAND_ONLY = {"config"}
+COMMAND_ONLY = {"config", "dask"}
 """Options of the command, and so of the operator, that the library does not have."""
 
 IMPORT = f"""
@@ -37,10 +39,10 @@ print(time.process_time() - begun)
 """
 
 
-def options_of_the_command() -> dict[str, click.Option]:
+def options_of_the_command(command: click.Command = run) -> dict[str, click.Option]:
     return {
         option.name or "": option
-        for option in run.params
+        for option in command.params
         if isinstance(option, click.Option) and not option.hidden
     }
 
@@ -48,6 +50,10 @@ def options_of_the_command() -> dict[str, click.Option]:
 def test_every_option_of_a_run_is_one_of_the_operator() -> None:
     assert set(RUN_OPTIONS) == set(RunOptions.__struct_fields__) | COMMAND_ONLY
     assert set(RUN_OPTIONS) == options_of_the_command().keys() - OF_THE_OPERATOR
+
+
+def test_the_options_that_a_backfill_lacks_are_known() -> None:
+    assert RUN_ONLY == set(RUN_OPTIONS) - options_of_the_command(backfill).keys()
 
 
 def test_every_flag_of_the_command_is_known_as_one() -> None:
