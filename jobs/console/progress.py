@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from jobs.console.progress_line import Line, View, compose, down_since
+from jobs.console.progress_line import Line, View, compose, down_since, duration
 from jobs.console.terminal_line import TerminalLine, is_terminal
 from pipeline.core.events import log_event
 from pipeline.core.settings import Pace
@@ -23,6 +23,8 @@ EVENT_EVERY_S: Final = 30.0
 DRAW_EVERY_S: Final = 0.2
 DRAW_FROM_S: Final = 0.4
 """A run that ends earlier shows no progress."""
+SAY_READING_FROM_S: Final = 2.0
+"""Opening a large input, or joining it with its texts, takes longer."""
 _WINDOW_S: Final = 60.0
 """How far back the time left is reckoned from."""
 _COLORS: Final = {"done": "green", "failed": "red", "partial": "red"}
@@ -146,17 +148,24 @@ def _line(view: ProgressView) -> Iterator[None]:
     with TerminalLine(sys.stderr, os.environ) as line:
 
         def draw() -> None:
-            now = view.look()
-            if now.now.seconds < DRAW_FROM_S or now.now.candidates is None:
-                return
-            text = compose(now, line.columns, line.signs)
-            draw_line(line, text, _COLORS.get(now.now.state))
+            look = view.look()
+            now = look.now
+            if now.candidates is not None and now.seconds >= DRAW_FROM_S:
+                text = compose(look, line.columns, line.signs)
+                draw_line(line, text, _COLORS.get(now.state))
+            elif now.seconds >= SAY_READING_FROM_S:
+                line.draw(
+                    f"reading INPUT{line.signs.between}{duration(now.seconds)}"[: line.columns]
+                )
 
         try:
             with _repeated(DRAW_EVERY_S, draw):
                 yield
         finally:
-            draw()
+            if view.look().now.state == "running":  # it never began, and its error says why
+                line.erase()
+            else:
+                draw()
 
 
 def draw_line(line: TerminalLine, text: Line, color: str | None = None) -> None:

@@ -111,6 +111,13 @@ class TerminalLine:
                 self._write(f"{start}{line}\r")
                 self._drawn = line
 
+    def erase(self) -> None:
+        """Remove the line."""
+        with self._lock:
+            if self._drawn:
+                self._write(f"{_ERASE}{_SHOW}")
+                self._drawn = ""
+
     @contextmanager
     def hidden(self) -> Iterator[None]:
         """Remove the line while the body writes, and draw it again below that."""

@@ -7,6 +7,7 @@ import pty
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pyte
 import pytest
 from msgspec.structs import replace
 from support import virtual_clock
@@ -186,6 +187,40 @@ def test_no_line_is_drawn_where_none_is_wanted(
     assert code == 0
     assert "\x1b" not in text
     assert (text == "") is (report == "") is ("--quiet" in options)
+
+
+def drawn(job: Job, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the lines of a terminal for three seconds of a run, and after it."""
+    ours, theirs = pty.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+
+    async def run() -> None:
+        with progress_display(job, job):
+            await asyncio.sleep(3)
+            screen.feed(os.read(ours, 65_536))
+            lines.append(terminal.display[0].rstrip())
+
+    terminal, lines = pyte.Screen(80, 3), list[str]()
+    screen = pyte.ByteStream(terminal)
+    with open(theirs, "w", encoding="utf-8") as stream:  # noqa: PTH123  # a descriptor
+        monkeypatch.setattr("sys.stderr", stream)
+        virtual_clock.run(run())
+        screen.feed(os.read(ours, 65_536))
+    os.close(ours)
+    return [*lines, terminal.display[0].rstrip()]
+
+
+def test_while_the_input_is_read_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(replace(NOW, candidates=None, seconds=42.0))
+
+    assert drawn(job, monkeypatch)[0] == "reading INPUT · 0:42"
+
+
+def test_of_a_run_that_never_began_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    during, after = drawn(Job(NOW), monkeypatch)
+
+    assert during.startswith("2/8 queries 25 % ━")
+    assert after == ""
 
 
 def test_an_instant_failure_shows_its_line_alone(output: Path, quick_service: Service) -> None:
