@@ -2,13 +2,12 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 from msgspec import Struct
 
 from pipeline.core.events import log_event
-from pipeline.core.groups import GroupBatch
 from pipeline.core.shard import Shard
 from pipeline.output.part_borders import PartBorders
 from pipeline.output.part_info import PartInfo
@@ -108,30 +107,46 @@ def earlier_for_shard(runs: Sequence[RunRecord], shard: Shard, limit_usd: float 
 def _find_parts(
     source: Source, groups_per_part: int, check: Callable[[], None]
 ) -> list[PlannedPart]:
-    """Return all parts of an input: everything is read, and nothing kept."""
+    """Return all parts of an input, of which nothing is kept; the ids are enough for most."""
     began = time.monotonic()
     borders, parts = PartBorders(groups_per_part), list[PlannedPart]()
-    groups: list[int] = []
-    first_group = first_row = 0
-    for batch in source.read().iter_batches():
-        check()
-        for number, rows in enumerate(_rows_of(batch)):
-            groups.append(rows)
-            sizes = batch.offsets[number + 1] - batch.offsets[number]
-            _, ends = borders.place_sizes(
-                batch.first_group + number, int(sizes), int(batch.passthrough_bytes[number])
+    first_group = first_row = stop_row = num_groups = 0
+    ends = True
+    for num_rows, num_candidates, num_bytes in _iter_sizes(source, check):
+        _, ends = borders.place_sizes(num_groups, num_candidates, num_bytes)
+        num_groups, stop_row = num_groups + 1, stop_row + num_rows
+        if ends:
+            parts.append(
+                PlannedPart(first_group, num_groups - first_group, first_row, stop_row - first_row)
             )
-            if ends:
-                parts.append(PlannedPart(first_group, len(groups), first_row, sum(groups)))
-                first_group, first_row = first_group + len(groups), first_row + sum(groups)
-                groups = []
-    if groups:
-        parts.append(PlannedPart(first_group, len(groups), first_row, sum(groups)))
+            first_group, first_row = num_groups, stop_row
+    if not ends:
+        parts.append(
+            PlannedPart(first_group, num_groups - first_group, first_row, stop_row - first_row)
+        )
     seconds = round(time.monotonic() - began, 1)
     log_event(log, logging.INFO, "shards.planned", parts=len(parts), seconds=seconds)
     return parts
 
 
-def _rows_of(batch: GroupBatch) -> list[int]:
-    starts = batch.row_offsets.tolist()
-    return [stop - start for start, stop in pairwise(starts)]
+def _iter_sizes(source: Source, check: Callable[[], None]) -> Iterator[tuple[int, int, int]]:
+    """Yield rows, candidates and passed-through bytes of each group, having checked the ids."""
+    source.check_ids()
+    check()
+    if not source.ids_tell_sizes:
+        for batch in source.read().iter_batches():
+            check()
+            rows, candidates = np.diff(batch.row_offsets), np.diff(batch.offsets)
+            yield from zip(
+                rows.tolist(), candidates.tolist(), batch.passthrough_bytes.tolist(), strict=True
+            )
+        return
+    before = 0
+    for starts in source.iter_first_rows():
+        check()
+        for start in starts.tolist():
+            if start:
+                yield start - before, start - before, 0
+            before = start
+    if source.num_rows:
+        yield source.num_rows - before, source.num_rows - before, 0

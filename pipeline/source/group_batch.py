@@ -83,14 +83,15 @@ def _string_bytes(candidates: pa.Table, offsets: IntArray) -> IntArray:
     """
     num_bytes = np.zeros(len(offsets) - 1, np.int64)
     for column in candidates.columns[2:]:
-        if _is_string(column.type):
+        if is_string(column.type):
             lengths = pc.binary_length(one_chunk(column)).fill_null(0)
             before = np.append(0, np.cumsum(lengths, dtype=np.int64))
             num_bytes += np.diff(before[offsets])
     return num_bytes
 
 
-def _is_string(kind: pa.DataType) -> bool:
+def is_string(kind: pa.DataType) -> bool:
+    """Return whether values of a type count as passed-through strings."""
     return (
         pa.types.is_string(kind)
         or pa.types.is_large_string(kind)

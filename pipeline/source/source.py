@@ -6,10 +6,12 @@ from typing import Literal, TypeVar
 import pyarrow as pa
 from msgspec import Struct
 
+from pipeline.core.arrays import IntArray
 from pipeline.core.groups import GroupBatch, Id
 from pipeline.source.adjacency import count_queries, find_starts, take_ids
 from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.group_assembler import GroupAssembler
+from pipeline.source.group_batch import is_string
 from pipeline.source.layouts import choose_layout
 from pipeline.source.layouts.layout import LayoutFactory
 from pipeline.source.listing import InputListing
@@ -132,6 +134,26 @@ class Source:
         num_groups = count_queries(lambda: self._iter_starts(self.iter_query_ids(), stopped))
         self._all_adjacent = not stopped()
         return num_groups
+
+    @property
+    def ids_tell_sizes(self) -> bool:
+        """Whether a group's candidates and passed-through bytes follow from the query ids alone."""
+        return (
+            self.rows_are_candidates
+            and not self._drop_repeats
+            and not any(is_string(field.type) for field in list(self.candidate_schema)[2:])
+        )
+
+    def iter_first_rows(self) -> Iterator[IntArray]:
+        """Yield the first row of each group, some at a time; only the query ids are read.
+
+        Raises:
+            InputError: for a file that breaks, and an id that is null or not UTF-8.
+        """
+        last_id: Id | None = None
+        for piece in self.iter_query_ids():
+            yield find_starts(piece.query_ids, last_id) + piece.first_row
+            last_id = piece.query_ids[-1].as_py()
 
     def check_ids(self, stopped: Callable[[], bool] = lambda: False) -> CheckedIds:
         """Count groups, as `count_groups`, and repeated ids; reads ids and ranks, nothing else.
