@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from support.real_runs import ROOT, environment
 
@@ -80,14 +80,16 @@ class Airflow:
             **more,
         )
 
-    def start(self, *command: str, **more: str) -> "subprocess.Popen[str]":
+    def start(
+        self, *command: str, stdout: IO[str] | int = subprocess.PIPE, **more: str
+    ) -> "subprocess.Popen[str]":
         """Start a command of its environment, in a session of its own."""
         return subprocess.Popen(
             [str(self.python), "-P", *command],
             cwd=self.home,
             env=self.variables(**more),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
