@@ -7,7 +7,9 @@ same order, and the same bytes under the same version of pyarrow.
 import json
 import math
 import re
+import struct
 import sys
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -30,11 +32,33 @@ CANDIDATES_COLUMNS: dict[str, pa.DataType] = {
     "language": pa.string(),
     "topic": pa.string(),
 }
+PICTURES_COLUMNS: dict[str, pa.DataType] = {
+    "query_id": pa.string(),
+    "query": pa.string(),
+    "query_image_bytes": pa.binary(),
+    "doc_id": pa.string(),
+    "text": pa.string(),
+    "image_bytes": pa.binary(),
+}
 QRELS_COLUMNS: dict[str, pa.DataType] = {
     "query_id": pa.string(),
     "doc_id": pa.string(),
     "relevance": pa.int32(),
 }
+
+PICTURE_QUERIES = {
+    "p1": "a red tent",
+    "p2": "something that gives light",
+    "p3": "boot-brown",  # a picture
+}
+"""The queries of the multimodal sample, texts and a picture."""
+
+PICTURE_TEXTS = {
+    "note-tent": "How to pitch a red tent on a slope.",
+    "note-lantern": "A lantern gives light for some twenty hours.",
+    "note-boot": "Grease a brown hiking boot before it is worn in the snow.",
+}
+"""Documents of the multimodal sample that are texts."""
 
 _WORDS = re.compile(r"[\u4e00-\u9fff]+|[^\W_\u4e00-\u9fff]+")
 
@@ -62,6 +86,15 @@ class Qrel(NamedTuple):
     query_id: str
     doc_id: str
     relevance: int
+
+
+class Picture(NamedTuple):
+    """A drawing of one colour on white, a string for each line, and what it shows in words."""
+
+    doc_id: str
+    words: str
+    colour: list[int]
+    points: list[str]
 
 
 class Scored(NamedTuple):
@@ -139,15 +172,62 @@ def candidates_table(
     return pa.Table.from_pylist(rows, schema=pa.schema(CANDIDATES_COLUMNS))
 
 
+def png(picture: Picture) -> bytes:
+    """Return the drawing at twice its size as a PNG file.
+
+    The bytes are the same everywhere, since nothing in it is compressed. Its description in words
+    is what the offline service reads in place of looking.
+    """
+    bits = ["".join("10"[point == "."] * 2 for point in line) for line in picture.points]
+    size, width = 2 * len(bits), len(bits[0])
+    lines = b"".join(2 * (b"\0" + int(line, 2).to_bytes(width // 8, "big")) for line in bits)
+    header = struct.pack(">IIBBBBB", width, size, 1, 3, 0, 0, 0)  # a bit a point, two colours
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            _chunk(b"IHDR", header),
+            _chunk(b"PLTE", bytes((255, 255, 255, *picture.colour))),
+            _chunk(b"tEXt", b"Description\0" + picture.words.encode("latin-1")),
+            _chunk(b"IDAT", zlib.compress(lines, 0)),
+            _chunk(b"IEND", b""),
+        )
+    )
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def pictures_table(pictures: list[Picture]) -> pa.Table:
+    """Return a row per candidate of the multimodal sample: texts and pictures for each query."""
+    files = {picture.doc_id: png(picture) for picture in pictures}
+    rows: list[dict[str, str | bytes]] = []
+    for query_id, asked in PICTURE_QUERIES.items():
+        query: dict[str, str | bytes] = (
+            {"query_image_bytes": files[asked]} if asked in files else {"query": asked}
+        )
+        rows += (
+            {"query_id": query_id, **query, "doc_id": name, "image_bytes": file}
+            for name, file in files.items()
+        )
+        rows += (
+            {"query_id": query_id, **query, "doc_id": name, "text": text}
+            for name, text in PICTURE_TEXTS.items()
+        )
+    return pa.Table.from_pylist(rows, schema=pa.schema(PICTURES_COLUMNS))
+
+
 def build(output: Path) -> list[Path]:
-    """Write both Parquet files into `output` and return their paths."""
+    """Write the Parquet files into `output` and return their paths."""
     documents = [Document(**json.loads(line)) for line in _lines("documents.jsonl")]
     queries = [Query(**json.loads(line)) for line in _lines("queries.jsonl")]
     qrels = [Qrel(**json.loads(line)) for line in _lines("qrels.jsonl")]
+    pictures = [Picture(**json.loads(line)) for line in _lines("pictures.jsonl")]
 
     judgements = [qrel._asdict() for qrel in qrels]
     tables = {
         "candidates.parquet": candidates_table(documents, queries, qrels),
+        "pictures.parquet": pictures_table(pictures),
         "qrels.parquet": pa.Table.from_pylist(judgements, schema=pa.schema(QRELS_COLUMNS)),
     }
     for name, table in tables.items():

@@ -16,7 +16,7 @@ import tiktoken
 from ir_measures import Qrel, ScoredDoc, nDCG
 
 SAMPLE_DATA = Path(__file__).resolve().parent.parent / "sample_data"
-FILES = ["candidates.parquet", "qrels.parquet"]
+FILES = ["candidates.parquet", "pictures.parquet", "qrels.parquet"]
 
 # The pattern of the Qwen vocabulary's own tokenizer.
 QWEN_PATTERN = (
@@ -102,6 +102,14 @@ def test_the_columns_have_the_promised_names_and_types() -> None:
             "first_stage_score": "double",
             "language": "string",
             "topic": "string",
+        },
+        "pictures.parquet": {
+            "query_id": "string",
+            "query": "string",
+            "query_image_bytes": "binary",
+            "doc_id": "string",
+            "text": "string",
+            "image_bytes": "binary",
         },
         "qrels.parquet": {"query_id": "string", "doc_id": "string", "relevance": "int32"},
     }

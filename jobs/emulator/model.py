@@ -11,6 +11,7 @@ import numpy as np
 from jobs.emulator import refusals
 from jobs.emulator.config import EmulatorConfig
 from jobs.emulator.distortions import to_scores
+from jobs.emulator.pictures import check_kinds
 from jobs.emulator.reader import Reader, Reading
 from jobs.emulator.scorer import logit, weigh_query
 from jobs.emulator.wire_formats import RerankRequest
@@ -65,6 +66,7 @@ class Model:
             raise refusals.unknown_model(request.model)
         if not 1 <= len(request.documents) <= profile.max_documents:
             raise refusals.wrong_batch_size(profile.max_documents)
+        check_kinds([document.kind for document in request.documents], profile)
         for index, document in enumerate(request.documents):
             if document.kind == "text" and len(document.content) > _MAX_DOCUMENT_CHARACTERS:
                 raise refusals.huge_document(index, _MAX_DOCUMENT_CHARACTERS)

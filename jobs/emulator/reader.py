@@ -7,14 +7,11 @@ from typing import NamedTuple
 from tiktoken import Encoding
 from xxhash import xxh3_64_intdigest, xxh3_128_intdigest
 
+from jobs.emulator.pictures import tokens_of, words_of
 from jobs.emulator.terms import stem, words
 from jobs.emulator.wire_formats import Item
 from pipeline.tokens.counter import TokenCounter
 from pipeline.tokens.vocabulary import find_vocabulary, load_encoding
-
-MEDIA_TOKENS = {"image": 1_000, "video": 7_680}
-"""A constant each. The hosted rule is unknown; Qwen3-VL-Reranker's code gives an image 4 to 1,800
-tokens and a video at most 7,680 (QwenLM/Qwen3-VL-Embedding at 8ce3aab1)."""
 
 _COUNTER = TokenCounter()
 _MAX_CACHED_TERMS = 4_000_000  # about 100 MB
@@ -61,10 +58,10 @@ class Reader:
             if tokens > cap:  # the counter truncates at a safe place, the model at the token
                 text, tokens = first_tokens(text, cap), cap
         else:
-            text = "" if item.content.startswith("data:") else item.content
-            tokens = min(MEDIA_TOKENS[item.kind], cap)
+            text, tokens = words_of(item.content), min(tokens_of(item.kind, item.content), cap)
         terms = list(map(stem, words(text)))
-        return Reading(tokens, text, terms, xxh3_64_intdigest(text.encode()))
+        identity = text if item.kind == "text" else item.content
+        return Reading(tokens, text, terms, xxh3_64_intdigest(identity.encode()))
 
 
 @cache

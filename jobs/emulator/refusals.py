@@ -96,6 +96,32 @@ def huge_document(index: int, max_characters: int) -> Refusal:
     )
 
 
+def too_many_of_kind(kind: str, maximum: int) -> Refusal:
+    """Refuse too many images or videos in one request."""
+    return invalid_value(
+        f"Value error, batch size of documents is invalid, it should not hold more than {maximum} "
+        f"of {kind}.: input.documents"
+    )
+
+
+def unreadable_media(path: str, formats: str) -> Refusal:
+    """Refuse a file that is no image of an accepted format."""
+    return invalid_value(
+        f"The media format is not supported or incorrect, expected {formats}: {path}"
+    )
+
+
+def huge_media(path: str, max_bytes: int) -> Refusal:
+    """Refuse a file that is too large."""
+    return invalid_value(f"Value error, {path} is invalid, it should not exceed {max_bytes} bytes")
+
+
+def unreachable_media(path: str) -> Refusal:
+    """Refuse a URL that cannot be fetched."""
+    message = "Unable to download the media resource during the data inspection process."
+    return Refusal(400, "InvalidParameter.DataInspection", f"{message} {path}")
+
+
 def too_many_tokens(max_tokens: int) -> Refusal:
     """Refuse a request with too many tokens as a whole."""
     return invalid_value(f"Range of input length should be [1, {max_tokens}]")

@@ -14,6 +14,7 @@ import orjson
 from xxhash import xxh3_64
 
 from jobs.emulator import refusals
+from jobs.emulator.pictures import check_address
 from jobs.emulator.refusals import Refusal
 from pipeline.core.models import PROFILES, ModelProfile
 
@@ -23,10 +24,12 @@ MULTIMODAL_MODELS = frozenset({"qwen3-vl-rerank"})
 
 Kind = Literal["text", "image", "video"]
 KINDS: tuple[Kind, ...] = ("text", "image", "video")
+PARAMETERS = frozenset({"top_n", "return_documents", "instruct", "fps"})
+"""What `parameters` may hold."""
 
 
 class Item(NamedTuple):
-    """A query or a document; the `content` of an image or a video is its URL."""
+    """A query or a document; the `content` of an image or a video is its URL or data URL."""
 
     kind: Kind
     content: str
@@ -155,6 +158,8 @@ def _parse_nested(fields: dict[str, Any]) -> RerankRequest:
         raise refusals.missing_field("input")
     if not isinstance(parameters, dict):
         raise refusals.invalid_value("Input should be a valid dictionary: parameters")
+    if unknown := {*parameters} - PARAMETERS:
+        raise refusals.invalid_value(f"Extra inputs are not permitted: parameters.{min(unknown)}")
     return _parse_fields({"model": fields.get("model"), **parameters, **inner}, "input.")
 
 
@@ -173,20 +178,30 @@ def _parse_fields(fields: dict[str, Any], prefix: str) -> RerankRequest:
         raise refusals.invalid_value("Input should be an integer greater than 0: top_n")
     if instruct is not None and not isinstance(instruct, str):
         raise refusals.invalid_value("Input should be a valid string: instruct")
+    fps = fields.get("fps")
+    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float)):
+        raise refusals.invalid_value("Input should be a valid number: fps")
+    if fps is not None and not 0 <= fps <= 1:
+        raise refusals.invalid_value("Input should be from 0 to 1: fps")
     return RerankRequest(
         model=model,
-        query=_item(query, model, f"{prefix}query"),
-        documents=[_item(document, model, f"{prefix}documents") for document in documents],
+        query=_item(query, model, f"{prefix}query", ("text", "image")),
+        documents=[
+            _item(document, model, f"{prefix}documents[{place}]", KINDS)
+            for place, document in enumerate(documents)
+        ],
         top_n=top_n,
         return_documents=bool(fields.get("return_documents")),
     )
 
 
-def _item(value: object, model: str, path: str) -> Item:
+def _item(value: object, model: str, path: str, kinds: tuple[Kind, ...]) -> Item:
     if isinstance(value, str):
         return Item("text", value)
     if isinstance(value, dict) and len(value) == 1:
-        for kind in KINDS if model in MULTIMODAL_MODELS else KINDS[:1]:
+        for kind in kinds if model in MULTIMODAL_MODELS else KINDS[:1]:
             if isinstance(content := value.get(kind), str):
+                if kind != "text":
+                    check_address(kind, content, path)
                 return Item(kind, content)
     raise refusals.invalid_value(f"Input should be a valid string: {path}")

@@ -13,13 +13,22 @@ from jobs.options.config_file import config_option
 from jobs.options.help_page import option
 from jobs.options.prepare_options import PREPARE_OPTIONS
 from jobs.options.service_options import LIMIT_OPTIONS, service_options
-from jobs.options.types import COUNT, MINUTES, POSITIVE_COUNT, POSITIVE_NUMBER, USD
+from jobs.options.types import COUNT, MINUTES, POSITIVE_COUNT, POSITIVE_NUMBER, USD, Number
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_MAX_IN_FLIGHT = 128
 
 _SETTINGS_OPTIONS = (
+    option(
+        "--fps",
+        type=Number("a number from 0 to 1", min=0, max=1),
+        metavar="N",
+        section="Service",
+        example=1,
+        help="Frames of a second of video that the model looks at, from 0 to 1. "
+        "[default: the model's]",
+    ),
     option(
         "--top-n",
         type=POSITIVE_COUNT,

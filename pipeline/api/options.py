@@ -16,7 +16,7 @@ from pipeline.core.settings import DEFAULT_TIMEOUT_S, LayoutName, Pace, RunSetti
 from pipeline.core.shard import Shard
 
 _SAME_NAME = (
-    *("instruct", "top_n", "max_attempts", "max_rejects", "merge", "certify_depth"),
+    *("instruct", "fps", "top_n", "max_attempts", "max_rejects", "merge", "certify_depth"),
     *("long_documents", "duplicates", "layout", "limit", "with_text", "groups_per_part"),
     *("restart", "score_store", "reuse", "quota", "quota_token_env"),
 )
@@ -35,6 +35,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     url: str | None = None
     api_key_env: str | None = None
     instruct: str | None = None
+    fps: float | None = None
     timeout: float = DEFAULT_TIMEOUT_S
     top_n: int | None = None
     requests_per_minute: float | None = None

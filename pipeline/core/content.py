@@ -7,6 +7,9 @@ whoever writes documents can make two of one hash. `digest` names what is paid f
 two of one digest.
 """
 
+import binascii
+import re
+from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from typing import Final, Literal, TypeAlias
 
@@ -16,6 +19,7 @@ from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
 from pipeline.core.errors import SettingsError
+from pipeline.core.media_types import media_type_of
 
 
 class Image(Struct, frozen=True, kw_only=True):
@@ -55,8 +59,13 @@ ContentKind: TypeAlias = Literal["text", "image", "video"]
 TEXT_ONLY: Final[frozenset[ContentKind]] = frozenset({"text"})
 """What a service accepts that scores texts alone."""
 
+EVERY_KIND: Final[frozenset[ContentKind]] = frozenset({"text", "image", "video"})
+"""What a multimodal service accepts."""
+
 DIGEST_BYTES: Final = 24
 """Of BLAKE3. To find two contents of one digest takes some 2^96 hashes."""
+
+_DATA_URL_HEAD: Final = re.compile(r"data:[^,]*;base64", re.IGNORECASE)
 
 _NOT_TEXT: Final = b"\xff"
 """Occurs in no UTF-8 text, so no text has the identity of another content."""
@@ -92,6 +101,67 @@ def content_hash(content: Content) -> int:
 def digest(content: bytes) -> bytes:
     """Return the 24 bytes that name these bytes and no others."""
     return blake3(content).digest(length=DIGEST_BYTES)
+
+
+def is_blank(content: Content | None) -> bool:
+    """Return whether there is nothing to score: nothing at all, or a text of white space alone."""
+    return content is None or (isinstance(content, str) and not content.strip())
+
+
+def image_of_bytes(data: bytes) -> Image:
+    """Return the image in a file.
+
+    Raises:
+        ValueError: if its format is not accepted.
+    """
+    media_type = media_type_of(data)
+    if media_type is None:
+        raise ValueError("not an image of an accepted format")
+    return Image(data=data, media_type=media_type)
+
+
+def image_of_url(url: str) -> Image:
+    """Return the image at an address, or that which a data URL holds.
+
+    Raises:
+        ValueError: for a data URL that holds no image of an accepted format.
+    """
+    if not url[:5].lower() == "data:":
+        return Image(url=url)
+    head, comma, data = url.partition(",")
+    if not comma or not _DATA_URL_HEAD.fullmatch(head):
+        raise ValueError("a data URL without base64")
+    try:
+        return image_of_bytes(b64decode(data, validate=True))
+    except binascii.Error:
+        raise ValueError("a data URL without base64") from None
+
+
+def media_content(
+    url: str | None, data: bytes | None, video: str | None = None
+) -> Image | Video | None:
+    """Return the image or the video that one of these is; None if all are null.
+
+    Args:
+        url: The image's URL, which may be a data URL.
+        data: The image's file.
+        video: The video's URL.
+
+    Raises:
+        ValueError: for data that is no image of an accepted format.
+    """
+    if data is not None:
+        return image_of_bytes(data)
+    if url is not None:
+        return image_of_url(url)
+    return None if video is None else Video(video)
+
+
+def value_or_url(content: Content) -> str:
+    """Return what stands for a content in a request: the text, a URL, or a data URL."""
+    if isinstance(content, Image) and content.data is not None:
+        return f"data:{content.media_type};base64,{b64encode(content.data).decode()}"
+    return text_or_url(content)
 
 
 def text_or_url(content: Content) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from pipeline.core.arrays import BoolArray, IntArray, KeyArray, RankArray
+from pipeline.core.content import Content, Image, Video, media_content
 
 FIRST_RANK = 1
 """The rank of the best candidate, in input and output."""
@@ -90,15 +91,17 @@ class Group(Struct, frozen=True, eq=False):
 
     Attributes:
         output: What goes to the output; it is kept when the texts are no longer needed.
-        query: The query's text; null or blank is never sent.
+        query: The query, a text or an image; null or blank is never sent.
         batch_texts: The texts of the whole batch; null for a candidate without text.
-        batch_measures: Their measures.
+        batch_measures: The measures of what is scored: texts, images and videos.
+        batch_media: Images and videos of the whole batch; see `GroupBatch`.
     """
 
     output: GroupOutput
-    query: str | None
+    query: Content | None
     batch_texts: pa.LargeStringArray
     batch_measures: TextMeasures
+    batch_media: Any = None
 
     @property
     def query_id(self) -> Id:
@@ -121,6 +124,13 @@ class Group(Struct, frozen=True, eq=False):
         return self.batch_texts.slice(self.output.start, self.num_candidates)
 
     @property
+    def media(self) -> dict[int, Image | Video]:
+        """The candidates that are images or videos, by row."""
+        if self.batch_media is None:
+            return {}
+        return media_of(self.batch_media.slice(self.output.start, self.num_candidates))
+
+    @property
     def measures(self) -> TextMeasures:
         """The measures of the candidates' texts."""
         return self.batch_measures.slice(self.output.start, self.output.stop)
@@ -141,17 +151,20 @@ class GroupBatch(Struct, frozen=True, eq=False):
         first_stage_rank: int32, one per candidate.
         candidates: One row per candidate, the columns that go to the output unchanged.
         passthrough_bytes: int64, bytes of the passed-through strings of each group.
+        media: A struct array, `image`, `image_bytes` and `video` of each candidate, all null for a
+            text; None for an input of texts alone.
     """
 
     first_group: int
     row_offsets: IntArray
     offsets: IntArray
     query_ids: list[Id]
-    queries: list[str | None]
+    queries: list[Content | None]
     texts: pa.LargeStringArray
     first_stage_rank: RankArray
     candidates: pa.Table
     passthrough_bytes: IntArray
+    media: Any = None
 
     @property
     def num_groups(self) -> int:
@@ -174,6 +187,7 @@ class GroupBatch(Struct, frozen=True, eq=False):
                 first_stage_rank=self.first_stage_rank[start:stop],
                 candidates=self.candidates.slice(start, stop - start),
                 passthrough_bytes=self.passthrough_bytes[first:last],
+                media=None if self.media is None else self.media.slice(start, stop - start),
             )
 
     def iter_groups(self, measures: TextMeasures) -> Iterator[Group]:
@@ -192,7 +206,23 @@ class GroupBatch(Struct, frozen=True, eq=False):
                 stop=offsets[number + 1],
                 passthrough_bytes=passthrough_bytes[number],
             )
-            yield Group(output, self.queries[number], self.texts, measures)
+            yield Group(output, self.queries[number], self.texts, measures, self.media)
+
+
+def media_of(media: Any) -> dict[int, Image | Video]:
+    """Return the images and videos of a struct array as in `GroupBatch`, by place."""
+    urls, files, videos = media.flatten()
+    held = np.flatnonzero(
+        urls.is_valid().to_numpy(zero_copy_only=False)
+        | files.is_valid().to_numpy(zero_copy_only=False)
+        | videos.is_valid().to_numpy(zero_copy_only=False)
+    )
+    found: dict[int, Image | Video] = {}
+    for place in held.tolist():
+        content = media_content(urls[place].as_py(), files[place].as_py(), videos[place].as_py())
+        assert content is not None
+        found[place] = content
+    return found
 
 
 def reduce_groups(ufunc: np.ufunc, values: Any, offsets: IntArray) -> Any:

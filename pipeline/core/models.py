@@ -2,24 +2,28 @@
 
 Qwen and GTE: Alibaba Cloud Model Studio as of 2026-11-21, pages `text-rerank-api`, `qwen3-rerank`
 and `gte-rerank-v2` (alibabacloud.com/help/en/model-studio/), `qwen3-vl-rerank`
-(help.aliyun.com/zh/model-studio/). Published pages disagree on some figures (qwen3-rerank: 120,000
-or 30,000 tokens a request), so a run can override each, and packs smaller after a refusal for size.
-Those of qwen3.7-text-rerank are not published: they are taken to be those of qwen3-rerank.
+(help.aliyun.com/zh/model-studio/). Published pages disagree on some figures (tokens of a request to
+qwen3-rerank: 120,000 or 30,000, to qwen3-vl-rerank: 800,000 or 120,000), so a run can override
+each, and packs smaller after a refusal for size. What qwen3-vl-rerank takes of texts and images
+together is not published: each takes its share of a request. Limits of qwen3.7-text-rerank are not
+published: they are taken to be those of qwen3-rerank.
 
 Cohere: docs.cohere.com, pages `reranking-best-practices` and `rate-limits`; for search units and
 their prices see `COHERE_SEARCH_UNITS`. Jina: jina.ai, page `models/jina-reranker-v3.5`; its models
-are built on Qwen3 and have its vocabulary. Voyage:
-docs.voyageai.com, pages `reranker`, `pricing` and `rate-limits` (first tier). All read 2026-11.
-What no page says is left out: no price, no quota.
+are built on Qwen3 and have its vocabulary. Voyage: docs.voyageai.com, pages `reranker`, `pricing`
+and `rate-limits` (first tier). All read 2026-11. What no page says is left out: no price, no quota.
 """
 
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.core.billing import Billing, SearchUnits
 from pipeline.core.errors import SettingsError
+
+if TYPE_CHECKING:  # commands that only name models start faster
+    from pipeline.core.content import ContentKind
 
 UNLIMITED_TOKENS: Final = 1_000_000_000
 """Of a request whose documents alone are limited."""
@@ -37,6 +41,8 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_documents: Documents in one request.
+        max_images: Images among them; 0 if the model scores no images.
+        max_videos: Videos among them; 0 if the model scores no videos.
         max_tokens_per_document: Tokens of one document or query; the service cuts the rest without
             saying so.
         max_tokens_per_request: query_tokens x documents + sum(document_tokens).
@@ -50,11 +56,14 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
         tokenizer: `qwen` is counted exactly, `xlm-r` and `other` by an upper estimate.
         languages: How many are published; "" if that is not published.
         takes_instruct: Whether an instruction changes the scores.
+        takes_fps: Whether it can be told how many frames of a video to look at.
         listwise: Whether a document's score depends on the others in its request.
     """
 
     name: str
     max_documents: int = 500
+    max_images: int = 0
+    max_videos: int = 0
     max_tokens_per_document: int = 4_000
     max_tokens_per_request: int = 120_000
     usd_per_million_tokens: float = 0.0
@@ -66,6 +75,7 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
     tokenizer: Literal["qwen", "xlm-r", "other"] = "qwen"
     languages: str = ""
     takes_instruct: bool = False
+    takes_fps: bool = False
     listwise: bool = False
 
     def __post_init__(self) -> None:
@@ -76,6 +86,21 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
                 raise SettingsError(
                     "impossible limit", which=name, found=value, expected="1 or more"
                 )
+
+    @property
+    def accepts(self) -> frozenset["ContentKind"]:
+        """The kinds of content that the model scores."""
+        kinds: dict[ContentKind, int] = {
+            "text": self.max_documents,
+            "image": self.max_images,
+            "video": self.max_videos,
+        }
+        return frozenset(kind for kind, most in kinds.items() if most)
+
+    @property
+    def is_multimodal(self) -> bool:
+        """Whether the model scores more than texts."""
+        return bool(self.max_images or self.max_videos)
 
     @property
     def usd_per_token(self) -> float:
@@ -124,13 +149,17 @@ PROFILES = {
         ModelProfile(
             name="qwen3-vl-rerank",
             max_documents=100,
+            max_images=40,
+            max_videos=4,
             max_tokens_per_document=8_000,
             max_tokens_per_request=800_000,
             usd_per_million_tokens=0.1,
+            usd_per_million_image_tokens=0.258,
             requests_per_minute=600,
             tokens_per_minute=9_000_000,
             languages="33",
             takes_instruct=True,
+            takes_fps=True,
         ),
         ModelProfile(name="qwen3.7-text-rerank", usd_per_million_tokens=0.1, takes_instruct=True),
         *(

@@ -84,7 +84,7 @@ class Provider(Struct, frozen=True, kw_only=True):
                 cure="name the model that the server serves",
             )
         if name not in self.models:
-            return replace(self.limits, name=name, takes_instruct=True)
+            return replace(self.limits, name=name, takes_instruct=True, takes_fps=True)
         price = self.usd_per_million_tokens.get(name, PROFILES[name].usd_per_million_tokens)
         return replace(PROFILES[name], usd_per_million_tokens=price)
 

@@ -78,6 +78,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     url: str
     pace: Pace = field(default_factory=Pace)
     instruct: str | None = None
+    fps: float | None = None
     top_n: int | None = None
     max_attempts: int = 5
     max_outage_s: float | None = None
@@ -109,6 +110,16 @@ class RunSettings(Struct, frozen=True, kw_only=True):
                 f"{self.profile.name} ignores an instruction",
                 which="--instruct",
                 cure="leave it out or choose another --model",
+            )
+        if self.fps is not None and not self.profile.takes_fps:
+            raise SettingsError(
+                f"{self.profile.name} scores no videos",
+                which="--fps",
+                cure="leave it out or choose another --model",
+            )
+        if self.fps is not None and not 0 <= self.fps <= 1:
+            raise SettingsError(
+                "impossible", which="--fps", found=self.fps, expected="a number from 0 to 1"
             )
         if (
             self.max_cost_usd is not None
@@ -174,6 +185,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
             "provider": self.provider.name,
             "model": self.profile.name,
             "instruct": self.instruct,
+            **self._fps,
             "max_documents": self.profile.max_documents,
             "max_tokens_per_document": self.profile.max_tokens_per_document,
             "max_tokens_per_request": self.profile.max_tokens_per_request,
@@ -199,8 +211,14 @@ class RunSettings(Struct, frozen=True, kw_only=True):
                 "model": self.profile.name,
                 "instruct": self.instruct,
                 "max_tokens_per_document": self.profile.max_tokens_per_document,
+                **self._fps,
             }
         )
+
+    @property
+    def _fps(self) -> dict[str, float]:
+        """What fingerprints and keys hold of it: nothing unless it is given."""
+        return {} if self.fps is None else {"fps": self.fps}
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:

@@ -22,7 +22,6 @@ from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
 from pipeline.ranking.merging.levels import most_further_requests
 from pipeline.source.source import Source
-from pipeline.tokens.measures import measure_texts
 from pipeline.tokens.policies import POLICIES
 
 
@@ -40,6 +39,7 @@ class DatasetPlan(Struct):
         cost_usd: The price of these tokens, or search units.
         minutes: How long a run takes at the quota; None without a quota.
         bound_by: The limit that takes longest, `nothing` without a quota.
+        image_tokens: Those of them that are tokens of images and videos, at most.
         tokens_per_qwen_token: 1, or of a model with a tokenizer of its own the measured mean, by
             which tokens, and so cost and time, and what is truncated are then estimated.
         truncated_documents: Candidates whose text is cut at the per-item limit.
@@ -61,6 +61,7 @@ class DatasetPlan(Struct):
     requests_max: int = 0
     split_groups: int = 0
     tokens: int = 0
+    image_tokens: int = 0
     tokens_per_qwen_token: float = 1.0
     search_units: int = 0
     cost_usd: float = 0.0
@@ -114,7 +115,7 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     if (rule := settings.profile.search_units) is not None:
         searches = SearchUnitEstimate(planner, rule, num_texts)
     for batch in source.iter_batches():
-        for group in batch.iter_groups(measure_texts(batch.texts)):
+        for group in batch.iter_groups(planner.measure(batch)):
             group_plan = planner.plan(group)
             totals.add(group_plan, _add(plan, group_plan))
             if searches is not None:
@@ -125,7 +126,8 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
     plan.tokens = totals.tokens()
     if searches is not None:
         plan.search_units = searches.total()
-    billed = plan.tokens if searches is None else plan.search_units
+    extra = round((settings.profile.billing.image_weight - 1) * plan.image_tokens)
+    billed = plan.tokens + extra if searches is None else plan.search_units
     plan.cost_usd = billed * settings.profile.usd_per_unit
     minutes = {
         name: amount / quota
@@ -151,6 +153,8 @@ def _add(plan: DatasetPlan, group: Plan) -> IntArray:
     if group.settings.merge == "auto":
         plan.requests_max += most_further_requests(group.packing, group.settings.depth)
     plan.split_groups += len(requests) > 1
+    if group.settings.profile.is_multimodal:
+        plan.image_tokens += sum(map(group.num_image_tokens, requests))
     plan.skipped += skipped
     plan.rejected += len(group.rejects) - skipped
 

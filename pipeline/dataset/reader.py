@@ -150,7 +150,8 @@ class GroupReader:
         return await run(lambda: self._reading.make_groups(piece), aside=aside)
 
     async def _plan(self, batch: GroupBatch) -> list[PlannedGroup]:
-        if self._reuse is not None or len(batch.texts) > self._limits.max_candidates_inline:
+        takes_long = self._reuse is not None or batch.media is not None
+        if takes_long or len(batch.texts) > self._limits.max_candidates_inline:
             sizes, plans = await asyncio.to_thread(self._plan_all, batch)
         else:
             measures = measure_texts(batch.texts)
@@ -163,8 +164,8 @@ class GroupReader:
         ]
 
     def _plan_all(self, batch: GroupBatch) -> tuple[IntArray, list[Plan]]:
-        """Return the sizes of the texts, and a plan for each group."""
-        measures = measure_texts(batch.texts)
+        """Return the sizes of what the groups hold, and a plan for each group."""
+        measures = self._planner.measure(batch)
         plans = plan_batch(self._planner, batch, measures).complete()
         return measures.sizes, plans if self._reuse is None else self._reuse.apply(plans)
 

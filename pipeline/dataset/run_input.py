@@ -36,6 +36,7 @@ def find_preparer(input_name: str, settings: RunSettings) -> "Preparer | None":
         columns=settings.columns,
         layout=settings.layout,
         max_queries=settings.limit,
+        media=settings.profile.is_multimodal,
     )
     return preparer if preparer.is_needed else None
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 
+from pipeline.core.content import TEXT_ONLY
+from pipeline.core.errors import SettingsError
 from pipeline.core.settings import RunSettings
+from pipeline.service.wire.formats import WIRE_FORMATS
 from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
 from pipeline.source.source import Source
@@ -30,14 +33,25 @@ def open_source(
 
     Raises:
         InputError: if there are none, or if they do not hold candidates.
+        SettingsError: if they may hold images or videos, which the endpoint does not take.
     """
     columns = settings.columns if columns is None else columns
-    return Source(
+    source = Source(
         list_input(listing_name, reads=reads),
         columns=columns,
         layout=layout or settings.layout,
         with_text=settings.with_text,
         duplicates=settings.duplicates,
         max_queries=settings.limit,
+        media=settings.profile.is_multimodal,
         limits=limits,
     )
+    wire = WIRE_FORMATS[settings.provider.wire_format]
+    if source.may_hold_media and wire.takes.accepts == TEXT_ONLY:
+        raise SettingsError(
+            f"the wire format {wire.name} takes texts alone",
+            which="--provider",
+            found=settings.provider.name,
+            cure="choose dashscope-cn, or leave out the columns of images and videos",
+        )
+    return source

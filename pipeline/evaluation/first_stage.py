@@ -1,12 +1,14 @@
 """The first-stage order of an output that `--top-n` cut, read from its input."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 import polars as pl
 from msgspec.structs import replace
 
 from pipeline.core.errors import InputError, RerankError
+from pipeline.core.providers import PROVIDERS
 from pipeline.output.differences import FileFacts
 from pipeline.output.prepared_record import read_prepared_record
 from pipeline.output.reader import WrittenOutput
@@ -67,6 +69,8 @@ def find_input(output: WrittenOutput, input_name: str | None, *, ids_only: bool 
         duplicates=settings["duplicates"],
         elsewhere=joined,
         max_queries=settings.get("limit"),
+        media=_scores_media(settings),
+        with_media=bool(joined),
     )
 
 
@@ -88,7 +92,15 @@ def _find_prepared(output: WrittenOutput, name: str) -> Source | None:
         layout=record.layout,
         duplicates=output.manifest.settings["duplicates"],
         max_queries=output.manifest.settings.get("limit"),
+        media=_scores_media(output.manifest.settings),
     )
+
+
+def _scores_media(settings: Mapping[str, Any]) -> bool:
+    """Return whether the model of an output scores images and videos."""
+    provider = PROVIDERS.get(settings.get("provider", ""))
+    model = settings.get("model")
+    return provider is not None and model is not None and provider.profile(model).is_multimodal
 
 
 def iter_first_stage(source: Source) -> Iterator[pl.DataFrame]:

@@ -234,7 +234,7 @@ def _sure(group: dict[str, Any], rank: int | None, score: float | None) -> Suren
 
 def _query_text(found: FoundQuery, group: Group | None) -> str | None:
     if group is not None:
-        return group.query
+        return group.query if isinstance(group.query, str) else None
     return found.rows[0].get("query") if found.rows else None
 
 

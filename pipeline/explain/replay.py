@@ -28,7 +28,6 @@ from pipeline.ranking.merging.merged import Merged
 from pipeline.score_store.stored_answers import StoredAnswers
 from pipeline.source.source import Source
 from pipeline.storage.location import Location
-from pipeline.tokens.measures import measure_texts
 
 _NO_ADDRESS: Final = "http://nothing.invalid"
 _MOST_REPACKINGS: Final = 8
@@ -95,6 +94,7 @@ def recorded_settings(settings: Mapping[str, Any]) -> RunSettings:
         profile=profile.with_limits(**{name: settings[name] for name in limits}),
         url=_NO_ADDRESS,
         certify_depth=None if depth == "auto" else depth,
+        fps=settings.get("fps"),
         **{name: settings[name] for name in ("instruct", "merge", "long_documents")},
     )
 
@@ -109,8 +109,8 @@ def read_group(source: Source, part: PartInfo, query_id: str, planner: Planner) 
     for batch in source.iter_batches(finished=[span for span in finished if span[0] < span[1]]):
         names = [str(one) for one in batch.query_ids]
         if query_id in names:
-            measures = measure_texts(batch.texts)
-            return list(batch.iter_groups(measures))[names.index(query_id)]
+            groups = list(batch.iter_groups(planner.measure(batch)))
+            return groups[names.index(query_id)]
     raise InputError("the input lacks this query", which=query_id[:80])
 
 

@@ -42,7 +42,7 @@ def planned_rows(plan: Plan, planner: Planner) -> PlannedRows:
     is_cut = np.zeros(len(units), np.bool_)
     if plan.settings.long_documents == "truncate":
         is_cut |= units.tokens > planner.longest_whole_text
-        is_cut[sorted(units.own_contents)] = True
+        is_cut[sorted(units.own_contents.keys() - units.media.keys())] = True
     documents = plan.document_of_row
     first = np.searchsorted(units.documents, documents)
     is_sent = documents != NOT_SENT

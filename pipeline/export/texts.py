@@ -70,7 +70,7 @@ class InputTexts:
 
 
 def _iter_batches(source: Source, parts: tuple[PartInfo, ...]) -> Iterator[pl.DataFrame]:
-    """Yield the candidates of these parts with their texts."""
+    """Yield the candidates of these parts with their texts; null for what is no text."""
     borders = chain(*((part.first_row, part.stop_row) for part in parts))
     edges = [0, *borders, source.num_rows]
     absent = zip(edges[::2], edges[1::2], strict=True)
@@ -80,7 +80,8 @@ def _iter_batches(source: Source, parts: tuple[PartInfo, ...]) -> Iterator[pl.Da
 
 def _frame(batch: GroupBatch) -> pl.DataFrame:
     sizes = pl.Series(batch.offsets).diff().drop_nulls()
-    queries = pl.Series(batch.queries, dtype=pl.String)
+    texts = [query if isinstance(query, str) else None for query in batch.queries]
+    queries = pl.Series(texts, dtype=pl.String)
     return to_frame(batch.candidates.select(["query_id", "doc_id"])).with_columns(
         pl.Series("first_stage_rank", batch.first_stage_rank),
         pl.Series("query", pl.select(queries.repeat_by(sizes).explode()).to_series()),

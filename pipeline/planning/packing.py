@@ -33,7 +33,8 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
     """What one request may hold.
 
     Its tokens are counted as (query_tokens + pair_overhead) x documents + document tokens,
-    its bytes as query_bytes + document bytes.
+    its bytes as query_bytes + document bytes. A document takes one of its `max_documents` places,
+    or several where a request holds fewer documents of that kind.
     """
 
     max_documents: int
@@ -58,20 +59,27 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
         """Bytes that a document alone in a request may take."""
         return self.max_bytes - self.query_bytes
 
-    def load(self, tokens: IntArray, sizes: IntArray) -> IntArray:
-        """Return what documents take of a request, int64[3, n]: documents, tokens, bytes."""
-        return np.stack((np.ones_like(tokens), tokens + self.pair_tokens, sizes))
+    def load(self, places: IntArray, tokens: IntArray, sizes: IntArray) -> IntArray:
+        """Return what documents take of a request, int64[3, n]: places, tokens, bytes."""
+        return np.stack((places, tokens + self.pair_tokens, sizes))
 
     @property
     def capacity(self) -> IntArray:
-        """What the documents of a request may take, int64[3, 1]: documents, tokens, bytes."""
+        """What the documents of a request may take, int64[3, 1]: places, tokens, bytes."""
         capacity = (self.max_documents, self.max_tokens, self.max_bytes - self.query_bytes)
         return np.array(capacity, dtype=np.int64)[:, None]
 
-    def fits(self, num_documents: int, document_tokens: int, document_bytes: int) -> bool:
-        """Return whether documents with these sums fit one request."""
+    def fits(
+        self,
+        num_documents: int,
+        document_tokens: int,
+        document_bytes: int,
+        *,
+        num_places: int | None = None,
+    ) -> bool:
+        """Return whether documents with these sums fit one request; by default one place each."""
         return (
-            num_documents <= self.max_documents
+            (num_documents if num_places is None else num_places) <= self.max_documents
             and num_documents * self.pair_tokens + document_tokens <= self.max_tokens
             and self.query_bytes + document_bytes <= self.max_bytes
         )
@@ -88,6 +96,7 @@ class Packing(Struct, frozen=True, eq=False):
         sizes: Bytes of each document, int64[n].
         limits: The limits of each request.
         dealt: Whether the homes are equivalent samples of the group.
+        own_places: Places that each document takes in a request, int64[n]; None for one each.
     """
 
     homes: tuple[IntArray, ...]
@@ -96,13 +105,19 @@ class Packing(Struct, frozen=True, eq=False):
     sizes: IntArray
     limits: RequestLimits
     dealt: bool = True
+    own_places: IntArray | None = None
+
+    @property
+    def places(self) -> IntArray:
+        """Places that each document takes in a request, int64[n]."""
+        return np.ones_like(self.tokens) if self.own_places is None else self.own_places
 
     @property
     def fewest_by_documents(self) -> int:
         """How many requests the documents take with these anchors if nothing else limits them."""
-        num_anchors = len(self.anchors)
-        most_homes = max(self.limits.max_documents - num_anchors, 1)
-        return -(-(len(self.tokens) - num_anchors) // most_homes)
+        of_anchors = int(self.places[self.anchors].sum())
+        most_homes = max(self.limits.max_documents - of_anchors, 1)
+        return -(-(int(self.places.sum()) - of_anchors) // most_homes)
 
     def requests(self) -> tuple[IntArray, ...]:
         """Return the documents of each request: home documents, then the other anchors."""
@@ -116,12 +131,20 @@ class Packing(Struct, frozen=True, eq=False):
     def fit_one_request(self, documents: IntArray) -> bool:
         """Return whether these documents of the group fit one request."""
         return self.limits.fits(
-            len(documents), int(self.tokens[documents].sum()), int(self.sizes[documents].sum())
+            len(documents),
+            int(self.tokens[documents].sum()),
+            int(self.sizes[documents].sum()),
+            num_places=int(self.places[documents].sum()),
         )
 
 
 def pack(
-    tokens: IntArray, sizes: IntArray, limits: RequestLimits, *, anchors: bool = True
+    tokens: IntArray,
+    sizes: IntArray,
+    limits: RequestLimits,
+    *,
+    anchors: bool = True,
+    places: IntArray | None = None,
 ) -> Packing:
     """Pack the documents of one group, in key order, into the fewest requests.
 
@@ -134,16 +157,19 @@ def pack(
         sizes: Bytes of each document as sent, int64[n].
         limits: What a request may hold.
         anchors: Whether several requests share anchors.
+        places: Places that each document takes, int64[n]; by default one.
 
     Raises:
         ValueError: if a document does not fit a request alone.
     """
     everything = np.arange(len(tokens), dtype=np.int64)
-    load, capacity = limits.load(tokens, sizes), limits.capacity
+    own_places = places
+    places = np.ones_like(tokens) if places is None else places
+    load, capacity = limits.load(places, tokens, sizes), limits.capacity
     shared = everything[:0]
     if (load.sum(axis=1, keepdims=True) <= capacity).all():
         homes = (everything,) if len(tokens) else ()
-        return Packing(homes, shared, tokens, sizes, limits)
+        return Packing(homes, shared, tokens, sizes, limits, own_places=own_places)
     too_large = (load > capacity).any(axis=0)
     if too_large.any():
         document = int(too_large.argmax())
@@ -156,7 +182,7 @@ def pack(
         shared = choose_anchors(load, capacity)
         capacity = capacity - load[:, shared].sum(axis=1, keepdims=True)
         load[:, shared] = 0
-    return Packing(_deal(load, capacity), shared, tokens, sizes, limits)
+    return Packing(_deal(load, capacity), shared, tokens, sizes, limits, own_places=own_places)
 
 
 def choose_anchors(load: IntArray, capacity: IntArray) -> IntArray:
@@ -240,7 +266,7 @@ def _settle_overflow(home: IntArray, load: IntArray, capacity: IntArray, num_req
     """
     room = np.repeat(capacity.T, num_requests, axis=0)
     np.subtract.at(room, home[home != NO_HOME], load.T[home != NO_HOME])
-    left = room.tolist()  # documents, tokens, bytes of each request
+    left = room.tolist()  # places, tokens, bytes of each request
     by_tokens = sorted((tokens, request) for request, (_, tokens, _) in enumerate(left))
     overflow = np.flatnonzero(home == NO_HOME)
     share = (load[:, overflow] / np.maximum(capacity, 1)).max(axis=0)

@@ -167,6 +167,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
             key=self._key(units),
             scope=self.scope,
             query_id=self.group.query_id,
+            image_tokens=self.num_image_tokens(units),
             search_units=self.num_search_units(units),
         )
 
@@ -174,6 +175,14 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         """Return an upper bound of the tokens of a request for these units."""
         packing = self.packing
         return len(units) * packing.limits.pair_tokens + int(packing.tokens[units].sum())
+
+    def num_image_tokens(self, units: IntArray) -> int:
+        """Return an upper bound of those that are tokens of images and videos."""
+        media = self.units.media
+        of_query = 0 if isinstance(self.query, str) else len(units) * self.query_tokens
+        if not media:
+            return of_query
+        return of_query + int(self.packing.tokens[units[np.isin(units, list(media))]].sum())
 
     def num_search_units(self, units: IntArray) -> int:
         """Return an upper bound of the search units of a request; 0 if they are not billed."""

@@ -8,11 +8,13 @@ from msgspec.structs import replace
 from xxhash import xxh3_128_digest
 
 from pipeline.core.arrays import IntArray
-from pipeline.core.content import TEXT_ONLY, Content, ContentKind, digest, identity
-from pipeline.core.groups import Group
+from pipeline.core.content import Content, ContentKind, digest, identity
+from pipeline.core.groups import Group, GroupBatch, TextMeasures
 from pipeline.core.records import Reject
 from pipeline.core.settings import MAX_REQUEST_BYTES, RunSettings
 from pipeline.planning.body_bytes import body_bytes, query_body_bytes
+from pipeline.planning.kinds import PlacesByKind
+from pipeline.planning.media_measures import measure_batch, media_tokens
 from pipeline.planning.packing import RequestLimits
 from pipeline.planning.plan import PackedUnits, Plan
 from pipeline.planning.unit_packer import UnitPacker
@@ -36,7 +38,7 @@ class Planner:
     Args:
         settings: Model, limits, and what to do with long documents.
         counter: Counts tokens; by default with a cache.
-        accepts: The kinds of content that the service scores.
+        accepts: The kinds of content that the service scores; by default those of the model.
 
     Attributes:
         packer: Counts and packs the units of a group.
@@ -47,11 +49,11 @@ class Planner:
         settings: RunSettings,
         counter: Counter | None = None,
         *,
-        accepts: frozenset[ContentKind] = TEXT_ONLY,
+        accepts: frozenset[ContentKind] | None = None,
     ) -> None:
         self.settings = settings
         self.counter = counter or CachedCounter()
-        self.accepts = accepts
+        self.accepts = settings.profile.accepts if accepts is None else accepts
         self._policy = POLICIES[settings.profile.tokenizer]
         self._cut_at = settings.profile.max_tokens_per_document * self._policy.cut_factor
         self._splits = settings.long_documents == "max-passage"
@@ -78,6 +80,11 @@ class Planner:
         """Return 64 bits by which the documents of a query are ordered; see `sending_order`."""
         return int.from_bytes(xxh3_128_digest(self._scope + identity(query))[:8], "little")
 
+    def measure(self, batch: GroupBatch) -> TextMeasures:
+        """Return the measures of what a batch holds."""
+        cap = self.settings.profile.max_tokens_per_document
+        return measure_batch(batch, self.counter, max_tokens=cap)
+
     def plan(self, group: Group) -> Plan:
         """Return the plan of a group.
 
@@ -90,7 +97,8 @@ class Planner:
         )
         units = self._units(group, rows)
         query, query_tokens = self.sent_query(group.query or "")
-        limits = self.request_limits(query, query_tokens)
+        kinds = PlacesByKind.of(self.settings.profile, units)
+        limits = kinds.scale(self.request_limits(query, query_tokens))
         # With exact counts of its documents a request is compared with refused sizes, so the
         # query's count must then be exact too; documents of several requests may be counted below.
         if (
@@ -98,8 +106,9 @@ class Planner:
             or len(units) > limits.max_documents
             or not self.packer.suffice(units, limits)
         ):
-            query_tokens = self.counter.count(query)
-            limits = self.request_limits(query, query_tokens)
+            if isinstance(query, str):
+                query_tokens = self.counter.count(query)
+            limits = kinds.scale(self.request_limits(query, query_tokens))
             units = self.packer.settled(units, limits)
         weights = self.packer.weights(units.tokens, units.sizes)
         sizes = body_bytes(units, limits.bytes_alone)
@@ -114,8 +123,8 @@ class Planner:
         # The service itself cuts a text that is over the limit and has no safe place to cut it.
         cut = units.tokens > self._cut_at
         if units.own_contents and not self._splits:
-            cut[list(units.own_contents)] = True
-        units, packing = self.packer.packed(units, sizes, limits)
+            cut[list(units.own_contents.keys() - units.media.keys())] = True
+        units, packing = self.packer.packed(units, sizes, limits, kinds.places(units))
         return Plan(
             group=group,
             settings=self.settings,
@@ -147,7 +156,9 @@ class Planner:
         divisor, query_tokens = plan.divisor, self.exact_query_tokens(plan)
         while True:
             divisor *= 2
+            kinds = PlacesByKind.of(self.settings.profile, plan.units)
             limits = self.request_limits(plan.query, query_tokens, divisor=divisor)
+            limits = kinds.scale(limits, divisor)
             units = self.packer.settled(plan.units, limits)
             weights, sizes = (
                 self.packer.weights(units.tokens, units.sizes),
@@ -158,7 +169,7 @@ class Planner:
                 max_tokens=limits.max_tokens + max(0, int(weights.max()) - limits.tokens_alone),
                 max_bytes=limits.max_bytes + max(0, int(sizes.max()) - limits.bytes_alone),
             )
-            units, packing = self.packer.packed(units, sizes, limits)
+            units, packing = self.packer.packed(units, sizes, limits, kinds.places(units))
             if len(packing.homes) > len(plan.packing.homes):
                 packed = PackedUnits(units, plan.document_of_row, packing)
                 return replace(plan, packed=packed, single_request=None, divisor=divisor)
@@ -180,8 +191,11 @@ class Planner:
         tokens[bounded] = self.counter.counts(plan.units.texts(bounded))
         return self.exact_query_tokens(plan) + self._instruct_tokens, tokens
 
-    def sent_query(self, query: str) -> tuple[str, int]:
+    def sent_query(self, query: Content) -> tuple[Content, int]:
         """Return the query as it is sent, and an upper bound of its Qwen tokens."""
+        if not isinstance(query, str):
+            cap = self.settings.profile.max_tokens_per_document
+            return query, min(media_tokens(query), cap)
         if len(query) <= self._cut_at // 4:  # a character has at most 4 tokens
             return query, len(query) if query.isascii() else self.counter.count(query)
         return self.counter.truncate(query, self._cut_at)

@@ -93,7 +93,7 @@ def _packing(plan: Plan, covered: IntArray, new: IntArray) -> Packing | None:
         return replace(whole, homes=(covered,), anchors=none)
     anchors = none
     if plan.settings.merge == "auto":
-        load = whole.limits.load(whole.tokens, whole.sizes)
+        load = whole.limits.load(whole.places, whole.tokens, whole.sizes)
         anchors = covered[choose_anchors(load[:, covered], whole.limits.capacity)]
         if not len(anchors):
             return None

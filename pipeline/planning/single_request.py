@@ -55,8 +55,11 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
     Args:
         planner: Knows the limits.
         batch: The groups; at least one.
-        measures: Those of the batch's texts.
+        measures: Those of what it holds.
     """
+    if batch.media is not None:  # what is no text is planned group by group
+        groups = list(batch.iter_groups(measures))
+        return BatchPlans(planner, groups, [None] * len(groups))
     fitting = _Fitting(planner, batch, measures)
     scopes = [planner.scope(query or "") for query in batch.queries]
     salts = [planner.order_salt(query or "") for query in batch.queries]
@@ -141,12 +144,13 @@ class _Fitting:
         self.ranks_ascend: list[bool] = reduce_groups(np.logical_and, ascends, offsets).tolist()
         unfit = measures.blank | (measures.token_bounds > planner.longest_whole_text)
         are_whole = (~reduce_groups(np.logical_or, unfit, offsets)).tolist()
-        queries = [query or "" for query in batch.queries]
+        queries = cast("list[str]", [query or "" for query in batch.queries])
         sent = [
             planner.sent_query(query) if is_whole and query.strip() else (None, 0)
             for query, is_whole in zip(queries, are_whole, strict=True)
         ]
         self.query_tokens = [count for _, count in sent]
+        self._query_lengths = np.array([len(query) for query in queries])
         weights = planner.packer.weights(measures.token_bounds, measures.sizes)
         self.request_tokens = self._request_tokens(
             planner,
@@ -161,8 +165,7 @@ class _Fitting:
         profile = planner.settings.profile
         if profile.search_units is None:
             return [0] * batch.num_groups
-        lengths = np.array([len(query or "") for query in batch.queries])
-        query_weights = planner.query_weights(np.array(self.query_tokens), lengths)
+        query_weights = planner.query_weights(np.array(self.query_tokens), self._query_lengths)
         chunks = count_chunks(
             profile.search_units,
             np.repeat(query_weights, np.diff(batch.offsets)),
@@ -181,7 +184,7 @@ class _Fitting:
         tokens: IntArray,
         body_bytes: IntArray,
     ) -> list[int | None]:
-        query_lengths = np.array([len(query or "") for query in batch.queries])
+        query_lengths = self._query_lengths
         pair_tokens = planner.pair_tokens(np.array(self.query_tokens), query_lengths)
         sizes, limits = np.diff(batch.offsets), planner.request_limits("", 0)
         request_tokens = sizes * pair_tokens + tokens

@@ -80,15 +80,28 @@ class UnitPacker:
         exact[open_units] = all_counted | (settled.weights < units.tokens[open_units])
         return replace(units, tokens=tokens, exact=exact)
 
-    def packed(self, units: Units, sizes: IntArray, limits: RequestLimits) -> tuple[Units, Packing]:
-        """Return the units in the fewest requests, counted further if that may save some."""
+    def packed(
+        self,
+        units: Units,
+        sizes: IntArray,
+        limits: RequestLimits,
+        places: IntArray | None = None,
+    ) -> tuple[Units, Packing]:
+        """Return the units in the fewest requests, counted further if that may save some.
+
+        Args:
+            units: What is scored.
+            sizes: Bytes of each unit in a body.
+            limits: What a request may hold.
+            places: Places that each unit takes in a request; by default one.
+        """
         weights = self.weights(units.tokens, units.sizes)
-        packing = pack(weights, sizes, limits, anchors=self._anchors)
+        packing = pack(weights, sizes, limits, anchors=self._anchors, places=places)
         if len(packing.homes) <= packing.fewest_by_documents or units.exact.all():
             return units, packing
         units = self._counted(units, budget=0)
         weights = self.weights(units.tokens, units.sizes)
-        return units, pack(weights, sizes, limits, anchors=self._anchors)
+        return units, pack(weights, sizes, limits, anchors=self._anchors, places=places)
 
 
 def _usable_share(num_documents: int, limits: RequestLimits) -> float:

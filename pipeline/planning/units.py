@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.core.arrays import BoolArray, IntArray, KeyArray
-from pipeline.core.content import Content, content_hash, identity
+from pipeline.core.content import Content, Image, Video, content_hash, identity, is_blank
 from pipeline.core.groups import Group
 from pipeline.core.records import Reason, Reject
 from pipeline.tokens.counter import Counter
@@ -33,8 +33,8 @@ class Units(Struct, frozen=True, eq=False):
             and videos.
         documents: The document of each unit, ascending from 0 without a gap.
         content_hashes: Hash of each content before it is cut.
-        tokens: Upper bound of the Qwen tokens of what is sent; exact where it is no text.
-        exact: Whether `tokens` is exact.
+        tokens: Upper bound of the Qwen tokens of what is sent.
+        exact: Whether counting would not change `tokens`.
         sizes: Bytes of what is sent: of a text its UTF-8, else those in a JSON body.
     """
 
@@ -84,6 +84,12 @@ class Units(Struct, frozen=True, eq=False):
         assert not self.own_contents or all(isinstance(content, str) for content in contents)
         return cast("list[str]", contents)
 
+    @property
+    def media(self) -> dict[int, Image | Video]:
+        """The units that are images or videos."""
+        contents = self.own_contents.items()
+        return {unit: content for unit, content in contents if not isinstance(content, str)}
+
     def take(self, units: IntArray) -> "Units":
         """Return these units, renumbered; documents keep their numbers, see `renumbered`."""
         return Units(
@@ -113,7 +119,7 @@ def choose_documents(
     """
     measures = group.measures
     document_of_row = np.full(group.num_candidates, NOT_SENT)
-    if group.query is None or not group.query.strip():
+    if is_blank(group.query):
         why: Reason = "missing_text" if group.query is None and nulls_are_missing else "no_query"
         rejects = [Reject(row, why) for row in range(group.num_candidates)]
         return rejects, document_of_row, document_of_row[:0]
@@ -130,11 +136,16 @@ def choose_documents(
         document_of_row[rows] = np.arange(len(rows))
         return rejects, document_of_row, rows
     # Equal hashes may be those of different texts, made on purpose: so the texts are compared.
-    texts = cast("list[str]", group.texts.take(rows).to_pylist())
+    texts = cast("list[str | bytes]", group.texts.take(rows).to_pylist())
+    if media := group.media:  # which are compared with texts by their identities
+        texts = [
+            identity(media.get(row, cast("str", text)))
+            for row, text in zip(rows.tolist(), texts, strict=True)
+        ]
     ranks = group.first_stage_rank[rows].tolist()
     by_text = sorted(zip(ranks, hashes.tolist(), texts, rows.tolist(), strict=True))
     # The first row of a text in key order stands for all rows of that text.
-    first_rows: dict[str, int] = {}
+    first_rows: dict[str | bytes, int] = {}
     for _, _, text, row in by_text:
         first_rows.setdefault(text, row)
     documents = {text: document for document, text in enumerate(first_rows)}
@@ -143,16 +154,21 @@ def choose_documents(
 
 
 def whole_units(group: Group, rows: IntArray) -> Units:
-    """Return one unit for each row: its whole text."""
-    measures = group.measures
+    """Return one unit for each row: its whole text, its image or its video."""
+    measures, media = group.measures, group.media
+    own_contents: dict[int, Content] = {
+        unit: media[row] for unit, row in enumerate(rows.tolist() if media else ()) if row in media
+    }
+    exact = np.zeros(len(rows), dtype=np.bool_)
+    exact[list(own_contents)] = True  # of what is no text there is nothing to count
     return Units(
         row_texts=group.texts,
         rows=rows,
-        own_contents={},
+        own_contents=own_contents,
         documents=np.arange(len(rows)),
         content_hashes=measures.content_hashes[rows],
         tokens=measures.token_bounds[rows],
-        exact=np.zeros(len(rows), dtype=np.bool_),
+        exact=exact,
         sizes=measures.sizes[rows],
     )
 

@@ -37,7 +37,7 @@ async def open_endpoint(
 
     Raises:
         SettingsError: if the address cannot be parsed, no header can hold the key, the environment
-            names no usable proxy, or the endpoint takes no instruction and there is one.
+            names no usable proxy, or the endpoint does not take an option that is given.
     """
     policy, billing = policy or _retry_policy(settings), settings.profile.billing
     if transport is not None:
@@ -69,6 +69,7 @@ def _http_transport(
         WIRE_FORMATS[settings.provider.wire_format],
         model=settings.profile.name,
         instruct=settings.instruct,
+        fps=settings.fps,
         api_key=api_key,
         proxy=read_proxy(settings.url),
         timeouts=timeouts or Timeouts.of_total(settings.timeout_s),

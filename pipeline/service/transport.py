@@ -75,13 +75,15 @@ class HttpTransport:
         wire: How the endpoint is asked and answers.
         model: The model to ask.
         instruct: The instruction for the model; None for the model's own.
+        fps: Frames of a second of video that it looks at; None for its own number.
         api_key: The key; None if the service takes none. Never shown.
         proxy: The address of the HTTP proxy that connections are opened by; None for none. Its
             password is never shown.
         timeouts: How long an attempt may take.
 
     Raises:
-        SettingsError: if the address cannot be parsed, or the endpoint takes no instruction.
+        SettingsError: if the address cannot be parsed, or the endpoint takes no instruction or
+            number of frames.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class HttpTransport:
         *,
         model: str,
         instruct: str | None = None,
+        fps: float | None = None,
         api_key: str | None = None,
         proxy: str | None = None,
         timeouts: Timeouts | None = None,
@@ -101,11 +104,18 @@ class HttpTransport:
                 which="--instruct",
                 cure="leave it out or choose another --provider",
             )
+        if fps is not None and wire.takes.fps is None:
+            raise SettingsError(
+                f"the wire format {wire.name} takes no frames per second",
+                which="--fps",
+                cure="leave it out or choose another --provider",
+            )
         self._url = _parse(url)
         self._proxy = None if proxy is None else URL(proxy)
         self._wire = wire
         self._model = model
         self._instruct = instruct
+        self._fps = fps
         self._api_key = api_key
         self._redactor = Redactor(api_key)
         self._direct: DirectPost | None = None
@@ -138,7 +148,10 @@ class HttpTransport:
 
     async def send(self, request: Request) -> Scores:
         """Send the request once, as `Transport` promises; redirects are refused, not followed."""
-        body = self._wire.encode(request, self._model, self._instruct)
+        if request.image_tokens:  # files are written in base64, which may take long
+            body = await asyncio.to_thread(self._encode, request)
+        else:
+            body = self._wire.encode(request, self._model, self._instruct)
         read = partial(_read, max_bytes=max_answer_bytes(request.num_documents, len(body)))
         sent_at = time.perf_counter()
         try:
@@ -174,6 +187,9 @@ class HttpTransport:
         ) as response:
             status, headers = response.status, response.headers
             return status, headers, await read(status, headers, response.content)
+
+    def _encode(self, request: Request) -> bytes:
+        return self._wire.encode(request, self._model, self._instruct, self._fps)
 
     def _interpret(
         self,

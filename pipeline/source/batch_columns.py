@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
-from pipeline.core.arrays import IntArray
+from pipeline.core.arrays import BoolArray, IntArray
 from pipeline.core.errors import InputError, shorten
 from pipeline.source.arrow import Array, nulls, repeat, uuid_texts
 from pipeline.source.column_types import plain_type
@@ -63,6 +63,11 @@ class BatchColumns:
         self._batch = batch
         self.places = places
 
+    @property
+    def file_name(self) -> str:
+        """The file, as messages name it."""
+        return self._file.location.name
+
     def has(self, source: str) -> bool:
         """Return whether the batch itself has a column."""
         return self._batch.schema.get_field_index(source) >= 0
@@ -105,6 +110,18 @@ class BatchColumns:
                 cure="write its text again as UTF-8",
             ) from error
         return text
+
+    def binary(self, role: str) -> Any:
+        """Return a column of files; all nulls where the input has no column for the role."""
+        source = self._schema.sources.get(role)
+        if source is None:
+            return nulls(self._batch.num_rows, pa.large_binary())
+        return self._column(source).cast(pa.large_binary())
+
+    def validity(self, source: str) -> BoolArray:
+        """Return which values of a column are not null."""
+        valid: BoolArray = self._column(source).is_valid().to_numpy(zero_copy_only=False)
+        return valid
 
     def ranks(self) -> Array:
         """Return the first-stage ranks; all null where the input has none."""

@@ -24,12 +24,15 @@ class BatchLimits(Struct, frozen=True, kw_only=True):
         max_rows: Input rows of a batch; more of them are no faster, and take memory.
         max_bytes: Decoded bytes of a batch, as far as the footer and earlier rows foretell.
         max_id_rows: Input rows of a batch of which only the query ids are decoded.
+        max_checked_bytes: Stored bytes of an input with images, up to which every row is checked
+            before the first group is planned.
         max_run_rows: Input rows of the row groups that are read as one run.
     """
 
     max_rows: int = 8_192
     max_bytes: int = 2 << 20
     max_id_rows: int = 16_384
+    max_checked_bytes: int = 1 << 30
     max_run_rows: int = 131_072
 
 

@@ -11,6 +11,7 @@ from pipeline.source.arrow import Field
 
 ID_TYPES = "a string, integer or UUID type"
 TEXT_TYPES = "a string type, or binary that holds UTF-8"
+BYTES_TYPES = "a binary type, with a whole file in each value"
 RANK_TYPES = "an integer type"
 
 
@@ -57,6 +58,14 @@ def text_type(kind: pa.DataType) -> pa.DataType | None:
     if pa.types.is_large_string(kind) or pa.types.is_large_binary(kind):
         return pa.large_string()
     return None
+
+
+def bytes_type(kind: pa.DataType) -> pa.DataType | None:
+    """Return what a column of files becomes; None if the type holds no bytes."""
+    plain = plain_type(kind)
+    if pa.types.is_binary(plain) or pa.types.is_fixed_size_binary(plain) or pa.types.is_null(plain):
+        return pa.binary()
+    return plain if pa.types.is_large_binary(plain) else None
 
 
 def id_type(kind: pa.DataType) -> pa.DataType | None:

@@ -1,6 +1,7 @@
 """Adjacent input rows in memory, checked, with the columns that all files of the input share."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +45,9 @@ class DecodedRows(Struct, frozen=True, eq=False):
         candidates: One row per candidate, the columns of `InputSchema.candidate_schema`.
         texts: large_string, one per candidate; it shares the memory of the input.
         ranks: int32, one per candidate; all null where the input has no ranks.
+        media: A struct of `DOCUMENT_MEDIA` per candidate, all null for a text; None for an input of
+            texts alone.
+        query_media: A struct of `QUERY_MEDIA` per input row; None likewise.
     """
 
     query_ids: Array
@@ -52,6 +56,8 @@ class DecodedRows(Struct, frozen=True, eq=False):
     candidates: pa.Table
     texts: pa.LargeStringArray
     ranks: Array
+    media: Any = None
+    query_media: Any = None
 
     @property
     def num_rows(self) -> int:
@@ -73,6 +79,8 @@ class DecodedRows(Struct, frozen=True, eq=False):
             self.candidates.slice(first, last - first),
             self.texts.slice(first, last - first),
             self.ranks.slice(first, last - first),
+            None if self.media is None else self.media.slice(first, last - first),
+            None if self.query_media is None else self.query_media.slice(start, stop - start),
         )
 
 
@@ -89,4 +97,11 @@ def join_rows(pieces: Sequence[DecodedRows]) -> DecodedRows:
         pa.concat_tables([piece.candidates for piece in pieces]),
         concat([piece.texts for piece in pieces]),
         concat([piece.ranks for piece in pieces]),
+        _join([piece.media for piece in pieces]),
+        _join([piece.query_media for piece in pieces]),
     )
+
+
+def _join(media: Sequence[Any]) -> Any:
+    held = [array for array in media if array is not None]
+    return concat(held) if held else None

@@ -1,13 +1,14 @@
 """One GroupBatch from the rows of whole groups; computed by column, never row by row."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.arrays import BoolArray, IntArray, RankArray
+from pipeline.core.content import Content, is_blank, media_content
 from pipeline.core.errors import InputError, shorten
 from pipeline.core.groups import FIRST_RANK, GroupBatch
 from pipeline.source.adjacency import take_ids
@@ -41,28 +42,35 @@ def make_group_batch(
         locate_row: Returns the file of an input row and the row's number in it, for messages.
 
     Raises:
-        InputError: for a group with two query texts.
+        InputError: for a group with two queries.
     """
     rows = join_rows(pieces)
     row_offsets = np.append(starts, rows.num_rows)
     offsets = rows.offsets[row_offsets]
     query_ids = take_ids(rows.query_ids, starts)
-    queries, conflict = _one_query_each(rows.queries, row_offsets)
+    texts_of_queries, conflict = _one_query_each(rows.queries, row_offsets)
+    queries: list[Content | None] = list(texts_of_queries)
+    if rows.query_media is not None and conflict is None:
+        queries, conflict = _with_images(texts_of_queries, rows.query_media, row_offsets)
     if conflict is not None:
         file, row = locate_row(first_row + conflict)
         query_id = query_ids[int(np.searchsorted(row_offsets, conflict, side="right")) - 1]
         raise InputError(
-            "two different query texts under one query_id",
+            "two different query texts under one query_id"
+            if rows.query_media is None
+            else "two different queries under one query_id",
             which=file.location.name,
             found=f"row {row}, query_id {shorten(repr(query_id), 100)}",
             cure="give each query text a query_id of its own",
         )
     candidates, texts, ranks = rows.candidates, rows.texts, _ranks(rows.ranks, offsets)
+    media = rows.media
     if drop_repeats:
         keep = _first_occurrences(one_chunk(candidates.column("doc_id")), offsets)
         offsets = np.append(0, np.cumsum(keep))[offsets]
         mask = pa.array(keep)
         ranks, texts, candidates = ranks[keep], texts.filter(mask), candidates.filter(mask)
+        media = None if media is None else media.filter(mask)
     return GroupBatch(
         first_group=first_group,
         row_offsets=row_offsets + first_row,
@@ -73,6 +81,7 @@ def make_group_batch(
         first_stage_rank=ranks,
         candidates=candidates,
         passthrough_bytes=_string_bytes(candidates, offsets),
+        media=media,
     )
 
 
@@ -100,7 +109,7 @@ def is_string(kind: pa.DataType) -> bool:
     )
 
 
-def _one_query_each(queries: Array, row_offsets: IntArray) -> tuple[list[str | None], int | None]:
+def _one_query_each(queries: Array, row_offsets: IntArray) -> tuple[list[Any], int | None]:
     """Return the query text of each group, from the rows where it is not null.
 
     Returns also the first row with another text than an earlier row of its group; None if all
@@ -118,6 +127,23 @@ def _one_query_each(queries: Array, row_offsets: IntArray) -> tuple[list[str | N
     found = iter(texts.take(first).to_pylist())
     by_group = [next(found) if has else None for has in has_text]
     return by_group, int(present[conflicts[0]]) if len(conflicts) else None
+
+
+def _with_images(
+    texts: Sequence[str | None], media: Any, row_offsets: IntArray
+) -> tuple[list[Content | None], int | None]:
+    """Return the query of each group, a text or an image, and the first row of another one."""
+    urls, files = media.flatten()
+    of_urls, url_conflict = _one_query_each(urls, row_offsets)
+    of_files, file_conflict = _one_query_each(files, row_offsets)
+    queries: list[Content | None] = []
+    conflicts = [row for row in (url_conflict, file_conflict) if row is not None]
+    for group, (text, url, data) in enumerate(zip(texts, of_urls, of_files, strict=True)):
+        image = media_content(url, data)
+        queries.append(text if image is None else image)
+        if (not is_blank(text)) + (url is not None) + (data is not None) > 1:
+            conflicts.append(int(row_offsets[group]))
+    return queries, min(conflicts, default=None)
 
 
 def _ranks(ranks: Array, offsets: IntArray) -> RankArray:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from pipeline.core.errors import InputError
-from pipeline.source.arrow import Array
+from pipeline.source.arrow import Array, one_chunk
 from pipeline.source.batch_reader import BatchLimits, BatchReader, leaves_of, runs_of
 from pipeline.source.decoded_rows import DecodedIds, DecodedRows
 from pipeline.source.input_file import InputFile
@@ -78,6 +78,14 @@ class IdPiece(Struct, frozen=True, eq=False):
         if num_rows >= len(self.query_ids):
             return self
         return IdPiece(self.file, self.first_row, self.ids.slice(0, num_rows))
+
+
+def id_piece(piece: Piece) -> IdPiece:
+    """Return the ids of rows that are decoded."""
+    assert piece.rows is not None
+    doc_ids = one_chunk(piece.rows.candidates.column("doc_id"))
+    ids = DecodedIds(piece.query_ids, piece.rows.offsets, doc_ids)
+    return IdPiece(piece.file, piece.first_row, ids)
 
 
 def iter_pieces(

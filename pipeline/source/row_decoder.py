@@ -13,6 +13,7 @@ from pipeline.source.batch_columns import BatchColumns, Places
 from pipeline.source.decoded_rows import DecodedIds, DecodedRows
 from pipeline.source.input_file import InputFile
 from pipeline.source.layouts.documents import UnequalLists
+from pipeline.source.media import document_media, query_media, refuse_images_without_text
 from pipeline.source.schema import InputSchema
 
 
@@ -60,8 +61,8 @@ class RowDecoder:
         """Return the rows with all that they hold.
 
         Raises:
-            InputError: for a null id or rank, a rank over 32 bits, text that is not UTF-8, and
-                lists side by side that differ in length.
+            InputError: for a null id or rank, a rank over 32 bits, text that is not UTF-8, lists
+                side by side that differ in length, and images and videos as `media` says.
         """
         of_rows = self._of_rows(batch, first_row)
         of_candidates, offsets = self._of_candidates(batch, of_rows)
@@ -69,6 +70,13 @@ class RowDecoder:
         doc_ids = of_candidates.ids("doc_id")
         queries = of_rows.text("query", pa.large_string())
         texts = of_candidates.text("text", pa.large_string())
+        media = of_queries = None
+        if self._schema.media:
+            media = document_media(of_candidates, texts)
+            of_queries = query_media(of_rows, queries)
+        elif self._schema.media_beside:
+            beside = [name for name in self._schema.media_beside if of_candidates.has(name)]
+            refuse_images_without_text(of_candidates, beside, texts)
         ranks = of_candidates.ranks()
         repeat_for_candidates = _repeater(offsets)
         columns = [repeat_for_candidates(query_ids), doc_ids]
@@ -86,6 +94,8 @@ class RowDecoder:
             candidates=pa.table(columns, schema=candidate_schema),
             texts=texts,
             ranks=ranks,
+            media=media,
+            query_media=of_queries,
         )
 
     def _of_candidates(

@@ -9,30 +9,20 @@ from collections.abc import Collection, Iterable, Mapping
 import pyarrow as pa
 from msgspec import Struct
 
-from pipeline.core.errors import InputError, SettingsError, shorten
-from pipeline.source.arrow import Field
+from pipeline.core.errors import InputError, shorten
 from pipeline.source.column_hints import cure_for_missing
-from pipeline.source.column_types import (
-    ID_TYPES,
-    RANK_TYPES,
-    TEXT_TYPES,
-    id_type,
-    plain_type,
-    rank_type,
-    text_type,
-)
+from pipeline.source.column_types import plain_type
 from pipeline.source.input_file import InputFile
 from pipeline.source.joint_types import joint_type
-from pipeline.source.layouts.layout import OPTIONAL, REQUIRED, Layout
+from pipeline.source.layouts.layout import DOCUMENT_MEDIA, QUERY_MEDIA, REQUIRED, Layout
+from pipeline.source.roles import (
+    MEDIA_ROLES,
+    ROLES,
+    has_type_of_its_own,
+    refuse_unknown_roles,
+    role_type,
+)
 
-_TYPE_RULES = {
-    "query_id": (id_type, ID_TYPES),
-    "doc_id": (id_type, ID_TYPES),
-    "query": (text_type, TEXT_TYPES),
-    "text": (text_type, TEXT_TYPES),
-    "first_stage_rank": (rank_type, RANK_TYPES),
-}
-ROLES = (*REQUIRED, *OPTIONAL)
 _SHOWN_NAMES = 200
 """Characters of a file's column names in a message."""
 
@@ -54,6 +44,8 @@ class InputSchema(Struct, frozen=True, eq=False):
         output_schema: The columns of a part.
         widened: Columns of a part whose types differ in the files; the part has a type that holds
             the values of all of them.
+        media: Whether images and videos are read, by columns that play their roles.
+        media_beside: Columns that would play them, were the model not one of texts alone.
     """
 
     layout: Layout
@@ -62,6 +54,8 @@ class InputSchema(Struct, frozen=True, eq=False):
     candidate_schema: pa.Schema
     output_schema: pa.Schema
     widened: Mapping[str, pa.DataType]
+    media: bool = False
+    media_beside: Collection[str] = ()
 
 
 def resolve_schema(
@@ -71,6 +65,8 @@ def resolve_schema(
     columns: Mapping[str, str],
     with_text: bool = False,
     elsewhere: Collection[str] = (),
+    media: bool = False,
+    with_media: bool = False,
 ) -> InputSchema:
     """Find the roles and the passed-through columns of an input.
 
@@ -80,44 +76,42 @@ def resolve_schema(
         files: The files whose columns count.
         layout: How rows hold candidates.
         columns: The input column that plays a role, where it bears another name.
-        with_text: Pass the query and the text through too.
+        with_text: Pass the query and the text through too, and images and videos.
         elsewhere: Roles that no column plays, since their values are not in the files; a column of
             such a name passes through.
+        media: Whether columns play the roles of images and videos; else such columns pass through.
+        with_media: Only pass images and videos through, unchecked, whether or not texts are.
 
     Raises:
-        SettingsError: for a `--column` that names no role.
+        SettingsError: for a `--column` that names no role, or one that the model does not score.
         InputError: for a column that is missing, repeated or of a wrong type, or whose types in
             two files have no common type that holds both without loss.
     """
-    names = (*ROLES, *layout.other_names)
-    for name in columns:
-        if name not in names:
-            is_reversed = columns[name] in names
-            raise SettingsError(
-                "unknown column",
-                which="--column",
-                found=name,
-                expected=", ".join(names),
-                cure=f"write it the other way round: --column {columns[name]}={name}"
-                if is_reversed
-                else None,
-            )
-    union = _Union(layout, columns, elsewhere)
+    refuse_unknown_roles(columns, layout.other_names, media=media)
+    roles = [role for role in (*ROLES, *(MEDIA_ROLES if media else ())) if role not in elsewhere]
+    union = _Union(layout, columns, roles, elsewhere)
     for file in files:
         union.add(file)
-    return union.schema(with_text)
+    shown: tuple[str, ...] = ("query", "text") if with_text else ()
+    shown = (*shown, *(MEDIA_ROLES if with_text or with_media else ()))
+    return union.schema(shown, checks_media=not with_media)
 
 
 class _Union:
     """The columns of the files seen so far."""
 
     def __init__(
-        self, layout: Layout, columns: Mapping[str, str], elsewhere: Collection[str]
+        self,
+        layout: Layout,
+        columns: Mapping[str, str],
+        roles: Collection[str],
+        elsewhere: Collection[str],
     ) -> None:
         self._layout = layout
         self._columns = columns
         self._elsewhere = elsewhere
-        self._roles = [role for role in ROLES if role not in elsewhere]
+        self._roles = roles
+        self._media = not {*MEDIA_ROLES}.isdisjoint(roles)
         self._sources: dict[str, str] = {}
         self._types: dict[str, pa.DataType] = {}
         self._seen_in: dict[str, InputFile] = {}
@@ -150,16 +144,16 @@ class _Union:
         self._sources |= sources
         types = {field.name: plain_type(field.type) for field in fields}
         for role, source in sources.items():
-            types[source] = _role_type(role, fields.field(source), file)
+            types[source] = role_type(role, fields.field(source), file)
         for name, kind in types.items():
             self._join(name, kind, file)
 
-    def schema(self, with_text: bool) -> InputSchema:
-        """Return the columns of all files together."""
+    def schema(self, roles_shown: Collection[str], *, checks_media: bool) -> InputSchema:
+        """Return the columns of all files together; those of some roles pass through."""
         sources, types = self._sources, self._types
         ids = [pa.field(role, types[sources[role]]) for role in ("query_id", "doc_id")]
-        shown = ("query", "text") if with_text else ()
-        taken_up = {source for role, source in sources.items() if role in _TYPE_RULES}
+        shown = [role for role in roles_shown if role in sources]
+        taken_up = {source for role, source in sources.items() if has_type_of_its_own(role)}
         passthrough = _output_names(
             [name for name in types if name not in taken_up],
             score_source=sources.get("first_stage_score"),
@@ -183,6 +177,10 @@ class _Union:
                 for field in output_schema
                 if source_of.get(field.name) in self._widened
             },
+            media=checks_media and not sources.keys().isdisjoint(MEDIA_ROLES),
+            media_beside=[name for name in DOCUMENT_MEDIA if name in types]
+            if checks_media and not self._media
+            else (),
         )
 
     def _find_roles(self, fields: pa.Schema, file: InputFile) -> dict[str, str]:
@@ -191,6 +189,21 @@ class _Union:
         sources = {role: layout.column_of(role) for role in self._roles}
         needed = [role for role in sources if role in REQUIRED or role in self._columns]
         missing = [role for role in needed if sources[role] not in fields.names]
+        if self._media:  # an image may stand for a text
+            for role, others in (("text", DOCUMENT_MEDIA), ("query", QUERY_MEDIA)):
+                has_other = any(sources.get(other) in fields.names for other in others)
+                if has_other and role not in self._columns and role in missing:
+                    missing.remove(role)
+        elif not {"text", "query"}.isdisjoint(missing):
+            beside = [name for name in MEDIA_ROLES if name in fields.names]
+            if beside:
+                raise InputError(
+                    f"missing columns {[sources[role] for role in missing]}, and the model scores "
+                    "texts alone",
+                    which=file.location.name,
+                    found=", ".join(beside),
+                    cure="choose a multimodal --model such as qwen3-vl-rerank",
+                )
         if missing:
             taken = [source for role, source in sources.items() if role not in missing]
             raise InputError(
@@ -217,26 +230,6 @@ class _Union:
         self._types[name] = joint
         if not (before.equals(kind) or pa.types.is_null(before) or pa.types.is_null(kind)):
             self._widened.add(name)
-
-
-def _role_type(role: str, field: Field, file: InputFile) -> pa.DataType:
-    """Return the type in which the job works with a role's column."""
-    if role not in _TYPE_RULES:
-        return plain_type(field.type)
-    rule, expected = _TYPE_RULES[role]
-    kind = rule(field.type)
-    if kind is None:
-        cure = f"cast it, or name another column with --column {role}=NAME"
-        if role.endswith("_id") and pa.types.is_floating(field.type):
-            cure = "cast it to int64 or string (pandas makes floats of integers beside a null)"
-        raise InputError(
-            f"column {field.name!r} has a wrong type",
-            which=file.location.name,
-            found=field.type,
-            expected=expected,
-            cure=cure,
-        )
-    return kind
 
 
 def _output_names(

@@ -1,6 +1,6 @@
 """An input: its files, its columns, and ways to read its candidates as whole groups."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from typing import Literal, TypeVar
 
 import pyarrow as pa
@@ -15,9 +15,10 @@ from pipeline.source.group_batch import is_string
 from pipeline.source.layouts import choose_layout
 from pipeline.source.layouts.layout import LayoutFactory
 from pipeline.source.listing import InputListing
-from pipeline.source.pieces import IdPiece, Piece, iter_ids, iter_pieces
+from pipeline.source.pieces import IdPiece, Piece, id_piece, iter_ids, iter_pieces
 from pipeline.source.reading import Reading
 from pipeline.source.repeated_ids import RepeatedIds
+from pipeline.source.roles import MEDIA_ROLES
 from pipeline.source.row_spans import RowSpans
 from pipeline.source.schema import resolve_schema
 
@@ -50,6 +51,8 @@ class Source:
         duplicates: Whether a doc_id that occurs again in a group is kept.
         elsewhere: Roles whose values are not in the files.
         max_queries: Read only so many queries, the first ones.
+        media: Whether columns may hold images and videos to be scored.
+        with_media: Whether these only pass through, unchecked.
         limits: How much is decoded at once.
 
     Attributes:
@@ -70,6 +73,8 @@ class Source:
         duplicates: Literal["keep", "first"] = "keep",
         elsewhere: Collection[str] = (),
         max_queries: int | None = None,
+        media: bool = False,
+        with_media: bool = False,
         limits: BatchLimits | None = None,
     ) -> None:
         self.listing = listing
@@ -77,9 +82,15 @@ class Source:
         self._limits = limits or BatchLimits()
         self._all_adjacent = False
         columns, files = columns or {}, listing.typed_files
-        self._layout = choose_layout(layout, columns, files)
+        self._layout = choose_layout(layout, columns, files, media=media)
         self._schema = resolve_schema(
-            files, self._layout, columns=columns, with_text=with_text, elsewhere=elsewhere
+            files,
+            self._layout,
+            columns=columns,
+            with_text=with_text,
+            elsewhere=elsewhere,
+            media=media,
+            with_media=with_media,
         )
         self.num_rows = listing.num_rows
         if max_queries is not None:
@@ -101,9 +112,14 @@ class Source:
         return self._schema.widened
 
     @property
-    def roles(self) -> Collection[str]:
+    def roles(self) -> Set[str]:
         """The roles that the input has a column for."""
         return self._schema.sources.keys()
+
+    @property
+    def may_hold_media(self) -> bool:
+        """Whether there are columns of images or videos."""
+        return not self.roles.isdisjoint(MEDIA_ROLES)
 
     @property
     def layout_found(self) -> str:
@@ -156,7 +172,10 @@ class Source:
             last_id = piece.query_ids[-1].as_py()
 
     def check_ids(self, stopped: Callable[[], bool] = lambda: False) -> CheckedIds:
-        """Count groups, as `count_groups`, and repeated ids; reads ids and ranks, nothing else.
+        """Count groups, as `count_groups`, and repeated ids; reads ids and ranks.
+
+        Of an input that may hold images all is read, up to `BatchLimits.max_checked_bytes`, so that
+        a path in place of a URL is found before anything is paid.
 
         Raises:
             InputError: as `iter_batches`, but for texts.
@@ -216,11 +235,20 @@ class Source:
         return self.read(start_row, finished=finished).iter_batches()
 
     def _iter_ids(self, repeated: RepeatedIds) -> Iterator[IdPiece]:
-        """Yield the ids of all rows, and count those that are repeated."""
-        pieces = iter_ids(
-            self.listing.files, self._schema, stop_row=self.num_rows, limits=self._limits
-        )
-        for piece in self._until_limit(pieces):
+        """Yield the ids of all rows, and count those that are repeated.
+
+        Images and videos are checked on the way, if the input is not too large for that.
+        """
+        size_bytes = sum(file.state.info.size_bytes or 0 for file in self.listing.files)
+        if self._schema.media and size_bytes <= self._limits.max_checked_bytes:
+            pieces: Iterator[IdPiece] = map(id_piece, self.iter_pieces())
+        else:
+            pieces = self._until_limit(
+                iter_ids(
+                    self.listing.files, self._schema, stop_row=self.num_rows, limits=self._limits
+                )
+            )
+        for piece in pieces:
             repeated.add(piece.ids)
             yield piece
 

@@ -39,4 +39,5 @@ def test_a_limit_of_the_cost_needs_a_price() -> None:
         RunOptions(provider="jina", max_cost=1.0).settings()
 
     assert RunOptions(provider="vllm", model="m", max_cost=1.0).settings().max_cost_usd == 1.0
+    assert RunOptions(provider="cohere", max_cost=1.0).settings().max_cost_usd == 1.0
     assert RunOptions(provider="voyage", max_cost=1.0).settings().max_cost_usd == 1.0

@@ -6,6 +6,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pictures import png
 from xxhash import xxh3_64_intdigest
 
 from pipeline.core.content import (
@@ -15,10 +16,14 @@ from pipeline.core.content import (
     Video,
     content_hash,
     identity,
+    image_of_bytes,
+    image_of_url,
+    is_blank,
     json_bytes,
     kind_of,
     require_accepted,
     text_or_url,
+    value_or_url,
 )
 from pipeline.core.errors import SettingsError
 
@@ -56,6 +61,36 @@ def test_one_url_names_different_contents_as_text_image_and_video() -> None:
     url = "https://example.org/a"
 
     assert len({content_hash(content) for content in (url, Image(url=url), Video(url))}) == 3
+
+
+@unhurried
+@given(contents.filter(lambda content: not is_blank(content)))
+def test_the_size_in_a_body_is_that_of_what_is_sent(content: Content) -> None:
+    assert json_bytes(content) == len(orjson.dumps(value_or_url(content)))
+
+
+def test_a_data_url_is_the_image_that_it_holds() -> None:
+    image = image_of_bytes(png("tent"))
+
+    assert image_of_url(value_or_url(image)) == image
+    assert image_of_url(value_or_url(image).replace("data:", "DATA:")) == image
+
+
+@pytest.mark.parametrize(
+    "url", ["data:image/png,abc", "data:image/png;base64,%%%", "data:image/png;base64", "data:"]
+)
+def test_a_data_url_without_an_image_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="data URL"):
+        image_of_url(url)
+
+
+def test_a_file_of_another_format_is_no_image() -> None:
+    with pytest.raises(ValueError, match="accepted format"):
+        image_of_bytes(b"GIF89a")
+
+
+def test_blank_is_nothing_or_white_space() -> None:
+    assert [is_blank(one) for one in (None, "", " \n", "a", Video("v"))] == [True] * 3 + [False] * 2
 
 
 def test_the_media_type_is_part_of_an_image() -> None:

@@ -52,6 +52,21 @@ def test_a_preset_reranks_the_sample(name: str, tmp_path: Path) -> None:
     assert (mine["doc_id"] == theirs["doc_id"]).mean() > (0.9 if provider.limits != QWEN else 0.99)
 
 
+def test_the_preset_of_a_multimodal_model_reranks_the_sample_of_pictures(tmp_path: Path) -> None:
+    options = ("--provider", "dashscope-cn", "--model", "qwen3-vl-rerank", "--no-progress")
+
+    with emulator_process("--api-key", "key") as address:
+        ended = rerank(
+            *("run", SAMPLE / "pictures.parquet", tmp_path / "out", *options),
+            *("--url", address + EMULATOR_PATH),
+            env=environment(DASHSCOPE_API_KEY="key"),
+        )
+
+    assert ended.code == 0, ended.err
+    best = ranking(tmp_path / "out").filter(pl.col("rank") == 1)
+    assert best.sort("query_id")["doc_id"].to_list() == ["tent-red", "note-lantern", "boot-brown"]
+
+
 @pytest.mark.parametrize("name", sorted(SOLD))
 def test_a_preset_of_a_service_that_is_sold_needs_a_key(name: str, tmp_path: Path) -> None:
     options = ("--provider", name, "--url", "http://127.0.0.1:9/rerank", "--no-progress")

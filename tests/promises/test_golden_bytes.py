@@ -48,6 +48,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "sample_data" / "candidates.parquet"
+PICTURES = ROOT / "sample_data" / "pictures.parquet"
 DIGESTS = Path(__file__).with_name("golden_digests.json")
 RESULTS = ("[!_.]*", "_groups/*", "_rejects/*", "_SUCCESS")
 NATIVE = "/api/v1/services/rerank/text-rerank/text-rerank"
@@ -154,6 +155,12 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "qwen3-vl-rerank, monotone": Setting(
         options="--model qwen3-vl-rerank", service="--score-distortion monotone"
+    ),
+    "pictures, with text": Setting("pictures", "--model qwen3-vl-rerank --with-text"),
+    "pictures, split, affine": Setting(
+        "pictures",
+        "--model qwen3-vl-rerank --max-documents 5",
+        "--score-distortion affine",
     ),
     "compatible endpoint": Setting(
         "numbers", COLUMNS, provider="dashscope-compatible", path=COMPATIBLE
@@ -364,7 +371,7 @@ def make_inputs(folder: Path) -> dict[str, Path]:
             row_group_size=700,
         )
     paths = {Path(name).stem: folder / name for name in tables if "/" not in name}
-    return paths | {"folder": folder / "folder", "sample": SAMPLE}
+    return paths | {"folder": folder / "folder", "sample": SAMPLE, "pictures": PICTURES}
 
 
 # Digests.

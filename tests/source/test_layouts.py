@@ -35,7 +35,7 @@ class HitsLayout:
 
     found = "rows of hits"
 
-    def __init__(self, columns: Mapping[str, str], _: Sequence[pa.Schema]) -> None:
+    def __init__(self, columns: Mapping[str, str], _: Sequence[pa.Schema], media: bool) -> None:
         self._columns = columns
 
     def column_of(self, role: str) -> str:

@@ -10,6 +10,7 @@ from support.fake_reranker import FakeReranker, Step
 from support.fake_transport import FakeTransport
 
 from pipeline.core.backoff import Backoff
+from pipeline.core.content import Content
 from pipeline.core.errors import RerankError
 from pipeline.core.models import PROFILES
 from pipeline.core.providers import PROVIDERS
@@ -31,8 +32,9 @@ EXACT = RetryPolicy(backoff=Backoff(1.0, 20.0))
 """The default waits, without jitter."""
 
 
-def request_of(*documents: str, query: str = "a query", number: int = 0) -> Request:
+def request_of(*documents: Content, query: Content = "a query", number: int = 0) -> Request:
     """Return a request for these documents."""
+    is_text = all(isinstance(content, str) for content in (query, *documents))
     return Request(
         query=query,
         documents=list(documents),
@@ -40,6 +42,7 @@ def request_of(*documents: str, query: str = "a query", number: int = 0) -> Requ
         key=number.to_bytes(24),
         scope=b"",
         query_id=f"q{number}",
+        image_tokens=0 if is_text else 10 * len(documents),
     )
 
 

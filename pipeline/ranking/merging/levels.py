@@ -34,10 +34,13 @@ def most_further_requests(packing: Packing, depth: int | None) -> int:
 def capacity_for_any(packing: Packing) -> int:
     """Return how many documents of a group fit one request, whichever they are."""
     limits = packing.limits
-    tokens, sizes = (np.sort(of_each)[::-1].cumsum() for of_each in (packing.tokens, packing.sizes))
+    places, tokens, sizes = (
+        np.sort(of_each)[::-1].cumsum()
+        for of_each in (packing.places, packing.tokens, packing.sizes)
+    )
     count = np.arange(1, len(tokens) + 1)
     fits = (
-        (count <= limits.max_documents)
+        (places <= limits.max_documents)
         & (count * limits.pair_tokens + tokens <= limits.max_tokens)
         & (limits.query_bytes + sizes <= limits.max_bytes)
     )

@@ -1,4 +1,4 @@
-"""Keep candidates' texts and keys out of messages that a service sends back.
+"""Keep candidates' texts, files, URLs and keys out of messages that a service sends back.
 
 An error body may repeat its request, and messages end in logs and in `_rejects`. A repeated text is
 found in any spelling: comparison is blind to case, Unicode normal form, line folds and control
@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from pipeline.core.content import text_or_url
+from pipeline.core.content import value_or_url
 from pipeline.core.errors import shorten
 from pipeline.core.records import Request
 from pipeline.service.wire.common_runs import have_common_run
@@ -33,6 +33,7 @@ _MIN_TEXT: Final = 4
 """Shorter texts occur in any message."""
 _WORD_LIKE: Final = 8
 """A text of fewer characters counts only where it is no part of a longer word."""
+_DATA_URL: Final = re.compile(r"data:\s*[a-z]+/[a-z0-9.+-]+\s*;\s*base64", re.IGNORECASE)
 _MIN_RUN: Final = 14
 """So many characters in a row repeat a text; blanks do not count, so 24 with them are found."""
 
@@ -72,7 +73,7 @@ class Redactor:
         if not may_take_long:
             raise TakesLong
         said = unfolded_spellings(message)
-        if self._holds_key(said) or _holds_text(said, _texts(request)):
+        if self._holds_key(said) or _holds_text(said, _texts(request)) or _holds_file(said):
             return WITHHELD
         return shorten(message)
 
@@ -128,6 +129,11 @@ def _holds_text(said: Sequence[str], texts: Iterable[str]) -> bool:
     return have_common_run(messages, "\n".join(long_texts), length=_MIN_RUN)
 
 
+def _holds_file(said: Iterable[str]) -> bool:
+    """Return whether a message repeats the beginning of a data URL."""
+    return any(_DATA_URL.search(spelling) for spelling in said)
+
+
 def _has_word(message: str, word: str) -> bool:
     at = message.find(word)
     while at >= 0:
@@ -144,4 +150,5 @@ def _in_word(one: str, next_one: str) -> bool:
 
 
 def _texts(request: Request) -> Iterator[str]:
-    return map(text_or_url, (request.query, *request.documents))
+    """Return what a request holds: texts, URLs, and files as they are sent."""
+    return map(value_or_url, (request.query, *request.documents))

@@ -43,11 +43,12 @@ _SIZE_TEXTS: Final = (
     "maximum context",
     "too long",
     "too large",
+    "should have at most",
 )
 
 _CODE_LIKE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CODE: Final = re.compile(rb'"code"\s*:\s*"([^"\\]{1,80})"')
-_MESSAGE: Final = re.compile(rb'"message"\s*:\s*"((?:[^"\\]|\\.){1,400})')
+_MESSAGE: Final = re.compile(rb'"(?:message|msg)"\s*:\s*"((?:[^"\\]|\\.){1,400})')
 
 CURES: Final = {
     401: "check the key, its region and its workspace",
@@ -212,7 +213,7 @@ def _refused(code: str, message: str, status: int) -> ServiceRefused:
     return ServiceRefused(
         f"{what}: {message}" if message else what,
         which=code,
-        cure=CURES.get(status, "check the account, --model and --url"),
+        cure=CURES.get(status, "check the key, the account, --model and --url"),
     )
 
 
@@ -226,18 +227,24 @@ def _read(body: bytes) -> _Refusal:
 
 
 def _envelope(body: bytes) -> _Refusal:
-    """Read `{code, message}` or `{error: {code, type, message}}`; `error` may be the message."""
+    """Read `{code, message}`, `{error: {code, type, message}}` or `{detail: [{type, msg}]}`.
+
+    `error` and `detail` may also be the message.
+    """
     try:
         answer = load_json(body)
     except orjson.JSONDecodeError:
         return _truncated_envelope(body)
     if not isinstance(answer, dict):
         return _Refusal()
-    error = answer.get("error")
+    error, detail = answer.get("error"), answer.get("detail")
     facts = error if isinstance(error, dict) else answer
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        facts = {"type": detail[0].get("type"), "message": detail[0].get("msg")}
     names = [facts.get("code"), facts.get("type"), facts.get("error_type")]
-    code = next((name for name in names if isinstance(name, str) and name), "")
-    messages = [facts.get("message"), error, answer.get("detail")]
+    named = [name for name in names if isinstance(name, str) and name]
+    code = next((name for name in named if not name.isdecimal()), named[0] if named else "")
+    messages = [facts.get("message"), error, detail]
     message = next((text for text in messages if isinstance(text, str)), "")
     return _Refusal(shorten(code, 80), message)
 

@@ -1,19 +1,34 @@
 """All that is particular to one vendor's endpoint, declared as one value."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
 
 import orjson
 from msgspec import Struct
 
+from pipeline.core.content import TEXT_ONLY, ContentKind
 from pipeline.core.errors import RequestError, ServiceRefused, shorten
 from pipeline.core.records import Request, Scores
 from pipeline.service.wire import codec
 from pipeline.service.wire.answer_shapes import AnswerShape
 from pipeline.service.wire.refusals import Clean, RefusalCodes, classify
 
-Encode: TypeAlias = Callable[[Request, str, str | None], bytes]
-"""Request, model, instruction -> body. It asks for the score of every document."""
+
+class Encode(Protocol):
+    """Writes a body."""
+
+    def __call__(
+        self, request: Request, model: str, instruct: str | None, fps: float | None = None
+    ) -> bytes:
+        """Return a body that asks for the score of every document.
+
+        Args:
+            request: What is scored.
+            model: The model to ask.
+            instruct: The instruction for it; None for none.
+            fps: Frames of a second of video to look at; None for the model's own number.
+        """
+        ...
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -23,12 +38,16 @@ class Capabilities(Struct, frozen=True, kw_only=True):
         top_n: The field that asks for so many results; None if every document is scored anyway.
         instruct: The field of the instruction; None if none is taken.
         return_documents: The field that keeps documents out of the answer; None if there is none.
+        fps: The field of the frames of a second of video; None if none is taken.
+        accepts: The kinds of query and documents.
         listwise: A document's score depends on the others in its request.
     """
 
     top_n: str | None = None
     instruct: str | None = None
     return_documents: str | None = None
+    fps: str | None = None
+    accepts: frozenset[ContentKind] = TEXT_ONLY
     listwise: bool = False
 
     def options(self, num_documents: int, instruct: str | None) -> dict[str, Any]:
@@ -54,11 +73,14 @@ def flat_encoder(
         model: The field of the model; None if none is taken.
         always: Fields that every body has.
     """
+    name_field = model
 
-    def encode(request: Request, name: str, instruct: str | None) -> bytes:
+    def encode(
+        request: Request, model: str, instruct: str | None, fps: float | None = None
+    ) -> bytes:
         return orjson.dumps(
             {
-                **({} if model is None else {model: name}),
+                **({} if name_field is None else {name_field: model}),
                 "query": request.query,
                 documents: request.documents,
                 **takes.options(request.num_documents, instruct),

@@ -16,7 +16,11 @@ LAYOUTS: Final[Mapping[LayoutName, LayoutFactory]] = {"long": LongLayout, "neste
 
 
 def choose_layout(
-    name: str | LayoutFactory, columns: Mapping[str, str], files: Sequence[InputFile]
+    name: str | LayoutFactory,
+    columns: Mapping[str, str],
+    files: Sequence[InputFile],
+    *,
+    media: bool = False,
 ) -> Layout:
     """Return the layout of an input.
 
@@ -24,19 +28,21 @@ def choose_layout(
         name: A name in `LAYOUTS`, `auto` for the one that fits the files, or a layout's factory.
         columns: The column that plays a role, where it does not bear the role's name.
         files: The files whose columns tell the layout.
+        media: Whether the roles of images and videos count.
 
     Raises:
         SettingsError: for an unknown name.
     """
     schemas = [file.schema for file in files]
     if not isinstance(name, str):
-        return name(columns, schemas)
+        return name(columns, schemas, media)
     if name == "auto":
         is_nested = DOCUMENTS in columns or (
-            not LongLayout.fits(columns, schemas) and NestedLayout.fits(columns, schemas)
+            not LongLayout.fits(columns, schemas, media)
+            and NestedLayout.fits(columns, schemas, media)
         )
         name = "nested" if is_nested else "long"
     for known, layout in LAYOUTS.items():
         if known == name:
-            return layout(columns, schemas)
+            return layout(columns, schemas, media)
     raise SettingsError("unknown layout", which="--layout", found=name, expected=["auto", *LAYOUTS])

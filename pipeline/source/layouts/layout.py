@@ -12,8 +12,18 @@ REQUIRED: Final = ("query_id", "query", "doc_id", "text")
 """The roles that every input must have a column for."""
 OPTIONAL: Final = ("first_stage_rank", "first_stage_score")
 """The roles that may have one."""
+DOCUMENT_MEDIA: Final = ("image", "image_bytes", "video")
+"""The roles of a document that is no text, for a model that scores such."""
+QUERY_MEDIA: Final = ("query_image", "query_image_bytes")
+"""The roles of a query that is an image, for such a model."""
 CANDIDATE_ROLES: Final = ("doc_id", "text", *OPTIONAL)
-"""The roles with one value per candidate; the others have one per row."""
+"""The roles with one value per candidate, besides `DOCUMENT_MEDIA`; others have one per row."""
+
+
+def content_roles(media: bool) -> tuple[str, ...]:
+    """Return the roles of which a candidate has at least one: its text, or also its image."""
+    return ("text", *DOCUMENT_MEDIA) if media else ("text",)
+
 
 OF_IDS: Final = ("query_id", "doc_id", "first_stage_rank")
 """The roles whose values tell queries and candidates apart and in order; none is null."""
@@ -80,6 +90,6 @@ class Layout(Protocol):
         """Return the columns with one value per candidate, of a batch as above."""
 
 
-LayoutFactory: TypeAlias = Callable[[Mapping[str, str], Sequence[pa.Schema]], Layout]
-"""Makes a layout from the columns that the user has named for roles (`--column ROLE=COLUMN`) and
-the columns of the files."""
+LayoutFactory: TypeAlias = Callable[[Mapping[str, str], Sequence[pa.Schema], bool], Layout]
+"""Makes a layout from the columns that the user has named for roles (`--column ROLE=COLUMN`), the
+columns of the files, and whether the roles of images and videos count."""

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.source.layouts.documents import is_list
-from pipeline.source.layouts.layout import OF_IDS, HeldCandidates
+from pipeline.source.layouts.layout import OF_IDS, HeldCandidates, content_roles
 
 
 class LongLayout:
@@ -17,17 +17,22 @@ class LongLayout:
     other_names: ClassVar[tuple[str, ...]] = ()
     rows_are_candidates: ClassVar[bool] = True
 
-    def __init__(self, columns: Mapping[str, str], _: Sequence[pa.Schema]) -> None:
+    def __init__(self, columns: Mapping[str, str], _: Sequence[pa.Schema], media: bool) -> None:
         self._columns = columns
 
     @classmethod
-    def fits(cls, columns: Mapping[str, str], schemas: Sequence[pa.Schema]) -> bool:
-        """Return whether each file has a column of documents' ids, and one of their texts."""
-        names = [columns.get(role, role) for role in ("doc_id", "text")]
+    def fits(
+        cls, columns: Mapping[str, str], schemas: Sequence[pa.Schema], media: bool = False
+    ) -> bool:
+        """Return whether each file has a column of documents' ids, and one of what they are."""
+
+        def has(schema: pa.Schema, role: str) -> bool:
+            name = columns.get(role, role)
+            return schema.get_field_index(name) >= 0 and not is_list(schema.field(name).type)
+
         return all(
-            schema.get_field_index(name) >= 0 and not is_list(schema.field(name).type)
+            has(schema, "doc_id") and any(has(schema, role) for role in content_roles(media))
             for schema in schemas
-            for name in names
         )
 
     @property

@@ -16,9 +16,13 @@ from pipeline.source.layouts.documents import (
     join_lists,
     take_apart,
 )
-from pipeline.source.layouts.layout import CANDIDATE_ROLES, OF_IDS, HeldCandidates
-
-_NEEDED = ("doc_id", "text")
+from pipeline.source.layouts.layout import (
+    CANDIDATE_ROLES,
+    DOCUMENT_MEDIA,
+    OF_IDS,
+    HeldCandidates,
+    content_roles,
+)
 
 
 class NestedLayout:
@@ -31,6 +35,7 @@ class NestedLayout:
         columns: The columns that the user has named for roles; a field of the candidates is called
             by its own name, or `documents.NAME`.
         schemas: The columns of the files.
+        media: Whether the roles of images and videos count.
     """
 
     description: ClassVar[str] = (
@@ -39,28 +44,40 @@ class NestedLayout:
     other_names: ClassVar[tuple[str, ...]] = (DOCUMENTS,)
     rows_are_candidates: ClassVar[bool] = False
 
-    def __init__(self, columns: Mapping[str, str], schemas: Sequence[pa.Schema]) -> None:
+    def __init__(
+        self, columns: Mapping[str, str], schemas: Sequence[pa.Schema], media: bool
+    ) -> None:
         self._columns = columns
+        self._contents = content_roles(media)
+        self._roles = (*CANDIDATE_ROLES, *(DOCUMENT_MEDIA if media else ()))
         self._documents = self._find_documents(schemas)
         self._row_names = {name for schema in schemas for name in schema.names}
         self._row_names.discard(self._documents or "")
 
     @classmethod
-    def fits(cls, columns: Mapping[str, str], schemas: Sequence[pa.Schema]) -> bool:
+    def fits(
+        cls, columns: Mapping[str, str], schemas: Sequence[pa.Schema], media: bool = False
+    ) -> bool:
         """Return whether the files hold candidates in this layout."""
-        return bool(schemas) and all(cls(columns, [schema])._holds(schema) for schema in schemas)
+        return bool(schemas) and all(
+            cls(columns, [schema], media)._holds(schema) for schema in schemas
+        )
 
     @property
     def found(self) -> str:
         """Where the candidates are."""
         if self._documents is not None:
             return f"a row per query, with its candidates in column {self._documents!r}"
-        lists = [self._field(role) for role in _NEEDED]
-        return f"a row per query, with its candidates in the lists {lists[0]!r} and {lists[1]!r}"
+        contents = [self._field(role) for role in self._contents]
+        held = next((name for name in contents if name in self._row_names), contents[0])
+        return (
+            "a row per query, with its candidates in the lists "
+            f"{self._field('doc_id')!r} and {held!r}"
+        )
 
     def column_of(self, role: str) -> str:
         """Return the column of a role: of the row, or of the candidates."""
-        if role not in CANDIDATE_ROLES:
+        if role not in self._roles:
             return self._columns.get(role, role)
         return self._flat_name(self._field(role))
 
@@ -123,12 +140,18 @@ class NestedLayout:
         return None
 
     def _is_documents(self, field: Field) -> bool:
-        names = {held.name for held in fields_of(field.type, ()) or ()}
-        return names.issuperset(self._field(role, field.name) for role in _NEEDED)
+        return self._suffices(
+            {held.name for held in fields_of(field.type, ()) or ()}, documents=field.name
+        )
 
     def _holds(self, schema: pa.Schema) -> bool:
-        names = {field.name for field in self._held_fields(schema)}
-        return all(self._field(role) in names for role in _NEEDED)
+        return self._suffices({field.name for field in self._held_fields(schema)})
+
+    def _suffices(self, names: set[str], documents: str | None = None) -> bool:
+        """Return whether these fields hold the ids of candidates, and what they are."""
+        return self._field("doc_id", documents) in names and any(
+            self._field(role, documents) in names for role in self._contents
+        )
 
     def _held_fields(self, schema: pa.Schema) -> list[Field]:
         if self._documents is None:
@@ -141,7 +164,7 @@ class NestedLayout:
 
     def _lists(self, schema: pa.Schema) -> list[str]:
         """Return the lists that play roles side by side; other lists belong to the row."""
-        names = [self._field(role) for role in CANDIDATE_ROLES]
+        names = [self._field(role) for role in self._roles]
         return [
             n for n in names if schema.get_field_index(n) >= 0 and is_list(schema.field(n).type)
         ]
@@ -154,7 +177,8 @@ class NestedLayout:
 
     def _map_names(self) -> list[str]:
         """Return what to look up in maps: what must be there, and what the user has named."""
-        roles = [r for r in CANDIDATE_ROLES if r in _NEEDED or r in self._columns]
+        looked_up = ("doc_id", *(role for role in self._contents if role != "image_bytes"))
+        roles = [role for role in self._roles if role in looked_up or role in self._columns]
         return [self._field(role) for role in roles]
 
     def _flat_name(self, field: str) -> str:

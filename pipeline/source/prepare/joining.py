@@ -25,12 +25,13 @@ class Join(Struct, frozen=True, eq=False):
     """Texts that candidates are to be joined with.
 
     Attributes:
-        role: What they are: `text` or `query`.
+        role: What they are: `text` or `query`, or an image or a video in its place.
         id_role: By which id they are found.
         option: The option that names their files.
         which: What the user called these.
         texts: `key` and `value`, see `lookup`.
         readable: Returns a context that translates errors of reading them.
+        is_binary: Whether they are files.
     """
 
     role: str
@@ -39,6 +40,7 @@ class Join(Struct, frozen=True, eq=False):
     which: str
     texts: pl.LazyFrame
     readable: Callable[[], AbstractContextManager[None]]
+    is_binary: bool = False
 
 
 class JoinLimits(Struct, frozen=True, kw_only=True):
@@ -76,7 +78,7 @@ def join_texts(
         InputError: for an id that the texts hold twice, and for missing texts unless they are to be
             skipped.
     """
-    id_roles = [join.id_role for join in joins]
+    id_roles = list(dict.fromkeys(join.id_role for join in joins))
     rows_file, keys_file = spool / "rows.arrow", spool / "keys.arrow"
     keys = pa.schema([(role, pa.large_string()) for role in id_roles])
 
@@ -151,7 +153,9 @@ def _check(
         .collect(engine="streaming")
     )
     found = (
-        join.texts.select(KEY, size=pl.col(VALUE).str.len_bytes())
+        join.texts.select(
+            KEY, size=pl.col(VALUE).bin.size() if join.is_binary else pl.col(VALUE).str.len_bytes()
+        )
         .join(wanted.lazy().select(join.id_role), left_on=KEY, right_on=join.id_role, how="semi")
         .collect(engine="streaming")
     )

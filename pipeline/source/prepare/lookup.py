@@ -1,7 +1,7 @@
 """Texts by id: the corpus and the queries, as lazy frames of two columns of strings.
 
 `key` is the id as text, an integer in decimal digits, so that 7 finds "7" but not "007". `value`
-is the text and is never null.
+is the text, or a file, and is never null.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,14 @@ import pyarrow as pa
 from msgspec import Struct
 
 from pipeline.core.errors import InputError, shorten
-from pipeline.source.column_types import ID_TYPES, TEXT_TYPES, id_type, text_type
+from pipeline.source.column_types import (
+    BYTES_TYPES,
+    ID_TYPES,
+    TEXT_TYPES,
+    bytes_type,
+    id_type,
+    text_type,
+)
 from pipeline.source.input_file import InputFile
 from pipeline.source.listing import list_input
 from pipeline.source.prepare.named_files import NamedFile, find_named_files
@@ -33,12 +40,14 @@ class TextsWanted(Struct, frozen=True):
         ids: Names that the id's column may have; the first one found is taken.
         template: The text as pairs of a literal and the field after it, the last may be None.
         fallbacks: Other columns for a field that is not there.
+        is_binary: Whether the values are files, not texts.
     """
 
     option: str
     ids: tuple[str, ...]
     template: Sequence[tuple[str, str | None]]
     fallbacks: Mapping[str, tuple[str, ...]]
+    is_binary: bool = False
 
 
 class TextSource:
@@ -79,6 +88,35 @@ class TextSource:
             file.refuse_changes()
         for parquet in self._parquet:
             parquet.refuse_changes()
+
+    def holds(self, column: str, spool: Path) -> bool:
+        """Return whether a file has a column.
+
+        Args:
+            column: Its name.
+            spool: As for `scan`.
+
+        Raises:
+            InputError: for a file of another format.
+        """
+        if any(column in file.schema.names for file in self._parquet):
+            return True
+        folder = spool / self.wanted.option.strip("-")
+        for file in self._named.files:
+            which = file.location.name
+            frame = scan_fields(
+                file.fetch(folder), which, self._named.format, (*self.wanted.ids, column)
+            )
+            if column in frame.collect_schema().names():
+                return True
+        return False
+
+    def of_column(self, column: str, *, is_binary: bool) -> "TextSource":
+        """Return another column of the same files, by the same ids; "" where it is null."""
+        wanted = TextsWanted(
+            self.wanted.option, self.wanted.ids, [("", column)], {}, is_binary=is_binary
+        )
+        return TextSource(self.name, wanted)
 
     def scan(self, spool: Path) -> pl.LazyFrame:
         """Return the texts of all files.
@@ -132,15 +170,20 @@ class TextSource:
             *(self._column(name, file.schema.names, which) for name in _fields(self.wanted)),
         ]
         for name in dict.fromkeys(columns):
-            kind, rule = file.schema.field(name).type, id_type if name == id_name else text_type
+            kind, rule, expected = file.schema.field(name).type, id_type, ID_TYPES
+            is_file = self.wanted.is_binary and name != id_name
+            if name != id_name:
+                rule, expected = (bytes_type, BYTES_TYPES) if is_file else (text_type, TEXT_TYPES)
             if rule(kind) is None:
                 raise InputError(
                     f"column {name!r} has a wrong type",
                     which=which,
                     found=kind,
-                    expected=ID_TYPES if name == id_name else TEXT_TYPES,
+                    expected=expected,
                 )
-            frame = frame.with_columns(_as_text(name, kind))
+            frame = frame.with_columns(
+                pl.col(name).cast(pl.Binary) if is_file else _as_text(name, kind)
+            )
         return self._pairs(frame.select(list(dict.fromkeys(columns))), file.schema.names, which)
 
     def _pairs(self, frame: pl.LazyFrame, names: Sequence[str], which: str) -> pl.LazyFrame:
@@ -150,7 +193,8 @@ class TextSource:
             if literal:
                 pieces.append(pl.lit(literal))
             if field is not None:
-                pieces.append(pl.col(self._column(field, names, which)).fill_null(""))
+                empty = b"" if self.wanted.is_binary else ""
+                pieces.append(pl.col(self._column(field, names, which)).fill_null(pl.lit(empty)))
         value = pieces[0] if len(pieces) == 1 else pl.concat_str(pieces).str.strip_chars()
         key = pl.col(self._find(self.wanted.ids, names, which))
         return frame.select(key.alias(KEY), value.alias(VALUE)).filter(pl.col(KEY).is_not_null())

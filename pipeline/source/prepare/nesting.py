@@ -13,21 +13,27 @@ import pyarrow.compute as pc
 from pipeline.core.arrays import IntArray
 from pipeline.source.arrow import one_chunk
 from pipeline.source.layouts.documents import DOCUMENTS
+from pipeline.source.layouts.layout import QUERY_MEDIA
 
 LIST_PATH: Final = f"{DOCUMENTS}.list.element"
 """Where Parquet has the fields of the candidates."""
-_OF_ROWS: Final = ("query_id", "query")
+_OF_ROWS: Final = ("query_id", "query", *QUERY_MEDIA)
+"""The columns with one value per query, where there are such."""
 
 
 def nested_schema(schema: pa.Schema) -> pa.Schema:
     """Return the columns of a row per query, for those of a row per candidate."""
     held = pa.struct([field for field in schema if field.name not in _OF_ROWS])
-    rows = [schema.field(name) for name in _OF_ROWS]
+    rows = [schema.field(name) for name in _of_rows(schema)]
     return pa.schema([*rows, pa.field(DOCUMENTS, pa.list_(held))])
 
 
+def _of_rows(schema: pa.Schema) -> list[str]:
+    return [name for name in _OF_ROWS if name in schema.names]
+
+
 def nest(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Yield a row per query, where neighbouring rows have one query_id and one query text.
+    """Yield a row per query, where neighbouring rows have one query_id and one query.
 
     Args:
         tables: Long rows of one schema, with `query_id`, `query` and `doc_id`.
@@ -47,7 +53,7 @@ def _starts(table: pa.Table) -> IntArray:
     """Return the rows where another query begins."""
     differs = np.zeros(table.num_rows, np.bool_)
     differs[:1] = True
-    for name in _OF_ROWS:
+    for name in _of_rows(table.schema):
         column = one_chunk(table.column(name))
         before, after = column.slice(0, max(len(column) - 1, 0)), column.slice(1)
         same = pc.fill_null(pc.equal(after, before), False)
@@ -66,5 +72,5 @@ def _nest(table: pa.Table, starts: IntArray) -> pa.Table:
     documents = pa.ListArray.from_arrays(
         pa.array(offsets, pa.int32()), pa.StructArray.from_arrays(columns, fields=fields)
     )
-    rows = table.select(list(_OF_ROWS)).take(starts)
+    rows = table.select(_of_rows(table.schema)).take(starts)
     return pa.table([*rows.columns, documents], schema=schema)

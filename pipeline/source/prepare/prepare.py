@@ -12,7 +12,8 @@ from pipeline.core.preparation import PLAIN_TEMPLATE, Preparation
 from pipeline.source.arrow import one_chunk
 from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.decoded_rows import DecodedIds
-from pipeline.source.listing import list_input
+from pipeline.source.layouts.layout import DOCUMENT_MEDIA, QUERY_MEDIA
+from pipeline.source.listing import InputListing, list_input
 from pipeline.source.prepare.converting import convert, write_as_they_are
 from pipeline.source.prepare.joining import Join, JoinLimits, join_texts
 from pipeline.source.prepare.long_rows import iter_long_tables, long_schema, sort_candidates
@@ -62,6 +63,8 @@ class Preparer:
         columns: The columns that play roles, of the candidates and of the texts.
         layout: The candidates' layout.
         max_queries: Take only so many queries, the first ones.
+        media: Whether images and videos are to be scored; they are checked when they are read.
+            None to find out: if images or videos stand where no texts are.
 
     Raises:
         InputError: if a file cannot be found.
@@ -75,12 +78,14 @@ class Preparer:
         columns: Mapping[str, str],
         layout: str = "auto",
         max_queries: int | None = None,
+        media: bool | None = None,
     ) -> None:
         self._name = input_name
         self._preparation = preparation
         self._columns = columns
         self._layout = layout
         self._max_queries = max_queries
+        self._media = media
         self._named = find_named_files(input_name)
         self._listing = list_input(input_name) if self._named.format == "parquet" else None
         self._texts: dict[str, TextSource] = {}
@@ -125,15 +130,21 @@ class Preparer:
         """
         listing = self._listing or convert(self._named, spool / "candidates", check)
         sort = self._preparation.sort_input
+        media = self._media
+        if media is None:
+            media = self._shows_media(listing, spool)
+        texts = self._joined(spool) if media else dict(self._texts)
         source = Source(
             listing,
-            columns={k: v for k, v in self._columns.items() if k not in self._texts},
+            columns={k: v for k, v in self._columns.items() if k not in texts},
             layout=self._layout,
-            elsewhere=list(self._texts),
+            elsewhere=[*self._texts, *texts],
             max_queries=None if sort else self._max_queries,
+            media=media,
+            with_media=True,
             limits=_LARGE,
         )
-        if not (source.rows_are_candidates or self._texts or sort):
+        if not (source.rows_are_candidates or texts or sort):
             checked = source.check_ids()
             write_as_they_are(listing, stream, check)
             return Prepared(self._layout, self._columns, checked.num_repeated)
@@ -150,20 +161,22 @@ class Preparer:
             source.count_groups()
             tables = _checked(iter_long_tables(source, schema), check)
         written = schema
-        if self._texts:
+        if texts:
             joins = [
                 Join(
                     role=role,
-                    id_role=_ID_NAMES[role][0],
-                    option=texts.wanted.option,
-                    which=texts.name,
-                    texts=texts.scan(spool),
-                    readable=texts.readable,
+                    id_role="query_id" if role in ("query", *QUERY_MEDIA) else "doc_id",
+                    option=of_role.wanted.option,
+                    which=of_role.name,
+                    texts=of_role.scan(spool),
+                    readable=of_role.readable,
+                    is_binary=of_role.wanted.is_binary,
                 )
-                for role, texts in self._texts.items()
+                for role, of_role in texts.items()
             ]
             for join in joins:
-                written = written.append(pa.field(join.role, pa.string()))
+                kind = pa.binary() if join.is_binary else pa.string()
+                written = written.append(pa.field(join.role, kind))
             tables = join_texts(
                 tables,
                 joins,
@@ -176,10 +189,45 @@ class Preparer:
         is_nested = not source.rows_are_candidates
         rows = _counted(_checked(tables, check), repeated)
         write_parquet(rows, written, stream, nested=is_nested)
-        for texts in self._texts.values():
-            texts.refuse_changes()
+        for of_role in self._texts.values():
+            of_role.refuse_changes()
         source.listing.refuse_changes()
         return Prepared("nested" if is_nested else "long", {}, repeated.end())
+
+    def _shows_media(self, listing: InputListing, spool: Path) -> bool:
+        """Return whether images or videos are named, or stand where no texts are."""
+        if not self._columns.keys().isdisjoint((*DOCUMENT_MEDIA, *QUERY_MEDIA)):
+            return True
+        names = {name for file in listing.typed_files for name in file.schema.names}
+        for role, others in (("text", DOCUMENT_MEDIA), ("query", QUERY_MEDIA)):
+            columns = [self._columns.get(other, other) for other in others]
+            texts, own = self._texts.get(role), self._columns.get(role, role)
+            if texts is not None:
+                names = {*filter(lambda name: texts.holds(name, spool), (own, "text", *columns))}
+            if own not in names and not names.isdisjoint(columns):
+                return True
+        return False
+
+    def _joined(self, spool: Path) -> dict[str, TextSource]:
+        """Return what is joined, by role: texts, and the images and videos beside them.
+
+        Raises:
+            InputError: for a file of another format.
+        """
+        joined = dict(self._texts)
+        for role, texts in self._texts.items():
+            beside = {
+                media: column
+                for media in (DOCUMENT_MEDIA if role == "text" else QUERY_MEDIA)
+                if texts.holds(column := self._columns.get(media, media), spool)
+            }
+            for media, column in beside.items():
+                is_binary = media.endswith("_bytes")
+                joined[media] = texts.of_column(column, is_binary=is_binary)
+            own = (self._columns.get(role, role), *texts.wanted.fallbacks["text"])
+            if beside and not any(texts.holds(name, spool) for name in own):
+                del joined[role]
+        return joined
 
     def _text_source(self, role: str, name: str, template: str) -> TextSource:
         id_role, *others = _ID_NAMES[role]

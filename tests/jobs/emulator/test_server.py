@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import aiohttp
 import orjson
 import pytest
+from support.pictures import png
 
 from jobs.emulator.config import EmulatorConfig
 from jobs.emulator.lifecycle import running_emulator
 from jobs.emulator.wire_formats import COMPATIBLE, NATIVE
+from pipeline.core.content import image_of_bytes, value_or_url
 from pipeline.tokens.counter import TokenCounter
 
 QUERY = "how long does a battery last in the cold"
@@ -155,7 +157,7 @@ async def test_images_and_videos_are_scored_by_the_words_of_their_address() -> N
         {"video": "https://example.com/kitchen.mp4"},
         {"text": "a bicycle"},
         "a kitchen",
-        {"image": "data:image/png;base64,YmljeWNsZQ=="},
+        {"image": value_or_url(image_of_bytes(png("a bicycle", size=(320, 320))))},
     ]
     count = TokenCounter().count
 
@@ -171,7 +173,7 @@ async def test_images_and_videos_are_scored_by_the_words_of_their_address() -> N
 
     results = body["output"]["results"]
     assert results[0]["document"] == documents[0]
-    media_tokens = 1_000 + 7_680 + 1_000
+    media_tokens = 1_000 + 7_680 + 100
     words = 5 * count("red bicycle") + count("a bicycle") + count("a kitchen")
     assert body["usage"] == {"total_tokens": media_tokens + words}
 
@@ -212,6 +214,58 @@ REFUSED = {
         400,
         "InvalidParameter",
         "document index:1 is invalid, it should not be larger than 300000: input.documents",
+    ),
+    "41 images": (
+        nested(documents=[{"image": "https://a.example/b"}] * 41, model="qwen3-vl-rerank"),
+        400,
+        "InvalidParameter",
+        "not hold more than 40 of image",
+    ),
+    "5 videos": (
+        nested(documents=[{"video": "https://a.example/b"}] * 5, model="qwen3-vl-rerank"),
+        400,
+        "InvalidParameter",
+        "not hold more than 4 of video",
+    ),
+    "a local path": (
+        nested(documents=[{"image": "tent.png"}], model="qwen3-vl-rerank"),
+        400,
+        "InvalidParameter",
+        "url error, please check url! input.documents[0]",
+    ),
+    "a GIF": (
+        nested(
+            documents=[{"image": "data:image/gif;base64,R0lGODlhAQABAIAAAAUEBA=="}],
+            model="qwen3-vl-rerank",
+        ),
+        400,
+        "InvalidParameter",
+        "The media format is not supported",
+    ),
+    "a URL that cannot be reached": (
+        nested(documents=["a", {"image": "https://gone.invalid/b"}], model="qwen3-vl-rerank"),
+        400,
+        "InvalidParameter.DataInspection",
+        "Unable to download",
+    ),
+    "a video as query": (
+        nested({"video": "https://a.example/b"}, model="qwen3-vl-rerank"),
+        400,
+        "InvalidParameter",
+        "valid string: input.query",
+    ),
+    "text and image in one document": (
+        nested(documents=[{"text": "a", "image": "https://a.example/b"}], model="qwen3-vl-rerank"),
+        400,
+        "InvalidParameter",
+        "valid string: input.documents[0]",
+    ),
+    "fps over 1": (nested(fps=2), 400, "InvalidParameter", "fps"),
+    "an unknown parameter": (
+        nested(frames=2),
+        400,
+        "InvalidParameter",
+        "Extra inputs are not permitted: parameters.frames",
     ),
     "120,001 tokens": (
         nested("a " * 300, ["b"] * 500),

@@ -81,9 +81,10 @@ def test_each_line_works(line: str, folder: Path) -> None:
     (folder / "rerank.toml").write_text(line[1:])
     needs_no_text = name_of(line) in ("column", "corpus")
     columns = () if needs_no_text else ("--column", "text=passage")
+    model = ("--model", "qwen3-vl-rerank") if name_of(line) == "fps" else ()
 
     parsed()
-    ended = rerank_here("plan", "in.parquet", *columns)
+    ended = rerank_here("plan", "in.parquet", *columns, *model)
 
     assert ended.code == 0, ended.err
 

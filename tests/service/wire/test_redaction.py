@@ -3,6 +3,7 @@
 import html
 import json
 import unicodedata
+from base64 import b64encode
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.client_bench import request_of
+from support.pictures import png
 
+from pipeline.core.content import Image, Video, image_of_bytes
 from pipeline.service.wire.redaction import WITHHELD, Redactor
 from pipeline.service.wire.spelling import fold, spellings
 
@@ -240,3 +243,32 @@ def test_a_number_is_a_plain_id_unless_it_repeats_the_key() -> None:
     assert not redactor.is_plain_id("4f1c0a3e-ABCDEF01-9d1f")
     assert not redactor.is_plain_id("rerank-4f1c0a3e")
     assert not redactor.is_plain_id("")
+
+
+URL = "https://pictures.example/tents/red.png?Expires=1&Signature=qhX7%2BsecretOfTheUrl%3D"
+FILE = png("a red tent by the river", size=(40, 40))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        URL,
+        URL.partition("?")[2],
+        quote(URL),
+        URL[8:60],
+        "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg",
+        b64encode(FILE).decode()[30:80],
+        json_escaped(b64encode(FILE).decode()[10:70]),
+        "DATA:image/jpeg;BASE64,",
+    ],
+)
+def test_no_message_repeats_a_url_or_a_file(said: str) -> None:
+    request = request_of(image_of_bytes(FILE), Video(URL), query=Image(url=URL))
+
+    assert Redactor(KEY).message(f"cannot read {said} of item 3", request) == WITHHELD
+
+
+def test_what_repeats_nothing_is_shown_for_pictures_too() -> None:
+    message = "Unable to download the media resource, item 3"
+
+    assert Redactor(KEY).message(message, request_of(Image(url=URL))) == message

@@ -254,3 +254,30 @@ def test_a_message_is_cleaned_before_it_is_cut() -> None:
     refusal = classify(418, error("new_one", message), codes=CODES, clean=clean)
 
     assert KEY[:8] not in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("detail", "expected"),
+    [
+        ([{"type": "too_long", "msg": "List should have at most 2048 items"}], TooLarge),
+        ([{"type": "missing", "msg": "Field required"}], Rejected),
+        ("a fault", Rejected),
+        ([], Rejected),
+    ],
+)
+def test_a_list_of_details_is_read(detail: object, expected: type[RequestError]) -> None:
+    found = refusal_of(422, orjson.dumps({"detail": detail}))
+
+    assert type(found) is expected
+
+
+def test_the_beginning_of_a_long_list_of_details_is_read() -> None:
+    detail = [{"type": "too_long", "msg": "List should have at most 9 items", "input": ["a"] * 99}]
+
+    assert type(refusal_of(422, orjson.dumps({"detail": detail})[:200])) is TooLarge
+
+
+def test_a_name_goes_before_a_code_that_is_a_number() -> None:
+    body = orjson.dumps({"error": {"message": "No.", "type": "no_money", "code": "400"}})
+
+    assert type(refusal_of(400, body)) is ServiceRefused

@@ -1,17 +1,27 @@
 """DashScope's native endpoint: nested request, nested answer; serves every model.
 
-Shapes: Model Studio, page `text-rerank-api` (May 2026). Error codes: page `error-messages`
-(November 2026), native and OpenAI-style names.
+Shapes: Model Studio, page `text-rerank-api` (May 2026): query and documents are strings, or to
+qwen3-vl-rerank objects with one of `text`, `image` (a URL or a data URL) and `video`. Error codes:
+page `error-messages` (November 2026), native and OpenAI-style names.
 """
+
+from typing import Any
 
 import orjson
 
+from pipeline.core.content import EVERY_KIND, Content, Video, kind_of, value_or_url
 from pipeline.core.records import Request
 from pipeline.service.wire.answer_shapes import NESTED
 from pipeline.service.wire.refusals import RefusalCodes
 from pipeline.service.wire.wire_format import Capabilities, WireFormat
 
-_TAKES = Capabilities(top_n="top_n", instruct="instruct", return_documents="return_documents")
+_TAKES = Capabilities(
+    top_n="top_n",
+    instruct="instruct",
+    return_documents="return_documents",
+    fps="fps",
+    accepts=EVERY_KIND,
+)
 
 DASHSCOPE_REFUSALS = RefusalCodes(
     throttled={
@@ -78,15 +88,19 @@ DASHSCOPE_REFUSALS = RefusalCodes(
 """The codes of Model Studio; those who resell its models pass them on."""
 
 
-def _encode(request: Request, model: str, instruct: str | None) -> bytes:
+def _encode(request: Request, model: str, instruct: str | None, fps: float | None = None) -> bytes:
     """Return `{model, input: {query, documents}, parameters: {top_n, ...}}`."""
-    return orjson.dumps(
-        {
-            "model": model,
-            "input": {"query": request.query, "documents": request.documents},
-            "parameters": _TAKES.options(request.num_documents, instruct),
-        }
-    )
+    given: dict[str, Any] = {"query": request.query, "documents": request.documents}
+    parameters = _TAKES.options(request.num_documents, instruct)
+    if request.image_tokens:
+        given = {"query": _item(request.query), "documents": list(map(_item, request.documents))}
+        if fps is not None and any(isinstance(one, Video) for one in request.documents):
+            parameters["fps"] = fps
+    return orjson.dumps({"model": model, "input": given, "parameters": parameters})
+
+
+def _item(content: Content) -> dict[str, str]:
+    return {kind_of(content): value_or_url(content)}
 
 
 DASHSCOPE = WireFormat(

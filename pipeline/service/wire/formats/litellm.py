@@ -1,7 +1,8 @@
 """LiteLLM's proxy: Cohere's shape in front of any service; errors in the form of OpenAI's.
 
 Shapes: docs.litellm.ai, page `rerank` (2026). It counts tokens under `meta.tokens` where the
-service behind it does, and drops that service's Retry-After.
+service behind it does, and drops that service's Retry-After. Without a database it answers a wrong
+key with 400 and type `no_db_connection`, and no key with 500 (observed with 1.106.2).
 """
 
 from pipeline.service.wire.answer_shapes import META
@@ -15,5 +16,7 @@ LITELLM = WireFormat(
     takes=_TAKES,
     encode=flat_encoder(_TAKES),
     answer=META,
-    refusals=RefusalCodes(throttled={"throttling_error": "requests"}),
+    refusals=RefusalCodes(
+        throttled={"throttling_error": "requests"}, refused=frozenset({"no_db_connection"})
+    ),
 )

@@ -1,10 +1,14 @@
 """DashScope's native endpoint: body, answer, refusals."""
 
+from base64 import b64encode
+
 import orjson
 import pytest
 from support.client_bench import request_of
 from support.dashscope_refusals import LIMITS, REFUSALS, compatible_error, native_error
+from support.pictures import png
 
+from pipeline.core.content import Image, Video, image_of_bytes
 from pipeline.core.errors import ServiceRefused, Throttled
 from pipeline.service.wire.formats.dashscope import DASHSCOPE
 
@@ -17,6 +21,38 @@ def test_the_request_is_nested_and_asks_for_every_score() -> None:
         "input": {"query": "a query", "documents": ["a", "ü"]},
         "parameters": {"top_n": 2, "return_documents": False, "instruct": "rank well"},
     }
+
+
+def test_images_and_videos_are_objects_and_files_are_data_urls() -> None:
+    data = png("tent")
+    contents = ["a", Image(url="https://a/b.png"), image_of_bytes(data), Video("https://a/b.mp4")]
+
+    body = DASHSCOPE.encode(
+        request_of(*contents, query=Image(url="https://q")), "qwen3-vl-rerank", None, 0.5
+    )
+
+    assert orjson.loads(body) == {
+        "model": "qwen3-vl-rerank",
+        "input": {
+            "query": {"image": "https://q"},
+            "documents": [
+                {"text": "a"},
+                {"image": "https://a/b.png"},
+                {"image": f"data:image/png;base64,{b64encode(data).decode()}"},
+                {"video": "https://a/b.mp4"},
+            ],
+        },
+        "parameters": {"top_n": 4, "return_documents": False, "fps": 0.5},
+    }
+
+
+def test_frames_are_named_only_where_there_is_a_video() -> None:
+    texts = request_of("a", "b")
+    images = request_of(Image(url="https://a"))
+
+    for request in (texts, images):
+        body = DASHSCOPE.encode(request, "qwen3-vl-rerank", None, 0.5)
+        assert "fps" not in orjson.loads(body)["parameters"]
 
 
 def test_the_answer_of_the_page_is_read() -> None:
