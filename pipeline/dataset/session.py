@@ -122,7 +122,8 @@ class Session:
         """
         async with AsyncExitStack() as resources:
             if self._leases is not None:
-                await resources.enter_async_context(self._leases.running())
+                leases = self._leases.running(check=self._raise_if_stopped)
+                await resources.enter_async_context(leases)
             self._endpoint = await resources.enter_async_context(
                 open_endpoint(
                     self.settings,
@@ -151,6 +152,10 @@ class Session:
             OutputFailed: if an answer could not be written.
         """
         await self._resources.__aexit__(kind, error, traceback)
+
+    def _raise_if_stopped(self) -> None:
+        if self._stopped_by is not None:
+            raise self._stopped_by.with_traceback(None)
 
     @property
     def outage_s(self) -> float:
@@ -194,8 +199,7 @@ class Session:
         Raises:
             RerankError: the one that the session was stopped by.
         """
-        if self._stopped_by is not None:
-            raise self._stopped_by.with_traceback(None)
+        self._raise_if_stopped()
         self._runs.append(run)
         try:
             yield

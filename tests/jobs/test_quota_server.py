@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from pathlib import Path
 
 import aiohttp
 import msgspec
@@ -45,7 +46,18 @@ async def test_only_those_that_show_the_token_are_answered() -> None:
 
 async def test_what_is_no_ask_is_refused() -> None:
     async with running_quota_server(QuotaServerConfig()) as address, aiohttp.ClientSession() as web:
-        for body in (b"", b"[]", b'{"taker": 5}', b"\xff" * 100):
+        good = {"taker": "a", "requests_per_s": 1.0, "tokens_per_s": None, "wants": [0.0]}
+        good["report"] = {"number": 1}
+        bad = [
+            good | {"requests_per_s": 0.0},
+            good | {"wants": [-1.0]},
+            good | {"wants": [0.0] * 20_000},
+            good | {"share": 2.0},
+            good | {"report": {"number": 1, "refused": [["requests", 0, 1e9]]}},
+        ]
+        async with web.post(f"{address}/lease/x", data=msgspec.json.encode(good)) as answer:
+            assert answer.status == 200
+        for body in (b"", b"[]", b'{"taker": 5}', b"\xff" * 100, *map(msgspec.json.encode, bad)):
             async with web.post(f"{address}/lease/x", data=body) as answer:
                 assert answer.status == 400
 
@@ -100,6 +112,29 @@ def test_a_run_goes_on_at_its_share_when_the_server_is_killed(tmp_path) -> None:
     assert run.returncode == 0, err
     assert msgspec.json.decode(out)["groups_done"] == 240
     assert err.count("quota.leaser_lost") == 1
+
+
+def test_a_signal_ends_the_wait_for_a_leaser_that_is_not_there(tmp_path) -> None:
+    source = groups([2], tmp_path / "candidates.parquet")
+    run = start(
+        *("run", source, tmp_path / "out", "--provider", "emulator", "--no-progress"),
+        *("--quota", "http://127.0.0.1:9"),
+    )
+    assert run.stderr is not None
+    wait_until(lambda: _handles_sigterm(run.pid))
+    run.send_signal(signal.SIGTERM)
+    out, err = run.communicate(timeout=20)
+
+    assert run.returncode == 143
+    assert "before cleanup" not in err
+    assert out == ""
+
+
+def _handles_sigterm(pid: int) -> bool:
+    """Return whether a process has begun to handle the signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt"))[7:], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 def test_a_run_whose_quota_has_no_address_is_refused(tmp_path) -> None:

@@ -149,15 +149,23 @@ class LeaseHolder:
         self._wanted.set()
 
     @asynccontextmanager
-    async def running(self, max_unreached_s: float = MAX_UNREACHED_S) -> AsyncIterator[None]:
+    async def running(
+        self,
+        max_unreached_s: float = MAX_UNREACHED_S,
+        check: Callable[[], object] = lambda: None,
+    ) -> AsyncIterator[None]:
         """Take part while the body runs; give back what is left at its end.
+
+        Args:
+            max_unreached_s: How long the leaser may be out of reach before the body begins.
+            check: Called while it is; what it raises ends the wait.
 
         Raises:
             OutageTooLong: if the leaser cannot be reached at all.
             SettingsError: if the leaser refuses this process.
         """
         async with self._leaser:
-            await self._join(max_unreached_s)
+            await self._join(max_unreached_s, check)
             try:
                 async with (
                     background(self._ask_on(), name="ask-for-slots"),
@@ -225,7 +233,7 @@ class LeaseHolder:
         self._wanted.set()
         return True
 
-    async def _join(self, max_unreached_s: float) -> None:
+    async def _join(self, max_unreached_s: float, check: Callable[[], object]) -> None:
         since = self.now()
         while True:
             try:
@@ -241,6 +249,7 @@ class LeaseHolder:
                     ) from lost
             else:
                 return
+            check()
             await asyncio.sleep(_JOIN_AGAIN_S)
 
     async def _ask_on(self) -> None:

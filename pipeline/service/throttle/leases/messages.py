@@ -5,18 +5,24 @@ with the tokens that it may take. A taker that cannot reach the leaser sends *on
 share of the quota that it was promised before.
 """
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 Limit: TypeAlias = Literal["requests", "tokens"]
+_Rate: TypeAlias = Annotated[float, Meta(ge=1e-9, le=1e15)]
+_Amount: TypeAlias = Annotated[float, Meta(ge=0, le=1e15)]
+_Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+_Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=3_600)]
+_Moment: TypeAlias = Annotated[float, Meta(ge=-1e12, le=1e12)]
+_MANY = 10_000
 
 
 class Slot(Struct, frozen=True, array_like=True):
     """The right to send a request of so many tokens at a moment."""
 
-    at: float
-    tokens: float = 0.0
+    at: _Moment
+    tokens: _Amount = 0.0
 
 
 class Served(Struct, array_like=True):
@@ -24,7 +30,7 @@ class Served(Struct, array_like=True):
 
     limit: Limit
     version: int
-    amount: float
+    amount: _Amount
 
 
 class Refused(Struct, array_like=True):
@@ -36,7 +42,7 @@ class Refused(Struct, array_like=True):
 
     limit: Limit
     version: int
-    pause_s: float
+    pause_s: _Seconds
 
 
 class Report(Struct):
@@ -50,7 +56,7 @@ class Report(Struct):
 
     number: int
     unused: list[Slot] = []
-    corrections: list[tuple[float, float]] = []
+    corrections: list[tuple[_Moment, _Moment]] = []
     served: list[Served] = []
     refused: list[Refused] = []
 
@@ -75,11 +81,11 @@ class Ask(Struct):
     """
 
     taker: str
-    requests_per_s: float | None
-    tokens_per_s: float | None
-    wants: list[float]
+    requests_per_s: _Rate | None
+    tokens_per_s: _Rate | None
+    wants: Annotated[list[_Amount], Meta(max_length=_MANY)]
     report: Report
-    share: float | None = None
+    share: _Share | None = None
     is_leaving: bool = False
     epoch: float = 0.0
 
