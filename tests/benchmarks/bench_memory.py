@@ -12,13 +12,20 @@ import json
 import multiprocessing
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow.parquet as pq
 from made_groups import ROWS_PER_ROW_GROUP, Shape, make_dataset
-from measuring_runs import IN_FLIGHT, Bar, job_command, measured_job
+from measuring_runs import IN_FLIGHT, ROOT, Bar, job_command, measured_job
 from nginx_stub import NoEchoModule, nginx_stub
+
+sys.path.insert(0, str(ROOT))
+
+from pipeline.api.emulator_process import emulator_process
+from pipeline.core.providers import EMULATOR_PATH
 
 MAX_MB, MAX_GROWTH = 300.0, 1.15
 MAX_DOCUMENTS = 500
@@ -35,6 +42,9 @@ class Case:
     rows_per_row_group: int = ROWS_PER_ROW_GROUP
     delay_s: float = 0.0
     in_flight: int = IN_FLIGHT
+    options: tuple[str, ...] = ()
+    by_emulator: bool = False
+    """Asks an emulator, which scores requests of any size; nginx gives one answer to all."""
 
 
 CASES = {
@@ -44,10 +54,34 @@ CASES = {
     "one_row_group": Case(100_000, rows_per_row_group=1_000_000),
     "huge_groups": Case(3, Shape(documents=100_000, characters=100)),
     "long_texts": Case(2_000, Shape(documents=100, characters=1_000)),
+    "with_text": Case(2_000, Shape(documents=100, characters=1_000), options=("--with-text",)),
+    "thousand_long": Case(60, Shape(documents=1_000, characters=1_500), by_emulator=True),
+    "max_passage": Case(
+        20,
+        Shape(documents=100, characters=40_000),
+        options=("--long-documents", "max-passage"),
+        by_emulator=True,
+    ),
     "slow_service": Case(20_000, Shape(documents=50, characters=380), delay_s=0.2, in_flight=512),
 }
 FEW, MANY = "ten_thousand", "hundred_thousand"
 SLOW = ("million",)
+
+
+@contextmanager
+def served(case: Case, folder: Path) -> Iterator[str]:
+    """Run the service of a case, and yield its address.
+
+    Raises:
+        NoEchoModule: if it is to be slow and nginx cannot delay an answer.
+    """
+    if case.by_emulator:
+        with emulator_process() as url:
+            yield url + EMULATOR_PATH
+    else:
+        documents = min(case.shape.documents, MAX_DOCUMENTS)
+        with nginx_stub(folder, documents, case.delay_s) as url:
+            yield url
 
 
 def peak_mb(case: Case) -> float:
@@ -67,9 +101,9 @@ def peak_mb(case: Case) -> float:
         row_groups = pq.read_metadata(source).num_row_groups
         if row_groups != -(-rows // case.rows_per_row_group):
             raise SystemExit(f"{source}: {row_groups} row groups")
-        documents = min(case.shape.documents, MAX_DOCUMENTS)
-        with nginx_stub(folder, documents, case.delay_s) as url:
-            run = measured_job(job_command(source, output, url, case.in_flight), folder)
+        with served(case, folder) as url:
+            command = [*job_command(source, output, url, case.in_flight), *case.options]
+            run = measured_job(command, folder)
         if run.facts["groups_done"] != case.groups:
             raise SystemExit(f"{run.facts['groups_done']:,} groups of {case.groups:,}")
         return run.took.peak_mb
