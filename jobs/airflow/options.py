@@ -55,6 +55,7 @@ class RunOptions(TypedDict, total=False):
     quota_token_env: str
     shard: str
     dask: str
+    metrics_file: str
     config: str
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jobs.commands.run import prepared_settings, run, run_to_end
+from jobs.commands.run import locate_metrics, prepared_settings, run, run_to_end
 from jobs.console.log_options import set_up_log
 from jobs.console.printing import (
     emit,
@@ -18,6 +18,7 @@ from jobs.console.printing import (
 )
 from jobs.options.command import Command
 from jobs.options.settings import make_settings, read_api_key
+from jobs.process.telemetry import telemetry_of_environment
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import RunSettings
 
@@ -77,6 +78,7 @@ def backfill(
     order: str,
     dry_run: bool,
     progress: bool,
+    metrics_file: str | None,
     as_json: bool,
     restart: bool,
     **options: Any,
@@ -109,13 +111,26 @@ def backfill(
     if dry_run:
         _show_plan(partitions, root, make_settings(options, url=NO_ADDRESS), as_json=as_json)
         return
-    with prepared_settings(options) as settings:
+    with prepared_settings(options) as settings, telemetry_of_environment() as telemetry:
         from pipeline.dataset.session import Session
 
-        session = Session(backfill_settings(settings, root), api_key, earlier_usd=spent_usd(root))
+        metrics = locate_metrics(metrics_file, settings, output_root)
+        session = Session(
+            backfill_settings(settings, root),
+            api_key,
+            earlier_usd=spent_usd(root),
+            telemetry=telemetry,
+        )
         job = Backfill(session, partitions, root, restart=restart)
         try:
-            run_to_end(session, job, shown, progress=progress, partitions=job.partitions_done)
+            run_to_end(
+                session,
+                job,
+                shown,
+                progress=progress,
+                partitions=job.partitions_done,
+                metrics=metrics,
+            )
         finally:
             with not_printed_is_no_failure():
                 if job.has_begun and (as_json or not shown.quiet):

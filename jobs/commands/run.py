@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.console.log_options import LogOptions, log_options, set_up_log
+from jobs.console.metrics_file import MetricsFile
 from jobs.console.printing import emit_json, json_option, not_printed_is_no_failure
 from jobs.console.progress import Partitions, progress_display
 from jobs.console.run_report import show_report
@@ -20,7 +21,9 @@ from jobs.options.settings import make_settings, read_api_key
 from jobs.options.types import SECONDS_OR_NONE
 from jobs.process.allocator import prepare_for_run
 from jobs.process.signals import stop_when_interrupted
+from jobs.process.telemetry import telemetry_of_environment
 from pipeline.api.emulator_process import starting_emulator
+from pipeline.core.errors import SettingsError
 from pipeline.core.events import log_event
 from pipeline.core.providers import EMULATOR_PATH
 from pipeline.core.settings import RunSettings
@@ -114,12 +117,21 @@ log = logging.getLogger(__name__)
     help="Show progress on stderr: a line on a terminal, else an event every 30 seconds. "
     "[default: progress]",
 )
+@option(
+    "--metrics-file",
+    metavar="FILE",
+    section="Display",
+    example="/var/lib/node_exporter/rerank.prom",
+    help="Write the numbers of the run for Prometheus' node_exporter, every 5 seconds. "
+    "[default: none]",
+)
 @log_options
 @json_option
 def run(
     input_name: str,
     output_name: str,
     progress: bool,
+    metrics_file: str | None,
     as_json: bool,
     dask: str | None,
     **options: Any,
@@ -132,19 +144,26 @@ def run(
     """
     shown = set_up_log(options)
     if dask is not None:
+        if metrics_file is not None:
+            raise SettingsError(
+                "a run on Dask writes none: its shards are runs of their own",
+                which="--metrics-file",
+                cure="leave it out; rerank status OUTPUT shows how far they are",
+            )
         from jobs.commands.dask_run import run_on_dask
 
         run_on_dask(dask, input_name, output_name, options, shown, as_json=as_json)
         return
     api_key = read_api_key(options)
-    with prepared_settings(options) as settings:
+    with prepared_settings(options) as settings, telemetry_of_environment() as telemetry:
         from pipeline.dataset.rerank import DatasetRun
         from pipeline.dataset.session import Session
 
-        session = Session(settings, api_key)
+        metrics = locate_metrics(metrics_file, settings, output_name)
+        session = Session(settings, api_key, telemetry=telemetry)
         job = DatasetRun(session, input_name, output_name)
         try:
-            run_to_end(session, job, shown, progress=progress)
+            run_to_end(session, job, shown, progress=progress, metrics=metrics)
         finally:
             summary = job.snapshot()
             with not_printed_is_no_failure():
@@ -161,6 +180,7 @@ def run_to_end(
     *,
     progress: bool,
     partitions: Partitions | None = None,
+    metrics: MetricsFile | None = None,
 ) -> None:
     """Run the job in an event loop of its own; SIGINT and SIGTERM stop it in order.
 
@@ -170,6 +190,7 @@ def run_to_end(
         shown: What may be shown on stderr.
         progress: Whether to show progress there.
         partitions: Of a backfill, as for `progress_display`.
+        metrics: Where its numbers are written for Prometheus; None for nowhere.
 
     Raises:
         RerankError: as `DatasetRun.run` does.
@@ -182,13 +203,26 @@ def run_to_end(
         display = progress_display(
             job, session, partitions=partitions, wanted=progress, may_be_line=may_be_line
         )
-        with display:
+        written = nullcontext() if metrics is None else metrics.following(job.snapshot)
+        with display, written:
             async with session:
                 await job.run()
 
     prepare_for_run()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
+
+
+def locate_metrics(name: str | None, settings: RunSettings, output_name: str) -> MetricsFile | None:
+    """Return what writes `--metrics-file`; None without one.
+
+    Raises:
+        SettingsError: if it cannot be written.
+    """
+    if name is None:
+        return None
+    labels = {"output": output_name, "provider": settings.provider.name}
+    return MetricsFile(name, labels | {"model": settings.profile.name})
 
 
 @contextmanager

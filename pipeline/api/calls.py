@@ -23,6 +23,7 @@ from pipeline.dataset.rerank import DatasetRun
 from pipeline.dataset.run_input import opened_input
 from pipeline.dataset.session import Session
 from pipeline.dataset.summary import RunSummary
+from pipeline.service.telemetry import telemetry_in_use
 
 Place: TypeAlias = str | PathLike[str]
 """A path or an address: `s3://`, `gs://` or `abfs://`."""
@@ -127,7 +128,8 @@ async def _started(
             options.settings(url=_PLAN_URL)  # refuse bad options before anything starts
             address = await asyncio.to_thread(child.enter_context, emulator_process())
             url = address + EMULATOR_PATH
-        async with Session(options.settings(url=url), api_key) as session:
+        telemetry = telemetry_in_use()
+        async with Session(options.settings(url=url), api_key, telemetry=telemetry) as session:
             yield session, DatasetRun(session, str(source), str(output))
 
 

@@ -1,5 +1,6 @@
 """What became of the partitions of a backfill: their numbers, sums, and the worst error."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -74,8 +75,18 @@ def total(summaries: Sequence[RunSummary], *, state: Any, seconds: float) -> Run
     )
     sums = {name: sum(getattr(summary, name) for summary in summaries) for name in added}
     known = [summary.candidates for summary in summaries if summary.candidates is not None]
+    bound_s: Counter[str] = Counter()
+    for summary in summaries:
+        bound_s.update(summary.bound_s)
     recent = side_by_side(one.recent for one in summaries if one.recent is not None)
-    return RunSummary(state=state, candidates=sum(known), recent=recent, seconds=seconds, **sums)
+    return RunSummary(
+        state=state,
+        candidates=sum(known),
+        bound_s=dict(bound_s),
+        recent=recent,
+        seconds=seconds,
+        **sums,
+    )
 
 
 def _severity(error: RerankError) -> int:

@@ -6,6 +6,7 @@ parts.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -32,6 +33,7 @@ class OpenPart(Struct, eq=False):
         num_candidates: Their candidates.
         passthrough_bytes: Bytes of their passed-through strings.
         is_read: All groups of the part were enqueued.
+        begun_s: When it was opened, in seconds since 1970.
     """
 
     index: int
@@ -40,6 +42,7 @@ class OpenPart(Struct, eq=False):
     num_candidates: int = 0
     passthrough_bytes: int = 0
     is_read: bool = False
+    begun_s: float = field(default_factory=time.time)
 
     @property
     def is_whole(self) -> bool:

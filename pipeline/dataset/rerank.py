@@ -94,6 +94,7 @@ class DatasetRun:
         self._stop_switch = StopSwitch()
         self._scheduler: GroupScheduler | None = None
         self._gate: Gates | None = None
+        self._stats.telemetry = session.observed_run(self._output)
 
     @property
     def metrics(self) -> Metrics:
@@ -132,7 +133,9 @@ class DatasetRun:
             Interrupted: after `stop`; what was paid is saved.
             TooManyRejects: if the run is done, but more candidates than allowed have no score.
         """
-        with self._session.attached(self):
+        observed = self._stats.telemetry
+        reported = nullcontext() if observed is None else observed.running(self.snapshot)
+        with self._session.attached(self), reported:
             try:
                 await self._run()
             except BaseExceptionGroup as group:  # of task groups; callers know our errors alone
@@ -181,6 +184,7 @@ class DatasetRun:
                 session.quota_use_now,
                 self._stopped_by,
                 waits_for_money=self._waits_for_money,
+                on_sample=self._observe,
             )
             recorded = recorded_run(
                 self._output,
@@ -333,6 +337,10 @@ class DatasetRun:
             "operator": self._session.is_paused,
         }
         return next((cause for cause, holds in causes.items() if holds), None)
+
+    def _observe(self) -> None:
+        if self._stats.telemetry is not None:
+            self._stats.telemetry.observe(self.snapshot())
 
     def _waits_for_money(self) -> bool:
         budget = self._stats.budget

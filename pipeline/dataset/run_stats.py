@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.core.records import Ranking
 from pipeline.core.settings import RunSettings
+from pipeline.dataset.run_telemetry import RunTelemetry
 from pipeline.dataset.summary import RunSummary, bound_by
 from pipeline.output.part_info import PartInfo
 from pipeline.output.run_records import EndState, State
@@ -33,6 +34,7 @@ class RunStats:
         earlier_usd: What earlier runs on the output may have cost.
         ticks: How the run went over time.
         recent: The same of the last seconds alone, a tick for each of them.
+        telemetry: What reports the run to OpenTelemetry; None if nothing does.
     """
 
     def __init__(self, settings: RunSettings, quota_use: QuotaUse) -> None:
@@ -40,6 +42,7 @@ class RunStats:
         self.earlier_usd = 0.0
         self.metrics = Metrics()
         self.ticks, self.recent = Ticks(), Ticks()
+        self.telemetry: RunTelemetry | None = None
         self.finished: dict[int, PartInfo] = {}
         self.written: dict[int, PartInfo] = {}
         self.groups: int | None = None
@@ -69,9 +72,11 @@ class RunStats:
         """Count a request that the service refused for its size."""
         self.metrics.size_refusals += 1
 
-    def add_part(self, part: PartInfo) -> None:
-        """Count a part that was written."""
+    def add_part(self, part: PartInfo, begun_s: float) -> None:
+        """Count a part that was written; it was begun so many seconds after 1970."""
         self.written[part.index] = part
+        if self.telemetry is not None:
+            self.telemetry.add_part(part, begun_s)
 
     def parts(self) -> dict[int, PartInfo]:
         """Return all parts that are written, by this run or before it."""
@@ -138,6 +143,7 @@ class RunStats:
             size_refusals=metrics.size_refusals,
             quota_used=quota_use.share,
             bound_by=self._bound_by(quota_use, seconds),
+            bound_s=self._bound_s(),
             latency_ms=metrics.latency_ms(),
             recent=self.recent.recent() if self.state == "running" else None,
             outage_s=outage_s,
@@ -157,6 +163,10 @@ class RunStats:
             "latency_histogram": self.metrics.latency.buckets_ms(),
             "ticks": self.ticks,
         }
+
+    def _bound_s(self) -> dict[str, float]:
+        total = self.ticks.total()
+        return {} if total is None else dict(total.bound_s)
 
     def _limits(self) -> dict[str, float]:
         """Return the limits that the run was started with, as far as there are any."""

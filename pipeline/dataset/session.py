@@ -13,6 +13,7 @@ from pipeline.core.settings import DEFAULT_MAX_OUTAGE_S, Pace, RunSettings
 from pipeline.core.stop import StopSwitch
 from pipeline.dataset.cached_scorer import SharedScores
 from pipeline.dataset.limits import RunLimits
+from pipeline.dataset.run_telemetry import ObservedRuns, RunTelemetry
 from pipeline.dataset.session_budget import SessionBudget
 from pipeline.output.layout import SCORES_FOLDER
 from pipeline.output.validation import locate_output
@@ -23,6 +24,7 @@ from pipeline.service.endpoint import Endpoint
 from pipeline.service.metrics import Metrics, QuotaUse
 from pipeline.service.open_files import fit_open_files
 from pipeline.service.run_budget import RunBudget
+from pipeline.service.telemetry import Telemetry
 from pipeline.service.throttle.leases.connect import open_leases
 from pipeline.service.throttle.leases.leaser import Leaser
 from pipeline.service.throttle.throttle import Throttle
@@ -58,6 +60,7 @@ class Session:
         limits: How much each run holds at once.
         transport: Carries the requests; by default HTTP.
         leaser: Leases the quota; by default who the settings name, if they do.
+        telemetry: Where spans and metrics of OpenTelemetry go; None for none.
         earlier_usd: What was spent before, for which the limit of costs holds as well; by default
             what earlier runs on the session's outputs have spent.
 
@@ -83,6 +86,7 @@ class Session:
         transport: Transport | None = None,
         leaser: Leaser | None = None,
         earlier_usd: float | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.settings = settings
         self.limits = limits or RunLimits()
@@ -94,6 +98,8 @@ class Session:
         )
         self._api_key = api_key
         self._transport = transport
+        self._telemetry = telemetry
+        self._observed = None if telemetry is None else ObservedRuns(telemetry)
         self._store_folder = (
             locate_output("--score-store", settings.score_store) if settings.score_store else None
         )
@@ -131,6 +137,7 @@ class Session:
                     self._throttle,
                     self.budget.shared,
                     transport=self._transport,
+                    telemetry=self._telemetry,
                 )
             )
             if self._store_folder is not None:
@@ -184,6 +191,18 @@ class Session:
             self._stopped_by = error
             for run in self._runs:
                 run.stop_by(error)
+
+    def observed_run(self, output: Location) -> RunTelemetry | None:
+        """Return what reports a run to OpenTelemetry; None if nothing does."""
+        if self._observed is None:
+            return None
+        return self._observed.begin(
+            {
+                "rerank.output": output.name,
+                "rerank.provider": self.settings.provider.name,
+                "rerank.model": self.settings.profile.name,
+            }
+        )
 
     def metrics(self) -> Metrics:
         """Return the numbers of all runs together, as they are now."""

@@ -62,6 +62,8 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         bound_by: What held the run back most: the name of a limit, `pause` (the service asked for
             it), `cpu` (this process can do no more), or `source` (too little was ready to be sent);
             empty if nothing was sent.
+        bound_s: Seconds by what held the run back: `bound_by`, or `outage`, `storage`, `cost` or
+            `operator`, which stop everything.
         latency_ms: Milliseconds from sending a request to its scores, by quantile.
         recent: What happened in about the last ten seconds; None at first and after the end.
         outage_s: For how long the service has been down; 0 while it is up.
@@ -102,6 +104,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
     size_refusals: int = 0
     quota_used: float | None = None
     bound_by: str = ""
+    bound_s: Mapping[str, float] = field(default_factory=dict)
     latency_ms: Mapping[str, float] = field(default_factory=dict)
     recent: Stretch | None = None
     outage_s: float = 0.0

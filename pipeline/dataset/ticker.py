@@ -21,6 +21,7 @@ class Ticker:
             `operator`; None if nothing does.
         waits_for_money: Returns whether requests wait for others to be settled. They do so before
             they wait for the quota, so it holds the run back only where that does not.
+        on_sample: Called after each sample that `run` takes.
         clock: Seconds; any start.
         cpu_clock: Seconds of CPU time of this process.
         every_s: Between two samples.
@@ -34,6 +35,7 @@ class Ticker:
         stopped_by: Callable[[], str | None],
         *,
         waits_for_money: Callable[[], bool] = lambda: False,
+        on_sample: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         cpu_clock: Callable[[], float] = time.process_time,
         every_s: float = EVERY_S,
@@ -43,6 +45,7 @@ class Ticker:
         self._quota_use = quota_use
         self._stopped_by = stopped_by
         self._waits_for_money = waits_for_money
+        self._on_sample = on_sample
         self._clock, self._cpu_clock = clock, cpu_clock
         self._every_s = every_s
         self._max_ticks = max_ticks
@@ -59,6 +62,7 @@ class Ticker:
         while True:
             await asyncio.sleep(self._every_s)
             self.sample()
+            self._on_sample()
 
     def sample(self, *, is_last: bool = False) -> None:
         """Note what happened since the last sample; add a tick if it is time for one.

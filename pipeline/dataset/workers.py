@@ -199,5 +199,5 @@ class GroupScheduler:
             await run_steps(encoding.steps(), aside=part.is_large)
             part.ranked.clear()  # they take memory, and are encoded
             info = await self._committer.commit_part(partial(self._sink.publish, encoding))
-        self._stats.add_part(info)
+        self._stats.add_part(info, part.begun_s)
         self._assembly.close(part.index)

@@ -8,6 +8,7 @@ from pipeline.core.errors import SettingsError
 from pipeline.core.settings import RunSettings
 from pipeline.service.cost_budget import CostBudget
 from pipeline.service.endpoint import Endpoint, RetryPolicy
+from pipeline.service.telemetry import Telemetry, TracedTransport
 from pipeline.service.throttle.interface import Admission
 from pipeline.service.transport import HttpTransport, Timeouts, Transport
 from pipeline.service.wire.formats import WIRE_FORMATS
@@ -23,6 +24,7 @@ async def open_endpoint(
     policy: RetryPolicy | None = None,
     timeouts: Timeouts | None = None,
     transport: Transport | None = None,
+    telemetry: Telemetry | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Yield the endpoint, whose connections are held until the block ends.
 
@@ -34,6 +36,7 @@ async def open_endpoint(
         policy: How long to insist; by default what the settings say.
         timeouts: How long an attempt may take.
         transport: Carries the requests; by default HTTP.
+        telemetry: Gets a span and a measurement of each request; None for none.
 
     Raises:
         SettingsError: if the address cannot be parsed, no header can hold the key, the environment
@@ -44,6 +47,8 @@ async def open_endpoint(
         yield Endpoint(transport, throttle=throttle, budget=budget, policy=policy, billing=billing)
         return
     async with _http_transport(settings, api_key, timeouts) as transport:
+        if telemetry is not None:
+            transport = TracedTransport(transport, telemetry, settings.url)
         yield Endpoint(transport, throttle=throttle, budget=budget, policy=policy, billing=billing)
 
 

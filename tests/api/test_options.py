@@ -11,7 +11,7 @@ from pipeline.core.errors import SettingsError
 
 NOT_OF_THE_LIBRARY = {
     *("input_name", "output_name", "progress", "log_format", "log_file", "quiet", "verbose"),
-    "as_json",
+    *("as_json", "metrics_file", "dask"),
 }
 """What the command shows, and where it finds its options."""
 

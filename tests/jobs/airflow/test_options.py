@@ -26,7 +26,7 @@ LONGEST_IMPORT_S = 0.05
 OF_THE_OPERATOR = {"progress", "log_format", "log_file", "quiet", "verbose", "as_json", "no_config"}
 """Options of the command on its log and result, which the task takes, and on a file by chance."""
 
-COMMAND_ONLY = {"config", "dask"}
+COMMAND_ONLY = {"config", "dask", "metrics_file"}
 """Options of the command, and so of the operator, that the library does not have."""
 
 IMPORT = f"""
