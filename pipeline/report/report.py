@@ -143,6 +143,11 @@ def _notes(
     last = story.tries[-1].record if story.tries else None
     if last is not None and last.error is not None and story.state != "done":
         yield f"The last run ended with: {words.shorten(last.error, 400)}"
+    if story.is_side_by_side:
+        yield (
+            "Some runs went on side by side, as shards do: the page puts them one after the other,"
+            " and adds up their times."
+        )
     if not output.is_finished:
         yield "This output is not finished: the page shows what is written so far."
     if not facts.queries and (asked.qrels_name is not None or asked.against is not None):

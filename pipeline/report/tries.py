@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Final
 
 from msgspec import Struct
@@ -58,6 +59,15 @@ class Story(Struct, frozen=True, kw_only=True):
     def seconds(self) -> float:
         """How long all tries took together."""
         return sum(one.seconds for one in self.tries)
+
+    @property
+    def is_side_by_side(self) -> bool:
+        """Whether some tries went on at the same time, as those of shards do."""
+        records = [one.record for one in self.tries]
+        return any(
+            later.started < (earlier.ended or earlier.updated or "")
+            for earlier, later in pairwise(records)
+        )
 
     def total(self, name: str) -> float:
         """Return the sum of a number of the records."""

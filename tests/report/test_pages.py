@@ -1,6 +1,7 @@
 """The page of a report: what it shows of outputs in every state, and that nothing can break it."""
 
 import asyncio
+import json
 import re
 import shutil
 from datetime import UTC, datetime
@@ -300,3 +301,14 @@ async def test_a_large_output_is_sampled_and_the_page_says_so(tmp_path: Path) ->
 
     assert "taken from a sample" not in whole.text
     assert "taken from a sample: 15 of 50 queries (60 of 200 candidates)" in sampled.text
+
+
+async def test_runs_side_by_side_are_told_as_such(output: Path, tmp_path: Path) -> None:
+    await rerank(tmp_path / "in.parquet", output, max_documents=10)
+    apart = page_of(output).text
+    first, second = sorted((output / "_runs").glob("*.json"))
+    record = json.loads(first.read_text())
+    second.write_text(json.dumps(record | {"started": "2000-01-01T00:00:00+00:00"}))
+
+    assert "side by side" not in apart
+    assert "Some runs went on side by side" in page_of(output).text
