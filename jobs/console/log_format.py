@@ -14,7 +14,7 @@ from jobs.options.help_page import option
 
 LogFormat = Literal["text", "json"]
 
-_OPTION, _VARIABLE = "--log-format", "RERANK_RUN_LOG_FORMAT"
+_OPTION = "--log-format"
 _current: LogFormat = "text"
 
 
@@ -34,9 +34,10 @@ def guess_format(arguments: Sequence[str], environment: Mapping[str, str]) -> No
 
     Args:
         arguments: Of the command line, as typed.
-        environment: May hold the option's variable.
+        environment: May hold the variable of the command's option.
     """
-    last = environment.get(_VARIABLE)
+    command = arguments[0].upper() if arguments else ""
+    last = environment.get(f"RERANK_{command}_LOG_FORMAT")
     for at, argument in enumerate(arguments):
         if argument == _OPTION and at + 1 < len(arguments):
             last = arguments[at + 1]

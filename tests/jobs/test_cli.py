@@ -159,6 +159,19 @@ def test_the_log_format_of_a_failure_may_come_from_a_file_or_the_environment(
     assert json.loads(by_file)["exit_code"] == json.loads(by_variable)["exit_code"] == 2
 
 
+@pytest.mark.parametrize("command", ["run", "backfill", "load"])
+def test_the_log_format_of_a_refused_command_line_is_that_of_its_command(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"RERANK_{command.upper()}_LOG_FORMAT", "json")
+
+    _, by_variable = refused(capsys, command, "--no-such-option")
+    _, of_another = refused(capsys, "plan", "--no-such-option")
+
+    assert json.loads(by_variable)["exit_code"] == 2
+    assert of_another.startswith("rerank: error: ")
+
+
 def test_an_unexpected_error_is_one_line_and_exit_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
