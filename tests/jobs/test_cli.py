@@ -41,8 +41,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
         (["run"], "Missing argument 'INPUT'; see rerank run --help"),
         (["run", "a"], "Missing argument 'OUTPUT'; see rerank run --help"),
         (
-            ["run", "a", "b", "--fps", "2"],
-            "No such option '--fps'. Did you mean '--corpus'?; see rerank run --help",
+            ["run", "a", "b", "--reststart"],
+            "No such option '--reststart'. Did you mean '--restart'?; see rerank run --help",
         ),
         (
             ["run", "a", "b", "--top-n", "0"],
@@ -131,8 +131,8 @@ def test_missing_files_are_exit_3(
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["run", "a", "b", "--log-format", "json", "--fps", "2"], 2),
-        (["run", "a", "b", "--fps", "2", "--log-format=json"], 2),
+        (["run", "a", "b", "--log-format", "json", "--no-such", "2"], 2),
+        (["run", "a", "b", "--no-such", "2", "--log-format=json"], 2),
         (["run", "--log-format", "json", "no-such-file", "b", *OFFLINE], 3),
     ],
 )
@@ -154,7 +154,7 @@ def test_the_log_format_of_a_failure_may_come_from_a_file_or_the_environment(
     config.write_text('log-format = "json"')
     _, by_file = refused(capsys, "run", "a", "b", "--config", str(config), "--top-n", "0")
     monkeypatch.setenv("RERANK_RUN_LOG_FORMAT", "json")
-    _, by_variable = refused(capsys, "run", "a", "b", "--fps", "2")
+    _, by_variable = refused(capsys, "run", "a", "b", "--no-such", "2")
 
     assert json.loads(by_file)["exit_code"] == json.loads(by_variable)["exit_code"] == 2
 
