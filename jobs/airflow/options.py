@@ -20,6 +20,7 @@ class RunOptions(TypedDict, total=False):
     url: str
     api_key_env: str
     instruct: str
+    fps: float
     timeout: float
     top_n: int
     requests_per_minute: float
@@ -55,6 +56,7 @@ class RunOptions(TypedDict, total=False):
     quota_token_env: str
     shard: str
     dask: str
+    metrics_file: str
     metrics_file: str
     config: str
 
