@@ -57,7 +57,6 @@ class RunOptions(TypedDict, total=False):
     shard: str
     dask: str
     metrics_file: str
-    metrics_file: str
     config: str
 
 
