@@ -86,3 +86,12 @@ def test_a_hundred_thousand_saturated_scores_are_told_apart():
 
 def test_no_scores_are_no_scores():
     assert len(decreasing_scores(np.empty(0), np.empty(0, dtype=np.bool_), least=0.0)) == 0
+
+
+@pytest.mark.parametrize("least", [0.1, 0.7, -0.7, 0.0, 1e-30])  # as 32-bit floats some are lower
+def test_equal_scores_are_spread_above_the_least_one(least: float) -> None:
+    scores = decreasing_scores(np.full(5, least), np.zeros(5, np.bool_), least=least)
+
+    assert (np.diff(scores) < 0).all()
+    assert scores[-1] >= least
+    assert scores[0] == pytest.approx(least, abs=1e-6)
