@@ -58,8 +58,8 @@ class DirectPost:
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
         protocol = connection.protocol
-        if protocol is None or protocol.transport is None:  # lost since it was opened
-            connection.close()
+        if protocol is None or protocol.transport is None or protocol.should_close:
+            connection.close()  # it was lost, or the service spoke out of turn
             raise aiohttp.ClientConnectionResetError
         try:
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -17,32 +17,57 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class RawServer:
-    """Answers each request on a connection with the next bytes of the script."""
+    """Answers each request on a connection with the next bytes of the script.
 
-    def __init__(self, *script: bytes, closes: bool = False) -> None:
+    Args:
+        script: What is written for each request; afterwards `OK`.
+        closes: Whether each answer ends its connection.
+        unasked: What is written after the first answer, once `answering` is set again.
+    """
+
+    def __init__(self, *script: bytes, closes: bool = False, unasked: bytes = b"") -> None:
         self.script = list(script)
         self.closes = closes
+        self.unasked = unasked
         self.num_connections = 0
         self.received: list[bytes] = []
         self.answering = asyncio.Event()
         self.answering.set()
+        self._all_closed = asyncio.Event()
+        self._num_open = 0
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.num_connections += 1
+        self._num_open += 1
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 size = int(head.lower().partition(b"content-length: ")[2].split()[0])
                 self.received.append(await reader.readexactly(size))
-                answer = self.script.pop(0) if self.script else OK
                 await self.answering.wait()
-                writer.write(answer)
+                writer.write(self.script.pop(0) if self.script else OK)
                 if self.closes:
                     break
+                if self.unasked:
+                    self.answering.clear()
+                    await self.answering.wait()
+                    writer.write(self.unasked)
+                    self.unasked = b""
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            self._num_open -= 1
+            if not self._num_open:
+                self._all_closed.set()
+
+    async def wait_closed(self) -> None:
+        """Wait until no connection is left."""
+        while self._num_open:
+            self._all_closed.clear()
+            await self._all_closed.wait()
 
 
 @asynccontextmanager
@@ -52,6 +77,7 @@ async def posting(server: RawServer) -> AsyncIterator[DirectPost]:
         port = listening.sockets[0].getsockname()[1]
         async with aiohttp.ClientSession(auto_decompress=False) as session:
             yield DirectPost(session, URL(f"http://127.0.0.1:{port}/rerank?a=%20b"))
+        await server.wait_closed()
 
 
 async def whole(status: int, headers: Mapping[str, str], content: aiohttp.StreamReader) -> bytes:
@@ -170,3 +196,16 @@ async def test_a_body_is_sent_that_the_service_reads_slowly() -> None:
         await asyncio.gather(*(direct.send(body, whole) for _ in range(4)))
 
     assert server.received == [body] * 4
+
+
+async def test_what_comes_unasked_on_an_idle_connection_is_taken_for_no_answer() -> None:
+    server = RawServer(unasked=b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked")
+    async with posting(server) as direct:
+        assert (await direct.send(b"", whole))[2] == b"ok"
+        server.answering.set()
+        for _ in range(100):  # turns of the event loop, in which it arrives
+            await asyncio.sleep(0)
+
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await direct.send(b"", whole)
+        assert (await direct.send(b"", whole))[2] == b"ok"
