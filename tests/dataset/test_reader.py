@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -91,28 +91,28 @@ def test_a_batch_that_is_cut_holds_the_same_groups(tmp_path_factory, sizes, max_
     assert max(part.num_groups for part in cut) <= max_groups
 
 
-class NotingCounter:
-    """Counts tokens, and notes in which threads."""
+class NotingPlanner:
+    """Plans groups, and notes in which threads."""
 
     def __init__(self) -> None:
         self.is_main_thread: set[bool] = set()
+        self._planner = Planner(make_settings(), COUNTER)
 
     def __getattr__(self, name: str) -> Any:
         self.is_main_thread.add(threading.current_thread() is threading.main_thread())
-        return getattr(COUNTER, name)
+        return getattr(self._planner, name)
 
 
 @pytest.mark.parametrize("large", [False, True])
 async def test_only_large_batches_are_planned_in_a_thread(tmp_path, large):
-    counter = NotingCounter()
-    planner = Planner(make_settings(), counter)
-    counter.is_main_thread.clear()
+    planner = NotingPlanner()
     limits = RunLimits(max_candidates_inline=2 if large else 1_000)
     source = source_of(tmp_path, [3] * 9, rows=7)
-    reader = GroupReader(source.read(), planner, PartBorders(GROUPS_PER_PART, ()), limits=limits)
+    borders = PartBorders(GROUPS_PER_PART, ())
+    reader = GroupReader(source.read(), cast(Planner, planner), borders, limits=limits)
 
     assert len(await read_all(reader)) == 9
-    assert counter.is_main_thread == {not large}
+    assert planner.is_main_thread == {not large}
 
 
 async def test_other_tasks_have_their_turn_between_two_batches(tmp_path):
