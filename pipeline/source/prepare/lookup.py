@@ -25,7 +25,12 @@ from pipeline.source.column_types import (
 from pipeline.source.input_file import InputFile
 from pipeline.source.listing import list_input
 from pipeline.source.prepare.named_files import NamedFile, find_named_files
-from pipeline.source.prepare.text_files import explain_failure, has_bad_line, scan_fields
+from pipeline.source.prepare.text_files import (
+    PARSER_ERRORS,
+    explain_failure,
+    has_bad_line,
+    scan_fields,
+)
 
 KEY, VALUE = "key", "value"
 _UUID_PARTS: Final = ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))
@@ -141,7 +146,7 @@ class TextSource:
         """
         try:
             yield
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except (*PARSER_ERRORS, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # a full disk, for example
                 raise
             kind = self._named.format

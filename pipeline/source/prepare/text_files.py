@@ -15,6 +15,8 @@ import polars as pl
 from pipeline.core.errors import InputError, shorten
 from pipeline.source.prepare.named_files import Format
 
+PARSER_ERRORS: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What Polars raises for a damaged file; it panics over some damage of Parquet."""
 _SEPARATORS: Final = {"csv": ",", "tsv": "\t"}
 _QUOTES: Final = {"csv": '"', "tsv": None}
 """TSV has none: collections such as MS MARCO's hold single quote characters."""
@@ -84,7 +86,7 @@ def parsing(path: Path, which: str, kind: Format) -> Iterator[None]:
     """
     try:
         yield
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (*PARSER_ERRORS, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # a full disk, for example
             raise
         raise explain_failure(path, which, kind) from error

@@ -624,3 +624,22 @@ def test_names_that_look_like_globs_are_names(tmp_path, suffix):
 
     (row,) = pq.read_table(stream).to_pylist()
     assert (row["query_id"], row["text"]) == ("q", "c[1]")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_damaged_corpus_is_refused_by_its_name_whatever_polars_makes_of_it(tmp_path):
+    """A page that begins where the file has ended, as its footer says, makes Polars panic."""
+    given = by_id(tmp_path / "in.parquet", [(1, "d1")], query=["x"])
+    table = pa.table({"doc_id": [f"d{n}" for n in range(40)], "text": ["t"] * 40})
+    path = write(table, tmp_path / "corpus.parquet", row_group_size=20)
+    content, refused = path.read_bytes(), list[str]()
+    footer = len(content) - int.from_bytes(content[-8:-4], "little") - 8
+
+    for at in range(footer, len(content) - 8, 7):
+        path.write_bytes(content[:at] + b"\x7f" + content[at + 1 :])
+        try:
+            rows_of(given, corpus=str(path))
+        except InputError as error:
+            refused.append(str(error))
+    assert len(refused) > 20
+    assert all("corpus.parquet" in message for message in refused)
