@@ -126,7 +126,7 @@ def _facts(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "service", f"down for {duration(facts['outage_s'])}"
     if facts["error"]:
         yield "last error", facts["error"] + f" (exit {facts['exit_code']})"
-    elif facts["state"] == "interrupted":
+    elif facts["was_killed"]:
         yield "last error", "none is recorded: the process was killed, or its machine stopped"
     yield "next", facts["next"]
 

@@ -31,6 +31,7 @@ STATE_CODES: Final[dict[str, int]] = {
 
 _CONTINUE: Final = "run the same command again; it pays only for what is missing"
 _COMMIT: Final = "finish it with rerank commit"
+_RUN_SHARDS: Final = "run the shards that are missing, then finish with rerank commit"
 _NEXT_BY_STATE: Final = {
     "done": "nothing: read OUTPUT/*.parquet",
     "running": "wait, or watch it with --watch",
@@ -54,7 +55,8 @@ def read_status(output: Location) -> dict[str, Any]:
         `state` (`running`, `interrupted`, `failed`, `partial` or `done`) and `next`, what to do;
         the counts that `run` reports; `percent` of the candidates that are paid; requests, tokens
         and cost summed over all runs; of the last run its speed, `seconds_left` and `limited_by`
-        while it goes on, and `error` and `exit_code` if it ended badly.
+        while it goes on, and `error` and `exit_code` if it ended badly; `was_killed` if its record
+        has no end.
 
     Raises:
         InputError: if there is no output of this job.
@@ -70,16 +72,18 @@ def read_status(output: Location) -> dict[str, Any]:
     runs = read_run_records(output)
     last = runs[-1] if runs else RunRecord(run_id="", started="")
     state = _state(output, last)
+    was_killed = last.state == "running" and state == "interrupted"
     plan = read_shard_plan(output, manifest.fingerprint)
     if plan is not None:
         last = _of_all_shards(runs, last, plan)
     shards_done = None if plan is None else _shards_done(plan, list(parts))
-    is_written = plan is not None and shards_done == plan.count
     ended_badly = state in ("failed", "partial", "interrupted")
     paid = last.candidates_done if plan is not None else _candidates_paid(runs)
     return {
         "state": state,
-        "next": _COMMIT if is_written and state != "done" else next_step(state, last.exit_code),
+        "next": next_step(state, last.exit_code)
+        if plan is None
+        else _next_of_shards(state, last.exit_code, are_written=shards_done == plan.count),
         "shards": None if plan is None else plan.count,
         "shards_done": shards_done,
         "percent": _percent(state, paid, last.candidates),
@@ -102,6 +106,7 @@ def read_status(output: Location) -> dict[str, Any]:
         "started": last.started or None,
         "updated": last.updated,
         "error": last.error if ended_badly else None,
+        "was_killed": was_killed,
         "exit_code": last.exit_code if ended_badly else None,
     }
 
@@ -110,6 +115,13 @@ def next_step(state: str, exit_code: int | None) -> str:
     """Return what to do about an output in this state, whose last run ended with this code."""
     by_code = _NEXT_BY_CODE.get(exit_code or 0) if state == "failed" else None
     return by_code or _NEXT_BY_STATE[state]
+
+
+def _next_of_shards(state: str, exit_code: int | None, *, are_written: bool) -> str:
+    """Return what to do about an output that shards write, until it is committed."""
+    if are_written and state != "done":
+        return _COMMIT
+    return _RUN_SHARDS if state == "interrupted" else next_step(state, exit_code)
 
 
 def _state(output: Location, last: RunRecord) -> State:

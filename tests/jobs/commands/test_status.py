@@ -89,6 +89,7 @@ def test_an_output_without_success_is_not_done(output: Path, quick_service: Serv
     (output / "_SUCCESS").unlink()
 
     assert status(output)["state"] == "interrupted"
+    assert "last error" not in rerank_here("status", output).out
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{"])
@@ -196,6 +197,33 @@ def test_a_killed_run_says_that_nothing_is_known_of_its_end(output: Path) -> Non
 
     assert "last error     none is recorded: the process was killed, or its machine stop" in text
     assert "next           run the same command again; it pays only for what is missing" in text
+
+
+def test_what_to_do_next_in_shards_is_to_run_the_others_and_then_to_commit(
+    output: Path, quick_service: Service
+) -> None:
+    given = groups([2] * 4, output.parent / "in.parquet")
+    options = ("run", given, output, *quick_service.options, "--groups-per-part", 1)
+    seen = []
+    for command in (
+        (*options, "--shard", "1/2"),
+        (*options, "--shard", "2/2"),
+        ("commit", output),
+    ):
+        assert rerank_here(*command).code == 0
+        facts = status(output)
+        seen.append((facts["state"], facts["shards_done"], facts["was_killed"], facts["next"]))
+
+    assert seen == [
+        (
+            "interrupted",
+            1,
+            False,
+            "run the shards that are missing, then finish with rerank commit",
+        ),
+        ("interrupted", 2, False, "finish it with rerank commit"),
+        ("done", None, False, "nothing: read OUTPUT/*.parquet"),
+    ]
 
 
 def test_watching_ends_with_the_run(output: Path) -> None:
