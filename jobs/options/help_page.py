@@ -101,6 +101,8 @@ def section_of(parameter: click.Parameter) -> str:
 
 def write_list(formatter: click.HelpFormatter, records: list[tuple[str, str]]) -> None:
     """Write names and what they mean, in two columns where there is room."""
+    # Click sets its own defaults off by two spaces, those in our texts stand after one.
+    records = [(name, text.replace("  [default", " [default")) for name, text in records]
     formatter.write_dl(records, col_max=LONGEST_NAME if formatter.width >= NARROW else 8)
 
 

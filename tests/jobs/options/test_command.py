@@ -1,5 +1,6 @@
 """The help of commands: examples, sections and width; and the completion of shells."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,14 @@ def test_the_help_texts_of_all_sections_are_in_one_column(monkeypatch: pytest.Mo
     texts = ("Model to use", "Quota of requests", "Keep this many", "Print one JSON", "Maximum tok")
 
     assert len({line.index(text) for line in lines for text in texts if text in line}) == 1
+
+
+def test_every_default_stands_one_space_after_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = help_of("run", columns=120, monkeypatch=monkeypatch)
+
+    assert re.findall(r"\S  \[default", shown) == []
+    assert "Quota of requests. [default: the model's]" in shown
+    assert "Maximum number of requests in flight. [default: 128]" in shown
 
 
 def test_an_option_of_no_section_is_shown_first() -> None:
