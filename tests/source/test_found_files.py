@@ -182,7 +182,7 @@ def test_links_to_files_and_folders_are_followed(tree: Path, tmp_path: Path) -> 
 def test_a_link_that_leads_back_is_refused(tree: Path) -> None:
     (tree / "a" / "back").symlink_to(tree)
 
-    assert "back leads back to a folder above it" in refusal_of(tree)
+    assert "back leads back to a folder above" in refusal_of(tree)
 
 
 # --- Odd names ------------------------------------------------------------------------------------
