@@ -196,12 +196,16 @@ async def _work(
 async def _stop_unwanted(worker: distributed.Worker, run_id: str, session: Session) -> None:
     """Stop a shard once its driver does not want it any more, for ever."""
     while True:
-        with suppress(OSError):  # the scheduler is out of reach for a moment
+        try:
             wanted = await call_on_worker(
                 worker, lambda: worker.scheduler.rerank_is_wanted(run=run_id)
             )
-            if not wanted and not session.is_stopping:
-                session.stop(signal.SIGTERM)
+        except OSError:  # the scheduler is out of reach for a moment
+            wanted = True
+        except RuntimeError:  # the worker closes its connections
+            wanted = False
+        if not wanted and not session.is_stopping:
+            session.stop(signal.SIGTERM)
         await asyncio.sleep(_ASK_S)
 
 

@@ -49,9 +49,10 @@ class RerankPlugin(SchedulerPlugin):
         return msgspec.json.encode(grant)
 
     async def want(self, run: str, wanted: bool) -> None:
-        """Note that a driver wants its run to go on, or no longer."""
-        self._wanted.pop(run, None)
-        if wanted:
+        """Note that a driver wants its run to go on; one that it gave up stays so."""
+        if not wanted:
+            self._wanted[run] = -math.inf
+        elif self._wanted.get(run) != -math.inf:
             self._wanted[run] = time.monotonic()
 
     async def is_wanted(self, run: str) -> bool:
@@ -92,7 +93,7 @@ class SchedulerLeaser:
                 lambda: self._worker.scheduler.rerank_lease(bucket=self._bucket, ask=told),
             )
             return msgspec.json.decode(granted, type=Grant)
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, RuntimeError, msgspec.MsgspecError) as error:  # or the worker closes
             raise LeaserLost(str(error) or type(error).__name__) from error
 
 
