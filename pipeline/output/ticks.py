@@ -10,12 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 MAX_TICKS: Final = 240
 """In the record of one run; about 20 KB of JSON."""
 
 EVERY_S: Final = 1.0
 """Between two ticks at first."""
+
+SHORTEST_S: Final = 0.1
+"""Between two ticks, and before the first: a rate over less time says nothing."""
 
 RECENT_S: Final = 10.0
 """What is called recent."""
@@ -24,7 +28,7 @@ _COUNTS: Final = (
     *("requests", "sent", "throttled", "failed", "reused", "tokens"),
     *("cost_usd", "candidates", "in_flight_s"),
 )
-_DIGITS: Final = {"at_s": 1, "cost_usd": 6, "in_flight_s": 1, "p95_ms": 1}
+_DIGITS: Final = {"cost_usd": 6, "in_flight_s": 1, "p95_ms": 1}
 
 
 class Tick(Struct, frozen=True, kw_only=True):
@@ -149,7 +153,15 @@ class Ticks(Struct, kw_only=True):
         return len(self.at_s)
 
     def add(self, tick: Tick, *, max_ticks: int = MAX_TICKS) -> None:
-        """Add a later tick; drop every second one if there are then more than `max_ticks`."""
+        """Add a later tick; drop every second one if there are then more than `max_ticks`.
+
+        One that is not `SHORTEST_S` later takes the place of the last one.
+        """
+        tick = replace(tick, at_s=max(round(tick.at_s, 1), SHORTEST_S))
+        if self.at_s and tick.at_s <= self.at_s[-1]:
+            tick = replace(tick, at_s=self.at_s[-1], p95_ms=max(tick.p95_ms, self.p95_ms[-1]))
+            for column in self._columns():
+                column.pop()
         for cause in tick.bound_s:
             self.bound_s.setdefault(cause, [0.0] * len(self))
         for cause, seconds in self.bound_s.items():

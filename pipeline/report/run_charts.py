@@ -37,7 +37,8 @@ def run_charts(story: Story) -> Iterator[Chart]:
     limits = story.tries[-1].record.limits
     yield _requests(time, limits.get("requests_per_minute"))
     yield _in_flight(time, limits.get("max_in_flight"))
-    yield _bound(time)
+    if any(one.bound_s for one in time.all):
+        yield _bound(time)
     if story.total("throttled") or story.total("requests_failed"):
         yield _refusals(time)
     if any(one.tokens for one in time.all):

@@ -135,7 +135,8 @@ def test_the_backfill_dag_has_a_task_for_each_partition_and_one_quota(
     assert ended.state == "success", ended.log[-3_000:]
     states = [last_record(lake / "out" / f"dt=2026-01-0{day}")["state"] for day in (1, 2, 3)]
     assert states == ["done"] * 3
-    assert [one["requests"] for one in real.xcom("rerank", "rerank_backfill")] == [51, 0, 0]
+    paid = [one["requests"] for one in real.xcom("rerank", "rerank_backfill")]
+    assert sorted(paid) == [0, 0, 51]  # in any order: all days hold the same groups
     (sums,) = real.xcom("add_up", "rerank_backfill")
     assert (sums["candidates"], sums["requests_reused"]) == (3 * 3_261, 2 * 51)
 

@@ -97,3 +97,23 @@ def test_runs_side_by_side_add_up() -> None:
     assert both is not None
     assert (both.requests, both.in_flight, both.bound_by) == (101, 6.0, "source")
     assert side_by_side([]) is None
+
+
+def test_a_run_of_a_moment_has_a_tick_of_some_length() -> None:
+    ticks = Ticks()
+    ticks.add(Tick(at_s=0.004, requests=2, tokens=30))
+
+    (stretch,) = ticks.stretches()
+    assert (stretch.seconds, stretch.requests, stretch.requests_per_s) == (0.1, 2, 20.0)
+
+
+def test_the_last_tick_right_after_another_takes_its_place() -> None:
+    ticks = Ticks()
+    ticks.add(Tick(at_s=1.0, requests=5, p95_ms=80.0))
+    ticks.add(Tick(at_s=2.01, requests=9, p95_ms=90.0, bound_s={"source": 1.0}))
+    ticks.add(Tick(at_s=2.03, requests=12, p95_ms=10.0, bound_s={"source": 1.2, "outage": 0.1}))
+
+    first, last = ticks.stretches()
+    assert (first.seconds, first.requests) == (1.0, 5)
+    assert (last.seconds, last.requests, last.p95_ms) == (1.0, 7, 90.0)
+    assert last.bound_s == {"source": 1.2, "outage": 0.1}

@@ -239,6 +239,19 @@ async def test_an_empty_input_has_a_page_too(tmp_path: Path, qrels: Path) -> Non
     assert "No candidate is ranked and written yet." in page.text
 
 
+def test_a_run_too_short_to_be_held_back_has_no_chart_of_that(output: Path) -> None:
+    (file,) = (output / "_runs").glob("*.json")
+    record = json.loads(file.read_text())
+    record["ticks"]["bound_s"] = {"source": [0.0] * len(record["ticks"]["at_s"])}
+    file.write_text(json.dumps(record))
+
+    page = page_of(output)
+
+    assert "Requests per second" in page.titles
+    assert "What held the run back" not in page.titles
+    assert "Infinity" not in page.html
+
+
 def test_records_that_are_gone_leave_the_ranking(output: Path) -> None:
     shutil.rmtree(output / "_runs")
 
