@@ -177,7 +177,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 class _LogFile(WatchedFileHandler):
-    """Appends to a file; the first line that cannot be written is told on stderr."""
+    """Appends to a file, and reports the first line that cannot be written on stderr."""
 
     has_failed = False
 

@@ -55,7 +55,7 @@ class Option(click.Option):
         self.example = example
 
     def get_help_extra(self, ctx: click.Context) -> Any:
-        """Return what follows the help text; a range is told where a value is refused."""
+        """Return what follows the help text, without its range: a refused value names it."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
         if "default" in extra:

@@ -1,4 +1,4 @@
-"""Types of options beside those of Click; what they refuse is told in plain words."""
+"""Types of options beside those of Click, which say plainly what they expected."""
 
 import math
 from difflib import get_close_matches

@@ -56,7 +56,7 @@ class ModelProfile(Struct, frozen=True, kw_only=True):
         tokenizer: `qwen` is counted exactly, `xlm-r` and `other` by an upper estimate.
         languages: How many are published; "" if that is not published.
         takes_instruct: Whether an instruction changes the scores.
-        takes_fps: Whether it can be told how many frames of a video to look at.
+        takes_fps: Whether a request may set how many frames of a video the model reads.
         listwise: Whether a document's score depends on the others in its request.
     """
 

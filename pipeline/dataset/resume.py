@@ -88,7 +88,7 @@ class OpenedOutput(Struct, frozen=True, eq=False):
             )
 
     def _finish_shard(self, parts: Mapping[int, PartInfo], work: ShardWork) -> None:
-        """Leave the parts of the others alone; whoever commits the output looks at all of them."""
+        """Leave the parts of other shards alone: `rerank commit` checks all of them."""
         rows = sum(part.num_rows for part in parts.values())
         if sorted(parts) != [*work.mine] or rows != work.num_rows:
             raise OutputFailed(

@@ -2,7 +2,7 @@
 
 The output tells ranks, scores, the certificate and the rejects. Home requests, anchors and the
 service's own scores are not kept in it: they come from the input and the score store, where these
-still are what they were. What cannot be told is said in the notes.
+still are what they were. The notes say what is not known.
 """
 
 from collections.abc import Iterator
