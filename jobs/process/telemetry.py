@@ -77,7 +77,7 @@ def telemetry_of_environment() -> "Iterator[Telemetry | None]":
     flush_s = MAX_FLUSH_S
     try:
         yield Telemetry.of(tracers, meters)
-    except BaseException:
+    except BaseException:  # raised again: only the flush is shorter
         flush_s = FLUSH_AFTER_FAILURE_S
         raise
     finally:

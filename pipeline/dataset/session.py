@@ -256,7 +256,7 @@ class Session:
             return
         try:
             yield self._scores
-        except BaseException:
+        except BaseException:  # raised again; what is paid is saved first
             with suppress(OutputFailed):  # tried again until the session ends
                 await self._scores.store.flush(insist=False)
             raise

@@ -35,7 +35,7 @@ class ShardPlan(Struct, frozen=True, kw_only=True):
 
     Attributes:
         fingerprint: Of the settings and the input that they follow from.
-        count: How many shards there were when it was written, for whoever asks for their state.
+        count: How many shards there were when it was written; `status` shows it.
     """
 
     fingerprint: str

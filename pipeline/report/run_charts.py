@@ -21,7 +21,7 @@ from pipeline.report.tries import Story
 from pipeline.report.words import CAUSES, number, short_time
 
 _FAR: Final = 4.0
-"""A limit that is so many times what was reached would flatten the chart: it is told in words."""
+"""A limit so many times what was reached would flatten the chart: its number alone is given."""
 
 _UNITS: Final = ((7_200.0, 3_600.0, "hours"), (180.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 _BINS_JOINED: Final = 4

@@ -76,7 +76,7 @@ class DirectPost:
         except HttpProcessingError:
             connection.close()
             raise aiohttp.ClientPayloadError("no HTTP") from None
-        except BaseException:
+        except BaseException:  # a cancellation too: its answer may still come
             connection.close()
             raise
         connection.release()

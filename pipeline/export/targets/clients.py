@@ -54,7 +54,7 @@ class BulkClient(ABC):
         await self._client.close()
 
     async def index_id(self, index: str) -> str:
-        """Return the uuid of an index (of all behind an alias), or "" where none is told."""
+        """Return the uuid of an index (of all behind an alias), or "" if it cannot be read."""
         try:
             settings = await self._client.indices.get_settings(index=index)
         except self.status_errors as error:

@@ -86,7 +86,7 @@ class DuckDbTarget:
                 run(sql.upsert(table))
                 run(f"DROP TABLE {sql.STAGING}")
                 run("COMMIT")
-            except BaseException:
+            except BaseException:  # raised again, whatever it is
                 run("ROLLBACK")
                 raise
         return repeated

@@ -48,7 +48,7 @@ class Source(Struct, eq=False):
     Attributes:
         number: Of the source; the versions of its rates are no other's.
         grant: Its last answer.
-        report: What it is to be told next.
+        report: What the next request tells it.
     """
 
     number: int
@@ -126,7 +126,7 @@ class LeaseHolder:
 
     @property
     def grant(self) -> Grant:
-        """The last answer of whoever gives slots now."""
+        """The last answer of the current source of slots."""
         return self._source.grant
 
     @property

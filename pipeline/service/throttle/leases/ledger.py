@@ -178,7 +178,7 @@ class Ledger:
             rate.configure(own if own is not None else min(told, default=None))
 
     def _settle(self, now: float, taker: Taker, report: Report) -> None:
-        """Learn what became of a taker's slots, once."""
+        """Take in a taker's report on its slots; the same report counts once."""
         if report.number <= taker.report:
             return
         taker.report = report.number
