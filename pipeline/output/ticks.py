@@ -1,8 +1,8 @@
 """How a run went over time: its numbers every few seconds, in a bounded number of ticks.
 
 A tick counts from the start of the run. The difference of two is what happened between them, so
-one in between can be dropped. Whenever there are too many, every second one is: a run of ten hours takes
-as many bytes as one of four minutes, at a coarser resolution.
+one in between can be dropped. Whenever there are too many, every second one is: a run of ten
+hours takes as many bytes as one of four minutes, at a coarser resolution.
 """
 
 from collections import Counter
