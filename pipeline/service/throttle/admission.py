@@ -5,39 +5,23 @@ against limits that have not changed since.
 """
 
 import asyncio
-import logging
-import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Final
 
-from pipeline.core.backoff import Backoff
 from pipeline.core.content import Content
 from pipeline.core.errors import Throttled
-from pipeline.core.events import log_event
 from pipeline.core.settings import Pace
 from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.concurrency import ConcurrencyWindow
 from pipeline.service.throttle.interface import RateLimit
+from pipeline.service.throttle.pause import Pause
 from pipeline.service.throttle.permit import ThrottlePermit
 from pipeline.service.throttle.quota import Quota
+from pipeline.service.throttle.quota_meter import WAITED_S, QuotaMeter
+from pipeline.service.throttle.refusal_log import RefusalLog
 from pipeline.service.throttle.text_kind import UNKNOWN_KIND, TextKind, text_kind
 from pipeline.service.throttle.token_estimates import TokenEstimates
-
-log = logging.getLogger(__name__)
-
-PAUSE_BACKOFF: Final = Backoff(first_s=0.25, cap_s=60.0)
-"""Pauses after refusals that ask for none."""
-
-_SHORTEST_RETRY_AFTER_S: Final = 1.0
-"""A service that asks for less, or for none at all, is given our own pauses."""
-
-_LONGEST_RETRY_AFTER_S: Final = 600.0
-_LOG_EVERY_S: Final = 10.0
-"""Refusals within so many seconds are one line of the log."""
-
-_WAITED_S: Final = 0.000_1
-"""What takes longer was a wait, not a computation."""
 
 _TOKEN_GRAIN_S: Final = 0.020
 
@@ -66,20 +50,12 @@ class AdmissionControl:
             Quota(pace.requests_per_minute),
             Quota(pace.tokens_per_minute, grain_s=_TOKEN_GRAIN_S),
         )
-        self._quota_use = quota_use
         self._on_release = on_release
-        self._full_since: float | None = None
-        self._pause_until = 0.0
-        self._pauses_in_a_row = 0
+        self._meter = QuotaMeter(quota_use)
+        self._pause = Pause()
         self._estimates = TokenEstimates()
-        self._last_admission: float | None = None
-        self._refused = 0
-        self._log_from = -math.inf
-        self._probe: ThrottlePermit | None = None
-        self._probe_ended = asyncio.Event()
+        self._refusals = RefusalLog()
         self._wait: asyncio.Timeout | None = None
-        self._waiting_for = ""
-        self._waits_since = 0.0
         self._paused_since: float | None = None
         self._paused_before_s = 0.0
 
@@ -97,10 +73,8 @@ class AdmissionControl:
     def book_waits(self) -> None:
         """Count how long the waits that go on have lasted until now."""
         now = self.now()
-        if self._full_since is not None:
-            self._quota_use.waits.in_flight_s += now - self._full_since
-            self._full_since = now
-        self._book_wait(now)
+        self._meter.book_full(now)
+        self._meter.book_wait(now)
 
     def set(self, pace: Pace) -> None:
         """Change the configured limits; a request that waits for the pace waits anew."""
@@ -111,7 +85,7 @@ class AdmissionControl:
             self._paused_since = self.now()
         elif not pace.is_paused and self._paused_since is not None:
             self._paused_before_s, self._paused_since = self.paused_s, None
-            self._last_admission = None  # the quota of a pause was not offered
+            self._meter.forget_last_admission()
         if self._wait is not None:
             self._wait.reschedule(self.now())
             self._wait = None
@@ -132,12 +106,12 @@ class AdmissionControl:
 
     def try_grant(self, documents: int, tokens: int, kind: TextKind) -> ThrottlePermit | None:
         """Return a permit for a request that need not wait for anything, else None."""
-        now, concurrency = self.now(), self.concurrency
+        now, concurrency, pause = self.now(), self.concurrency, self._pause
         estimate = self._estimates.estimate(kind, tokens)
         if (
             self._paused_since is not None
-            or self._probe is not None
-            or now < self._pause_until
+            or pause.probe is not None
+            or now < pause.until
             or not (concurrency.has_room() and concurrency.has_room_for_documents(documents))
             or not self.tokens.has_room(now, estimate)
             or not self.requests.try_acquire(1)
@@ -162,52 +136,33 @@ class AdmissionControl:
     async def _grant_at_pace(self, documents: int, tokens: int, kind: TextKind) -> ThrottlePermit:
         if self._paused_since is not None:
             await asyncio.Event().wait()  # until the pace is changed
-        clock = self.now
+        clock, meter = self.now, self._meter
         try:
-            begun = self._waits_since = clock()
-            self._waiting_for = "requests_s"
+            meter.begin_wait("requests_s", begun := clock())
             await self.requests.acquire(1)
             try:
-                now = self._book_wait(clock())
-                if now - begun > _WAITED_S:
+                now = meter.book_wait(clock())
+                if now - begun > WAITED_S:
                     self.requests.record_wait(now)
-                begun, self._waiting_for = now, "tokens_s"
+                meter.begin_wait("tokens_s", begun := now)
                 estimate = await self._wait_for_tokens(tokens, kind)
             except BaseException:
                 self.requests.release(1)
                 raise
-            now = self._book_wait(clock())
-            if now - begun > _WAITED_S:
+            now = meter.book_wait(clock())
+            if now - begun > WAITED_S:
                 self.tokens.record_wait(now)
-            self._waiting_for = "pause_s"
+            meter.begin_wait("pause_s", now)
             try:
-                await self._wait_for_service()
+                await self._pause.wait(clock)
             except BaseException:
                 self.requests.release(1)
                 self.tokens.release(estimate)
                 raise
-            now = self._book_wait(clock())
+            now = meter.book_wait(clock())
         finally:
-            self._waiting_for = ""
+            meter.end_wait()
         return self._grant(now, documents, tokens, kind, estimate)
-
-    def _book_wait(self, now: float) -> float:
-        """Count what the waiter has waited for until now, since that was counted last."""
-        waited_s, self._waits_since = now - self._waits_since, now
-        if self._waiting_for and waited_s > _WAITED_S:
-            waits = self._quota_use.waits
-            setattr(waits, self._waiting_for, getattr(waits, self._waiting_for) + waited_s)
-        return now
-
-    async def _wait_for_service(self) -> None:
-        """Wait for the end of a pause, and of the only request that may be in flight after it."""
-        while True:
-            while (wait_s := self._pause_until - self.now()) > 0:  # noqa: ASYNC110
-                await asyncio.sleep(wait_s)  # the pause may be prolonged
-            if self._probe is None:
-                return
-            self._probe_ended.clear()
-            await self._probe_ended.wait()
 
     async def _wait_for_tokens(self, tokens: int, kind: TextKind) -> float:
         """Wait until so many tokens may pass; return how many of them are expected."""
@@ -228,38 +183,25 @@ class AdmissionControl:
         concurrency, entries = self.concurrency, self.tokens.enter(now, estimate)
         concurrency.acquire(documents)
         if not concurrency.has_room():
-            self._full_since = now
-        self._count_use(now)
+            self._meter.full_since = now
+        self._meter.count_admission(now, self.requests.configured, self.tokens.configured)
         versions = (self.requests.rate.version, self.tokens.rate.version, concurrency.version)
         permit = ThrottlePermit(self, documents, tokens, kind, estimate, entries, versions)
         if self.requests.rate.is_measuring or self.tokens.rate.is_measuring:
-            self._probe = permit
+            self._pause.probe = permit
         return permit
-
-    def _count_use(self, now: float) -> None:
-        """Count what the quota took, and could have taken, since the last admission."""
-        use, last = self._quota_use, self._last_admission
-        self._last_admission = now
-        if last is None:
-            return
-        use.admitted_s += now - last
-        if self.requests.configured is not None:
-            use.requests_used += 1
-            use.requests_offered += (now - last) * self.requests.configured
-        if self.tokens.configured is not None:
-            use.tokens_offered += (now - last) * self.tokens.configured
 
     def answered(self, permit: ThrottlePermit, total_tokens: int | None) -> None:
         """Learn that the service served a request, and the tokens that it counted."""
         now = self.now()
-        self._pauses_in_a_row = 0
+        self._pause.refusals_in_a_row = 0
         self.concurrency.grow()
         if total_tokens is not None:
             self._estimates.record(permit.kind, permit.tokens, total_tokens)
             self.tokens.correct(permit.entries, total_tokens - permit.estimate)
         amount = permit.estimate if total_tokens is None else float(total_tokens)
         if self.tokens.configured is not None:
-            self._quota_use.tokens_used += amount
+            self._meter.use.tokens_used += amount
         requests_version, tokens_version, _ = permit.versions
         self.requests.record_success(now, 1, requests_version)
         self.tokens.record_success(now, amount, tokens_version)
@@ -269,9 +211,10 @@ class AdmissionControl:
         now, estimate = self.now(), permit.estimate
         self.tokens.correct(permit.entries, -estimate)
         if self.requests.configured is not None:
-            self._quota_use.requests_used -= 1
+            self._meter.use.requests_used -= 1
         requests_version, tokens_version, concurrency_version = permit.versions
-        requests, tokens, pause_s = self.requests.rate, self.tokens.rate, self._pause_s(error)
+        requests, tokens = self.requests.rate, self.tokens.rate
+        pause_s = self._pause.length_s(error)
         match error.limit:
             case "capacity":
                 is_new = self.concurrency.cut(concurrency_version)
@@ -281,41 +224,19 @@ class AdmissionControl:
                 is_new = requests.record_refusal(
                     now, 1, requests_version, pause_s=pause_s, for_growth=limit == "growth"
                 )
-        if is_new or (error.retry_after_s or 0.0) >= _SHORTEST_RETRY_AFTER_S:
-            self._pause_until = max(self._pause_until, now + pause_s)
-        if is_new:
-            self._pauses_in_a_row += 1
-        self._refused += 1
-        if is_new and now >= self._log_from:
-            log_event(
-                log,
-                logging.WARNING,
-                "pace.cut",
-                limit=error.limit,
-                code=error.code,
-                refused=self._refused,
-                granted_per_s=round(requests.granted_per_s(now), 1),
-                requests_per_s=requests.current and round(requests.current, 1),
-                tokens_per_s=tokens.current and round(tokens.current, 1),
-                pause_s=round(pause_s, 2),
-            )
-            self._refused, self._log_from = 0, now + _LOG_EVERY_S
-
-    def _pause_s(self, error: Throttled) -> float:
-        retry_after_s = error.retry_after_s or 0.0
-        if retry_after_s < _SHORTEST_RETRY_AFTER_S:
-            return max(retry_after_s, PAUSE_BACKOFF.wait_s(self._pauses_in_a_row))
-        return min(retry_after_s, _LONGEST_RETRY_AFTER_S)
+        self._pause.begin(now, pause_s, error, is_new=is_new)
+        self._refusals.record(
+            now, error, is_new=is_new, requests=requests, tokens=tokens, pause_s=pause_s
+        )
 
     def take_back(self, permit: ThrottlePermit) -> None:
         """End a permit without a call of `on_release`."""
         self.concurrency.release(permit.documents)
-        if permit is self._probe:
-            self._probe = None
-            self._probe_ended.set()
-        if self._full_since is not None:
-            self._quota_use.waits.in_flight_s += self.now() - self._full_since
-            self._full_since = None
+        if permit is self._pause.probe:
+            self._pause.end_probe()
+        if self._meter.full_since is not None:
+            self._meter.book_full(self.now())
+            self._meter.full_since = None
 
     def released(self, permit: ThrottlePermit) -> None:
         """End a permit."""
