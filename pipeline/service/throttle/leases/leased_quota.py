@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from pipeline.core.settings import Pace
-from pipeline.service.throttle.leases.holder import HeldSlot, LeaseHolder
+from pipeline.service.throttle.leases.holder import LeaseHolder
 from pipeline.service.throttle.leases.messages import Limit
+from pipeline.service.throttle.leases.slot_queue import HeldSlot
 from pipeline.service.throttle.quota import Quota
 
 
@@ -32,12 +33,12 @@ class LeasedRate:
     @property
     def version(self) -> int:
         """Changes with each refusal that lowered the rate."""
-        return self._holder.version(self._limit)
+        return self._holder.source.version(self._limit)
 
     @property
     def current(self) -> float | None:
         """The rate of all takers together."""
-        grant = self._holder.grant
+        grant = self._holder.source.grant
         return grant.tokens_per_s if self._limit == "tokens" else grant.requests_per_s
 
     def granted_per_s(self, _: float) -> float:
@@ -76,6 +77,7 @@ class LeasedQuota:
 
     def __init__(self, holder: LeaseHolder, limit: Limit, per_minute: float | None) -> None:
         self._holder = holder
+        self._slots = holder.slots
         self._limit = limit
         self._settings = per_minute
         self._operator: Quota | None = None
@@ -112,7 +114,7 @@ class LeasedQuota:
     def enter(self, now: float, amount: float) -> tuple[HeldSlot, ...]:
         """Report what the request in the slot just taken is expected to take; return the slot."""
         del now
-        held = self._holder.taken
+        held = self._slots.taken
         if held is None or self.rate.current is None:
             return ()
         held.correct(amount - held.slot.tokens)
@@ -122,7 +124,7 @@ class LeasedQuota:
         """Take a slot whose moment has come; return whether there was one."""
         if self._operator is not None and not self._operator.try_acquire(amount):
             return False
-        if self._limit == "tokens" or self._holder.take() is not None:
+        if self._limit == "tokens" or self._slots.take() is not None:
             return True
         self._release_own(amount)
         return False
@@ -133,7 +135,7 @@ class LeasedQuota:
             await self._operator.acquire(amount)
         if self._limit == "requests":
             try:
-                await self._holder.next()
+                await self._slots.next()
             except BaseException:
                 self._release_own(amount)
                 raise
@@ -142,7 +144,7 @@ class LeasedQuota:
         """Undo an acquisition that was not used."""
         self._release_own(amount)
         if self._limit == "requests":
-            self._holder.put_back()
+            self._slots.put_back()
 
     def _release_own(self, amount: float) -> None:
         if self._operator is not None:
@@ -154,7 +156,7 @@ class LeasedQuota:
     def record_success(self, now: float, amount: float, version: int) -> None:
         """Report that so much was served, admitted under `version` of the rate."""
         del now
-        self._holder.served(self._limit, amount, version)
+        self._holder.source.served(self._limit, amount, version)
 
     def correct(self, entries: Sequence[HeldSlot], difference: float) -> None:
         """Report the service's count, `difference` above the estimate."""
