@@ -159,7 +159,7 @@ class KeyIndex:
         limits = self._limits
         return (
             limits.run_sizes.merges(len(older.keys), len(newer.keys), self._length)
-            and newer.first_batch - older.first_batch < limits.max_batches
+            and len(self._offset) - older.first_batch <= limits.max_batches
         )
 
     def _merge(self, older: _Run, newer: _Run) -> _Run:

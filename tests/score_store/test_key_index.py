@@ -53,6 +53,24 @@ def test_keys_that_differ_in_their_first_29_bits_are_told_apart() -> None:
     assert index.find(np.array([2 << 35, (5 << 35) + 7], np.uint64)) == {place(0): [1]}
 
 
+def test_a_key_is_found_however_many_batches_came_before_and_after_its_own() -> None:
+    """Runs of so many batches that they could not be numbered in 16 bits if they were joined."""
+    index = KeyIndex(IndexLimits(run_sizes=RunSizes(always_merged=1 << 20)))
+    stored = np.arange(80_000, dtype=np.uint64) << np.uint64(40)
+    for number in range(len(stored)):
+        index.add(Place("segment", number, 99), stored[number : number + 1])
+
+    for number in range(0, len(stored), 61):
+        assert index.find(stored[number : number + 1]) == {Place("segment", number, 99): [0]}
+
+
+def test_keys_that_differ_in_their_29th_bit_alone_are_told_apart() -> None:
+    index = KeyIndex()
+    index.add(place(0), np.array([2 << 35], np.uint64))
+
+    assert index.find(np.array([3 << 35, 2 << 35], np.uint64)) == {place(0): [1]}
+
+
 @given(st.lists(st.integers(0, 2**29 - 1)), st.lists(st.integers(0, 2**29 - 1)))
 def test_many_keys_are_the_same_keys(some: Sequence[int], others: Sequence[int]) -> None:
     keys = np.sort(np.array(some, np.uint32))
