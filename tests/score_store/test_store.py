@@ -34,7 +34,6 @@ from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.listing import list_segments
 from pipeline.score_store.maintenance import info, prune
 from pipeline.score_store.rows import SCHEMA, Rows, StoredAnswer, encode
-from pipeline.score_store.segment_index import BatchFacts, SegmentIndex
 from pipeline.score_store.segments import open_segment
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.location import locate
@@ -329,22 +328,6 @@ async def test_an_answer_that_can_no_longer_be_read_is_told_once(
 
     (told,) = [record.getMessage() for record in caplog.records]
     assert told.startswith("score_store.damaged segment=")
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**62)), max_size=6))
-def test_the_contents_of_a_segment_are_read_as_they_were_written(
-    batches: list[tuple[int, int]],
-) -> None:
-    contents, added = SegmentIndex(), []
-    for num_keys, number in batches:
-        facts = BatchFacts(number, number + 1, bytes(range(16)) * num_keys, num_keys, 7, number)
-        contents.add(facts)
-        added.append(facts)
-
-    read = SegmentIndex.from_bytes(contents.to_bytes().to_pybytes())
-
-    assert list(read) == list(contents) == added
-    assert len(read) == len(added)
 
 
 # --- Uses, pruning ------------------------------------------------------------------------------

@@ -200,7 +200,7 @@ class AdaptiveRate:
             self.current = _UNKNOWN_CUT * max(observed, _LEAST_PER_S * amount)
             return
         hold_s = max(_HOLD_PER_PAUSE * pause_s, _SHORTEST_HOLD_S)
-        if now >= self._probes_from > -math.inf and refused >= _NEAR * self._ceiling:
+        if now >= self._probes_from and refused >= _NEAR * self._ceiling:
             self._gentle_cuts = _GENTLE_CUTS
             hold_s = max(hold_s, 2 * self._hold_s)
         if self._gentle_cuts:

@@ -10,7 +10,6 @@ from support.virtual_clock import run
 
 from pipeline.core.errors import Throttled
 from pipeline.core.settings import Pace
-from pipeline.service.throttle.adaptive_rate import AdaptiveRate
 from pipeline.service.throttle.permit import ThrottlePermit
 from pipeline.service.throttle.throttle import Throttle
 
@@ -197,61 +196,6 @@ def test_without_retry_after_pauses_double_until_something_is_granted() -> None:
 
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert gaps == pytest.approx([0.25, 0.5, 1, 2], abs=0.02)
-
-
-def refused_once() -> AdaptiveRate:
-    """Return a rate that was granted for a second, then refused."""
-    rate = AdaptiveRate(100.0)
-    for tick in range(100):
-        rate.record_success(tick / 100, 1, 0, binding=True)
-    assert rate.record_refusal(1, 1, 0, pause_s=0.25)
-    return rate
-
-
-def test_a_refusal_at_an_old_rate_does_not_cut_the_new_one() -> None:
-    rate = refused_once()
-    cut = rate.current
-
-    assert not rate.record_refusal(1.1, 1, 0, pause_s=0.25)
-    assert rate.current == cut
-
-
-def test_a_rate_without_a_success_is_not_cut_again() -> None:
-    rate = refused_once()
-    cut = rate.current
-
-    assert rate.record_refusal(1.3, 1, rate.version, pause_s=0.25)
-    assert rate.current == cut
-
-
-def test_the_rate_grows_only_while_it_binds() -> None:
-    rate = refused_once()
-    assert rate.current is not None
-    cut = rate.current
-
-    for second in range(2, 100):
-        rate.record_success(second, 1, rate.version, binding=False)
-    assert rate.current == cut
-    for second in range(100, 200):
-        rate.record_success(second, 1, rate.version, binding=True)
-    assert rate.current == 100
-
-
-def test_growth_after_a_burst_refusal_is_gentler_each_time() -> None:
-    def grown(refusals: int) -> float:
-        rate = AdaptiveRate(100.0)
-        now = 0.0
-        for _ in range(refusals):
-            rate.record_success(now, 1, rate.version, binding=True)
-            rate.record_refusal(now, 1, rate.version, pause_s=0.25, for_growth=True)
-        assert rate.current is not None
-        before = rate.current
-        for _ in range(10):
-            now += 0.1
-            rate.record_success(now, 1, rate.version, binding=True)
-        return rate.current / before
-
-    assert 1 < grown(3) < grown(2) < grown(1) < 2
 
 
 class GrowthLimit(TrueLimit):

@@ -1,5 +1,7 @@
 """The window of requests in flight grows with answers while it binds, and is cut once."""
 
+import pytest
+
 from pipeline.service.throttle.concurrency import ConcurrencyWindow
 
 
@@ -10,6 +12,10 @@ def fill(window: ConcurrencyWindow) -> int:
         window.acquire(1)
         taken += 1
     return taken
+
+
+def width(window: ConcurrencyWindow) -> int:
+    return window.in_flight + window.room
 
 
 def answer(window: ConcurrencyWindow, count: int) -> None:
@@ -39,6 +45,32 @@ def test_a_window_that_is_hardly_used_does_not_grow() -> None:
     assert fill(window) == 16
 
 
+def test_a_window_that_never_was_full_does_not_grow() -> None:
+    window = ConcurrencyWindow(100, None)
+    for _ in range(15):
+        assert window.has_room()
+        window.acquire(1)
+
+    assert window.has_room()
+    window.grow()
+
+    assert width(window) == 16
+
+
+@pytest.mark.parametrize(("still_in_flight", "grown"), [(8, 17), (7, 16)])
+def test_a_window_that_was_full_grows_until_less_than_half_of_it_is_in_use(
+    still_in_flight: int, grown: int
+) -> None:
+    window = ConcurrencyWindow(100, None)
+    for _ in range(fill(window) - still_in_flight):
+        window.release(1)
+
+    window.acquire(1)
+    window.grow()
+
+    assert width(window) == grown
+
+
 def test_an_overload_narrows_the_window_once() -> None:
     window = ConcurrencyWindow(100, None)
     version, in_flight = window.version, fill(window)
@@ -49,6 +81,30 @@ def test_an_overload_narrows_the_window_once() -> None:
 
     assert in_flight == 16
     assert 11 <= fill(window) <= 13  # 0.7 of 16, and a little for the answers
+
+
+def test_each_overload_narrows_the_window_once() -> None:
+    window = ConcurrencyWindow(100, None)
+    fill(window)
+
+    for _ in range(4):
+        version = window.version
+        assert [window.cut(version) for _ in range(3)] == [True, False, False]
+
+
+def test_after_an_overload_a_round_of_answers_widens_the_window_by_one() -> None:
+    window = ConcurrencyWindow(100, None)
+    in_flight = fill(window)
+    window.cut(window.version)
+    for _ in range(in_flight):
+        window.release(1)
+
+    rounds = []
+    for _ in range(5):
+        rounds.append(fill(window))
+        answer(window, rounds[-1])
+
+    assert rounds == [11, 12, 13, 14, 15]
 
 
 def test_a_wide_window_is_narrowed_to_less_than_was_in_flight_at_the_overload() -> None:
@@ -72,6 +128,41 @@ def test_documents_are_bounded_but_any_number_may_go_alone() -> None:
     window.acquire(8)
     assert window.has_room_for_documents(2)
     assert not window.has_room_for_documents(3)
+
+
+def test_documents_are_counted_until_their_request_ends() -> None:
+    window = ConcurrencyWindow(100, 10)
+    window.acquire(5)
+    window.acquire(3)
+    assert not window.has_room_for_documents(3)
+
+    window.release(5)
+
+    assert window.documents == 3
+    assert window.has_room_for_documents(7)
+    assert not window.has_room_for_documents(8)
+
+
+@pytest.mark.parametrize(("max_in_flight", "reopened"), [(100, 11), (101, 16)])
+def test_a_higher_bound_opens_a_narrowed_window_anew(max_in_flight: int, reopened: int) -> None:
+    window = ConcurrencyWindow(100, None)
+    fill(window)
+    window.cut(window.version)
+    for _ in range(16):
+        window.release(1)
+
+    window.set_limits(max_in_flight, None)
+
+    assert width(window) == reopened
+
+
+def test_a_higher_bound_leaves_a_window_that_is_wider_as_it_is() -> None:
+    window = ConcurrencyWindow(100, None)
+    answer(window, fill(window))
+
+    window.set_limits(101, None)
+
+    assert width(window) == 32
 
 
 def test_new_limits_hold_for_what_comes_next() -> None:
