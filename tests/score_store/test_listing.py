@@ -1,32 +1,43 @@
 """However many segments a store has, few of them are in memory at once."""
 
+import asyncio
 import gc
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
-from msgspec import Struct
+from support.hostile_files import remote
 from support.score_stores import save
 
-from pipeline.score_store.listing import iter_segments
+from pipeline.core.errors import OutputFailed, SettingsError
+from pipeline.score_store.listing import (
+    MAX_LISTINGS,
+    iter_segments,
+    list_segments,
+    listed_in_vain,
+    read_listed,
+)
 from pipeline.score_store.maintenance import info
+from pipeline.score_store.replaced import note_replaced
 from pipeline.score_store.segment_index import SegmentIndex
-from pipeline.storage.local_files import LocalFiles
-from pipeline.storage.location import Location
+from pipeline.storage.location import Location, locate
 
 NUM_SEGMENTS, AT_ONCE = 60, 16
 
 
-class RemoteFiles(Struct, frozen=True):
-    """Local files that pass for those of an object store."""
+def on_disk(folder: Path) -> Location:
+    return locate(str(folder))
 
-    @property
-    def is_local(self) -> bool:
-        return False
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(LocalFiles(), name)
+def segments(folder: Path, count: int = NUM_SEGMENTS) -> list[str]:
+    """Make a store of so many segments; return their names in order."""
+    asyncio.run(save(folder, [1]))
+    (first,) = folder.glob("segment-*")
+    names = [f"segment-v2-20270101T000000-000000-{number:08}.arrows" for number in range(count)]
+    for name in names:
+        (folder / name).write_bytes(first.read_bytes())
+    first.unlink()
+    return names
 
 
 def in_memory() -> int:
@@ -34,34 +45,97 @@ def in_memory() -> int:
     return sum(isinstance(one, SegmentIndex) for one in gc.get_objects())
 
 
-@pytest.mark.parametrize("files", [LocalFiles(), RemoteFiles()], ids=["disk", "object store"])
-async def test_segments_are_opened_a_few_ahead(tmp_path: Path, files: Any) -> None:
-    for number in range(NUM_SEGMENTS):
-        await save(tmp_path, [number])
-    folder, before = Location(files, str(tmp_path), str(tmp_path)), in_memory()
-    segments = iter_segments(folder)
+@pytest.mark.parametrize("place", [on_disk, remote], ids=["disk", "object store"])
+def test_segments_are_opened_a_few_ahead(tmp_path: Path, place) -> None:
+    expected = segments(tmp_path)
+    folder, before = place(tmp_path), in_memory()
+    opened = iter_segments(folder)
 
     most, names = 0, []
-    for segment in segments:
+    for number, segment in enumerate(opened):
         names.append(segment.name)
-        most = max(most, in_memory() - before)
+        if number in (0, 1, 16, 30, 58, 59):
+            most = max(most, in_memory() - before)
 
-    assert names == sorted(names)
-    assert len(names) == NUM_SEGMENTS
+    assert names == expected
     assert most <= AT_ONCE + 2
     assert info(folder).requests == NUM_SEGMENTS
 
 
-async def test_whoever_stops_early_leaves_nothing_behind(tmp_path: Path) -> None:
-    for number in range(40):
-        await save(tmp_path, [number])
+def test_whoever_stops_early_leaves_nothing_behind(tmp_path: Path) -> None:
+    expected = segments(tmp_path, 40)
     before = in_memory()
 
-    first = [segment.name for segment in islice(iter_segments(_remote(tmp_path)), 2)]
+    first = [segment.name for segment in islice(iter_segments(remote(tmp_path)), 2)]
 
-    assert len(first) == 2
+    assert first == expected[:2]
     assert in_memory() == before
 
 
-def _remote(folder: Path) -> Location:
-    return Location(RemoteFiles(), str(folder), str(folder))
+def test_what_is_no_segment_or_replaced_is_not_listed(tmp_path: Path) -> None:
+    names = segments(tmp_path, 4)
+    folder = on_disk(tmp_path)
+    for other in ("segment-v2-a.txt", "segment-of-mine.arrows", "used-x.arrows", "v2-.arrows"):
+        (tmp_path / other).write_bytes(b"")
+    (tmp_path / "segment-v2-z.arrows").mkdir()
+
+    note_replaced(folder, [names[1], "segment-v2-gone.arrows"], 1.8e9)
+    note_replaced(folder, [names[2]], 1.8e9)
+
+    assert [one.base_name for one in list_segments(folder)] == [names[0], names[3]]
+    assert list_segments(on_disk(tmp_path / "none")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "is_ours"),
+    [
+        ("segment-v2-20270115T080000-000000-15df88ab.arrows", True),
+        ("segment-20270115T080000-000000-15df88ab.arrows", False),
+        ("segment-v1-20270115T080000-000000-15df88ab.arrows", False),
+        ("segment-v10-x.arrows", False),
+        ("segment-v3-x.arrows.part", True),
+        ("segment-videos.arrows", True),
+    ],
+)
+def test_a_segment_of_another_format_is_refused_by_its_name(
+    tmp_path: Path, name: str, is_ours: bool
+) -> None:
+    (tmp_path / name).write_bytes(b"")
+
+    if is_ours:
+        list_segments(on_disk(tmp_path))
+        return
+    with pytest.raises(SettingsError) as refused:
+        list_segments(on_disk(tmp_path))
+    assert f"{tmp_path}/{name}: the score store holds answers in a format" in str(refused.value)
+    assert "expected segment-v2-*.arrows" in str(refused.value)
+    assert "another --score-store" in str(refused.value)
+
+
+def test_what_is_gone_is_listed_again_a_few_times(tmp_path: Path) -> None:
+    folder, calls = on_disk(tmp_path), [0]
+
+    def read() -> str:
+        calls[0] += 1
+        if calls[0] < MAX_LISTINGS:
+            raise FileNotFoundError("segment-1")
+        return "found"
+
+    assert read_listed(folder, read) == "found"
+    assert calls == [5]
+
+
+def test_a_store_whose_segments_are_never_there_is_an_error(tmp_path: Path) -> None:
+    folder, calls = on_disk(tmp_path), [0]
+
+    def read() -> None:
+        calls[0] += 1
+        raise FileNotFoundError("segment-1")
+
+    with pytest.raises(OutputFailed) as failed:
+        read_listed(folder, read)
+
+    assert calls == [5]
+    assert isinstance(failed.value.__cause__, FileNotFoundError)
+    assert str(failed.value) == str(listed_in_vain(folder))
+    assert f"{tmp_path}: lists segments that cannot be found" in str(failed.value)

@@ -54,8 +54,8 @@ async def test_a_slow_disk_that_closes_a_segment_holds_back_no_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow, folder = threading.Event(), locate(str(tmp_path))
-    monkeypatch.setattr("os.fsync", lambda _: slow.wait(10))
     async with store(folder, limits=StoreLimits(full_bytes=1)) as living:
+        monkeypatch.setattr("os.fsync", lambda _: slow.wait(10))
         for number in range(4):
             await living.save(request(number), answer(number))
             async with asyncio.timeout(5):

@@ -30,6 +30,23 @@ class HostileFiles(Struct, frozen=True):
         return getattr(LocalFiles(), name)
 
 
+class RemoteFiles(Struct, frozen=True):
+    """Local files that pass for those of an object store."""
+
+    @property
+    def is_local(self) -> bool:
+        """Return that they are not."""
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(LocalFiles(), name)
+
+
+def remote(folder: Path) -> Location:
+    """Return a local folder that passes for one of an object store."""
+    return Location(RemoteFiles(), str(folder), str(folder))
+
+
 def hostile(folder: Path, listed: Callable[[Listing], Listing]) -> Location:
     """Return a folder whose listings are changed by `listed`."""
     return Location(HostileFiles(listed), str(folder), str(folder))

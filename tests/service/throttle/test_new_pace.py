@@ -33,7 +33,7 @@ async def admitted_after(old: Pace, new: Pace, *, tokens: int = 1) -> float:
     [
         (Pace(requests_per_minute=0.1), Pace(), 1),
         (Pace(requests_per_minute=0.1), Pace(requests_per_minute=600), 1),
-        (Pace(tokens_per_minute=10), Pace(tokens_per_minute=60_000), 100),
+        (Pace(tokens_per_minute=600), Pace(tokens_per_minute=60_000), 100),
         (Pace(max_in_flight=1), Pace(max_in_flight=8), 1),
         (Pace(max_in_flight=2, max_documents_in_flight=2), Pace(), 1),
     ],

@@ -263,7 +263,7 @@ def test_the_repr_shows_what_is_in_flight_and_the_rates() -> None:
     ("pace", "name"),
     [
         (Pace(requests_per_minute=0.1), "requests_s"),
-        (Pace(tokens_per_minute=0.1), "tokens_s"),
+        (Pace(tokens_per_minute=3), "tokens_s"),
         (Pace(max_in_flight=1), "in_flight_s"),
         (Pace(max_documents_in_flight=1), "documents_in_flight_s"),
     ],
