@@ -53,15 +53,18 @@ def test_keys_that_differ_in_their_first_29_bits_are_told_apart() -> None:
     assert index.find(np.array([2 << 35, (5 << 35) + 7], np.uint64)) == {place(0): [1]}
 
 
-def test_a_key_is_found_however_many_batches_came_before_and_after_its_own() -> None:
-    """Runs of so many batches that they could not be numbered in 16 bits if they were joined."""
+def test_a_key_is_found_however_many_batches_came_before_its_own() -> None:
+    """More than can be numbered in 16 bits; the last one is large, and joined with all others."""
     index = KeyIndex(IndexLimits(run_sizes=RunSizes(always_merged=1 << 20)))
-    stored = np.arange(80_000, dtype=np.uint64) << np.uint64(40)
-    for number in range(len(stored)):
+    many = 65_600
+    stored = np.arange(2 * many, dtype=np.uint64) << np.uint64(40)
+    for number in range(many):
         index.add(Place("segment", number, 99), stored[number : number + 1])
+    index.add(Place("segment", many, 99), stored[many:])
 
-    for number in range(0, len(stored), 61):
-        assert index.find(stored[number : number + 1]) == {Place("segment", number, 99): [0]}
+    for number in (*range(0, many, 997), *range(many - 100, many + 10)):
+        place = Place("segment", min(number, many), 99)
+        assert index.find(stored[number : number + 1]) == {place: [0]}
 
 
 def test_keys_that_differ_in_their_29th_bit_alone_are_told_apart() -> None:
