@@ -63,5 +63,5 @@ class Pacer:
         while left > self._grain:
             await self._limiter.acquire(self._grain)
             left -= self._grain
-        await self._limiter.acquire(max(left, 0.0))
+        await self._limiter.acquire(left)
         self._in_hand += missing - amount

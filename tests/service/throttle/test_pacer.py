@@ -78,3 +78,17 @@ async def test_what_is_left_in_hand_is_part_of_the_next_amount() -> None:
 @on_virtual_clock
 async def test_an_amount_of_nothing_passes_at_once() -> None:
     assert await passed(Pacer(10), 0, 0, 0) == pytest.approx([0, 0, 0], abs=1e-5)
+
+
+@on_virtual_clock
+async def test_less_than_a_unit_takes_its_share_of_the_time() -> None:
+    times = await passed(Pacer(10), 1, 0.5, 0.25)
+
+    assert times == pytest.approx([0, 0.45 / 9.95, 0.70 / 9.95], abs=1e-4)
+
+
+@on_virtual_clock
+async def test_of_few_large_grains_a_second_less_lateness_is_made_up_for() -> None:
+    times = await passed(Pacer(100, grain=20), 20, 20)
+
+    assert times == pytest.approx([0, 19.5 / 99.5], abs=1e-4)
