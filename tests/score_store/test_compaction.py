@@ -1,13 +1,19 @@
 """Compaction loses no answer, whatever happens to it and whoever uses the store meanwhile."""
 
+import asyncio
+import errno
+import fcntl
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from msgspec import Struct
 from msgspec.structs import replace
-from support.hostile_files import after_listing, hostile
+from support.hostile_files import after_listing, hostile, remote
 from support.score_stores import (
     DAY,
     NOW,
@@ -25,16 +31,24 @@ from support.score_stores import (
 
 from pipeline.core.errors import OutputFailed
 from pipeline.score_store import compaction
+from pipeline.score_store.compaction import iter_finished
+from pipeline.score_store.last_used import record_use
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.maintenance import info, prune
 from pipeline.score_store.query_index import QueryIndex
+from pipeline.score_store.replaced import note_replaced
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.files import FileInfo
+from pipeline.storage.local_files import LocalFiles
 from pipeline.storage.location import Location, locate
 
 UNCLOSED, ENDS = unclosed_segment(range(6))
 HOUR_LATER = time.time() + 3_600
 """By then what is replaced now is deleted."""
+
+
+def on_disk(folder: Path) -> Location:
+    return locate(str(folder))
 
 
 def files(folder: Path, kind: str = "segment") -> list[Path]:
@@ -172,6 +186,137 @@ async def test_damaged_answers_do_not_survive_compaction_but_their_sound_copies_
 
     assert right(await look_up(tmp_path, range(6)), range(6))
     assert info(locate(str(tmp_path))).requests == 6
+
+
+# --- Which segments are folded ------------------------------------------------------------------
+
+
+def unclosed(folder: Path, *, age_s: float = 0.0, name: str = "dead") -> Path:
+    """Make a segment without a writer that was written so long before `NOW`."""
+    path = folder / f"segment-v2-{name}.arrows"
+    path.write_bytes(UNCLOSED)
+    os.utime(path, (NOW - age_s, NOW - age_s))
+    return path
+
+
+def finished(folder: Location, now: float = NOW) -> list[str]:
+    return [segment.name for segment in iter_finished(folder, now, StoreLimits())]
+
+
+@pytest.mark.parametrize("place", [on_disk, remote], ids=["disk", "object store"])
+def test_a_closed_segment_is_finished_and_an_unclosed_one_after_a_day(
+    tmp_path: Path, place: Callable[[Path], Location]
+) -> None:
+    asyncio.run(save(tmp_path, [9]))
+    (closed,) = (path.name for path in files(tmp_path))
+    old = unclosed(tmp_path, age_s=DAY + 10, name="a-day")
+    unclosed(tmp_path, age_s=DAY - 10, name="nearly-a-day")
+    unclosed(tmp_path, age_s=DAY, name="just-a-day")
+
+    assert finished(place(tmp_path)) == [closed, old.name]
+
+
+def test_on_an_object_store_a_segment_must_be_old_by_the_stores_clock_too(tmp_path: Path) -> None:
+    segment = unclosed(tmp_path, age_s=100)
+
+    assert finished(remote(tmp_path), NOW + 10 * DAY) == []
+    assert finished(on_disk(tmp_path), NOW + 10 * DAY) == [segment.name]
+
+
+def test_a_segment_whose_age_is_not_told_is_not_old(tmp_path: Path) -> None:
+    unclosed(tmp_path, age_s=10 * DAY)
+
+    def without_time(found: list[FileInfo]) -> list[FileInfo]:
+        return [FileInfo(one.path, one.size_bytes) for one in found]
+
+    assert finished(hostile(tmp_path, without_time)) == []
+
+
+def test_a_locked_segment_has_a_writer_however_old_it_is(tmp_path: Path) -> None:
+    segment = unclosed(tmp_path, age_s=10 * DAY)
+    with segment.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert finished(on_disk(tmp_path)) == []
+
+    with segment.open("rb") as file:  # other runs that look at the same time
+        fcntl.flock(file, fcntl.LOCK_SH)
+        assert finished(on_disk(tmp_path)) == [segment.name]
+
+
+def test_where_files_cannot_be_locked_the_age_must_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    segment = unclosed(tmp_path, age_s=10 * DAY)
+    monkeypatch.setattr("fcntl.flock", no_locks)
+
+    assert finished(on_disk(tmp_path)) == [segment.name]
+    assert finished(on_disk(tmp_path), NOW - 9.5 * DAY) == []
+
+
+class FilesReadOnce(Struct, frozen=True):
+    """Local files that another process deletes when they have been read."""
+
+    def read(self, path: str) -> bytes:
+        content = LocalFiles().read(path)
+        LocalFiles().remove(path)
+        return content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(LocalFiles(), name)
+
+
+def test_a_segment_that_is_gone_when_its_lock_is_looked_at_is_passed_over(tmp_path: Path) -> None:
+    unclosed(tmp_path, age_s=10 * DAY)
+
+    assert finished(Location(FilesReadOnce(), str(tmp_path), str(tmp_path))) == []
+
+
+def test_segments_of_less_than_half_the_full_size_are_folded(tmp_path: Path) -> None:
+    for number in range(2):
+        asyncio.run(save(tmp_path, [number]))
+    (size, _) = (path.stat().st_size for path in files(tmp_path))
+
+    def folded(full_bytes: int) -> int:
+        limits = StoreLimits(full_bytes=full_bytes)
+        return compaction.compact(on_disk(tmp_path), lambda: NOW, limits=limits)
+
+    assert folded(2 * size) == 0
+    assert folded(2 * size + 1) == 2
+
+
+def test_a_single_small_segment_is_left_alone_but_not_one_that_is_not_closed(
+    tmp_path: Path,
+) -> None:
+    asyncio.run(save(tmp_path, [9]))
+    assert compaction.compact(on_disk(tmp_path), lambda: NOW) == 0
+    for path in files(tmp_path):
+        path.unlink()
+    unclosed(tmp_path, age_s=2 * DAY)
+
+    assert compaction.compact(on_disk(tmp_path), lambda: NOW) == 1
+    assert right(asyncio.run(look_up(tmp_path, range(10))), range(6))
+
+
+def test_compaction_deletes_what_was_replaced_fifteen_minutes_ago_and_folds_notes_of_use(
+    tmp_path: Path,
+) -> None:
+    folder = on_disk(tmp_path)
+    replaced = tmp_path / "segment-v2-replaced.arrows"
+    replaced.write_bytes(UNCLOSED)
+    note_replaced(folder, [replaced.name], NOW)
+    (note,) = files(tmp_path, "replaced")
+    written = note.stat().st_mtime
+    for number in range(17):
+        record_use(folder, np.array([number], np.uint64), NOW)
+
+    compaction.compact(folder, lambda: written + 899)
+    assert (replaced.exists(), len(files(tmp_path, "used"))) == (True, 1)
+    compaction.compact(folder, lambda: written + 900)
+
+    assert (replaced.exists(), note.exists()) == (False, False)
 
 
 class Crash(BaseException):
