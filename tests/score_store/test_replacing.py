@@ -1,37 +1,21 @@
 """Segments made of the rows of others: how large they are, and which rows they hold."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.score_stores import NOW, answer, request
+from support.score_stores import NOW, put_segment, stored
 
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.listing import iter_segments
 from pipeline.score_store.replaced import read_replaced
 from pipeline.score_store.replacing import SegmentTarget, iter_rows, replace_segments
-from pipeline.score_store.rows import Rows, StoredAnswer, encode
-from pipeline.score_store.segments import Message, Segment, SegmentBuilder, new_name
+from pipeline.score_store.rows import Rows, encode
+from pipeline.score_store.segments import Message, Segment, SegmentBuilder
 from pipeline.storage.location import Location, locate
-
-
-def stored(number: int, saved_at_us: int) -> StoredAnswer:
-    asked, scores = request(number), answer(1_000 * number + saved_at_us)
-    return StoredAnswer(asked.key, asked.scope, b"", scores, saved_at_us)
-
-
-def put(folder: Location, *batches: Sequence[tuple[int, int]], at: float = NOW) -> None:
-    """Publish a closed segment of these batches of answers: number, and when it was saved."""
-    builder = SegmentBuilder()
-    content = builder.start()
-    for rows in batches:
-        message = Message.of(encode([stored(*row) for row in rows]))
-        builder.add(message)
-        content += message.content
-    folder.child(new_name(at)).publish(content + builder.end())
 
 
 def rows_of(folder: Location) -> list[list[list[tuple[int, int]]]]:
@@ -64,8 +48,8 @@ def mask(rows: Rows, kept: range | None) -> np.ndarray:
 
 def test_rows_keep_their_order_and_become_one_batch_of_one_segment(tmp_path: Path) -> None:
     folder = locate(str(tmp_path))
-    put(folder, [(1, 5), (9, 5)], [(4, 5)])
-    put(folder, [(2, 5)], at=NOW + 1)
+    put_segment(folder, [(1, 5), (9, 5)], [(4, 5)])
+    put_segment(folder, [(2, 5)], at=NOW + 1)
     before = [segment.name for segment in iter_segments(folder)]
 
     count, published = replaced(folder)
@@ -79,7 +63,7 @@ def test_rows_keep_their_order_and_become_one_batch_of_one_segment(tmp_path: Pat
 
 def test_only_rows_that_are_kept_are_written_and_no_batch_without_rows(tmp_path: Path) -> None:
     folder = locate(str(tmp_path))
-    put(folder, [(1, 5)], [(4, 5), (5, 5)], [(2, 5)], [(3, 5)])
+    put_segment(folder, [(1, 5)], [(4, 5), (5, 5)], [(2, 5)], [(3, 5)])
 
     replaced(folder, range(2, 5), StoreLimits(folded_bytes=1))
 
@@ -88,7 +72,7 @@ def test_only_rows_that_are_kept_are_written_and_no_batch_without_rows(tmp_path:
 
 def test_if_nothing_is_kept_nothing_is_published(tmp_path: Path) -> None:
     folder = locate(str(tmp_path))
-    put(folder, [(1, 5)])
+    put_segment(folder, [(1, 5)])
 
     assert replaced(folder, range(0)) == (1, [])
     assert rows_of(folder) == []
@@ -104,7 +88,7 @@ def test_batches_are_joined_up_to_a_size_and_segments_filled_up_to_another(
 
     def made(folded_bytes: int, full_bytes: int = 1 << 30) -> list[list[list[int]]]:
         folder = locate(str(tmp_path / f"{folded_bytes}-{full_bytes}"))
-        put(folder, *([(number, 5)] for number in range(1, 8)))
+        put_segment(folder, *([(number, 5)] for number in range(1, 8)))
         replaced(folder, None, StoreLimits(folded_bytes=folded_bytes, full_bytes=full_bytes))
         return [[[number for number, _ in batch] for batch in one] for one in rows_of(folder)]
 
@@ -119,8 +103,8 @@ def test_of_an_answer_that_is_stored_several_times_the_first_saved_one_is_kept_o
     tmp_path: Path,
 ) -> None:
     folder = locate(str(tmp_path))
-    put(folder, [(1, 7), (2, 5)], [(1, 6), (3, 5)])
-    put(folder, [(1, 6), (1, 6)], [(1, 8)], at=NOW + 1)
+    put_segment(folder, [(1, 7), (2, 5)], [(1, 6), (3, 5)])
+    put_segment(folder, [(1, 6), (1, 6)], [(1, 8)], at=NOW + 1)
 
     replaced(folder)
 
@@ -129,8 +113,8 @@ def test_of_an_answer_that_is_stored_several_times_the_first_saved_one_is_kept_o
 
 def test_a_copy_that_is_not_kept_does_not_hide_one_that_is(tmp_path: Path) -> None:
     folder = locate(str(tmp_path))
-    put(folder, [(1, 5), (2, 5)])
-    put(folder, [(1, 9), (1, 8)], at=NOW + 1)
+    put_segment(folder, [(1, 5), (2, 5)])
+    put_segment(folder, [(1, 9), (1, 8)], at=NOW + 1)
     target = SegmentTarget(folder, lambda: NOW, StoreLimits())
 
     replace_segments(list(iter_segments(folder)), target, lambda rows: rows.saved_at_us > 7)
@@ -141,7 +125,7 @@ def test_a_copy_that_is_not_kept_does_not_hide_one_that_is(tmp_path: Path) -> No
 @pytest.mark.parametrize("asked", [0, 1, 2])
 def test_whoever_is_stopped_replaces_nothing(tmp_path: Path, asked: int) -> None:
     folder = locate(str(tmp_path))
-    put(folder, [(1, 5)], [(2, 5)], [(3, 5)])
+    put_segment(folder, [(1, 5)], [(2, 5)], [(3, 5)])
     before = rows_of(folder)
     answers: Iterator[bool] = iter([*[False] * asked, True])
     segments: list[Segment] = list(iter_segments(folder))

@@ -8,9 +8,11 @@ import numpy as np
 
 from pipeline.core.content import digest
 from pipeline.core.records import Request, Scores
+from pipeline.score_store.key_index import Place
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.rows import StoredAnswer, encode
-from pipeline.score_store.segments import Message, SegmentBuilder
+from pipeline.score_store.segment_index import BatchFacts
+from pipeline.score_store.segments import Message, SegmentBuilder, new_name
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.location import Location, locate
 
@@ -98,3 +100,30 @@ def unclosed_segment(numbers: Sequence[int]) -> tuple[bytes, list[int]]:
         content += message.content
         ends.append(len(content))
     return content, ends
+
+
+def stored(number: int, saved_at_us: int) -> StoredAnswer:
+    """Return an answer as it is stored; its scores tell when it was saved."""
+    asked, scores = request(number), answer(1_000 * number + saved_at_us)
+    return StoredAnswer(asked.key, asked.scope, b"", scores, saved_at_us)
+
+
+def put_segment(
+    folder: Location, *batches: Sequence[tuple[int, int]], at: float = NOW
+) -> list[tuple[Place, BatchFacts]]:
+    """Publish a closed segment, and return where its batches are and what they hold.
+
+    Args:
+        folder: The store.
+        batches: The answers of each batch: their number, and when they were saved.
+        at: When the segment was begun.
+    """
+    builder, name = SegmentBuilder(), new_name(at)
+    content, written = builder.start(), []
+    for rows in batches:
+        message = Message.of(encode([stored(*row) for row in rows]))
+        facts = builder.add(message)
+        written.append((Place(name, facts.offset, facts.size), facts))
+        content += message.content
+    folder.child(name).publish(content + builder.end())
+    return written
