@@ -42,12 +42,13 @@ class _End(Struct, frozen=True):
     of_one: bool
 
     @classmethod
-    def of(cls, answers: Sequence[FloatArray], documents: Sequence[IntArray]) -> "_End":
-        """Return the best scores of answers."""
+    def of(
+        cls, answers: Sequence[FloatArray], documents: Sequence[IntArray], resolution: float
+    ) -> "_End":
+        """Return the best scores of answers, which are rounded to a resolution."""
         best = {int(of_answer[a.argmax()]) for a, of_answer in zip(answers, documents, strict=True)}
         second, first = np.array([np.partition(answer, -2)[-2:] for answer in answers]).T
         difference, gap = float(np.ptp(first)), float((first - second).min())
-        resolution = resolution_of(np.concatenate(answers))
         return cls(
             equal=difference <= EQUAL * float(max(map(np.ptp, answers))),
             apart=gap > APART * resolution and difference <= EQUAL_BESIDE * gap,
@@ -72,11 +73,14 @@ def look_normalised(answers: Sequence[FloatArray], documents: Sequence[IntArray]
     whole, of_whole = list(compress(answers, is_whole)), list(compress(documents, is_whole))
     if len(whole) < 2:
         return False
-    ends = _End.of(whole, of_whole), _End.of([-answer for answer in whole], of_whole)
+    resolution = resolution_of(np.concatenate(whole))
+    highest = _End.of(whole, of_whole, resolution)
+    lowest = _End.of([-answer for answer in whole], of_whole, resolution)
+    ends = (highest, lowest)
     return (
         any(end.apart and not end.of_one for end in ends)
         or (all(end.equal for end in ends) and any(end.apart for end in ends))
-        or _have_same_sum(whole, resolution_of(np.concatenate(whole)))
+        or _have_same_sum(whole, resolution)
     )
 
 

@@ -6,6 +6,7 @@ values. The level is exact for every distribution of the noise, also if some anc
 than others, on which an F-test relies (Pitman 1937, doi 10.2307/2984124).
 """
 
+from functools import cache
 from itertools import product
 from typing import Final
 
@@ -93,10 +94,15 @@ def _all_swaps(deviations: FloatArray) -> FloatArray:
     To swap an anchor's two values is to change the sign of its deviations. Swapping all anchors
     explains as much, so the first one stays.
     """
-    signs = np.array(list(product((1.0, -1.0), repeat=len(deviations) - 1)))
-    signs = np.column_stack((np.ones(len(signs)), signs))
-    swapped: FloatArray = signs[:, :, None] * deviations
+    swapped: FloatArray = _signs(len(deviations))[:, :, None] * deviations
     return swapped
+
+
+@cache
+def _signs(num_anchors: int) -> FloatArray:
+    """Return all signs of so many anchors, of which the first one is positive, a row each."""
+    signs = np.array(list(product((1.0, -1.0), repeat=num_anchors - 1)))
+    return np.column_stack((np.ones(len(signs)), signs))
 
 
 def _shuffled(deviations: FloatArray, cells: BoolArray) -> FloatArray:
