@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from jobs.console.log_format import current_format
-from jobs.console.logs import iso_time, json_line, one_line, record_failure
 
 _TRACEBACK_VARIABLE = "RERANK_TRACEBACK"
 
@@ -31,6 +30,9 @@ def report_failure(
         cure: What the user can do, appended to the message.
         error: An unexpected error; RERANK_TRACEBACK=1 prints its traceback.
     """
+    # Here, since every command imports this module, and few of them fail.
+    from jobs.console.logs import iso_time, json_line, one_line, record_failure
+
     line = one_line(message) + (f"; {cure}" if cure else "")
     record_failure(line, exit_code=code, **({"kind": kind} if kind else {}))
     if current_format() == "json":

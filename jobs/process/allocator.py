@@ -16,6 +16,8 @@ _ARENAS: Final = 2
 """By default glibc makes up to eight arenas per core, each of which keeps what was freed in it."""
 
 _NEW_OBJECTS: Final = 50_000
+_IMPORTED_OBJECTS: Final = 300_000
+"""More than the imports of any command make, which stay: a tenth of the start of a run."""
 
 
 def set_library_defaults() -> None:
@@ -27,14 +29,15 @@ def set_library_defaults() -> None:
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     # There is hardly any linear algebra here, and idle threads of NumPy's BLAS spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Imports make many objects that stay, and the values of a run hold no cycles: at the default of
-    # 700 new objects, collections would search them over and over to find nothing.
-    gc.set_threshold(_NEW_OBJECTS)
+    gc.set_threshold(_IMPORTED_OBJECTS)
 
 
 def prepare_for_run() -> None:
     """Limit the memory that a run keeps; call it after the imports."""
     gc.freeze()  # the modules stay: collections need not look at them
+    # The values of a run hold no cycles: at the default of 700 new objects, collections would
+    # search them over and over to find nothing.
+    gc.set_threshold(_NEW_OBJECTS)
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if library is not None and hasattr(library, "mallopt"):
         library.mallopt(_M_ARENA_MAX, _ARENAS)

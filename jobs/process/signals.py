@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import NoReturn, Protocol
 
 from jobs.console.failures import report_failure
-from jobs.console.terminal_line import shown_line
 from pipeline.core.errors import Interrupted
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -96,6 +95,9 @@ def _stop(job: Stoppable, number: signal.Signals, exit_after_s: float) -> None:
 
 
 def _exit(number: signal.Signals, why: str, job: Stoppable) -> NoReturn:
+    # Here, since every command imports this module; a job to stop has imported it before.
+    from jobs.console.terminal_line import shown_line
+
     if (line := shown_line()) is not None:
         line.leave()
     if num_unsaved := job.num_unsaved:
