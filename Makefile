@@ -41,8 +41,8 @@ fmt: .venv/dev  ## Format the code and apply automatic fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-BENCHES := throughput display memory tokens pace quota shards score_store resume prepare export report load \
-  backfill
+BENCHES := throughput startup options display memory tokens pace quota shards score_store resume prepare \
+  export report load backfill
 
 bench: .venv/dev  ## Measure the bars of tests/benchmarks/README.md (minutes)
 	@status=0; for name in $(BENCHES); do \

@@ -5,14 +5,16 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
 from jobs.console.printing import num
 from jobs.console.terminal_line import Signs
 from pipeline.core.settings import Pace
-from pipeline.dataset.summary import RunSummary
+
+if TYPE_CHECKING:
+    from pipeline.dataset.summary import RunSummary
 
 LIMITED_BY: Final = {
     "requests_per_minute": "limited by quota",
@@ -54,7 +56,7 @@ class View(Struct, frozen=True, kw_only=True):
         is_stopping: The run was asked to stop.
     """
 
-    now: RunSummary
+    now: "RunSummary"
     done: int
     total: int | None
     noun: str
@@ -139,7 +141,7 @@ def compose(view: View, columns: int, signs: Signs) -> Line:
     return Line(line.before[:columns], "", "", "")
 
 
-def down_since(now: RunSummary) -> datetime:
+def down_since(now: "RunSummary") -> datetime:
     """Return the local time at which the service went down."""
     return datetime.now().astimezone() - timedelta(seconds=now.outage_s)
 

@@ -1,11 +1,14 @@
 """The report of a run on stdout: what it did, what it cost, and what limited its speed."""
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from jobs.console.printing import emit, emit_facts, num, usd
 from jobs.console.requests import describe_billed, describe_sent, describe_unanswered
 from pipeline.core.settings import Pace, RunSettings
-from pipeline.dataset.summary import RunSummary
+
+if TYPE_CHECKING:
+    from pipeline.dataset.summary import RunSummary
 
 LIMITED_BY = {
     "requests_per_minute": "limited by the quota of requests",
@@ -32,7 +35,7 @@ WARNED_STATUSES = {
 }
 
 
-def show_report(summary: RunSummary, settings: RunSettings, output_name: str) -> None:
+def show_report(summary: "RunSummary", settings: RunSettings, output_name: str) -> None:
     """Print the summary of a run for people."""
     emit_facts(_facts(summary, settings, output_name))
     for status, meaning in WARNED_STATUSES.items():
@@ -41,7 +44,7 @@ def show_report(summary: RunSummary, settings: RunSettings, output_name: str) ->
 
 
 def _facts(
-    summary: RunSummary, settings: RunSettings, output_name: str
+    summary: "RunSummary", settings: RunSettings, output_name: str
 ) -> Iterator[tuple[str, str]]:
     candidates = summary.candidates_done
     scored = candidates - summary.rejected - summary.skipped
@@ -84,7 +87,7 @@ def _facts(
     yield "output", f"{output_name} ({num(summary.parts_done, 'part')})"
 
 
-def _pace(summary: RunSummary, settings: RunSettings) -> Iterator[tuple[str, str]]:
+def _pace(summary: "RunSummary", settings: RunSettings) -> Iterator[tuple[str, str]]:
     took = f"{summary.seconds:,.1f} s"
     if summary.requests:
         took += f", {summary.requests / max(summary.seconds, 1e-9):,.1f} requests/s"
@@ -107,7 +110,7 @@ def _is_quota(bound_by: str) -> bool:
     return bound_by in ("requests_per_minute", "tokens_per_minute", "pause")
 
 
-def _advice(used: float, summary: RunSummary, pace: Pace) -> str:
+def _advice(used: float, summary: "RunSummary", pace: Pace) -> str:
     """Return which quota to give next time, to two digits; nothing if it cannot be told."""
     name = summary.bound_by if summary.bound_by != "pause" else "requests_per_minute"
     given = getattr(pace, name)

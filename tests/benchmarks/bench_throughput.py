@@ -66,15 +66,16 @@ SHAPES = {
     "long": Shape(100, 1_000),
     "split": Shape(3_000, 380),
     "chinese": Shape(50, 380, "chinese"),
+    "tiny": Shape(10, 100),
 }
-GROUPS = {"short": 10_000, "long": 2_000, "split": 200, "chinese": 2_000}
+GROUPS = {"short": 10_000, "long": 2_000, "split": 200, "chinese": 2_000, "tiny": 20_000}
 """So that a file stays below 500 MB, and a run takes some seconds."""
 MAX_DOCUMENTS = 500
 """In a request of the job, by the limits of its default model."""
 ROUNDS = {"short": 15}
 OTHER_ROUNDS = 5
-MAX_CPU_RATIO = {"short": 1.2, "long": 1.15, "split": 3.0, "chinese": 1.25}
-MIN_THROUGHPUT_RATIO = {"short": 0.9, "long": 0.95, "split": 0.35, "chinese": 0.8}
+MAX_CPU_RATIO = {"short": 1.2, "long": 1.15, "split": 3.0, "chinese": 1.25, "tiny": 1.5}
+MIN_THROUGHPUT_RATIO = {"short": 0.9, "long": 0.95, "split": 0.35, "chinese": 0.8, "tiny": 0.7}
 MAX_PEAK_MB = 300.0
 SAME_REQUESTS = 0.05
 """Counts of requests may differ by this share, or the two did not do the same."""

@@ -229,6 +229,21 @@ def test_help_imports_no_heavy_module() -> None:
     assert not (slow | {"jobs.commands.run"}) & set(modules)
 
 
+@pytest.mark.parametrize("command", ["run", "plan", "backfill"])
+def test_help_of_a_command_imports_no_library_that_only_its_work_needs(command: str) -> None:
+    code = (
+        f"import sys; from jobs.cli import main; main(['{command}', '--help']); print(*sys.modules)"
+    )
+
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    modules = shown.stdout.rpartition("\n\n")[2].split()
+    assert f"jobs.commands.{command}" in modules
+    assert not {"numpy", "pyarrow", "polars", "aiohttp"} & set(modules)
+
+
 def test_help_takes_little_cpu() -> None:
     times_s = []
     for _ in range(5):
