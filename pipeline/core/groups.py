@@ -24,7 +24,7 @@ class TextMeasures(Struct, frozen=True, eq=False):
     """What packing needs to know of texts, one element per text, in the texts' order.
 
     Attributes:
-        token_bounds: Upper bounds of the token counts.
+        token_bounds: Upper bounds of the token counts; those of texts by their bytes.
         sizes: Bytes of the texts as UTF-8.
         content_hashes: 64-bit hash of each text, see `pipeline.core.content.content_hash`.
         blank: Whether the text is null, empty or white space alone, and so is never sent.

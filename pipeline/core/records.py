@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
+import orjson
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
 from pipeline.core.arrays import FloatArray, IntArray, KeyArray, RankArray
 from pipeline.core.content import Content
 from pipeline.core.groups import GroupOutput, Id
+from pipeline.core.json_texts import JsonTexts
 
 MergeStatus: TypeAlias = Literal[
     "single_request",
@@ -70,6 +72,12 @@ class Request(Struct, frozen=True, eq=False):
     def num_documents(self) -> int:
         """The number of documents."""
         return len(self.documents)
+
+    @property
+    def encodable_documents(self) -> object:
+        """The documents as orjson encodes them; those that are encoded already stay so."""
+        documents = self.documents
+        return orjson.Fragment(documents.json) if isinstance(documents, JsonTexts) else documents
 
 
 class Scores(Struct, frozen=True, eq=False):

@@ -27,6 +27,8 @@ from pipeline.planning.units import (
     split_long,
     whole_units,
 )
+from pipeline.tokens.bounds import upper_bounds
+from pipeline.tokens.byte_bounds import byte_bound
 from pipeline.tokens.count_cache import CachedCounter
 from pipeline.tokens.counter import Counter
 from pipeline.tokens.policies import POLICIES
@@ -191,13 +193,30 @@ class Planner:
         tokens[bounded] = self.counter.counts(plan.units.texts(bounded))
         return self.exact_query_tokens(plan) + self._instruct_tokens, tokens
 
-    def sent_query(self, query: Content) -> tuple[Content, int]:
-        """Return the query as it is sent, and an upper bound of its Qwen tokens."""
+    def single_request_tokens(self, group: Group) -> int:
+        """Return the upper bound of a group's tokens that `plan` computes, without packing it.
+
+        Args:
+            group: It fits one request unchanged, by looser bounds.
+        """
+        query, query_tokens = self.sent_query(group.query or "")
+        limits = self.request_limits(query, query_tokens)
+        weights = self.packer.weights(upper_bounds(group.texts), group.measures.sizes)
+        return len(weights) * limits.pair_tokens + int(weights.sum())
+
+    def sent_query(self, query: Content, *, loose: bool = False) -> tuple[Content, int]:
+        """Return the query as it is sent, and its Qwen tokens: counted, or bounded if it is ASCII.
+
+        Args:
+            query: The query; neither null nor blank.
+            loose: Whether a bound is enough for any text, which needs no vocabulary.
+        """
         if not isinstance(query, str):
             cap = self.settings.profile.max_tokens_per_document
             return query, min(media_tokens(query), cap)
         if len(query) <= self._cut_at // 4:  # a character has at most 4 tokens
-            return query, len(query) if query.isascii() else self.counter.count(query)
+            bound = byte_bound(query) if loose or query.isascii() else None
+            return query, self.counter.count(query) if bound is None else bound
         return self.counter.truncate(query, self._cut_at)
 
     def request_limits(

@@ -11,15 +11,19 @@ from typing import Any, cast
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from pipeline.core.arrays import BoolArray, IntArray
+from pipeline.core.billing import SearchUnits
 from pipeline.core.groups import Group, GroupBatch, TextMeasures, reduce_groups
 from pipeline.core.records import Request
 from pipeline.planning.body_bytes import MAX_UTF8, most_body_bytes
+from pipeline.planning.json_columns import encode_lists
 from pipeline.planning.plan import Plan, SingleRequest, joined_request_key
 from pipeline.planning.planner import Planner
 from pipeline.planning.search_units import count_chunks, count_search_units
+from pipeline.tokens.bounds import upper_bounds
 from pipeline.tokens.text_buffers import text_bytes, text_offsets
 
 
@@ -60,55 +64,57 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
     if batch.media is not None:  # what is no text is planned group by group
         groups = list(batch.iter_groups(measures))
         return BatchPlans(planner, groups, [None] * len(groups))
+    sizes = np.diff(batch.offsets)
     fitting = _Fitting(planner, batch, measures)
+    if not fitting.fits.all():
+        # Bounds by bytes, which are nearly free, are too loose for some.
+        tight = upper_bounds(batch.texts)
+        bounds = np.where(np.repeat(fitting.fits, sizes), measures.token_bounds, tight)
+        fitting = _Fitting(planner, batch, replace(measures, token_bounds=bounds))
     scopes = [planner.scope(query or "") for query in batch.queries]
     salts = [planner.order_salt(query or "") for query in batch.queries]
-    sizes = np.diff(batch.offsets)
     mixed = measures.content_hashes ^ np.repeat(np.array(salts, np.uint64), sizes)
     order = order_within_groups(mixed, sizes)
     mixed = mixed[order]
     repeats = (np.diff(mixed, prepend=mixed[:1] + 1) == 0) & ~fitting.begins
     distinct = ~reduce_groups(np.logical_or, repeats, batch.offsets)
     rows = order - np.repeat(batch.offsets[:-1], sizes)
-    bounds = pairwise(batch.offsets.tolist())
+    fits = fitting.fits & distinct
+    # Only the texts that are sent are copied: a group that does not fit may be huge.
+    sent = batch.texts.take(order[np.repeat(fits, sizes)])
+    borders = np.append(0, np.cumsum(sizes[fits]))
+    documents = iter(encode_lists(sent, borders))
+    text_borders, octets = text_offsets(sent), text_bytes(sent)
+    text_sizes, borders_of_sent = np.diff(text_borders), pairwise(borders.tolist())
     groups = list(batch.iter_groups(measures))
-    all_tokens = [
-        tokens if is_distinct else None
-        for tokens, is_distinct in zip(fitting.request_tokens, distinct.tolist(), strict=True)
-    ]
-    # Nothing is copied if no group fits: one huge group would hold all its texts twice.
-    is_any_sent = any(tokens is not None for tokens in all_tokens)
-    sent = batch.texts.take(order if is_any_sent else order[:0])
-    texts: NDArray[np.object_] = sent.to_numpy(zero_copy_only=False)
-    offsets, octets = text_offsets(sent), text_bytes(sent)
-    text_sizes = np.diff(offsets)
     plans = list[Plan | None]()
-    for group, (start, stop), scope, salt, tokens, search_units, query_tokens, ranks_ascend in zip(
+    for group, start, fits_one, scope, salt, tokens, search_units, query_tokens, ascend in zip(
         groups,
-        bounds,
+        batch.offsets.tolist(),
+        fits.tolist(),
         scopes,
         salts,
-        all_tokens,
+        fitting.request_tokens,
         fitting.search_units,
         fitting.query_tokens,
         fitting.ranks_ascend,
-        strict=True,
+        strict=False,  # there is one offset more
     ):
-        if tokens is None:
+        if not fits_one:
             plans.append(None)
             continue
-        query = cast("str", group.query)
-        documents = texts[start:stop].tolist()
-        contents = octets[offsets[start] : offsets[stop]]
+        query, (first, last) = cast("str", group.query), next(borders_of_sent)
+        contents = octets[text_borders[first] : text_borders[last]]
         request = Request(
             query=query,
-            documents=documents,
+            documents=next(documents),
             tokens=tokens,
-            key=joined_request_key(scope, text_sizes[start:stop], contents),
+            key=joined_request_key(scope, text_sizes[first:last], contents),
             scope=scope,
             query_id=group.query_id,
             search_units=search_units,
         )
+        rows_of_group = rows[start : start + last - first]
         plan = Plan(
             group=group,
             settings=planner.settings,
@@ -117,7 +123,7 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
             scope=scope,
             order_salt=salt,
             accepts=planner.accepts,
-            single_request=SingleRequest(request, rows[start:stop], ranks_ascend),
+            single_request=SingleRequest(request, rows_of_group, ascend),
             pack=planner.pack_group,
         )
         plans.append(plan)
@@ -131,7 +137,8 @@ class _Fitting:
         begins: Whether a row is the first of its group; one element per row.
         ranks_ascend: Whether the first stage's ranks ascend along the rows.
         query_tokens: Upper bound of the query's Qwen tokens; 0 for a group that does not fit.
-        request_tokens: Upper bound of the group's tokens as one request; None if it does not fit.
+        request_tokens: Upper bound of the group's tokens as one request.
+        fits: Whether the group fits one request.
         search_units: Upper bound of its search units; 0 if they are not billed.
     """
 
@@ -146,33 +153,35 @@ class _Fitting:
         are_whole = (~reduce_groups(np.logical_or, unfit, offsets)).tolist()
         queries = cast("list[str]", [query or "" for query in batch.queries])
         sent = [
-            planner.sent_query(query) if is_whole and query.strip() else (None, 0)
+            planner.sent_query(query, loose=True) if is_whole and query.strip() else (None, 0)
             for query, is_whole in zip(queries, are_whole, strict=True)
         ]
         self.query_tokens = [count for _, count in sent]
         self._query_lengths = np.array([len(query) for query in queries])
         weights = planner.packer.weights(measures.token_bounds, measures.sizes)
-        self.request_tokens = self._request_tokens(
+        tokens, self.fits = self._request_tokens(
             planner,
             batch,
             is_sent=np.array([query == cut for query, (cut, _) in zip(queries, sent, strict=True)]),
             tokens=reduce_groups(np.add, weights, offsets),
             body_bytes=reduce_groups(np.add, most_body_bytes(measures.sizes), offsets),
         )
-        self.search_units = self._search_units(planner, batch, weights)
+        self.request_tokens: list[int] = tokens.tolist()
+        self.search_units = [0] * batch.num_groups
+        if (rule := planner.settings.profile.search_units) is not None:
+            self.search_units = self._search_units(rule, planner, batch, weights)
 
-    def _search_units(self, planner: Planner, batch: GroupBatch, weights: IntArray) -> list[int]:
-        profile = planner.settings.profile
-        if profile.search_units is None:
-            return [0] * batch.num_groups
+    def _search_units(
+        self, rule: SearchUnits, planner: Planner, batch: GroupBatch, weights: IntArray
+    ) -> list[int]:
         query_weights = planner.query_weights(np.array(self.query_tokens), self._query_lengths)
         chunks = count_chunks(
-            profile.search_units,
+            rule,
             np.repeat(query_weights, np.diff(batch.offsets)),
-            np.minimum(weights, profile.max_tokens_per_document),
+            np.minimum(weights, planner.settings.profile.max_tokens_per_document),
         )
         of_groups = reduce_groups(np.add, chunks, batch.offsets)
-        units: list[int] = count_search_units(profile.search_units, of_groups).tolist()
+        units: list[int] = count_search_units(rule, of_groups).tolist()
         return units
 
     def _request_tokens(
@@ -183,7 +192,7 @@ class _Fitting:
         is_sent: BoolArray,
         tokens: IntArray,
         body_bytes: IntArray,
-    ) -> list[int | None]:
+    ) -> tuple[IntArray, BoolArray]:
         query_lengths = self._query_lengths
         pair_tokens = planner.pair_tokens(np.array(self.query_tokens), query_lengths)
         sizes, limits = np.diff(batch.offsets), planner.request_limits("", 0)
@@ -196,8 +205,7 @@ class _Fitting:
             & (request_tokens <= limits.max_tokens)
             & (request_bytes <= limits.max_bytes)
         )
-        both = zip(request_tokens.tolist(), fits.tolist(), strict=True)
-        return [tokens_of_one if fits_one else None for tokens_of_one, fits_one in both]
+        return request_tokens, fits
 
 
 def order_within_groups(values: NDArray[Any], sizes: IntArray) -> IntArray:

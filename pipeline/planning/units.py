@@ -16,6 +16,7 @@ from pipeline.core.arrays import BoolArray, IntArray, KeyArray
 from pipeline.core.content import Content, Image, Video, content_hash, identity, is_blank
 from pipeline.core.groups import Group
 from pipeline.core.records import Reason, Reject
+from pipeline.tokens.bounds import upper_bounds
 from pipeline.tokens.counter import Counter
 from pipeline.tokens.passages import split_passages
 
@@ -156,6 +157,9 @@ def choose_documents(
 def whole_units(group: Group, rows: IntArray) -> Units:
     """Return one unit for each row: its whole text, its image or its video."""
     measures, media = group.measures, group.media
+    tokens = upper_bounds(group.texts)
+    for row in media:
+        tokens[row] = measures.token_bounds[row]
     own_contents: dict[int, Content] = {
         unit: media[row] for unit, row in enumerate(rows.tolist() if media else ()) if row in media
     }
@@ -167,7 +171,7 @@ def whole_units(group: Group, rows: IntArray) -> Units:
         own_contents=own_contents,
         documents=np.arange(len(rows)),
         content_hashes=measures.content_hashes[rows],
-        tokens=measures.token_bounds[rows],
+        tokens=tokens[rows],
         exact=exact,
         sizes=measures.sizes[rows],
     )

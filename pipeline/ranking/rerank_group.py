@@ -49,7 +49,10 @@ async def rerank_group(
     single, refusal = plan.single_request, None
     if single is not None and not refused_sizes:
         try:
-            return rank_single_request(plan.group, single, await ask(single.request))
+            scores = await ask(single.request)
+            if scores.total_tokens is None:
+                scores = replace(scores, total_tokens=planner.single_request_tokens(plan.group))
+            return rank_single_request(plan.group, single, scores)
         except RequestError as error:
             refusal = error
     return await _rerank_packed(plan, ask, planner, refused_sizes, refusal)

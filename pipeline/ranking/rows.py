@@ -14,10 +14,16 @@ from pipeline.ranking.merging.merged import Merged
 
 
 def rank_single_request(group: Group, single: SingleRequest, answer: Scores) -> Ranking:
-    """Return the ranking by the answer to the only request; its order is computed later."""
+    """Return the ranking by the answer to the only request; its order is computed later.
+
+    Args:
+        group: What is ranked.
+        single: Its request.
+        answer: The scores, with their tokens.
+    """
+    assert answer.total_tokens is not None
     scores = np.empty(len(single.rows))
     scores[single.rows] = answer.scores
-    total_tokens = answer.total_tokens
     return Ranking(
         group=group.output,
         row_scores=scores,
@@ -25,7 +31,7 @@ def rank_single_request(group: Group, single: SingleRequest, answer: Scores) -> 
         tie_break=None if single.ranks_ascend else group.measures.content_hashes,
         certified_depth=len(scores),
         num_requests=1,
-        total_tokens=single.request.tokens if total_tokens is None else total_tokens,
+        total_tokens=answer.total_tokens,
     )
 
 

@@ -12,7 +12,7 @@ from xxhash import xxh3_64_digest
 
 from pipeline.core.arrays import BoolArray, IntArray
 from pipeline.core.groups import TextMeasures
-from pipeline.tokens.bounds import upper_bounds
+from pipeline.tokens.byte_bounds import byte_bounds
 from pipeline.tokens.text_buffers import text_bytes, text_offsets
 
 
@@ -23,7 +23,7 @@ def measure_texts(texts: pa.LargeStringArray) -> TextMeasures:
     # Joined digests become an array faster than a list of Python integers.
     digests = b"".join([xxh3_64_digest(octets[start:stop]) for start, stop in pairwise(borders)])
     return TextMeasures(
-        token_bounds=upper_bounds(texts),
+        token_bounds=byte_bounds(texts),
         sizes=np.diff(offsets),
         content_hashes=np.frombuffer(digests, dtype=">u8").astype(np.uint64),
         blank=_blank(texts, offsets, octets),

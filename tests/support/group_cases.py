@@ -62,4 +62,4 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def contents(requests: list[Request]) -> list[tuple[str, list[str], bytes, int]]:
-    return [(r.query, r.documents, r.key, r.tokens) for r in requests]
+    return [(r.query, list(r.documents), r.key, r.tokens) for r in requests]

@@ -124,7 +124,7 @@ class FakeService:
     refused: int = 0
 
     async def ask(self, request: Request) -> Scores:
-        self.calls.append(request.documents)
+        self.calls.append(list(request.documents))
         error = self._error(request)
         if error is not None:
             self.refused += 1
@@ -150,7 +150,7 @@ class FakeService:
                 (max(self._pairs(request)), self.max_pair_tokens),
             ]
         if self.max_bytes < math.inf:
-            body = orjson.dumps((request.query, request.documents))
+            body = orjson.dumps((request.query, list(request.documents)))
             limits.append((len(body), self.max_bytes))
         if any(found > most for found, most in limits):
             return TooLarge("too_large", f"request {len(self.calls)} is too large")

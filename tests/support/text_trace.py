@@ -5,8 +5,8 @@ made of: strings, bytes, Arrow data, Parquet files, containers, the project's st
 that are still to be run. `self` counts as an argument if an attribute of it holds the text itself;
 that some object further away holds it does not make every method of a long-lived object a step.
 
-Properties are attributes to whoever reads them, and lambdas and comprehensions are a part of the
-function around them, so neither counts.
+Properties and lengths are attributes to whoever reads them, and lambdas and comprehensions are a
+part of the function around them, so none of these counts.
 """
 
 import importlib
@@ -157,7 +157,7 @@ def _arguments(frame: FrameType) -> list[Any]:
 
 def _step(code: CodeType) -> Step | None:
     """Return the step that a function is; None for a property, a lambda and a comprehension."""
-    if code.co_name.startswith("<"):
+    if code.co_name.startswith("<") or code.co_name == "__len__":
         return None
     module = Path(code.co_filename).relative_to(LIBRARY).with_suffix("")
     *path, name = code.co_qualname.split(".")

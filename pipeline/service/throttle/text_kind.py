@@ -57,6 +57,7 @@ def text_kind(documents: Sequence[Content], tokens: int) -> TextKind:
         documents: What is scored; images and videos are a kind of their own.
         tokens: Upper bound of the request's tokens.
     """
+    documents = list(documents)
     num_characters = sum([len(text) for text in documents if isinstance(text, str)])
     if not num_characters:
         return UNKNOWN_KIND

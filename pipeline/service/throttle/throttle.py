@@ -8,7 +8,8 @@ once.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from itertools import islice
 
 from pipeline.core.content import Content
@@ -100,8 +101,7 @@ class Throttle:
             permit = control.try_grant_of_any_kind(documents, tokens)
         if permit is not None:
             return permit
-        kind = control.kind(texts, tokens)
-        waiter = _Waiter(documents, tokens, kind)
+        waiter = _Waiter(documents, tokens, partial(control.kind, texts, tokens))
         self._line.append(waiter)
         if self._leases is not None:
             self._leases.wake()
@@ -126,7 +126,9 @@ class Throttle:
         while self._line and not (first := self._line[0]).turn.done():
             if not self._has_room(first.documents):
                 return
-            permit = self._control.try_grant(first.documents, first.tokens, first.kind)
+            permit = self._control.try_grant_of_any_kind(first.documents, first.tokens)
+            if permit is None:
+                permit = self._control.try_grant(first.documents, first.tokens, first.kind)
             first.turn.set_result(permit)
             if permit is not None:
                 self._line.popleft()
@@ -166,12 +168,15 @@ class _Waiter:
         turn: Becomes its permit; None for the first in line that has room, but must wait for more.
     """
 
-    __slots__ = ("documents", "kind", "tokens", "turn")
-
-    def __init__(self, documents: int, tokens: int, kind: TextKind) -> None:
+    def __init__(self, documents: int, tokens: int, find_kind: Callable[[], TextKind]) -> None:
         self.documents = documents
         self.tokens = tokens
-        self.kind = kind
+        self._find_kind = find_kind
         self.turn: asyncio.Future[ThrottlePermit | None] = (
             asyncio.get_running_loop().create_future()
         )
+
+    @cached_property
+    def kind(self) -> TextKind:
+        """The kind of its texts, found when it first matters."""
+        return self._find_kind()

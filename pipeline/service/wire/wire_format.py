@@ -82,7 +82,7 @@ def flat_encoder(
             {
                 **({} if name_field is None else {name_field: model}),
                 "query": request.query,
-                documents: request.documents,
+                documents: request.encodable_documents,
                 **takes.options(request.num_documents, instruct),
                 **always,
             }

@@ -90,7 +90,7 @@ DASHSCOPE_REFUSALS = RefusalCodes(
 
 def _encode(request: Request, model: str, instruct: str | None, fps: float | None = None) -> bytes:
     """Return `{model, input: {query, documents}, parameters: {top_n, ...}}`."""
-    given: dict[str, Any] = {"query": request.query, "documents": request.documents}
+    given: dict[str, Any] = {"query": request.query, "documents": request.encodable_documents}
     parameters = _TAKES.options(request.num_documents, instruct)
     if request.image_tokens:
         given = {"query": _item(request.query), "documents": list(map(_item, request.documents))}
