@@ -30,7 +30,7 @@ class BatchLimits(Struct, frozen=True, kw_only=True):
     """
 
     max_rows: int = 8_192
-    max_bytes: int = 2 << 20
+    max_bytes: int = 4 << 20
     max_id_rows: int = 16_384
     max_checked_bytes: int = 1 << 30
     max_run_rows: int = 131_072
