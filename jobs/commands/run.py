@@ -20,7 +20,7 @@ from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings, read_api_key
 from jobs.options.types import SECONDS_OR_NONE
 from jobs.process.allocator import prepare_for_run
-from jobs.process.signals import stop_when_interrupted
+from jobs.process.signals import held_interrupts, stop_when_interrupted
 from jobs.process.telemetry import telemetry_of_environment
 from pipeline.api.emulator_process import starting_emulator
 from pipeline.core.errors import SettingsError
@@ -156,8 +156,9 @@ def run(
         return
     api_key = read_api_key(options)
     with prepared_settings(options) as settings, telemetry_of_environment() as telemetry:
-        from pipeline.dataset.rerank import DatasetRun
-        from pipeline.dataset.session import Session
+        with held_interrupts():
+            from pipeline.dataset.rerank import DatasetRun
+            from pipeline.dataset.session import Session
 
         metrics = locate_metrics(metrics_file, settings, output_name)
         session = Session(settings, api_key, telemetry=telemetry)
@@ -195,7 +196,8 @@ def run_to_end(
     Raises:
         RerankError: as `DatasetRun.run` does.
     """
-    import uvloop
+    with held_interrupts():
+        import uvloop
 
     async def work() -> None:
         stop_when_interrupted(session)
@@ -236,6 +238,7 @@ def prepared_settings(options: dict[str, Any]) -> Iterator[RunSettings]:
         return
     make_settings(options, url="http://emulator")  # refuse bad settings before anything starts
     with starting_emulator() as address:
-        import pipeline.dataset.rerank  # noqa: F401  # slow; meanwhile the emulator starts
+        with held_interrupts():
+            import pipeline.dataset.rerank  # noqa: F401  # slow; meanwhile the emulator starts
 
         yield make_settings(options, url=address() + EMULATOR_PATH)

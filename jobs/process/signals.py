@@ -52,6 +52,19 @@ def raised_interrupts() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Hold signals back while the body imports libraries; they are raised when it ends.
+
+    Libraries that are interrupted while they are imported catch the exception, or crash.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _handled_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def stop_when_interrupted(job: Stoppable, *, exit_after_s: float = EXIT_AFTER_S) -> None:
     """Stop the job of the running event loop on the first signal, and exit on the second.
 

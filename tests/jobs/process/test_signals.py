@@ -10,7 +10,7 @@ from types import FrameType
 import pytest
 from support.real_runs import ROOT, environment
 
-from jobs.process.signals import EXIT_AFTER_S, raised_interrupts
+from jobs.process.signals import EXIT_AFTER_S, held_interrupts, raised_interrupts
 from pipeline.core.errors import Interrupted
 
 STUCK = """
@@ -32,6 +32,20 @@ async def work():
 
 asyncio.run(work())
 """
+
+IMPORTING = """
+import os, signal, sys
+
+from jobs.cli import main
+
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sys.addaudithook(interrupt)
+sys.exit(main(["run", "no.parquet", "out", "--api-key-env", "PATH"]))
+"""
+"""An import in the body of a library, whose errors some libraries catch."""
 
 
 def ignore(number: int, frame: FrameType | None) -> None:
@@ -72,6 +86,25 @@ def test_a_signal_is_raised_and_the_handlers_are_restored(number: signal.Signals
             signal.raise_signal(number)
 
         assert [signal.getsignal(number) for number in numbers] == [ignore] * 3
+
+
+def test_a_signal_that_is_held_back_is_raised_afterwards() -> None:
+    steps = []
+    with pytest.raises(Interrupted), raised_interrupts(), held_interrupts():
+        steps += [signal.raise_signal(signal.SIGTERM), "imported"]
+
+    assert steps == [None, "imported"]
+
+
+@pytest.mark.parametrize("module", ["typing_extensions", "dataclasses", "numpy.exceptions"])
+def test_a_signal_while_a_library_is_imported_ends_the_command(module: str) -> None:
+    interrupted = subprocess.run(
+        [sys.executable, "-c", IMPORTING, module],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+
+    assert interrupted.returncode == 143, interrupted.stderr
+    assert "interrupted" in interrupted.stderr
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:
