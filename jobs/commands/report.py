@@ -14,7 +14,7 @@ from pipeline.evaluation.measures import DEFAULT_MEASURES, parse_measures
 
 if TYPE_CHECKING:
     from pipeline.output.reader import WrittenOutput
-    from pipeline.report.report import PlannedCost
+    from pipeline.report.costs import PlannedCost
 
 
 @click.command(
@@ -88,7 +88,7 @@ def _planned(output: "WrittenOutput", input_name: str) -> "PlannedCost | None":
     from pipeline.dataset.plan import plan_dataset
     from pipeline.evaluation.first_stage import find_input
     from pipeline.explain.replay import recorded_settings
-    from pipeline.report.report import MAX_PLANNED, PlannedCost
+    from pipeline.report.costs import MAX_PLANNED, PlannedCost
 
     source = find_input(output, input_name)
     if source.num_rows > MAX_PLANNED:

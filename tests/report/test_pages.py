@@ -22,7 +22,8 @@ from pipeline.dataset.rerank import DatasetRun
 from pipeline.dataset.session import Session
 from pipeline.evaluation.measures import DEFAULT_MEASURES, parse_measures
 from pipeline.output.reader import open_output
-from pipeline.report.report import PlannedCost, Request, make_report
+from pipeline.report.costs import PlannedCost
+from pipeline.report.report import Request, make_report
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 VOID = {"meta", "link", "br", "img", "hr", "input"}
