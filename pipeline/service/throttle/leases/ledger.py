@@ -1,9 +1,9 @@
-"""Who may send when: one schedule of slots for all takers of one quota.
+"""Who gets which slots: one schedule for all takers of one quota.
 
-Every slot is a moment of its own in an even pace, so the takers together keep the pace, however
-many they are. Slots are given to the taker that was served least ("start-time fair queueing",
-Goyal, Vin and Cheng, SIGCOMM 1996), at most a quarter of a second ahead, so a newcomer has its
-share at once and nobody starves. Decides without waiting and without a clock of its own.
+Every slot is a moment of its own in an even pace (`SlotSchedule`), so the takers together keep the
+pace, however many they are. Slots are given to the taker that was served least ("start-time fair
+queueing", Goyal, Vin and Cheng, SIGCOMM 1996), at most a quarter of a second ahead, so a newcomer
+has its share at once and nobody starves. Decides without waiting and without a clock of its own.
 `ledger.lua` does the same in Redis.
 """
 
@@ -13,16 +13,9 @@ from msgspec import Struct, field
 
 from pipeline.service.throttle.leases.learned_rate import LearnedRate
 from pipeline.service.throttle.leases.messages import Ask, Grant, LeaseTimes, Report, Slot
-from pipeline.service.throttle.leases.token_windows import TokenWindows
+from pipeline.service.throttle.leases.schedule import SlotSchedule
 
-_USED_SHARE = 0.995
-"""Of a rate: windows of ten seconds are within it although some slots are used late."""
-_CATCH_UP_S = 0.01
-"""Idle time that is made up for."""
-_MOST_CREDIT_S = 0.02
-"""Seconds of the rate of tokens that are made up for when fewer were counted than expected."""
 _LEAST_FREE = 1e-6
-_SAME_S = 1e-6
 
 
 class Taker(Struct):
@@ -52,7 +45,7 @@ class Taker(Struct):
 
 
 class Ledger:
-    """The schedule of one quota.
+    """The takers of one quota, and what each of them was given.
 
     Args:
         requests_per_s: The quota of requests; None for the lowest that a taker's settings say.
@@ -70,11 +63,8 @@ class Ledger:
         self._own = (requests_per_s, tokens_per_s)
         self._times = times or LeaseTimes()
         self._requests, self._tokens = LearnedRate(), LearnedRate()
-        self._windows = TokenWindows()
+        self._schedule = SlotSchedule(self._requests, self._tokens)
         self._takers: dict[str, Taker] = {}
-        self._holes: list[Slot] = []
-        self._next_request = self._next_token = self._pause_until = 0.0
-        self._debt = 0.0
         self._served = 0.0
         self._began: float | None = None
         self._epoch = random.random()
@@ -140,7 +130,7 @@ class Ledger:
             tokens_per_s=self._tokens.current,
             requests_version=self._requests.version,
             tokens_version=self._tokens.version,
-            pause_s=max(self._pause_until - now, 0.0),
+            pause_s=max(self._schedule.pause_until - now, 0.0),
         )
 
     def _fetch(self, now: float, taker: Taker) -> list[Slot]:
@@ -148,7 +138,7 @@ class Ledger:
         slots, taker.slots = taker.slots, []
         for slot in slots:
             if slot.at <= now - self._times.late_s:
-                self._windows.correct(slot.at, -slot.tokens)
+                self._schedule.lapse(slot)
         return [slot for slot in slots if slot.at > now - self._times.late_s]
 
     def _forget_the_dead(self, now: float) -> None:
@@ -166,7 +156,7 @@ class Ledger:
                 self._remove(name)
 
     def _remove(self, name: str) -> None:
-        self._holes += self._takers.pop(name).slots
+        self._schedule.give_back(self._takers.pop(name).slots)
 
     def _configure(self) -> None:
         """Take the leaser's own quota, else the lowest that a taker knows."""
@@ -182,16 +172,15 @@ class Ledger:
         if report.number <= taker.report:
             return
         taker.report = report.number
-        self._holes += report.unused
+        schedule = self._schedule
+        schedule.give_back(report.unused)
         for at, difference in report.corrections:
-            self._windows.correct(at, difference)
-            credit = -_MOST_CREDIT_S * (self._tokens.current or 0.0)
-            self._debt = max(self._debt + difference, min(self._debt, credit))
+            schedule.correct(at, difference)
         for served in report.served:
             self._rate(served.limit).succeed(now, served.amount, served.version)
         for refused in report.refused:
             if self._rate(refused.limit).refuse(now, refused.version, refused.pause_s):
-                self._pause_until = max(self._pause_until, now + refused.pause_s)
+                schedule.pause_until = max(schedule.pause_until, now + refused.pause_s)
 
     def _rate(self, limit: str) -> LearnedRate:
         return self._tokens if limit == "tokens" else self._requests
@@ -207,7 +196,8 @@ class Ledger:
         )
         if free <= _LEAST_FREE:
             return
-        self._drop_old_holes(now)
+        schedule, until = self._schedule, now + self._times.ahead_s
+        schedule.drop_passed(now)
         waiting = [
             taker
             for _, taker in sorted(self._takers.items())
@@ -215,58 +205,15 @@ class Ledger:
         ]
         while waiting:
             taker = min(waiting, key=lambda one: round(one.served, 6))
-            slot = self._book(now, taker.wants[0], free)
+            slot = schedule.book(now, until, taker.wants[0], free)
             if slot is None:
                 return
             self._served = taker.served
-            taker.served += max(self._cost_s(slot.tokens, free))
+            taker.served += max(schedule.cost_s(slot.tokens, free))
             taker.wants = taker.wants[1:]
             taker.slots.append(slot)
             if not taker.wants:
                 waiting.remove(taker)
-
-    def _book(self, now: float, tokens: float, free: float) -> Slot | None:
-        """Return the next slot for so many tokens; None if it is too far ahead."""
-        until = now + self._times.ahead_s + _SAME_S
-        for index, hole in enumerate(self._holes):
-            if (
-                self._pause_until <= hole.at + _SAME_S
-                and hole.at <= until
-                and tokens <= hole.tokens
-            ):
-                del self._holes[index]
-                self._windows.correct(hole.at, tokens - hole.tokens)
-                return Slot(hole.at, tokens)
-        at = max(now, self._next_request, self._next_token, self._pause_until)
-        if self._tokens.current is not None:
-            at = self._windows.earliest(at, tokens, free * self._tokens.current)
-        if at > until:
-            return None
-        due = max(tokens + self._debt, 0.0)
-        self._debt += tokens - due
-        request_s, tokens_s = self._cost_s(due, free)
-        earliest = at if at > now else now - _CATCH_UP_S
-        self._next_request = max(self._next_request, earliest) + request_s
-        self._next_token = max(self._next_token, earliest) + tokens_s
-        if self._tokens.current is not None:
-            self._windows.add(at, tokens)
-        return Slot(at, tokens)
-
-    def _cost_s(self, tokens: float, free: float) -> tuple[float, float]:
-        """Return the seconds of the schedule that a request takes, and that its tokens take."""
-        requests, per_token = self._requests.current, self._tokens.current
-        return (
-            0.0 if requests is None else 1 / (requests * free * _USED_SHARE),
-            0.0 if per_token is None else tokens / (per_token * free * _USED_SHARE),
-        )
-
-    def _drop_old_holes(self, now: float) -> None:
-        for hole in self._holes:
-            if hole.at <= now:
-                self._windows.correct(hole.at, -hole.tokens)
-        self._holes = sorted(
-            (hole for hole in self._holes if hole.at > now), key=lambda hole: hole.at
-        )
 
     def _fair_share(self, taker: Taker) -> float:
         """Return what a taker may use without the leaser, so that no promises exceed the quota."""
@@ -280,5 +227,5 @@ class Ledger:
             return times.ahead_s
         if not taker.wants:
             return times.heartbeat_s
-        next_s = max(self._next_request, self._next_token, self._pause_until) - now
+        next_s = self._schedule.next_at - now
         return min(max(times.ahead_s / 3, next_s - times.ahead_s), times.wants_s / 2)
