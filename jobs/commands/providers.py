@@ -8,7 +8,8 @@ import click
 from jobs.console.printing import emit, emit_json, json_option
 from jobs.options.command import Command
 from pipeline.core.models import UNLIMITED_TOKENS, ModelProfile
-from pipeline.core.providers import PROVIDERS, Provider
+from pipeline.core.provider import Provider
+from pipeline.core.providers import PROVIDERS
 
 
 @click.command(

@@ -8,7 +8,7 @@ from msgspec import Struct
 from jobs.doctor.comparability import ProbeResult
 from pipeline.core.errors import BadAnswer, RequestError, RerankError, ServiceEnded, ServiceRefused
 from pipeline.core.models import ModelProfile
-from pipeline.core.providers import Provider
+from pipeline.core.provider import Provider
 from pipeline.tokens.policies import POLICIES
 
 _WRONG_KEY = "HTTP 401"

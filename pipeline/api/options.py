@@ -11,7 +11,8 @@ from pipeline.core import environment
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import ModelProfile
 from pipeline.core.preparation import PLAIN_TEMPLATE, OnMissing, Preparation
-from pipeline.core.providers import Provider, find_provider
+from pipeline.core.provider import Provider
+from pipeline.core.providers import find_provider
 from pipeline.core.settings import DEFAULT_TIMEOUT_S, LayoutName, Pace, RunSettings
 from pipeline.core.shard import Shard
 

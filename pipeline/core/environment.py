@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.core.errors import SettingsError
-from pipeline.core.providers import Provider
+from pipeline.core.provider import Provider
 
 _OFFLINE_KEY = "offline"
 """The emulator accepts any key that is not empty."""

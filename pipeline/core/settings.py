@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from pipeline.core.errors import SettingsError
 from pipeline.core.models import ModelProfile
 from pipeline.core.preparation import Preparation
-from pipeline.core.providers import Provider
+from pipeline.core.provider import Provider
 from pipeline.core.shard import Shard
 
 OUTPUT_FORMAT = 1
