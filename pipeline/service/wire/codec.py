@@ -21,7 +21,8 @@ from pipeline.core.arrays import FloatArray
 from pipeline.core.errors import BadAnswer, IncompleteAnswer
 from pipeline.core.records import Scores
 from pipeline.service.wire.answer_shapes import AnswerShape, Result, find
-from pipeline.service.wire.refusals import Clean, RefusalCodes, classify, is_error, load_json
+from pipeline.service.wire.error_body import is_error, load_json
+from pipeline.service.wire.refusals import Clean, RefusalCodes, classify
 
 _NAME: Final = re.compile(r"[A-Za-z_]{1,24}")
 _MAX_NAMES: Final = 6

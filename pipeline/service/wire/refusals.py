@@ -10,9 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-import orjson
 from msgspec import Struct, field
 
 from pipeline.core.errors import (
@@ -26,6 +25,7 @@ from pipeline.core.errors import (
     Transient,
     shorten,
 )
+from pipeline.service.wire.error_body import read_error
 
 Clean: TypeAlias = Callable[[str], str]
 """Makes a service's message fit to be shown: short, and without what must stay private."""
@@ -47,9 +47,6 @@ _SIZE_TEXTS: Final = (
 )
 
 _CODE_LIKE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_CODE: Final = re.compile(rb'"code"\s*:\s*"([^"\\]{1,80})"')
-_MESSAGE: Final = re.compile(rb'"(?:message|msg)"\s*:\s*"((?:[^"\\]|\\.){1,400})')
-
 CURES: Final = {
     401: "check the key, its region and its workspace",
     402: "check the account's balance",
@@ -60,7 +57,6 @@ CURES: Final = {
 """What to do about a service that refuses everything with such a status."""
 
 _ACCOUNT_STATUSES: Final = (401, 402)
-_BOM: Final = b"\xef\xbb\xbf"
 
 
 class RefusalCodes(Struct, frozen=True, kw_only=True):
@@ -100,40 +96,6 @@ class RefusalCodes(Struct, frozen=True, kw_only=True):
         return self.refused.union(self.throttled, self.content, self.invalid, self.transient)
 
 
-class _Refusal(Struct, frozen=True):
-    """An error body's facts; empty strings where it has none."""
-
-    code: str = ""
-    message: str = ""
-
-
-def is_error(answer: Any, *, results_keys: tuple[str, ...] = ()) -> bool:
-    """Return whether a JSON body is an error envelope, whatever its status.
-
-    Args:
-        answer: The body.
-        results_keys: Keys of results beside the usual ones; a body with results is no error.
-    """
-    if not isinstance(answer, dict):
-        return False
-    if any(_has_results(answer.get(key)) for key in ("output", "results", *results_keys)):
-        return False
-    return bool(answer.get("error") or answer.get("code"))
-
-
-def _has_results(value: Any) -> bool:
-    return any(map(bool, value.values())) if isinstance(value, dict) else bool(value)
-
-
-def load_json(body: bytes) -> Any:
-    """Return the value of a JSON body, which a UTF-8 byte order mark may precede.
-
-    Raises:
-        orjson.JSONDecodeError: if it is none.
-    """
-    return orjson.loads(body.removeprefix(_BOM))
-
-
 def classify(
     status: int,
     body: bytes,
@@ -151,7 +113,7 @@ def classify(
         codes: The service's error codes.
         clean: Makes the service's message fit to be shown.
     """
-    refusal = _read(body)
+    refusal = read_error(body)
     code = _shown_code(refusal.code, codes, clean) or f"http_{status}"
     message = shorten(clean(refusal.message), MAX_SERVICE_MESSAGE)
     known, text = refusal.code.lower(), refusal.message.lower()
@@ -214,49 +176,6 @@ def _refused(code: str, message: str, status: int) -> ServiceRefused:
         f"{what}: {message}" if message else what,
         which=code,
         cure=CURES.get(status, "check the key, the account, --model and --url"),
-    )
-
-
-def _read(body: bytes) -> _Refusal:
-    """Return the facts of an error body, or of the JSON that its message holds."""
-    outer = _envelope(body)
-    if not outer.message.lstrip().startswith("{"):
-        return outer
-    inner = _envelope(outer.message.encode())
-    return _Refusal(outer.code or inner.code, inner.message or inner.code)
-
-
-def _envelope(body: bytes) -> _Refusal:
-    """Read `{code, message}`, `{error: {code, type, message}}` or `{detail: [{type, msg}]}`.
-
-    `error` and `detail` may also be the message.
-    """
-    try:
-        answer = load_json(body)
-    except orjson.JSONDecodeError:
-        return _truncated_envelope(body)
-    if not isinstance(answer, dict):
-        return _Refusal()
-    error, detail = answer.get("error"), answer.get("detail")
-    facts = error if isinstance(error, dict) else answer
-    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        facts = {"type": detail[0].get("type"), "message": detail[0].get("msg")}
-    names = [facts.get("code"), facts.get("type"), facts.get("error_type")]
-    named = [name for name in names if isinstance(name, str) and name]
-    code = next((name for name in named if not name.isdecimal()), named[0] if named else "")
-    messages = [facts.get("message"), error, detail]
-    message = next((text for text in messages if isinstance(text, str)), "")
-    return _Refusal(shorten(code, 80), message)
-
-
-def _truncated_envelope(body: bytes) -> _Refusal:
-    """Read what JSON without its end still holds; nothing from HTML."""
-    if not body.lstrip().startswith(b"{"):
-        return _Refusal()
-    code, message = (pattern.search(body) for pattern in (_CODE, _MESSAGE))
-    return _Refusal(
-        code[1].decode(errors="replace") if code else "",
-        message[1].decode(errors="replace") if message else "",
     )
 
 
