@@ -7,7 +7,7 @@ from jobs.console.printing import table_lines, usd
 from pipeline.core.errors import InputError
 from pipeline.output.backfill_record import planned_partitions
 from pipeline.output.layout import MANIFEST_NAME
-from pipeline.output.lock.lock import is_held
+from pipeline.output.lock.output_lock import is_held
 from pipeline.output.run_records import read_run_records
 from pipeline.storage.location import Location
 from pipeline.storage.partitions import list_partitions

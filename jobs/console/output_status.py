@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from pipeline.core.errors import InputError
 from pipeline.output.layout import SUCCESS_NAME
-from pipeline.output.lock.lock import is_held
+from pipeline.output.lock.output_lock import is_held
 from pipeline.output.manifest import read_manifest
 from pipeline.output.part_info import PartInfo, read_part_infos
 from pipeline.output.run_records import RunRecord, State, read_run_records

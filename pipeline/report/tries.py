@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from pipeline.core.errors import InputError, OutputFailed
 from pipeline.output.layout import SUCCESS_NAME
-from pipeline.output.lock.lock import is_held
+from pipeline.output.lock.output_lock import is_held
 from pipeline.output.run_records import RunRecord, State, read_run_records
 from pipeline.output.ticks import Stretch
 from pipeline.storage.location import Location

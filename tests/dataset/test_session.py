@@ -27,7 +27,7 @@ from pipeline.core.settings import Pace, RunSettings
 from pipeline.dataset.rerank import DatasetRun, rerank_dataset
 from pipeline.dataset.session import Session
 from pipeline.dataset.summary import RunSummary
-from pipeline.output.lock.lock import is_held
+from pipeline.output.lock.output_lock import is_held
 from pipeline.storage.location import locate
 
 SIZES, OTHER_SIZES = [3] * 12, [3] * 6 + [5] * 6

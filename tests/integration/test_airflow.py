@@ -24,7 +24,7 @@ from support.real_runs import (
 )
 
 from pipeline.core.providers import EMULATOR_PATH
-from pipeline.output.lock.lock import is_held
+from pipeline.output.lock.output_lock import is_held
 from pipeline.storage.location import locate
 
 VERSIONS = ("3.3.2", "2.11.2", "2.10.5")

@@ -16,7 +16,7 @@ from support.airflow import Airflow, airflow
 from support.real_runs import groups, last_record, service, wait_until
 
 from pipeline.core.providers import EMULATOR_PATH
-from pipeline.output.lock.lock import is_held
+from pipeline.output.lock.output_lock import is_held
 from pipeline.storage.location import locate
 
 ONE_TASK = Path(__file__).parent / "airflow_dags" / "one_task.py"

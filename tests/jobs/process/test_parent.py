@@ -21,7 +21,7 @@ from support.real_runs import (
 )
 
 from jobs.process.parent import STOP_WITH_PARENT
-from pipeline.output.lock.lock import is_held
+from pipeline.output.lock.output_lock import is_held
 from pipeline.storage.location import locate
 
 LAUNCHER = """

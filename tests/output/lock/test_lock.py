@@ -16,7 +16,8 @@ from support.object_store import Store, moto_store
 from pipeline.core.errors import OutputBusy, OutputFailed
 from pipeline.core.gate import Gate
 from pipeline.output.lock.lease import Lease, LeaseTimes
-from pipeline.output.lock.lock import hold_output, is_held
+from pipeline.output.lock.lock import hold_output
+from pipeline.output.lock.output_lock import is_held
 from pipeline.output.lock.owner_process import Owner, this_process
 from pipeline.storage.conditional import ConditionalObject
 from pipeline.storage.location import Location, locate
