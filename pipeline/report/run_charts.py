@@ -7,7 +7,6 @@ from typing import Any, Final
 from pipeline.output.ticks import Stretch
 from pipeline.report.chart import (
     BAD,
-    GRID,
     SERIES,
     Chart,
     Spec,
@@ -17,13 +16,13 @@ from pipeline.report.chart import (
     quantity,
     values,
 )
+from pipeline.report.time_axis import TimeAxis
 from pipeline.report.tries import Story
 from pipeline.report.words import CAUSES, number, short_time
 
 _FAR: Final = 4.0
 """A limit so many times what was reached would flatten the chart: its number alone is given."""
 
-_UNITS: Final = ((7_200.0, 3_600.0, "hours"), (180.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))
 _BINS_JOINED: Final = 4
 """Buckets of latencies that are joined; they then differ by 41 %."""
 _BUCKET_RATIO: Final = 2 ** (1 / 8)
@@ -31,7 +30,7 @@ _BUCKET_RATIO: Final = 2 ** (1 / 8)
 
 def run_charts(story: Story) -> Iterator[Chart]:
     """Yield the charts of all tries; none where no request was sent."""
-    time = _Time(story)
+    time = TimeAxis(story)
     if not any(one.sent for one in time.all):
         return
     limits = story.tries[-1].record.limits
@@ -49,54 +48,7 @@ def run_charts(story: Story) -> Iterator[Chart]:
         yield _latencies(latencies)
 
 
-class _Time:
-    """The time axis: seconds of running, the tries one after the other."""
-
-    def __init__(self, story: Story) -> None:
-        self.all = [stretch for one in story.tries for stretch in one.stretches]
-        self.starts = [one.start_s for one in story.tries[1:]]
-        self._story = story
-        self.seconds = story.seconds
-        _, self.per_unit, self.unit = next(u for u in _UNITS if story.seconds >= u[0])
-
-    @property
-    def x(self) -> Spec:
-        """The encoding of the time axis."""
-        many = len(self.starts) > 0
-        title = f"{self.unit} of running" + (", tries one after the other" if many else "")
-        return quantity("x", title, scale={"domain": [0, self.seconds / self.per_unit]})
-
-    def at(self, seconds: float) -> float:
-        """Return a place on the axis."""
-        return round(seconds / self.per_unit, 4)
-
-    def rows(self) -> Iterator[tuple[float, float, int, Stretch]]:
-        """Yield begin and end on the axis, the number of the try, and each stretch."""
-        for one in self._story.tries:
-            for stretch in one.stretches:
-                begin = one.start_s + stretch.start_s
-                yield self.at(begin), self.at(begin + stretch.seconds), one.number, stretch
-
-    def steps(self, figure: Any) -> list[dict[str, Any]]:
-        """Return a step line of a figure of the stretches, each try by itself."""
-        rows: list[dict[str, Any]] = []
-        for begin, end, of_try, stretch in self.rows():
-            value = round(float(figure(stretch)), 4)
-            if rows and rows[-1]["try"] == of_try:
-                rows.pop()  # the end of the one before, where this one begins
-            rows += [{"x": x, "y": value, "try": of_try} for x in (begin, end)]
-        return rows
-
-    def borders(self) -> list[Spec]:
-        """Return a line where each further try begins."""
-        if not self.starts:
-            return []
-        data = values([{"x": self.at(start)} for start in self.starts])
-        mark = {"type": "rule", "color": GRID, "strokeWidth": 2}
-        return [{"data": data, "mark": mark, "encoding": {"x": self.x}}]
-
-
-def _area(time: _Time, rows: Sequence[Mapping[str, Any]], title: str) -> list[Spec]:
+def _area(time: TimeAxis, rows: Sequence[Mapping[str, Any]], title: str) -> list[Spec]:
     encoding = {
         "x": time.x,
         "y": quantity("y", title, stack=None),
@@ -123,7 +75,7 @@ def _with_limit(
     return [*layers, *limit_line(limit, f"{label} {number(limit)}")], said
 
 
-def _requests(time: _Time, per_minute: float | None) -> Chart:
+def _requests(time: TimeAxis, per_minute: float | None) -> Chart:
     rates = [one.requests_per_s for one in time.all]
     layers = _area(time, time.steps(lambda one: one.requests_per_s), "requests per second")
     quota = None if per_minute is None else per_minute / 60
@@ -133,14 +85,14 @@ def _requests(time: _Time, per_minute: float | None) -> Chart:
     return draw("Requests per second", summary, layers)
 
 
-def _in_flight(time: _Time, most: float | None) -> Chart:
+def _in_flight(time: TimeAxis, most: float | None) -> Chart:
     figures = [one.in_flight for one in time.all]
     layers = _area(time, time.steps(lambda one: one.in_flight), "requests in flight")
     layers, said = _with_limit(layers, max(figures), most, "limit")
     return draw("Requests in flight", f"{max(figures):,.0f} at most. {said}", layers)
 
 
-def _bound(time: _Time) -> Chart:
+def _bound(time: TimeAxis) -> Chart:
     rows: list[dict[str, Any]] = []
     open_rows: dict[str, dict[str, Any]] = {}  # the last one of each cause, which may go on
     seconds: dict[str, float] = {}
@@ -176,7 +128,7 @@ def _bound(time: _Time) -> Chart:
     return draw("What held the run back", f"Share of the time: {told}.", layers)
 
 
-def _refusals(time: _Time) -> Chart:
+def _refusals(time: TimeAxis) -> Chart:
     rows = []
     for name, field in (("429", "throttled"), ("failed", "failed")):
         for begin, end, _, stretch in time.rows():
@@ -202,7 +154,7 @@ def _refusals(time: _Time) -> Chart:
     return draw("429s and failures", summary, layers)
 
 
-def _tokens(time: _Time, per_minute: float | None) -> Chart:
+def _tokens(time: TimeAxis, per_minute: float | None) -> Chart:
     def per_s(one: Stretch) -> float:
         return one.tokens / max(one.seconds, 1e-9)
 
@@ -214,7 +166,7 @@ def _tokens(time: _Time, per_minute: float | None) -> Chart:
     return draw("Tokens per second", f"{tokens:,} in all, {most:,.0f} at most. {said}", layers)
 
 
-def _latency_over_time(time: _Time) -> Chart:
+def _latency_over_time(time: TimeAxis) -> Chart:
     rows = [row for row in time.steps(lambda one: one.p95_ms) if row["y"] > 0]
     layers = _area(time, rows, "milliseconds")
     most = max((row["y"] for row in rows), default=0.0)
