@@ -15,37 +15,25 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import distributed
-from msgspec import Struct
 from msgspec.structs import asdict, replace
 
-from jobs.dask_leases import (
-    PLUGIN_NAME,
-    RerankPlugin,
-    SchedulerLeaser,
-    call_on_worker,
-)
+from jobs.dask_leases import PLUGIN_NAME, RerankPlugin
+from jobs.dask_shard import LOCK_WAIT_S, run_shard, summary_of
 from jobs.dask_summary import merge_summaries
 from pipeline.api.emulator_process import emulator_process
 from pipeline.api.options import RunOptions
-from pipeline.core import errors
-from pipeline.core.background import background
-from pipeline.core.errors import Interrupted, RerankError, SettingsError, TooManyRejects, first_leaf
+from pipeline.core.errors import SettingsError
 from pipeline.core.events import log_event
 from pipeline.core.providers import EMULATOR_PATH
 from pipeline.dataset.commit_shards import commit_output
-from pipeline.dataset.rerank import DatasetRun
-from pipeline.dataset.session import Session
 from pipeline.dataset.summary import RunSummary
-from pipeline.service.throttle.leases.connect import quota_name
 
 log = logging.getLogger(__name__)
 
-_ASK_S: Final = 1.0
-"""Between two questions of a shard whether it is still wanted, and two words of the driver."""
+_TELL_S: Final = 1.0
+"""Between two words to the scheduler that the run is still wanted."""
 _DRAIN_S: Final = 4.7
 """For how long a stopped driver waits for its shards."""
-_LOCK_WAIT_S: Final = 90.0
-"""On an object store the lock of a lost worker expires after a minute."""
 
 
 def rerank_on_cluster(
@@ -95,7 +83,7 @@ def _rerank(
     with _wanted(client, run_id):
         work = [
             client.submit(
-                _run_shard,
+                run_shard,
                 *(run_id, source, output),
                 asdict(replace(options, shard=f"{index}/{count}")),
                 key=f"rerank-{run_id}-{index}",
@@ -105,7 +93,7 @@ def _rerank(
         ]
         summaries = _gather(client, run_id, work)
     done = asyncio.run(
-        commit_output(output, max_rejects=options.max_rejects, lock_wait_s=_LOCK_WAIT_S)
+        commit_output(output, max_rejects=options.max_rejects, lock_wait_s=LOCK_WAIT_S)
     )
     merged = merge_summaries(summaries, seconds=time.monotonic() - began)
     return replace(merged, groups=done.groups, parts=done.parts, rejected=done.rejected)
@@ -152,63 +140,6 @@ def _ignored_in_children(number: signal.Signals) -> Iterator[None]:
         signal.signal(number, before)
 
 
-class _Ended(Struct, frozen=True):
-    """How a shard ended; an error by its class and its words, since not all can be pickled."""
-
-    summary: RunSummary | None = None
-    error: str = ""
-    message: str = ""
-
-
-def _run_shard(run_id: str, source: str, output: str, options: dict[str, Any]) -> _Ended:
-    """Run one shard in a thread of a worker, in an event loop of its own."""
-    import uvloop
-
-    worker = distributed.get_worker()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            summary = runner.run(_work(worker, run_id, source, output, RunOptions.of(options)))
-    except RerankError as error:
-        return _Ended(error=type(error).__name__, message=str(error))
-    return _Ended(summary)
-
-
-async def _work(
-    worker: distributed.Worker, run_id: str, source: str, output: str, options: RunOptions
-) -> RunSummary:
-    settings = options.settings(url=options.url)
-    settings = replace(settings, lock_wait_s=max(settings.lock_wait_s, _LOCK_WAIT_S))
-    api_key = options.api_key()
-    leaser = None
-    if settings.quota is None:
-        leaser = SchedulerLeaser(worker, quota_name(settings, api_key))
-    session = Session(settings, api_key, leaser=leaser)
-    job = DatasetRun(session, source, output)
-    try:
-        async with background(_stop_unwanted(worker, run_id, session), name="is-wanted"), session:
-            return await job.run()
-    except TooManyRejects:
-        return job.snapshot()  # the commit counts those of all shards
-    except BaseExceptionGroup as group:
-        raise first_leaf(group) from group
-
-
-async def _stop_unwanted(worker: distributed.Worker, run_id: str, session: Session) -> None:
-    """Stop a shard once its driver does not want it any more, for ever."""
-    while True:
-        try:
-            wanted = await call_on_worker(
-                worker, lambda: worker.scheduler.rerank_is_wanted(run=run_id)
-            )
-        except OSError:  # the scheduler is out of reach for a moment
-            wanted = True
-        except RuntimeError:  # the worker closes its connections
-            wanted = False
-        if not wanted and not session.is_stopping:
-            session.stop(signal.SIGTERM)
-        await asyncio.sleep(_ASK_S)
-
-
 @contextmanager
 def _wanted(client: distributed.Client, run_id: str) -> Iterator[None]:
     """Tell the scheduler that a run is wanted while the body runs."""
@@ -216,7 +147,7 @@ def _wanted(client: distributed.Client, run_id: str) -> Iterator[None]:
     ended = threading.Event()
 
     def keep_telling() -> None:
-        while not ended.wait(_ASK_S):
+        while not ended.wait(_TELL_S):
             with suppress(OSError):
                 _tell(client, run_id, wanted=True)
 
@@ -242,7 +173,7 @@ def _gather(client: distributed.Client, run_id: str, work: list[Any]) -> list[Ru
     summaries: list[RunSummary] = []
     try:
         for _, ended in distributed.as_completed(work, with_results=True):
-            summaries.append(_summary_of(ended))
+            summaries.append(summary_of(ended))
             log_event(log, logging.INFO, "shard.done", done=len(summaries), of=len(work))
     except BaseException:  # a failure or a signal: the shards save what they have
         _tell(client, run_id, wanted=False)
@@ -250,15 +181,3 @@ def _gather(client: distributed.Client, run_id: str, work: list[Any]) -> list[Ru
             distributed.wait(work, timeout=_DRAIN_S)
         raise
     return summaries
-
-
-def _summary_of(ended: _Ended) -> RunSummary:
-    """Return the numbers of a shard, or raise its error."""
-    if ended.summary is not None:
-        return ended.summary
-    if ended.error == Interrupted.__name__:
-        raise Interrupted(signal.SIGTERM)
-    found = getattr(errors, ended.error, RerankError)
-    error: RerankError = found.__new__(found)
-    RerankError.__init__(error, ended.message)
-    raise error
