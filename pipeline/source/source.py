@@ -1,7 +1,7 @@
 """An input: its files, its columns, and ways to read its candidates as whole groups."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
-from typing import Literal, TypeVar
+from typing import Literal
 
 import pyarrow as pa
 from msgspec import Struct
@@ -12,17 +12,16 @@ from pipeline.source.adjacency import count_queries, find_starts, take_ids
 from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.group_assembler import GroupAssembler
 from pipeline.source.group_batch import is_string
+from pipeline.source.input_rows import InputRows
 from pipeline.source.layouts import choose_layout
 from pipeline.source.layouts.layout import LayoutFactory
 from pipeline.source.listing import InputListing
-from pipeline.source.pieces import IdPiece, Piece, id_piece, iter_ids, iter_pieces
+from pipeline.source.pieces import IdPiece, Piece
 from pipeline.source.reading import Reading
 from pipeline.source.repeated_ids import RepeatedIds
 from pipeline.source.roles import MEDIA_ROLES
 from pipeline.source.row_spans import RowSpans
 from pipeline.source.schema import resolve_schema
-
-_AnyPiece = TypeVar("_AnyPiece", Piece, IdPiece)
 
 
 class CheckedIds(Struct, frozen=True):
@@ -79,7 +78,6 @@ class Source:
     ) -> None:
         self.listing = listing
         self._drop_repeats = duplicates == "first"
-        self._limits = limits or BatchLimits()
         self._all_adjacent = False
         columns, files = columns or {}, listing.typed_files
         self._layout = choose_layout(layout, columns, files, media=media)
@@ -92,9 +90,8 @@ class Source:
             media=media,
             with_media=with_media,
         )
-        self.num_rows = listing.num_rows
-        if max_queries is not None:
-            self.num_rows = self._first_row_after(max_queries)
+        self._rows = InputRows(listing, self._schema, limits or BatchLimits(), max_queries)
+        self.num_rows = self._rows.num_rows
 
     @property
     def candidate_schema(self) -> pa.Schema:
@@ -182,7 +179,7 @@ class Source:
         """
         repeated = RepeatedIds()
         passes: Iterator[Iterable[Piece | IdPiece]] = iter(
-            (self._iter_ids(repeated), self.iter_query_ids())
+            (_counted(self._rows.iter_ids(), repeated), self.iter_query_ids())
         )
         num_groups = count_queries(lambda: self._iter_starts(next(passes), stopped))
         self._all_adjacent = not stopped()
@@ -200,13 +197,12 @@ class Source:
             finished: Ranges [start, stop) of rows that are not to be read. They begin and end
                 with a group, and were read before by a job that found no error in them.
         """
-        spans = RowSpans([(0, start_row), *finished])
         groups = GroupAssembler(
             self.listing.locate_row,
             drop_repeats=self._drop_repeats,
             all_adjacent=lambda: self._all_adjacent,
         )
-        return Reading(self._iter_pieces(spans, spans.end_of_work(self.num_rows)), groups)
+        return Reading(self._rows.iter_pieces(RowSpans([(0, start_row), *finished])), groups)
 
     def iter_pieces(self) -> Iterator[Piece]:
         """Yield all rows, whether or not those of a query are adjacent.
@@ -214,7 +210,7 @@ class Source:
         Raises:
             InputError: for a file that breaks, a null id or rank, and text that is not UTF-8.
         """
-        return self._iter_pieces(RowSpans(), self.num_rows)
+        return self._rows.iter_pieces()
 
     def iter_query_ids(self) -> Iterator[Piece]:
         """Yield all rows, of which only the query ids are read.
@@ -222,7 +218,7 @@ class Source:
         Raises:
             InputError: for a file that breaks, and an id that is null or not UTF-8.
         """
-        return self._iter_pieces(RowSpans([(0, self.num_rows)]), self.num_rows)
+        return self._rows.iter_query_ids()
 
     def iter_batches(
         self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()
@@ -233,24 +229,6 @@ class Source:
             InputError, OutputMismatch: as `Reading` does.
         """
         return self.read(start_row, finished=finished).iter_batches()
-
-    def _iter_ids(self, repeated: RepeatedIds) -> Iterator[IdPiece]:
-        """Yield the ids of all rows, and count those that are repeated.
-
-        Images and videos are checked on the way, if the input is not too large for that.
-        """
-        size_bytes = sum(file.state.info.size_bytes or 0 for file in self.listing.files)
-        if self._schema.media and size_bytes <= self._limits.max_checked_bytes:
-            pieces: Iterator[IdPiece] = map(id_piece, self.iter_pieces())
-        else:
-            pieces = self._until_limit(
-                iter_ids(
-                    self.listing.files, self._schema, stop_row=self.num_rows, limits=self._limits
-                )
-            )
-        for piece in pieces:
-            repeated.add(piece.ids)
-            yield piece
 
     def _iter_starts(
         self, pieces: Iterable[Piece | IdPiece], stopped: Callable[[], bool]
@@ -264,33 +242,9 @@ class Source:
             if stopped():
                 return
 
-    def _first_row_after(self, max_queries: int) -> int:
-        """Return the row where the query after the first ones begins, or the number of rows."""
-        last_id: Id | None = None
-        left = max_queries
-        for piece in self.iter_query_ids():
-            starts = find_starts(piece.query_ids, last_id)
-            if len(starts) > left:
-                return piece.first_row + int(starts[left])
-            left -= len(starts)
-            last_id = piece.query_ids[-1].as_py()
-        return self.num_rows
 
-    def _iter_pieces(self, finished: RowSpans, stop_row: int) -> Iterator[Piece]:
-        pieces = iter_pieces(
-            self.listing.files,
-            self._schema,
-            finished=finished,
-            stop_row=stop_row,
-            limits=self._limits,
-        )
-        return self._until_limit(pieces)
-
-    def _until_limit(self, pieces: Iterator[_AnyPiece]) -> Iterator[_AnyPiece]:
-        if self.num_rows == self.listing.num_rows:
-            yield from pieces
-            return
-        for piece in pieces:
-            if piece.first_row >= self.num_rows:
-                return
-            yield piece.slice(self.num_rows - piece.first_row)
+def _counted(pieces: Iterable[IdPiece], repeated: RepeatedIds) -> Iterator[IdPiece]:
+    """Yield the pieces, and count the ids that are repeated."""
+    for piece in pieces:
+        repeated.add(piece.ids)
+        yield piece
