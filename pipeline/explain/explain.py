@@ -6,7 +6,6 @@ still are what they were. The notes say what is not known.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -14,14 +13,13 @@ from msgspec.structs import replace
 from pipeline.core.errors import InputError, RerankError
 from pipeline.core.groups import Group
 from pipeline.evaluation.first_stage import find_input
+from pipeline.explain.candidates import candidate_keys, explain_candidates
 from pipeline.explain.explanation import (
     AskedRequest,
     Comparison,
-    ExplainedCandidate,
     Explanation,
     GroupFacts,
     LinkFacts,
-    Sureness,
 )
 from pipeline.explain.found_query import FoundQuery, find_query, not_found
 from pipeline.explain.replay import (
@@ -32,7 +30,7 @@ from pipeline.explain.replay import (
     replay,
     stored_answers,
 )
-from pipeline.explain.row_facts import NO_REQUEST, AnsweredRows, PlannedRows, planned_rows
+from pipeline.explain.row_facts import planned_rows
 from pipeline.output.layout import MANIFEST_NAME, SCORES_FOLDER
 from pipeline.output.reader import WrittenOutput, open_output
 from pipeline.planning.plan import Plan
@@ -42,9 +40,6 @@ from pipeline.ranking.rows import make_ranking
 from pipeline.score_store.maintenance import is_store
 from pipeline.storage.location import Location, locate
 from pipeline.storage.partitions import list_partitions
-
-_BEYOND: dict[str, Sureness] = {"trusted": "trusted", "incomplete": "open"}
-"""How sure a place beyond the certified depth is, where it is not linked."""
 
 
 def explain_query(
@@ -128,7 +123,6 @@ def _explain(
             notes.append(f"the service's own scores are not known: {error}")
         else:
             planned = planned_rows(replayed.plan, planner)
-    rows = _rows_of(found, group)
     merged = None if replayed is None else replayed.merged
     if planned is not None and planned.is_truncated is not None:
         if np.count_nonzero(planned.is_truncated) != found.group["num_truncated"]:
@@ -141,7 +135,7 @@ def _explain(
         part=found.part.index,
         model=str(output.manifest.settings.get("model", "")),
         groups=GroupFacts(**found.group),
-        candidates=tuple(_candidates(found, rows, planned, replayed)),
+        candidates=tuple(explain_candidates(found, group, planned, replayed)),
         cut=found.group["num_candidates"] - len(found.rows),
         requests=() if replayed is None else tuple(_requests(replayed)),
         comparison=_comparison(merged),
@@ -161,7 +155,7 @@ def _replay(plan: Plan, planner: Planner, found: FoundQuery, store: Location | N
         raise InputError("no score store", cure="name it with --score-store")
     group = plan.group
     refused = {(row["doc_id"], row["first_stage_rank"]) for row in found.rejects}
-    keys = _keys_of(group)
+    keys = candidate_keys(group)
     rows = np.array([at for at, key in enumerate(keys) if key in refused], np.int64)
     replayed = replay(plan, planner, rows, stored_answers(store))
     ranking = make_ranking(replayed.plan, replayed.merged, {}, num_requests=0, total_tokens=0)
@@ -169,67 +163,6 @@ def _replay(plan: Plan, planner: Planner, found: FoundQuery, store: Location | N
     if order != [row["doc_id"] for row in found.rows]:
         raise InputError("the stored answers lead to another ranking")
     return replayed
-
-
-def _keys_of(group: Group) -> list[tuple[Any, int]]:
-    ids = group.output.candidates["doc_id"].to_pylist()
-    return list(zip(ids, group.first_stage_rank.tolist(), strict=True))
-
-
-def _rows_of(found: FoundQuery, group: Group | None) -> dict[tuple[Any, int], int]:
-    """Return the row of the group that each candidate of the output is."""
-    if group is None:
-        return {}
-    rows: dict[tuple[Any, int], int] = {}
-    for row, key in enumerate(_keys_of(group)):
-        rows.setdefault(key, row)
-    return rows
-
-
-def _candidates(
-    found: FoundQuery,
-    rows: dict[tuple[Any, int], int],
-    planned: PlannedRows | None,
-    replayed: Replay | None,
-) -> Iterator[ExplainedCandidate]:
-    rejects = {(one["doc_id"], one["first_stage_rank"]): one for one in found.rejects}
-    answered = None if replayed is None else AnsweredRows(replayed)
-    shown = [(row["doc_id"], row["first_stage_rank"], row) for row in found.rows]
-    present = {(doc_id, rank) for doc_id, rank, _ in shown}
-    shown += [(*key, {}) for key in rejects if key not in present]
-    for doc_id, first_stage_rank, written in shown:
-        key = (doc_id, first_stage_rank)
-        row, reject = rows.get(key), rejects.get(key, {})
-        facts: dict[str, Any] = {}
-        if planned is not None and row is not None:
-            home = int(planned.home[row])
-            facts["home_request"] = None if home == NO_REQUEST else home
-            facts["is_anchor"] = bool(planned.is_anchor[row])
-            if planned.is_truncated is not None:
-                facts["is_truncated"] = bool(planned.is_truncated[row])
-        if answered is not None and row is not None:
-            facts["scores"] = answered.scores(row)
-            facts["is_witness"] = answered.is_witness(row)
-        score = written.get("relevance_score")
-        yield ExplainedCandidate(
-            doc_id=doc_id,
-            rank=written.get("rank"),
-            first_stage_rank=first_stage_rank,
-            relevance_score=score,
-            sure=_sure(found.group, written.get("rank"), score),
-            reason=reject.get("reason"),
-            code=reject.get("code") or None,
-            message=reject.get("message") or None,
-            **facts,
-        )
-
-
-def _sure(group: dict[str, Any], rank: int | None, score: float | None) -> Sureness:
-    if score is None or rank is None:
-        return "none"
-    if rank <= group["certified_depth"]:
-        return "proved"
-    return _BEYOND.get(group["merge_status"], "linked")
 
 
 def _query_text(found: FoundQuery, group: Group | None) -> str | None:
