@@ -1,12 +1,12 @@
 """What runs against one service share: its quota, a cost budget, connections, paid answers."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
-from pipeline.core.errors import Interrupted, OutputFailed, RerankError
+from pipeline.core.errors import Interrupted, RerankError
 from pipeline.core.events import log_event
 from pipeline.core.gate import Gate, Gates
 from pipeline.core.settings import DEFAULT_MAX_OUTAGE_S, Pace, RunSettings
@@ -15,9 +15,7 @@ from pipeline.dataset.cached_scorer import SharedScores
 from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.run_telemetry import ObservedRuns, RunTelemetry
 from pipeline.dataset.session_budget import SessionBudget
-from pipeline.output.layout import SCORES_FOLDER
-from pipeline.output.validation import locate_output
-from pipeline.score_store.store import ScoreStore
+from pipeline.dataset.session_scores import SessionScores
 from pipeline.service.client import RerankClient
 from pipeline.service.connect import open_endpoint
 from pipeline.service.endpoint import Endpoint
@@ -100,9 +98,7 @@ class Session:
         self._transport = transport
         self._telemetry = telemetry
         self._observed = None if telemetry is None else ObservedRuns(telemetry)
-        self._store_folder = (
-            locate_output("--score-store", settings.score_store) if settings.score_store else None
-        )
+        self._scores = SessionScores(settings, self.patience)
         self.is_paused = False
         self.pace = self._pace = fit_open_files(settings.pace)
         self._leases = open_leases(settings, api_key, leaser)
@@ -111,8 +107,6 @@ class Session:
         self.budget = SessionBudget(
             settings.max_cost_usd, settings.profile.usd_per_unit, earlier_usd
         )
-        self._scores: SharedScores | None = None
-        self._stores: list[ScoreStore] = []
         self._endpoint: Endpoint | None = None
         self._runs: list[SessionRun] = []
         self._past = Metrics()
@@ -140,10 +134,7 @@ class Session:
                     telemetry=self._telemetry,
                 )
             )
-            if self._store_folder is not None:
-                self._scores = await resources.enter_async_context(
-                    self._open_scores(self._store_folder)
-                )
+            await self._scores.open(resources)
             self._resources = resources.pop_all()
         return self
 
@@ -172,7 +163,7 @@ class Session:
     @property
     def num_unsaved(self) -> int:
         """Paid answers that are in no store yet, or are lost since they could not be saved."""
-        return sum(store.num_unsaved for store in self._stores)
+        return self._scores.num_unsaved
 
     @property
     def is_stopping(self) -> bool:
@@ -243,38 +234,10 @@ class Session:
         self.pace, self.is_paused = pace, pace.is_paused
         self._throttle.set_pace(fit_open_files(pace))
 
-    @asynccontextmanager
-    async def scores(self, output: Location) -> AsyncIterator[SharedScores]:
-        """Yield the score store for the run on an output; its answers are saved when the body ends.
+    def scores(self, output: Location) -> AbstractAsyncContextManager[SharedScores]:
+        """Open the score store for the run on an output; its answers are saved when the body ends.
 
         Raises:
             OutputFailed: if the store cannot be read or written.
         """
-        if self._scores is None:
-            async with self._open_scores(output.child(SCORES_FOLDER)) as scores:
-                yield scores
-            return
-        try:
-            yield self._scores
-        except BaseException:  # raised again; what is paid is saved first
-            with suppress(OutputFailed):  # tried again until the session ends
-                await self._scores.store.flush(insist=False)
-            raise
-        await self._scores.store.flush()
-
-    @asynccontextmanager
-    async def _open_scores(self, folder: Location) -> AsyncIterator[SharedScores]:
-        """Yield the store in a folder, which is compacted at the end if all went well."""
-        keeps_documents = self.settings.reuse == "partial"
-        store = ScoreStore(folder, keeps_documents=keeps_documents, patience=self.patience)
-        try:
-            async with store:
-                self._stores.append(store)
-                yield SharedScores(store)
-                try:
-                    await store.compact()
-                except OutputFailed as failure:  # nothing is lost, and the next run tries again
-                    log_event(log, logging.WARNING, "score_store.not_compacted", error=str(failure))
-        finally:
-            # What a store could not save until it was closed is lost, and stays counted.
-            self._stores = [one for one in self._stores if one is not store or one.num_unsaved]
+        return self._scores.of_output(output)
