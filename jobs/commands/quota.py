@@ -8,7 +8,8 @@ from jobs.console import logs
 from jobs.console.log_format import LogFormat, log_format_option
 from jobs.options.command import Command
 from jobs.options.config_file import config_option
-from jobs.options.types import POSITIVE_NUMBER, Count
+from jobs.options.listen_options import listen_options
+from jobs.options.types import POSITIVE_NUMBER
 from pipeline.core.environment import read_token
 
 
@@ -24,14 +25,7 @@ def quota() -> None:
         "rerank run candidates/ reranked/ --quota http://127.0.0.1:8900",
     ),
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=Count("0 to 65535", min=0, max=65_535),
-    default=0,
-    show_default=True,
-    help="Port to listen on; 0 picks a free one. The address is the first line on stdout.",
-)
+@listen_options
 @click.option(
     "--requests-per-minute",
     type=POSITIVE_NUMBER,

@@ -10,7 +10,8 @@ from jobs.emulator.faults import NAMES, Fault
 from jobs.emulator.vendor_formats import FORMATS
 from jobs.options.command import Command
 from jobs.options.config_file import config_option
-from jobs.options.types import COUNT, NOT_NEGATIVE, POSITIVE_NUMBER, Count, Number
+from jobs.options.listen_options import listen_options
+from jobs.options.types import COUNT, NOT_NEGATIVE, POSITIVE_NUMBER, Number
 from pipeline.core.errors import SettingsError
 
 
@@ -29,14 +30,7 @@ class _FaultType(click.ParamType[Fault]):
 @click.command(
     cls=Command, examples=("rerank emulate --port 8800 --requests-per-minute 600 --fault 503=0.05",)
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=Count("0 to 65535", min=0, max=65_535),
-    default=0,
-    show_default=True,
-    help="Port to listen on; 0 picks a free one. The address is the first line on stdout.",
-)
+@listen_options
 @click.option(
     "--format",
     type=click.Choice(list(FORMATS)),

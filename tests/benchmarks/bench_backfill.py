@@ -23,7 +23,7 @@ from aiohttp import web
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from made_groups import Shape, make_dataset
-from measuring_runs import Bar, measured
+from measuring_runs import Bar, measured, print_bars
 
 PER_S = 90
 GROUPS = 200
@@ -117,11 +117,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         bars = measure(options.partitions, options.latency_ms, Path(name))
-    if options.json:
-        print(json.dumps({"schema_version": 1, "bars": [bar.as_json() for bar in bars]}))
-    else:
-        print("\n".join(bar.as_line() for bar in bars))
-    sys.exit(not all(bar.passed for bar in bars))
+    print_bars(bars, as_json=options.json)
 
 
 if __name__ == "__main__":

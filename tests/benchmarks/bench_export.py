@@ -6,7 +6,6 @@ With `--groups 100000` the output has ten million rows; memory must be as for a 
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from made_output import make_output
-from measuring_runs import Bar, measured
+from measuring_runs import Bar, measured, print_bars
 
 DOCUMENTS = 100
 LEAST_ROWS_PER_S = 300_000.0
@@ -67,11 +66,7 @@ def main() -> None:
             for case in options.format or CASES
             for bar in bars(case, output, small, options.groups * DOCUMENTS, folder)
         ]
-    if options.json:
-        print(json.dumps({"schema_version": 1, "bars": [bar.as_json() for bar in found]}))
-    else:
-        print("\n".join(bar.as_line() for bar in found))
-    sys.exit(not all(bar.passed for bar in found))
+    print_bars(found, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ With `--groups 100000` the output has ten million rows; memory must be as for a 
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from made_output import make_output
-from measuring_runs import Bar, measured
+from measuring_runs import Bar, measured, print_bars
 from support.postgresql import postgresql
 
 from pipeline.export.result import open_result
@@ -75,11 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         found = bars(options.groups, Path(name))
-    if options.json:
-        print(json.dumps({"schema_version": 1, "bars": [bar.as_json() for bar in found]}))
-    else:
-        print("\n".join(bar.as_line() for bar in found))
-    sys.exit(not all(bar.passed for bar in found))
+    print_bars(found, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ made with judgements of 1,000 queries and one without.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -16,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import pyarrow.parquet as pq
 from made_output import make_output
-from measuring_runs import Bar, measured
+from measuring_runs import Bar, measured, print_bars
 
 DOCUMENTS = 100
 JUDGED = 1_000
@@ -62,11 +61,7 @@ def main() -> None:
         qrels = judge(small, folder / "qrels.txt")
         found = bars("without judgements", [], output, small, folder)
         found += bars("with judgements", ["--qrels", str(qrels)], output, small, folder)
-    if options.json:
-        print(json.dumps({"schema_version": 1, "bars": [bar.as_json() for bar in found]}))
-    else:
-        print("\n".join(bar.as_line() for bar in found))
-    sys.exit(not all(bar.passed for bar in found))
+    print_bars(found, as_json=options.json)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from peers.measure import Took, run
 
@@ -51,6 +51,15 @@ class Bar:
     @property
     def _limit(self) -> float:
         return self.at_most if self.at_most < math.inf else self.at_least
+
+
+def print_bars(bars: Sequence[Bar], *, as_json: bool) -> NoReturn:
+    """Print all bars, and exit with 1 if one is missed."""
+    if as_json:
+        print(json.dumps({"schema_version": 1, "bars": [bar.as_json() for bar in bars]}))
+    else:
+        print("\n".join(bar.as_line() for bar in bars))
+    sys.exit(not all(bar.passed for bar in bars))
 
 
 def job_command(source: Path, output: Path, url: str, in_flight: int = IN_FLIGHT) -> list[str]:
