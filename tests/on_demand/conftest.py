@@ -1,4 +1,4 @@
-"""Tests that need more than the project installs: collected only where they are named."""
+"""Tests that need more than the project installs, or minutes: collected only where named."""
 
 import sys
 from pathlib import Path
