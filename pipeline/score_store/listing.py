@@ -61,12 +61,13 @@ def iter_segments(folder: Location) -> Iterator[Segment]:
         SettingsError: if the store holds segments of another format.
         OutputFailed: if one exists and cannot be read.
     """
-    infos, at_once = iter(list_segments(folder)), 1 if folder.is_local else _OPENED_AT_ONCE
-    if at_once == 1:
+    infos = iter(list_segments(folder))
+    if folder.is_local:
         yield from (open_segment(folder, info) for info in infos)
         return
-    with ThreadPoolExecutor(at_once) as pool:
-        opening = deque(pool.submit(open_segment, folder, info) for info in islice(infos, at_once))
+    with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
+        first = islice(infos, _OPENED_AT_ONCE)
+        opening = deque(pool.submit(open_segment, folder, info) for info in first)
         while opening:
             segment = opening.popleft().result()
             opening.extend(pool.submit(open_segment, folder, info) for info in islice(infos, 1))

@@ -2,10 +2,13 @@
 
 import asyncio
 import gc
+import threading
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec import Struct
 from support.hostile_files import remote
 from support.score_stores import save
 
@@ -20,6 +23,7 @@ from pipeline.score_store.listing import (
 from pipeline.score_store.maintenance import info
 from pipeline.score_store.replaced import note_replaced
 from pipeline.score_store.segment_index import SegmentIndex
+from pipeline.storage.local_files import LocalFiles
 from pipeline.storage.location import Location, locate
 
 NUM_SEGMENTS, AT_ONCE = 60, 16
@@ -60,6 +64,43 @@ def test_segments_are_opened_a_few_ahead(tmp_path: Path, place) -> None:
     assert names == expected
     assert most <= AT_ONCE + 2
     assert info(folder).requests == NUM_SEGMENTS
+
+
+class FilesReadTogether(Struct, frozen=True):
+    """Files of an object store, of which none is read before so many are asked for."""
+
+    barrier: threading.Barrier
+
+    @property
+    def is_local(self) -> bool:
+        return False
+
+    def read_ranges(self, path: str, ranges: Any) -> list[bytes]:
+        self.barrier.wait(timeout=10)
+        return LocalFiles().read_ranges(path, ranges)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(LocalFiles(), name)
+
+
+def test_on_an_object_store_sixteen_segments_are_opened_at_once(tmp_path: Path) -> None:
+    expected = segments(tmp_path, 2 * AT_ONCE)
+    files = FilesReadTogether(threading.Barrier(AT_ONCE))
+
+    opened = iter_segments(Location(files, str(tmp_path), str(tmp_path)))
+
+    assert [segment.name for segment in opened] == expected
+
+
+def test_on_a_disk_a_segment_is_opened_when_it_is_asked_for(tmp_path: Path) -> None:
+    names = segments(tmp_path, 3)
+    opened = iter_segments(on_disk(tmp_path))
+    next(opened)
+
+    (tmp_path / names[1]).unlink()
+
+    with pytest.raises(FileNotFoundError):
+        next(opened)
 
 
 def test_whoever_stops_early_leaves_nothing_behind(tmp_path: Path) -> None:
