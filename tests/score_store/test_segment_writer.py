@@ -123,12 +123,45 @@ def test_batches_are_where_the_writer_says_and_one_segment_holds_them(
 ) -> None:
     writing = Writer(place(tmp_path))
 
-    (name, *others) = [*writing.write(1, 2), *writing.write(3)]
-    assert others == [name, name]
-    assert writing.segments() == [(name, False, 3)]
+    (name, *others) = [*writing.write(1, 2), *writing.write(3), *writing.write(4)]
+    assert others == [name] * 3
+    assert writing.segments() == [(name, False, 4)]
     writing.writer.seal()
 
-    assert writing.segments() == [(name, True, 3)]
+    assert writing.segments() == [(name, True, 4)]
+
+
+def test_on_an_object_store_whoever_reads_has_a_whole_segment(tmp_path: Path) -> None:
+    writing = Writer(remote(tmp_path))
+    (name,) = writing.write(1)
+    with (tmp_path / name).open("rb") as reading:
+        begun = (tmp_path / name).read_bytes()
+        writing.write(2)
+
+        assert reading.read() == begun
+
+
+def test_a_batch_that_was_written_in_part_is_taken_back_and_those_before_it_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, full = os.write, OSError(errno.ENOSPC, "No space left on device")
+
+    def half(file: int, content: memoryview) -> int:
+        if len(content) < 100:
+            raise full
+        return write(file, content[:-50])
+
+    writing = Writer(locate(str(tmp_path)))
+    (name,) = {*writing.write(1), *writing.write(2)}
+    content = (tmp_path / name).read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", half)
+        with pytest.raises(OutputFailed) as failed:
+            writing.write(3)
+
+    assert str(failed.value).startswith(f"{tmp_path}/{name}: cannot be written: No space left")
+    assert (tmp_path / name).read_bytes() == content
+    assert writing.write(3) == [name]
 
 
 @PLACES
@@ -247,7 +280,7 @@ def test_a_disk_that_fails_to_keep_a_closed_segment_is_told_at_the_seal(
 def test_a_folder_that_cannot_be_made_is_told_and_tried_again(tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"a file in the way")
     writing = Writer(locate(str(tmp_path / "store")))
-    with pytest.raises(OutputFailed, match="cannot be created"):
+    with pytest.raises(OutputFailed, match=r"\.arrows: cannot be created: "):
         writing.write(1)
     (tmp_path / "store").unlink()
 

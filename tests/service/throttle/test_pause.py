@@ -90,3 +90,22 @@ async def test_after_a_pause_the_probe_is_waited_for() -> None:
     await waiting
 
     assert (pause.probe, now()) == (None, pytest.approx(3.0, abs=0.01))
+
+
+@on_virtual_clock
+async def test_a_short_pause_is_waited_for_too() -> None:
+    pause = Pause()
+    refuse(pause, 0.0, is_new=True)
+
+    await pause.wait(now)
+
+    assert now() == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_service_that_asks_for_a_second_gets_a_second_however_long_our_own_pause_is() -> None:
+    pause = Pause()
+    pause.refusals_in_a_row = 5
+
+    lengths = [pause.length_s(Throttled("Throttling", retry_after_s=one)) for one in (0.99, 1.0)]
+
+    assert lengths == [8.0, 1.0]
