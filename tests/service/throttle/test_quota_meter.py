@@ -16,6 +16,13 @@ def test_a_wait_is_counted_once_however_often_it_is_booked() -> None:
     assert meter.use.waits.tokens_s == 3.0
 
 
+def test_before_the_first_wait_there_is_nothing_to_count() -> None:
+    meter = QuotaMeter(QuotaUse())
+
+    assert meter.book_wait(5.0) == 5.0
+    assert meter.use == QuotaUse()
+
+
 def test_each_second_has_one_cause() -> None:
     meter = QuotaMeter(QuotaUse())
 
