@@ -64,8 +64,7 @@ def test_a_folder_is_a_store_if_it_is_empty_or_has_a_segment(tmp_path: Path) -> 
     (tmp_path / "other" / "README").write_bytes(b"")
 
     answers = {
-        name: is_store(locate(str(tmp_path / name)))
-        for name in ("empty", "store", "other", "none")
+        name: is_store(locate(str(tmp_path / name))) for name in ("empty", "store", "other", "none")
     }
 
     assert answers == {"empty": True, "store": True, "other": False, "none": False}
