@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.hostile_files import remote
 from support.score_stores import NOW, answer, keys, look_up, request, right
 
 from pipeline.core.backoff import Backoff
@@ -16,7 +17,7 @@ from pipeline.core.errors import OutputFailed
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.maintenance import info
 from pipeline.score_store.store import ScoreStore
-from pipeline.storage.location import locate
+from pipeline.storage.location import Location, locate
 from pipeline.storage.retries import Patience
 
 AT_ONCE = Backoff(0.0, 0.0)
@@ -250,3 +251,76 @@ async def test_closing_does_not_wait_for_the_next_try(tmp_path: Path, disk: Disk
             await until(lambda: disk.num_failed > 0)
 
     assert right(await look_up(tmp_path, [1]), [1])
+
+
+@pytest.mark.parametrize(
+    ("place", "linger_s"),
+    [(lambda path: locate(str(path)), 0.02), (remote, 1.0)],
+    ids=["disk", "object store"],
+)
+async def test_the_first_answer_of_a_batch_waits_for_others_and_how_long_depends_on_the_place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: Callable[[Path], Location],
+    linger_s: float,
+) -> None:
+    loop, delays = asyncio.get_running_loop(), []
+    call_later = loop.call_later
+
+    def recorded(delay: float, *what: Any) -> asyncio.TimerHandle:
+        delays.append(delay)
+        return call_later(delay, *what)
+
+    async with ScoreStore(place(tmp_path), clock=lambda: NOW) as opened:
+        monkeypatch.setattr(loop, "call_later", recorded)
+        await save(opened, 1)
+        assert delays == [linger_s]
+        await save(opened, 2)
+        assert delays == [linger_s]
+
+
+async def test_whoever_does_not_insist_writes_once_or_is_told_why_not(
+    tmp_path: Path, disk: Disk
+) -> None:
+    async with patient(tmp_path, linger_s=3_600.0) as opened:
+        await save(opened, 1)
+        await opened.flush(insist=False)
+        assert right(await look_up(tmp_path, [1, 2]), [1])
+        disk.fails = lambda: True
+        await save(opened, 2)
+
+        for _ in range(2):  # once for its own try, then for that one
+            with pytest.raises(OutputFailed, match="No space left"):
+                await opened.flush(insist=False)
+            assert disk.num_failed == 1
+        disk.fails = lambda: False
+
+    assert right(await look_up(tmp_path, [1, 2]), [1, 2])
+
+
+async def test_compaction_insists_on_what_has_arrived(tmp_path: Path, disk: Disk) -> None:
+    async with patient(tmp_path, linger_s=3_600.0) as opened:
+        await save(opened, 1)
+        disk.fails = lambda: disk.num_failed < 3
+
+        assert await opened.compact() == 0
+
+        assert disk.num_failed == 3
+        assert right(await look_up(tmp_path, [1]), [1])
+
+
+async def test_answers_that_are_lost_for_another_reason_are_told_with_that_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> int:
+        raise MemoryError("no memory for it")
+
+    opened = patient(tmp_path, linger_s=3_600.0)
+    await opened.__aenter__()
+    await save(opened, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", broken)
+        with pytest.raises(OutputFailed, match="1 paid answers are lost: no memory for it") as lost:
+            await opened.__aexit__(None, None, None)
+
+    assert isinstance(lost.value.__cause__, MemoryError)
