@@ -47,8 +47,11 @@ def test_another_configured_rate_forgets_what_was_learned_and_the_same_does_not(
     assert (learned.configured, learned.current) == (60, 60)
     assert learned.version != version
     assert serve(learned, 3, 4) == [60, 60]  # no ceiling
-    serve(learned, *[4 + n / 60 for n in range(60)])
-    assert refuse(learned, 5.0) == pytest.approx(0.85 * 60)  # proven
+    learned.configure(80.0)
+    assert refuse(learned, 4.5) == 40
+    learned.configure(60.0)
+    learned.succeed(4.9, 50, version)
+    assert refuse(learned, 5.0) == pytest.approx(0.98 * 50)  # as if nothing had been refused
 
 
 @pytest.mark.parametrize(
