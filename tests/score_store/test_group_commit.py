@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Callable
@@ -81,6 +82,10 @@ async def test_what_cannot_be_written_is_kept_and_written_when_the_disk_has_room
         await until(lambda: disk.num_failed > 3)
         await save(opened, 3)
         assert right(await opened.look_up(keys([1, 2, 3])), [1, 2, 3])
+        tried = disk.num_failed
+        await until(lambda: disk.num_failed > tried + 2)
+        assert right(await opened.look_up(keys([1, 2, 3])), [1, 2, 3])
+        assert opened.num_unsaved == 3
         assert await look_up(tmp_path, [1, 2, 3]) == {}
 
         disk.fails = lambda: False
@@ -95,7 +100,7 @@ async def test_nothing_passes_the_gate_while_answers_cannot_be_written(
         assert opened.gate.is_open
         disk.fails = lambda: True
         await save(opened, 1)
-        await until(lambda: disk.num_failed > 0)
+        await until(lambda: not opened.gate.is_open)
         passing = asyncio.create_task(opened.gate.wait())
         await asyncio.sleep(0.01)
         assert not passing.done()
@@ -324,3 +329,52 @@ async def test_answers_that_are_lost_for_another_reason_are_told_with_that_reaso
             await opened.__aexit__(None, None, None)
 
     assert isinstance(lost.value.__cause__, MemoryError)
+
+
+async def test_whoever_is_cancelled_while_it_closes_does_not_wait_for_a_disk_that_hangs(
+    tmp_path: Path, disk: Disk
+) -> None:
+    wakes, awake = threading.Event(), []
+    opened = patient(tmp_path, linger_s=3_600.0)
+    await opened.__aenter__()
+    await save(opened, 1)
+
+    def hangs() -> bool:
+        wakes.wait(10)
+        awake.append(True)
+        return False
+
+    disk.fails = hangs
+    closing = asyncio.create_task(opened.__aexit__(None, None, None))
+    await asyncio.sleep(0.01)
+    closing.cancel()
+    await asyncio.wait([closing])
+
+    assert closing.cancelled()
+    assert awake == []
+    wakes.set()
+    await until(lambda: bool(awake))
+
+
+async def test_a_segment_that_could_not_be_finished_is_not_locked_any_more(
+    tmp_path: Path, disk: Disk
+) -> None:
+    opened = patient(tmp_path)
+    await opened.__aenter__()
+    await save(opened, 1)
+    await opened.flush()
+    (child,) = locate(str(tmp_path)).children()
+    disk.fails = lambda: True
+    await save(opened, 2)
+    with pytest.raises(OutputFailed):
+        await opened.__aexit__(None, None, None)
+
+    def is_free() -> bool:
+        with (tmp_path / child.base_name).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    await until(is_free)
