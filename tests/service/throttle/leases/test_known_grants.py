@@ -1,4 +1,4 @@
-"""The slots that some hundred random talks of takers with a ledger come to, as ever.
+"""The slots that some dozens of random talks of takers with a ledger come to, as ever.
 
 `ledger.lua` does the same in Redis, and processes of another version may share a quota with ours:
 whoever changes the schedule changes it there too. Given a Redis server, `test_quota_redis.py`
@@ -20,7 +20,7 @@ from pipeline.service.throttle.leases.messages import (
     Served,
 )
 
-KNOWN = "cb5e02f5c3ebfe87"
+KNOWN = "f24c33e1abba205e"
 
 
 def talk(draw: random.Random) -> list[object]:
@@ -81,7 +81,7 @@ def rounded(value: object) -> object:
 
 
 def test_takers_are_granted_the_same_slots_as_ever() -> None:
-    talks = [talk(random.Random(seed)) for seed in range(150)]
+    talks = [talk(random.Random(seed)) for seed in range(60)]
 
     digest = hashlib.sha256(msgspec.json.encode(talks)).hexdigest()[:16]
 
