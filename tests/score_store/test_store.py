@@ -1,10 +1,13 @@
 import asyncio
+import errno
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Coroutine, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from support.hostile_files import hostile
 from support.score_stores import (
     DAY,
     NOW,
@@ -28,15 +33,19 @@ from support.score_stores import (
     unclosed_segment,
 )
 
-from pipeline.core.errors import SettingsError
+from pipeline.core.content import digest
+from pipeline.core.errors import OutputFailed, SettingsError
 from pipeline.core.records import Request, Scores
+from pipeline.score_store.last_used import read_last_used
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.listing import list_segments
 from pipeline.score_store.maintenance import info, prune
 from pipeline.score_store.rows import SCHEMA, Rows, StoredAnswer, encode
 from pipeline.score_store.segments import open_segment
 from pipeline.score_store.store import ScoreStore
-from pipeline.storage.location import locate
+from pipeline.storage.errors import translate_errors
+from pipeline.storage.files import FileInfo
+from pipeline.storage.location import Location, locate
 
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -437,3 +446,120 @@ async def test_a_segment_has_the_bytes_that_it_had_in_earlier_versions(tmp_path:
     await save(tmp_path, range(3), 1.8e9)
 
     assert only_segment(tmp_path).read_bytes() == example.read_bytes()
+
+
+# --- What a run leaves behind -------------------------------------------------------------------
+
+
+async def test_what_was_looked_up_and_found_is_noted_as_used_at_the_end(tmp_path: Path) -> None:
+    """By its first 64 bits, whether it was stored before or is not even written yet."""
+    await save(tmp_path, [1, 2])
+    later = NOW + 3 * DAY
+    async with ScoreStore(locate(str(tmp_path)), clock=lambda: later, linger_s=3_600.0) as opened:
+        await opened.save(request(7), answer(7))
+        await opened.save(request(8), answer(8))
+        await opened.look_up(keys([7, 1, 9]))
+        await opened.look_up(keys([7]))
+
+    prefixes, used_at_us = read_last_used(locate(str(tmp_path)))
+
+    assert prefixes.tolist() == [1, 7]
+    assert set(used_at_us.tolist()) == {later * 1e6}
+
+
+async def test_whoever_found_nothing_leaves_no_note(tmp_path: Path) -> None:
+    await save(tmp_path, [1])
+    await look_up(tmp_path, [2])
+
+    assert [one.base_name[:5] for one in locate(str(tmp_path)).children()] == ["segme"]
+
+
+async def test_a_note_of_use_that_cannot_be_written_is_told_and_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish = Location.publish
+
+    def refusing(location: Location, content: bytes | memoryview) -> None:
+        if "/used-" in location.path:
+            raise OutputFailed("cannot be written: a disk that is full", which=location.name)
+        publish(location, content)
+
+    await save(tmp_path, [1])
+    monkeypatch.setattr(Location, "publish", refusing)
+
+    assert right(await look_up(tmp_path, [1]), [1])
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("score_store.use_not_recorded error=")
+    assert "a disk that is full" in told
+
+
+async def test_a_compaction_that_is_cancelled_ends_soon_and_replaces_nothing(
+    tmp_path: Path,
+) -> None:
+    for number in range(4):
+        await save(tmp_path, [number])
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(found: list[FileInfo]) -> list[FileInfo]:
+        begun.set()
+        assert go_on.wait(20)
+        return found
+
+    async with store(tmp_path) as opened:
+        opened._folder = hostile(tmp_path, wait)
+        compacting = asyncio.create_task(opened.compact())
+        await asyncio.to_thread(begun.wait, 20)
+        compacting.cancel()
+        await asyncio.wait([compacting])
+        go_on.set()
+
+    assert compacting.cancelled()
+    assert info(locate(str(tmp_path))).segments == 4
+    assert len(locate(str(tmp_path)).children()) == 4
+
+
+async def test_a_place_that_cannot_be_written_is_refused_and_one_that_fails_for_now_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(number: int) -> Callable[..., None]:
+        def fails(*_: object) -> None:
+            with translate_errors(locate(str(tmp_path)), OutputFailed, "cannot be written"):
+                raise OSError(number, os.strerror(number))
+
+        return fails
+
+    monkeypatch.setattr(Location, "publish", failing(errno.EROFS))
+    with pytest.raises(SettingsError) as refused:
+        await look_up(tmp_path, [1])
+    monkeypatch.setattr(Location, "publish", failing(errno.ENOSPC))
+    with pytest.raises(OutputFailed):
+        await look_up(tmp_path, [1])
+
+    assert str(refused.value).startswith(
+        f"{tmp_path}: the score store cannot be written: Read-only"
+    )
+
+
+async def test_opening_a_store_leaves_nothing_in_it(tmp_path: Path) -> None:
+    async with store(tmp_path / "new") as opened:
+        assert list((tmp_path / "new").iterdir()) == []
+        assert (opened.is_local, opened.num_unsaved) == (True, 0)
+
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("keeps_documents", [True, False])
+async def test_documents_are_kept_by_their_digest_if_they_are_wanted(
+    tmp_path: Path, keeps_documents: bool
+) -> None:
+    asked = replace(request(1), documents=["one", "two", "three"])
+    async with ScoreStore(
+        locate(str(tmp_path)), keeps_documents=keeps_documents, linger_s=0.0
+    ) as opened:
+        await opened.save(asked, answer(1))
+        earlier = await opened.earlier_answers(2**62)
+
+    ((found,),) = (await asyncio.to_thread(earlier.find, [asked.scope])).values()
+
+    digests = b"".join(digest(text.encode()) for text in ("one", "two", "three"))
+    assert found.document_keys == (digests if keeps_documents else b"")
