@@ -512,6 +512,7 @@ async def test_a_compaction_that_is_cancelled_ends_soon_and_replaces_nothing(
         compacting.cancel()
         await asyncio.wait([compacting])
         go_on.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
 
     assert compacting.cancelled()
     assert info(locate(str(tmp_path))).segments == 4
