@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from support.score_stores import NOW, put_segment, stored
+from support.score_stores import NOW, answer, put_batches, put_segment, request, stored
 
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.listing import iter_segments
 from pipeline.score_store.replaced import read_replaced
 from pipeline.score_store.replacing import SegmentTarget, iter_rows, replace_segments
-from pipeline.score_store.rows import Rows, encode
+from pipeline.score_store.rows import Rows, StoredAnswer, encode
 from pipeline.score_store.segments import Message, Segment, SegmentBuilder
 from pipeline.storage.location import Location, locate
 
@@ -54,7 +54,10 @@ def test_rows_keep_their_order_and_become_one_batch_of_one_segment(tmp_path: Pat
 
     count, published = replaced(folder)
 
-    assert (count, len(published)) == (2, 1)
+    (new,) = iter_segments(folder)
+    assert (count, published) == (2, [new.name])
+    with pa.ipc.open_stream(new.location.read()) as stream:  # as any program reads it
+        assert stream.read_all().num_rows == 4
     assert rows_of(folder) == [[[(1, 5), (9, 5), (4, 5), (2, 5)]]]
     assert read_replaced(folder, folder.children()) == set(before)
     (note,) = tmp_path.glob("replaced-*")
@@ -103,12 +106,43 @@ def test_of_an_answer_that_is_stored_several_times_the_first_saved_one_is_kept_o
     tmp_path: Path,
 ) -> None:
     folder = locate(str(tmp_path))
-    put_segment(folder, [(1, 7), (2, 5)], [(1, 6), (3, 5)])
-    put_segment(folder, [(1, 6), (1, 6)], [(1, 8)], at=NOW + 1)
+    put_segment(folder, [(1, 7), (2, 5)], [(1, 6), (3, 5), (5, 9)])
+    put_segment(folder, [(1, 6), (1, 6)], [(1, 8), (5, 8)], at=NOW + 1)
 
     replaced(folder)
 
-    assert rows_of(folder) == [[[(2, 5), (1, 6), (3, 5)]]]
+    assert rows_of(folder) == [[[(2, 5), (1, 6), (3, 5), (5, 8)]]]
+
+
+def test_keys_are_compared_bit_by_bit(tmp_path: Path) -> None:
+    """Some would be no numbers, and so never equal, if they were read as floats."""
+    folder = locate(str(tmp_path))
+    number = 0x7FF8_0000_0000_0001
+    asked, scores = request(number), answer(1)
+    one = StoredAnswer(asked.key, asked.scope, b"", scores, 5)
+    put_batches(folder, encode([one, one]))
+    put_batches(folder, encode([one]), at=NOW + 1)
+
+    replaced(folder)
+
+    assert [len(batch) for segment in rows_of(folder) for batch in segment] == [1]
+
+
+def test_a_damaged_copy_of_the_answer_that_counts_is_left_out_and_the_sound_one_kept(
+    tmp_path: Path,
+) -> None:
+    folder = locate(str(tmp_path))
+    put_segment(folder, [(1, 5)])
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[content.find(stored(1, 5).scores.scores.tobytes())] ^= 1
+    path.write_bytes(content)
+    put_segment(folder, [(1, 5)], at=NOW + 1)
+    target = SegmentTarget(folder, lambda: NOW, StoreLimits())
+
+    replace_segments(list(iter_segments(folder)), target, lambda rows: rows.verified())
+
+    assert rows_of(folder) == [[[(1, 5)]]]
 
 
 def test_a_copy_that_is_not_kept_does_not_hide_one_that_is(tmp_path: Path) -> None:

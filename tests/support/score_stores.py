@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.core.content import digest
 from pipeline.core.records import Request, Scores
@@ -118,10 +119,17 @@ def put_segment(
         batches: The answers of each batch: their number, and when they were saved.
         at: When the segment was begun.
     """
+    return put_batches(folder, *(encode([stored(*row) for row in rows]) for rows in batches), at=at)
+
+
+def put_batches(
+    folder: Location, *batches: pa.RecordBatch, at: float = NOW
+) -> list[tuple[Place, BatchFacts]]:
+    """Publish a closed segment of these record batches; see `put_segment`."""
     builder, name = SegmentBuilder(), new_name(at)
     content, written = builder.start(), []
-    for rows in batches:
-        message = Message.of(encode([stored(*row) for row in rows]))
+    for batch in batches:
+        message = Message.of(batch)
         facts = builder.add(message)
         written.append((Place(name, facts.offset, facts.size), facts))
         content += message.content
