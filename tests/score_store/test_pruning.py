@@ -1,23 +1,29 @@
 """What pruning removes: to the microsecond, counted, and never of a run that still writes."""
 
 import asyncio
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from support.hostile_files import after_listing
+from msgspec import Struct
+from support.hostile_files import after_listing, hostile
 from support.score_stores import (
     DAY,
     NOW,
     answer,
     compact,
     look_up,
+    put_segment,
     request,
     right,
     save,
     store,
+    unclosed_segment,
 )
 
+from pipeline.core.errors import OutputFailed
 from pipeline.score_store.last_used import read_last_used, record_use
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.listing import iter_segments
@@ -25,6 +31,8 @@ from pipeline.score_store.maintenance import info
 from pipeline.score_store.pruning import Pruned, prune
 from pipeline.score_store.rows import prefixes
 from pipeline.score_store.store import ScoreStore
+from pipeline.storage.files import FileInfo
+from pipeline.storage.local_files import LocalFiles
 from pipeline.storage.location import Location, locate
 
 ONE_SEGMENT = StoreLimits(max_age_s=1e9)
@@ -122,13 +130,63 @@ def test_a_segment_of_which_all_is_needed_is_left_as_it_is(tmp_path: Path) -> No
     assert files(tmp_path) == before
 
 
-def test_a_segment_of_which_nothing_is_needed_is_removed_whole(tmp_path: Path) -> None:
-    asyncio.run(save(tmp_path, [1, 2], NOW))
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_segment_of_which_nothing_is_needed_is_removed_whole_whatever_the_clock_says(
+    tmp_path: Path, count: int
+) -> None:
+    """By this machine's clock the files are written in the future."""
+    asyncio.run(save(tmp_path, range(count), NOW - 10 * DAY))
     size = info(locate(str(tmp_path))).size_bytes
 
-    assert pruned(tmp_path, 1, NOW + 3 * DAY) == Pruned(2, 0, size)
+    assert pruned(tmp_path, 1, NOW - 5 * DAY) == Pruned(count, 0, size)
     assert files(tmp_path) == {}
-    assert pruned(tmp_path, 1, NOW + 3 * DAY) == Pruned(0, 0, 0)
+    assert pruned(tmp_path, 1, NOW - 5 * DAY) == Pruned(0, 0, 0)
+
+
+def test_a_dead_runs_segment_without_an_answer_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "segment-v2-20200101T000000-000000-aaaaaaaa.arrows"
+    path.write_bytes(unclosed_segment([])[0])
+    os.utime(path, (NOW - 2 * DAY, NOW - 2 * DAY))
+
+    assert pruned(tmp_path, 1, NOW) == Pruned(0, 0, 0)
+
+
+class FilesGoneOnce(Struct, frozen=True):
+    """Local files of which one seems to be gone when it is read for the first time."""
+
+    gone: list[str]
+
+    def read_ranges(self, path: str, ranges: Any) -> list[bytes]:
+        if path in self.gone:
+            self.gone.remove(path)
+            raise FileNotFoundError(path)
+        return LocalFiles().read_ranges(path, ranges)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(LocalFiles(), name)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_what_was_pruned_before_segments_had_to_be_listed_again_is_counted_once(
+    tmp_path: Path, dry_run: bool
+) -> None:
+    put_segment(locate(str(tmp_path)), [(1, 5), (2, int(NOW * 1e6))])
+    ((place, _),) = put_segment(locate(str(tmp_path)), [(3, 5), (4, 5)], at=NOW + 1)
+    files = FilesGoneOnce([f"{tmp_path}/{place.segment}"])
+    folder = Location(files, str(tmp_path), str(tmp_path))
+
+    result = pruned(folder, 1, NOW, dry_run=dry_run)
+
+    assert (result.removed, result.kept) == (3, 1)
+    assert files.gone == []
+    assert info(folder).requests == (4 if dry_run else 1)
+
+
+def test_a_store_that_lists_what_is_never_there_is_an_error(tmp_path: Path) -> None:
+    gone = FileInfo(str(tmp_path / "segment-v2-1.arrows"), 500)
+
+    with pytest.raises(OutputFailed, match=f"{tmp_path}: lists segments that cannot be found"):
+        pruned(hostile(tmp_path, lambda listed: [*listed, gone]), 1, NOW)
 
 
 async def test_what_a_run_still_writes_is_neither_removed_nor_counted(tmp_path: Path) -> None:
