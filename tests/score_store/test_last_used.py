@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from support.hostile_files import hostile
 from support.score_stores import NOW
 
@@ -36,6 +37,7 @@ def test_of_several_uses_the_last_counts(tmp_path: Path) -> None:
     assert last_used(folder) == {2: 5, 3: 10, 2**64 - 1: 15}
 
 
+@pytest.mark.usefixtures("tokyo")
 def test_a_note_is_named_by_its_time_and_holds_each_key_once(tmp_path: Path) -> None:
     record_use(locate(str(tmp_path)), np.array([7, 7, 7, 1], np.uint64), 1.8e9)
     record_use(locate(str(tmp_path / "once")), np.array([7, 1], np.uint64), 1.8e9)

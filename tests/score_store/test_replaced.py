@@ -34,6 +34,7 @@ def replaced(folder: Path, *segments: str, age_s: float = 0.0) -> Path:
     return note
 
 
+@pytest.mark.usefixtures("tokyo")
 def test_replaced_segments_are_those_that_any_note_names(tmp_path: Path) -> None:
     folder = on_disk(tmp_path)
     note = replaced(tmp_path, "a", "b")

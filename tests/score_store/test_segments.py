@@ -2,8 +2,6 @@
 
 import re
 import struct
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -251,16 +249,6 @@ def test_a_message_of_another_kind_is_no_batch(tmp_path: Path) -> None:
 
 
 # --- Names --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Be on a machine whose time is nine hours ahead of UTC."""
-    with monkeypatch.context() as patched:
-        patched.setenv("TZ", "JST-9")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.mark.usefixtures("tokyo")
