@@ -250,7 +250,9 @@ else
   for _, one in pairs(book.takers) do
     if one ~= taker then promised = promised + one.share end
   end
-  taker.share = math.max(math.min(1 / num_takers, 1 - promised), 0)
+  local share = math.max(math.min(1 / num_takers, 1 - promised), 0)
+  -- One on its own goes on at the share that it said, at least until this answer arrives.
+  taker.share = math.max(share, ask.share or 0)
   for _, slot in ipairs(taker.slots) do
     if slot[1] > now - times.late_s then
       grant.slots[#grant.slots + 1] = slot
@@ -260,14 +262,14 @@ else
   end
   taker.slots = {}
   local next_s = math.max(book.next_request, book.next_token, book.pause_until) - now
-  if gathers or taker.share * num_takers < 0.99 then
+  if gathers or share * num_takers < 0.99 then
     grant.again_s = times.ahead_s
   elseif #taker.wants == 0 then
     grant.again_s = times.heartbeat_s
   else
     grant.again_s = math.min(math.max(times.ahead_s / 3, next_s - times.ahead_s), times.wants_s / 2)
   end
-  grant.share, grant.takers, grant.stay = taker.share, num_takers, taker.on_own
+  grant.share, grant.takers, grant.stay = share, num_takers, taker.on_own
   grant.requests_per_s, grant.tokens_per_s = book.requests.current, book.tokens.current
   grant.requests_version, grant.tokens_version = book.requests.version, book.tokens.version
   grant.pause_s = math.max(book.pause_until - now, 0)

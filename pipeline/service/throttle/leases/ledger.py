@@ -24,7 +24,7 @@ class Taker(Struct):
     Attributes:
         heard: When it asked last.
         served: Seconds of the schedule that it had, on a scale on which newcomers begin late.
-        share: The share that it was promised for times without the leaser.
+        share: The share that it was promised for times without the leaser, or that it uses in one.
         wants: Expected tokens of its waiting requests.
         slots: What it was given and has not fetched.
         report: The number of its last report.
@@ -117,13 +117,15 @@ class Ledger:
         taker.wants = ask.wants[len(taker.slots) :]  # the taker does not know of these yet
         if not is_gathering:
             self._allocate(now)
-        taker.share = self._fair_share(taker)
+        share = self._fair_share(taker)
+        # One on its own goes on at the share that it said, at least until this answer arrives.
+        taker.share = share if ask.share is None else max(share, ask.share)
         return Grant(
             now,
             self._epoch,
             slots=self._fetch(now, taker),
-            again_s=self._again_s(now, taker),
-            share=taker.share,
+            again_s=self._again_s(now, taker, share),
+            share=share,
             takers=len(self._takers),
             stay=taker.on_own,
             requests_per_s=self._requests.current,
@@ -220,10 +222,10 @@ class Ledger:
         promised = sum(one.share for one in self._takers.values() if one is not taker)
         return max(min(1.0 / len(self._takers), 1.0 - promised), 0.0)
 
-    def _again_s(self, now: float, taker: Taker) -> float:
+    def _again_s(self, now: float, taker: Taker, share: float) -> float:
         """Return when a taker should ask again: in time for its slots, or for its promise."""
         times = self._times
-        if now < times.gather_s or taker.share * len(self._takers) < 0.99:
+        if now < times.gather_s or share * len(self._takers) < 0.99:
             return times.ahead_s
         if not taker.wants:
             return times.heartbeat_s

@@ -282,6 +282,29 @@ def test_a_ledger_that_began_anew_leaves_room_for_those_who_send_on_their_own() 
     assert spacing(later) == pytest.approx(1 / 100)  # who had less catches up
 
 
+def test_what_those_use_who_send_on_their_own_is_kept_free_until_they_have_returned() -> None:
+    """They go on at their old share, though a newcomer makes the fair one smaller."""
+    asking = Asking(100.0, times=LeaseTimes())
+    for name in "ab":
+        asking.ask(name, share=0.5)
+    asking.ask("new", at=2.0)
+    for name in "ab":
+        assert asking.ask(name, share=0.5, at=2.5).stay
+
+    early = asking.ask("new", *[0.0] * 50, at=3.1)
+    returned = [asking.ask(name, share=0.5, at=3.2) for name in "ab"]
+    meanwhile = asking.ask("new", *[0.0] * 50, at=3.3)
+    for name in "ab":
+        asking.ask(name, at=3.5)
+    later = asking.ask("new", *[0.0] * 50, at=3.6)
+
+    assert (early.slots, early.share) == ([], 0)
+    assert [(one.stay, round(one.share, 6)) for one in returned] == [(False, 0.333333)] * 2
+    assert meanwhile.slots == []
+    assert later.share == pytest.approx(1 / 3)
+    assert later.slots
+
+
 # --- Reports ------------------------------------------------------------------------------------
 
 
