@@ -23,6 +23,7 @@ def last_used(folder: Location) -> dict[int, float]:
     """Return the seconds after `NOW` at which each key was used last."""
     prefixes, used_at_us = read_last_used(folder)
     assert prefixes.tolist() == sorted(set(prefixes.tolist()))
+    assert (prefixes.dtype, used_at_us.dtype) == (np.uint64, np.int64)
     times = (used_at_us - NOW_US) / 1e6
     return dict(zip(prefixes.tolist(), times.tolist(), strict=True))
 
@@ -58,9 +59,9 @@ def test_a_damaged_note_or_one_that_is_gone_is_passed_over(tmp_path: Path) -> No
     folder = locate(str(tmp_path))
     use(folder, 1)
     use(folder, 3)
-    (tmp_path / "used-damaged.arrows").write_bytes(b"no stream at all, but bytes of one line")
-    (tmp_path / "used-torn.arrows").write_bytes(next(tmp_path.glob("used-2*")).read_bytes()[:100])
-    gone = FileInfo(str(tmp_path / "used-20270101T000000-gone.arrows"), 10)
+    (tmp_path / "used-0-damaged.arrows").write_bytes(b"no stream at all, but bytes of one line")
+    (tmp_path / "used-1-torn.arrows").write_bytes(next(tmp_path.glob("used-2*")).read_bytes()[:100])
+    gone = FileInfo(str(tmp_path / "used-0-gone.arrows"), 10)
     listed = hostile(tmp_path, lambda found: [gone, *found])
 
     assert last_used(listed) == {1: 0, 3: 0}
