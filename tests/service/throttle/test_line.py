@@ -88,20 +88,24 @@ async def test_the_answers_of_a_kind_of_text_change_what_is_asked_for() -> None:
 
 @on_virtual_clock
 async def test_a_permit_is_for_its_kind_of_text_whoever_waited_for_what() -> None:
-    """The first waits for the pace, the second for a place, the third for nothing."""
+    """The first waits for the pace, the second for a place, the third for nothing.
+
+    After the first a tenth of the quota of a second is used, so the kind of the second matters.
+    """
     texts = ["english words"] * 9
     throttle = Throttle(Pace(tokens_per_minute=60_000_000, max_in_flight=1))
-    first = await throttle.admit(1, 200, texts)
+    first = await throttle.admit(1, 150_000, texts)
     second = asyncio.create_task(throttle.admit(1, 200, texts))
     await asyncio.sleep(0.001)
     end(first)
     permits = [first, await second]
     end(permits[1])
+    await asyncio.sleep(2)
     permits.append(await throttle.admit(1, 200, texts))
 
     kinds = [permit.kind for permit in permits]
 
-    assert kinds == [text_kind(texts, 200)] * 2 + [UNKNOWN_KIND]  # next to nothing was used
+    assert kinds == [text_kind(texts, 150_000), text_kind(texts, 200), UNKNOWN_KIND]
 
 
 @on_virtual_clock
