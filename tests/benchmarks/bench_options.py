@@ -36,7 +36,7 @@ from pipeline.core.providers import EMULATOR_PATH
 
 SHAPE, OLD_DOCUMENTS = Shape(50, 380), 42
 PARTIAL = ("--reuse", "partial")
-MAX_CPU_RATIO = {"with_text": 1.5, "partial_first": 1.5, "partial_later": 4.0}
+MAX_CPU_RATIO = {"with_text": 1.6, "partial_first": 1.5, "partial_later": 4.0}
 GROUPS = {"with_text": 4_000, "partial_first": 4_000, "partial_later": 1_000}
 
 Pair = tuple[list[float], list[float]]
