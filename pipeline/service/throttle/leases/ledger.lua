@@ -250,7 +250,8 @@ else
   for _, one in pairs(book.takers) do
     if one ~= taker then promised = promised + one.share end
   end
-  local share = math.max(math.min(1 / num_takers, 1 - promised), 0)
+  -- A leaser that began anew does not know what it promised before, and to whom.
+  local share = gathers and 0 or math.max(math.min(1 / num_takers, 1 - promised), 0)
   -- One on its own goes on at the share that it said, at least until this answer arrives.
   taker.share = math.max(share, ask.share or 0)
   for _, slot in ipairs(taker.slots) do

@@ -117,7 +117,8 @@ class Ledger:
         taker.wants = ask.wants[len(taker.slots) :]  # the taker does not know of these yet
         if not is_gathering:
             self._allocate(now)
-        share = self._fair_share(taker)
+        # A leaser that began anew does not know what it promised before, and to whom.
+        share = 0.0 if is_gathering else self._fair_share(taker)
         # One on its own goes on at the share that it said, at least until this answer arrives.
         taker.share = share if ask.share is None else max(share, ask.share)
         return Grant(

@@ -104,6 +104,29 @@ async def test_without_the_leaser_takers_go_on_at_their_share_and_come_back(capl
 
 
 @on_virtual_clock
+async def test_a_leaser_that_begins_anew_and_is_lost_again_at_once_promises_no_quota_twice() -> (
+    None
+):
+    """One taker has heard of the new leaser, another has the promise of the old one."""
+    leaser = FakeLeaser(100.0)
+    world = World(leaser, 100.0)
+    tasks = [asyncio.create_task(world.take_part(name)) for name in "ab"]
+    await asyncio.sleep(5)
+    leaser.latency_s = 0.3
+    await asyncio.sleep(1)
+    leaser.restart()
+    await asyncio.sleep(0.6)
+    leaser.state = "gone"
+    await asyncio.sleep(9)
+    leaser.state, leaser.latency_s = "up", 0.002
+    await asyncio.sleep(6)
+    await ended(tasks)
+
+    world.check()
+    assert sum(world.by_taker(19, 21).values()) >= 0.95 * 200
+
+
+@on_virtual_clock
 async def test_tokens_of_all_takers_together_keep_every_second_and_minute() -> None:
     world = World(FakeLeaser(None, 150_000.0), None, 150_000.0)
     sizes = random.Random(3)

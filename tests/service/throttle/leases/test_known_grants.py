@@ -20,7 +20,7 @@ from pipeline.service.throttle.leases.messages import (
     Served,
 )
 
-KNOWN = "94e43b419002af67"
+KNOWN = "e1e05f992ee0cc11"
 
 
 def talk(draw: random.Random) -> list[object]:

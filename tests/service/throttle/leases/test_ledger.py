@@ -271,15 +271,26 @@ def test_a_ledger_that_began_anew_leaves_room_for_those_who_send_on_their_own() 
     asking.ask("b", at=2.0)
     gathered = asking.ask("b", *wants, at=3.0)
     returned = asking.ask("a", *wants, share=0.25, at=3.2)
-    meanwhile = asking.ask("b", *wants, at=3.3)
-    asking.ask("a", *wants, at=4.0)
+    asking.ask("a", at=4.0)
+    asking.ask("b", at=4.1)
     later = asking.ask("b", *wants, at=4.3)
 
     assert [one.stay for one in (alone, waiting, gathered, returned)] == [True, False, False, False]
-    assert [one.slots for one in (alone, waiting, gathered)] == [[], [], []]
+    assert [one.slots for one in (alone, waiting)] == [[], []]
     assert [alone.again_s, waiting.again_s] == [0.25, 0.25]
-    assert spacing(meanwhile) == pytest.approx(2 / 50)  # both wait, at half the rate
-    assert spacing(later) == pytest.approx(1 / 100)  # who had less catches up
+    assert spacing(gathered) == pytest.approx(1 / 75)
+    assert spacing(later) == pytest.approx(1 / 100)
+
+
+def test_a_ledger_that_began_anew_promises_nothing_before_it_knows_who_has_a_promise() -> None:
+    """Others may still have one of the ledger before it."""
+    asking = Asking(100.0, times=LeaseTimes())
+
+    shares = [asking.ask(name, at=at).share for name, at in (("a", 0.0), ("a", 2.9), ("b", 2.95))]
+    gathered = [asking.ask(name, at=3.0).share for name in ("a", "b")]
+
+    assert shares == [0, 0, 0]
+    assert gathered == [0.5, 0.5]
 
 
 def test_what_those_use_who_send_on_their_own_is_kept_free_until_they_have_returned() -> None:
