@@ -161,7 +161,8 @@ def pack_documents(
 def packing_of(*homes: list[int], anchors: list[int]) -> Packing:
     """Return a packing of the given home requests, of documents without size."""
     nothing = np.zeros(sum(map(len, homes)), dtype=np.int64)
-    return Packing(tuple(map(np.array, homes)), np.array(anchors), nothing, nothing, LIMITS)
+    shared = np.array(anchors, dtype=np.int64)
+    return Packing(tuple(map(np.array, homes)), shared, nothing, nothing, LIMITS)
 
 
 def finish(

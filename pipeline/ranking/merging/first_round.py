@@ -30,8 +30,7 @@ class FirstRound(Struct, frozen=True, eq=False):
         anchors: The k anchors that have a score in any request, ascending.
         anchor_scores: Their scores in every request, float64[k, C]; NaN where missing.
         dealt: Whether the homes are equivalent samples of the group.
-        num_packed: The number of requests of the packing.
-        failed: How many of them failed as a whole.
+        failed: How many requests of the packing failed as a whole.
         normalised: Whether the answers look normalised over their request.
         rank_shaped: Whether the scores of each request follow from their ranks alone.
     """
@@ -42,7 +41,6 @@ class FirstRound(Struct, frozen=True, eq=False):
     anchors: IntArray
     anchor_scores: FloatArray
     dealt: bool
-    num_packed: int
     failed: int
     normalised: bool
     rank_shaped: bool
@@ -118,7 +116,6 @@ def collect_first_round(packing: Packing, answers: Sequence[FloatArray | None]) 
         anchors=packing.anchors[usable],
         anchor_scores=anchor_scores[usable],
         dealt=packing.dealt,
-        num_packed=len(requests),
         failed=sum(answer is None for answer in answers),
         normalised=(
             look_normalised(scores_of_each, [documents for documents, _, _ in answered])

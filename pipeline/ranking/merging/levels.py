@@ -54,6 +54,6 @@ def enough_documents(depth: int | None, capacity: int) -> int:
 
 
 def num_sections_of(num_lists: int, capacity: int) -> int:
-    """Return the number of sections; 0 if preliminary requests would not make fewer lists."""
+    """Return the number of sections of several lists; 0 if there would not be fewer."""
     in_one = capacity // WITNESS_SHARE
-    return -(-num_lists // in_one) if 1 < in_one and num_lists > 1 else 0
+    return -(-num_lists // in_one) if in_one > 1 else 0

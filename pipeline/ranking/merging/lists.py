@@ -62,8 +62,7 @@ class Lists(Struct, frozen=True, eq=False):
         reach = np.zeros(self.num_lists, dtype=np.int64)
         np.maximum.at(reach, self.list_of[documents], self.place[documents] + 1)
         reach = np.minimum(reach, self.known - (self.known < self.size))
-        listed = self.list_of != NO_HOME
-        up_to = np.where(listed, reach[self.list_of], -1)
+        up_to = reach[self.list_of]  # less than n, the place of a document without a list
         return np.flatnonzero(self.place < up_to), np.flatnonzero(self.place == up_to)
 
     def take(self, lists: IntArray) -> "Lists":

@@ -37,9 +37,7 @@ def explained_variation(
         weights: Of each value, float64[k, C]; 0 for a missing one.
     """
     total = np.maximum(weights.sum(axis=0), 1e-300)
-    slopes = np.where(
-        weights > 0, values[:, None] - (weights * values[:, None]).sum(axis=0) / total, 0.0
-    )
+    slopes = values[:, None] - (weights * values[:, None]).sum(axis=0) / total
     squares = (weights * slopes**2).sum(axis=0)
     offset = (weights * deviations).sum(axis=-2)
     slope = (weights * slopes * deviations).sum(axis=-2)

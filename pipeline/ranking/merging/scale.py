@@ -167,8 +167,7 @@ def precision(scale: Scale, scores: FloatArray) -> FloatArray:
     The variance is that of the noise plus that of rounding.
     """
     rounding = np.where(np.isfinite(scores), scale.rounding(scores), np.inf)
-    usable = rounding <= MAX_ROUNDING
-    return np.where(usable, 1 / (NOISE**2 + np.where(usable, rounding, 0) ** 2), 0.0)
+    return np.where(rounding <= MAX_ROUNDING, 1 / (NOISE**2 + rounding**2), 0.0)
 
 
 def _even_log_odds(
@@ -184,7 +183,7 @@ def _even_log_odds(
 def _is_even(quantiles: FloatArray) -> bool:
     lowest, low, middle, high, highest = quantiles.tolist()
     return bool(
-        low < middle < high
+        low < high
         and highest - middle <= MAX_TAIL * (high - middle)
         and middle - lowest <= MAX_TAIL * (middle - low)
         and high - middle <= MAX_SKEW * (middle - low)

@@ -51,3 +51,26 @@ def test_equal_scores_and_samples_that_are_too_small_are_alike():
     assert are_alike([np.zeros(9), np.zeros(9)])
     assert are_alike([np.arange(9.0), np.full(4, 100.0)])
     assert are_alike([])
+
+
+def apart(size: int, count: int) -> list[np.ndarray]:
+    """Return samples of which each is above all before."""
+    return [np.arange(size) + float(size * number) for number in range(count)]
+
+
+def test_the_critical_value_falls_with_the_number_of_samples() -> None:
+    """It is 3.752 for two samples and 3.416 for three."""
+    assert standardised(apart(5, 2)) == pytest.approx(3.34, abs=0.01)
+    assert are_alike(apart(5, 2))
+    assert 3.8 < standardised(apart(6, 2)) < 4.5
+    assert not are_alike(apart(6, 2))
+    assert not are_alike(apart(5, 3))
+
+
+def test_the_statistic_of_known_samples_is_as_ever() -> None:
+    """With ties within samples and between them."""
+    low, high = np.array([0, 0, 1, 2, 5.0]), np.array([1, 3, 3, 4, 5, 5, 6.0])
+    ends = np.array([0, 0, 0, 0, 0, 9.0])
+
+    assert standardised([low, high]) == pytest.approx(1.3643298218587219)
+    assert standardised([low, high, ends]) == pytest.approx(2.5781297272837844)

@@ -149,6 +149,8 @@ def test_answers_that_do_not_correspond_to_the_preliminary_requests_are_refused(
 
     with pytest.raises(ValueError, match="do not correspond"):
         outcome.settle_all([answers[0][1:], *answers[1:]])
+    with pytest.raises(ValueError, match="longer"):
+        outcome.settle_all([*answers, answers[0]])
 
 
 def test_if_hardly_any_document_fits_a_request_nothing_is_certified():
@@ -167,16 +169,75 @@ def test_one_request_is_followed_by_none():
     assert most_further_requests(packing_of([0, 1, 2], anchors=[]), None) == 0
 
 
-def test_a_few_requests_are_followed_by_two_at_most():
-    _, packing, _, _ = start(3000, limits=LIMITS)
+@pytest.mark.parametrize(
+    ("max_documents", "num_requests", "depth", "further"),
+    [
+        (12, 2, None, 2),
+        (12, 4, None, 2),  # 4 witnesses and 8 other documents fit
+        (12, 5, None, 2 + 2),  # 2 sections, of at most 4 lists each
+        (12, 5, 1, 2),  # 7 other documents are enough for one place
+        (12, 6, 1, 2 + 2),
+        (12, 17, None, 2 + 5 + 2),
+        (100, 81, None, 2),  # 19 other documents are enough for ten places
+        (100, 82, None, 2 + 3),
+        (100, 81, 50, 2),  # and for any number of them
+        (6, 3, None, 2 + 2),  # sections of 2 lists
+        (5, 3, None, 2),  # of one list they would not be fewer
+    ],
+)
+def test_how_many_requests_may_follow_is_a_function_of_sizes_alone(
+    max_documents: int, num_requests: int, depth: int | None, further: int
+) -> None:
+    limits = RequestLimits(
+        max_documents=max_documents, max_tokens=10**6, max_bytes=10**8, query_tokens=1
+    )
+    packing = packing_of(*([n] for n in range(num_requests)), anchors=[])
+    ones = np.ones(max_documents, dtype=np.int64)
 
-    assert most_further_requests(packing, None) == 2
+    packing = Packing(packing.homes, packing.anchors, ones, ones, limits)
+
+    assert most_further_requests(packing, depth) == further
 
 
-def test_as_many_documents_fit_a_request_as_of_the_largest_ones():
-    limits = RequestLimits(max_documents=5, max_tokens=1000, max_bytes=10**6, query_tokens=10)
-    tokens = np.array([90, 490, 190, 90, 90, 90, 290], dtype=np.int64)
+@pytest.mark.parametrize("binds", ["places", "tokens", "bytes"])
+def test_as_many_documents_fit_a_request_as_of_the_largest_ones(binds: str) -> None:
+    sizes = np.array([90, 490, 190, 90, 90, 90, 290], dtype=np.int64)  # 490 + 290 + 190 = 970
+    limits = RequestLimits(
+        max_documents=970 if binds == "places" else 9999,
+        max_tokens=3 * 10 + 970 if binds == "tokens" else 9999,
+        max_bytes=1000 + 970 if binds == "bytes" else 9999,
+        query_tokens=10,
+        query_bytes=1000,
+    )
 
-    packing = Packing((np.arange(7),), np.arange(0), tokens, tokens, limits)
+    packing = Packing((np.arange(7),), np.arange(0), sizes, sizes, limits, own_places=sizes)
 
-    assert capacity_for_any(packing) == 3  # 500 + 300 + 200
+    assert capacity_for_any(packing) == 3
+
+
+def test_by_default_the_final_request_takes_exactly_a_quarter_of_the_tokens_if_it_can():
+    """Of 116 documents 29: 22 places with the affine model's margin, 5 more, and 2 witnesses."""
+    limits = RequestLimits(max_documents=70, max_tokens=10**6, max_bytes=10**8, query_tokens=50)
+    rng = np.random.default_rng(0)
+    documents = Documents(rng.normal(size=116), np.full(116, 7, dtype=np.int64))
+    service = Service(documents, 0, affine, 0, 17, limits)
+    packing = pack_documents(documents, limits)
+
+    outcome = merge(packing, [service(request) for request in packing.requests()])
+
+    assert isinstance(outcome, FinalRequest)
+    assert outcome.linked.link.model == "affine"
+    assert (outcome.depth, len(outcome.documents)) == (20, 29)
+
+
+def test_one_document_is_sent_if_no_more_fit_beside_the_witnesses():
+    limits = RequestLimits(max_documents=3, max_tokens=10**6, max_bytes=10**8, query_tokens=1)
+    packing = Packing(
+        (np.arange(3), np.arange(3, 6)), np.arange(0), *np.ones((2, 6), np.int64), limits
+    )
+
+    outcome = merge(packing, [np.array([0.9, 0.8, 0.7]), np.array([0.6, 0.5, 0.4])], listwise=True)
+
+    assert isinstance(outcome, FinalRequest)
+    assert len(outcome.documents) == 3
+    assert len(outcome.witnesses) == 2

@@ -1,8 +1,10 @@
 """Lists: closing documents to prefixes, witnesses, and lists that are known in part."""
 
 import numpy as np
+from support.merging_world import packing_of
 
 from pipeline.planning.packing import NO_HOME
+from pipeline.ranking.merging.first_round import collect_first_round
 from pipeline.ranking.merging.lists import Lists
 
 UNKNOWN = 9
@@ -44,3 +46,13 @@ def test_lists_taken_alone_leave_the_documents_of_others_without_one():
     assert alone.num_lists == 1
     assert np.flatnonzero(alone.is_known).tolist() == [1, 3, 5]
     assert closed(alone, 3) == ([1, 3], [5])
+
+
+def test_a_request_whose_home_documents_have_no_score_is_an_empty_list():
+    group = packing_of([0, 1], [2], anchors=[0])
+
+    lists = Lists.of(collect_first_round(group, [np.array([0.5, 0.4]), np.array([np.nan, 0.6])]))
+
+    assert lists.num_lists == 2
+    assert lists.size.tolist() == [2, 0]
+    assert closed(lists, 0) == ([0], [1])

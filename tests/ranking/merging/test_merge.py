@@ -375,8 +375,10 @@ def test_any_depth_is_possible(depth):
     documents, packing = group(900, limits=LIMITS)
     service = Service(documents, 0, affine)
 
-    merged = finish(merge(packing, ask(packing, service), depth=depth), service)
+    outcome = merge(packing, ask(packing, service), depth=depth)
+    merged = finish(outcome, service)
 
+    assert isinstance(outcome, Merged) is (depth == 0)
     assert np.array_equal(np.sort(merged.order), np.arange(900))
     assert merged.certified_depth <= min(depth, 900)
 

@@ -161,3 +161,62 @@ def test_an_answer_that_lacks_a_score_does_not_count():
     softmax[0][7] = np.nan
 
     assert not look_normalised(softmax, apart(softmax))
+
+
+@pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
+def test_the_same_best_and_the_same_worst_document_with_equal_scores_are_a_fingerprint(
+    factor: float,
+) -> None:
+    """Rarely are both of them anchors; so are they equal up to the error of one division."""
+    answers = normal(0, 50, 50)
+    for number, answer in enumerate(answers):
+        answer[[7, 8]] = 9.0 + 1e-10 * number, -9.0
+        answer *= factor
+    documents = apart(answers)
+    documents[1][[7, 8]] = documents[0][[7, 8]]
+
+    assert look_normalised(answers, documents)
+
+
+def test_an_end_that_several_documents_share_is_no_fingerprint() -> None:
+    answers = [np.minimum(scores, 1.0) for scores in normal(0, 200, 200)]
+
+    assert all(np.count_nonzero(answer == 1) > 1 for answer in answers)
+    assert not look_normalised(answers, apart(answers))
+
+
+def test_answers_of_two_documents_count_and_of_one_do_not() -> None:
+    pairs = [np.array([share, 1 - share]) for share in (0.1234567, 0.3456789)]
+    alone = np.array([0.5])
+
+    assert look_normalised([alone, *pairs], apart([alone, *pairs]))
+    assert not look_normalised([alone, pairs[0]], apart([alone, pairs[0]]))
+
+
+@pytest.mark.parametrize(("steps", "same"), [(13, True), (14, False)])
+def test_sums_are_equal_up_to_three_deviations_of_their_rounding(steps: int, same: bool) -> None:
+    """Of two sums of 100 scores of three digits: 3 sqrt(2 * 100 / 12) / 1000 = .0122.
+
+    The half of a thousandth of the sums' deviation of 2 comes on top.
+    """
+    answers = [(0.2 * normal(0, 100)[0]).round(3), np.empty(0)]
+    answers[1] = answers[0].copy()
+    answers[1][[answers[0].argmax(), answers[0].argmin()]] += 0.1, -0.1
+    answers[1][50] += steps / 1000
+
+    answers[1] = answers[1].round(3)
+
+    assert look_normalised(answers, apart(answers)) is same
+
+
+@pytest.mark.parametrize("more", [-100.0, 100.0])
+@pytest.mark.parametrize("first_is_longer", [True, False])
+@pytest.mark.parametrize(("difference", "same"), [(0.9e-7, True), (1.1e-7, False)])
+def test_scores_at_the_same_ranks_are_equal_up_to_a_billionth_of_their_range(
+    more: float, first_is_longer: bool, difference: float, same: bool
+) -> None:
+    """One answer has a further document, whose score is far above or below all others."""
+    scores = np.linspace(0, 1, 10) if more > 0 else np.linspace(-1, 0, 10)
+    answers = [np.append(scores, more), scores + difference][:: 1 if first_is_longer else -1]
+
+    assert follow_from_ranks(answers) is same

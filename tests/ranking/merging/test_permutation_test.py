@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline.ranking.merging.permutation_test import least_p, permutation_p
+from pipeline.ranking.merging.permutation_test import (
+    explained_variation,
+    least_p,
+    permutation_p,
+)
 
 UNEVEN = np.array([1, 1, 1, 1, 1, 1, 5, 20])[:, None]
 """Standard deviations of eight anchors: two of them are much noisier than the others."""
@@ -67,3 +71,27 @@ def test_the_least_p_value_is_that_of_the_permutations_that_differ():
     assert least_p(two, all_of(two)) == 1 / 128
     assert least_p(repeated, all_of(two)) == 1 / 16
     assert least_p(three, all_of(three)) == 1 / 500
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_the_explained_variation_is_that_of_weighted_least_squares(size: float) -> None:
+    rng = np.random.default_rng(0)
+    means, deviations = rng.normal(size=8), rng.normal(size=(5, 8, 3))
+    weights = size * rng.uniform(0.1, 1, (8, 3))
+    weights[2, 1] = weights[5, 2] = 0
+
+    expected = np.zeros(5)
+    for request in range(3):
+        root = np.sqrt(weights[:, request])
+        for number, of_request in enumerate(deviations[:, :, request]):
+            fitted = np.polyval(np.polyfit(means, of_request, 1, w=root), means)
+            expected[number] += (root**2 * (of_request**2 - (of_request - fitted) ** 2)).sum()
+    assert explained_variation(deviations, means, weights) == pytest.approx(expected)
+
+
+def test_one_anchor_determines_no_slope_and_a_request_without_any_explains_nothing() -> None:
+    deviations = np.array([[2.0, -1.0, 0.0]])
+
+    explained = explained_variation(deviations, np.array([5.0]), np.array([[3.0, 1.0, 0.0]]))
+
+    assert explained == pytest.approx(3 * 2**2 + 1)

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.merging_world import LIMITS, Service, draw_documents, pack_documents, sigmoid
+from support.merging_world import (
+    LIMITS,
+    Service,
+    draw_documents,
+    pack_documents,
+    packing_of,
+    sigmoid,
+)
 
 from pipeline.ranking.merging.first_round import FirstRound, collect_first_round
 from pipeline.ranking.merging.scale import (
@@ -17,7 +24,7 @@ from pipeline.ranking.merging.scale import (
     natural_range,
     precision,
 )
-from pipeline.ranking.merging.share_scale import ShareScale
+from pipeline.ranking.merging.share_scale import SQRT_12, ShareScale
 
 unhurried = settings(deadline=None, max_examples=30)
 seeds = st.integers(0, 10_000)
@@ -99,9 +106,9 @@ def test_the_share_scale_is_the_same_for_any_increasing_map_at_its_knots(seed, i
 
 
 @pytest.mark.parametrize("mixture", ["sparse", "rich", "nothing relevant"])
-@pytest.mark.parametrize("offset", [0.0, 1000.0])
-def test_the_unit_is_the_spread_and_the_median_is_0(mixture, offset):
-    first = first_round(mixture=mixture, to_score=lambda logit: logit + offset)
+@pytest.mark.parametrize("to_score", [sigmoid, lambda logit: logit, lambda logit: logit + 1000])
+def test_the_unit_is_the_spread_and_the_median_is_0(mixture, to_score):
+    first = first_round(mixture=mixture, to_score=to_score)
 
     values = choose_scale(first).value(first.score)
 
@@ -136,11 +143,25 @@ def test_values_are_finite_at_the_ends_of_the_range():
 
 def test_saturated_and_missing_scores_have_no_weight_and_coarse_ones_little():
     weight = precision(
-        LogOddsScale(0.001, 0, 1, 0, 2), np.array([0, 0.001, 0.002, 0.5, 0.999, 1, np.nan])
+        LogOddsScale(0.001, 0, 1, 0, 2), np.array([0, 0.001, 0.002, 0.5, 0.998, 0.999, 1, np.nan])
     )
 
-    assert weight.tolist() == [0, 0, weight[2], weight[3], 0, 0, 0]
-    assert weight[2] < weight[3] == pytest.approx(NOISE**-2, rel=1e-3)
+    assert weight.tolist() == [0, 0, weight[2], weight[3], weight[4], 0, 0, 0]
+    assert 0 < weight[2] < weight[3] == pytest.approx(NOISE**-2, rel=1e-3)
+    assert weight[4] == pytest.approx(weight[2])
+
+
+@pytest.mark.parametrize(
+    ("deviation", "is_known"), [(0.0, True), (0.1, True), (0.5, True), (0.51, False)]
+)
+def test_the_weight_is_the_precision_of_noise_and_rounding_up_to_a_deviation_of_a_half(
+    deviation: float, is_known: bool
+) -> None:
+    scale = LinearScale(SQRT_12 * deviation, 0.0, 1.0)
+
+    (weight,) = precision(scale, np.array([7.0]))
+
+    assert weight == (pytest.approx(1 / (NOISE**2 + deviation**2)) if is_known else 0)
 
 
 def test_scores_in_a_large_block_of_equal_ones_have_no_weight_on_the_share_scale():
@@ -185,3 +206,43 @@ def test_the_natural_range_is_the_narrowest_that_holds_all_scores(factor, offset
     first = first_round(to_score=lambda logit: offset + factor * sigmoid(2 * (logit + 5)))
 
     assert natural_range(first) == expected
+
+
+def of_scores(scores: np.ndarray) -> FirstRound:
+    """Return the first round of a group whose only answer has these scores."""
+    return collect_first_round(packing_of([*range(len(scores))], anchors=[]), [scores])
+
+
+@pytest.mark.parametrize(
+    ("lowest", "expected"), [(0.0, (0, np.inf)), (0.5, (0, np.inf)), (-0.1, (-np.inf, np.inf))]
+)
+def test_scores_of_0_and_more_have_no_upper_end(lowest: float, expected: object) -> None:
+    assert natural_range(of_scores(np.array([lowest, 7.0, 150.0]))) == expected
+
+
+@pytest.mark.parametrize(
+    ("quantiles", "is_even"),
+    [
+        ((-8, -1, 0, 1, 8), True),
+        ((-8, -1, 0, 1, 8.1), False),
+        ((-8.1, -1, 0, 1, 8), False),
+        ((-4, -4, 0, 1, 4), True),
+        ((-4, -1, 0, 4, 4), True),
+        ((-4.1, -4.1, 0, 1, 4), False),
+        ((-4, -1, 0, 4.1, 4.1), False),
+    ],
+)
+def test_scores_are_even_if_neither_a_tail_nor_a_side_is_much_longer(
+    quantiles: tuple[float, ...], is_even: bool
+) -> None:
+    """A tail of 48 % is at most 8 times its nearer 25 %, a quarter at most 4 times the other."""
+    scores = 1000 + np.interp(np.arange(101), [2, 25, 50, 75, 98], quantiles)
+
+    assert isinstance(choose_scale(of_scores(scores)), LinearScale) is is_even
+
+
+def test_three_different_scores_may_be_even_in_the_range_that_they_span() -> None:
+    scale = choose_scale(of_scores(np.repeat([1000.0, 1001.0, 1010.0], 20)))
+
+    assert isinstance(scale, LogOddsScale)
+    assert (scale.low, scale.high) == (1000 - 1, 1010 + 9 / 2)
