@@ -1,5 +1,7 @@
 """The permutation test: its level under uneven noise, what it detects, and what it cannot."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,39 @@ def test_one_anchor_determines_no_slope_and_a_request_without_any_explains_nothi
     explained = explained_variation(deviations, np.array([5.0]), np.array([[3.0, 1.0, 0.0]]))
 
     assert explained == pytest.approx(3 * 2**2 + 1)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_p_value_of_two_requests_is_the_share_of_swaps_that_explain_as_much(seed: int) -> None:
+    """An anchor's variance is that of its own values, and with four degrees of freedom of all."""
+    rng = np.random.default_rng(seed)
+    table = rng.normal(size=(6, 1)) + 0.2 * rng.exponential(size=(6, 1)) * rng.normal(size=(6, 2))
+    table[:, 1] += 0.15
+    cells = all_of(table)
+    cells[seed % 6, 0] = False
+    table[~cells] = 7.0
+
+    means = np.array([row[known].mean() for row, known in zip(table, cells, strict=True)])
+    deviations = np.where(cells, table - means[:, None], 0)
+    freedom, squares = cells.sum(axis=1) - 1, (deviations**2).sum(axis=1)
+    variance = (4 * squares.sum() / freedom.sum() + squares) / (4 + freedom) + 0.02**2
+    swaps = np.array(list(product((1, -1), repeat=6)))
+    explained = explained_variation(
+        swaps[:, :, None] * deviations, means, cells / variance[:, None]
+    )
+
+    assert permutation_p(table, cells) == np.mean(explained >= explained[0] - 1e-9)
+
+
+def test_as_many_as_ten_anchors_are_swapped_in_every_way() -> None:
+    ten, eleven = (np.arange(k)[:, None] + [0.0, 0.5] for k in (10, 11))
+
+    assert (least_p(ten, all_of(ten)), least_p(eleven, all_of(eleven))) == (1 / 512, 1 / 500)
+    assert permutation_p(ten, all_of(ten)) == 1 / 512
+
+
+def test_anchors_that_repeat_exactly_or_have_one_value_leave_no_swap() -> None:
+    table = np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.5]])
+    cells = np.array([[True, True], [True, True], [True, False]])
+
+    assert least_p(table, cells) == 1

@@ -46,3 +46,20 @@ def test_scores_that_are_tied_at_the_ends_alone_are_not_rounded():
 
 def test_huge_scores_have_a_resolution_without_a_warning():
     assert resolution_of(np.array([1e300, -1e300])) == 1
+
+
+def test_one_score_that_is_no_decimal_shows_wherever_it_is():
+    assert resolution_of(np.append(np.arange(100) / 10, 1 / 3)) == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "pairs", "is_grid"),
+    [(100, 3, True), (150, 3, True), (151, 3, False), (100, 2, False), (100, 0, False)],
+)
+def test_a_grid_shows_by_three_scores_that_are_tied_and_by_two_ties_in_a_hundred(
+    count: int, pairs: int, is_grid: bool
+) -> None:
+    numbers = np.random.default_rng(0).choice(10**6, count - pairs, replace=False)
+    scores = np.append(numbers, numbers[:pairs]) / 3e6
+
+    assert resolution_of(scores) == (np.diff(np.unique(scores)).min() if is_grid else 0)

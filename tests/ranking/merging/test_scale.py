@@ -246,3 +246,23 @@ def test_three_different_scores_may_be_even_in_the_range_that_they_span() -> Non
 
     assert isinstance(scale, LogOddsScale)
     assert (scale.low, scale.high) == (1000 - 1, 1010 + 9 / 2)
+
+
+def test_the_share_scale_of_few_scores_is_that_of_theory() -> None:
+    """Values are log-odds of shares in their deviation; a block of equal scores is one step."""
+    scale = ShareScale.of(of_scores(np.array([1.0, 1.0, 2.0, 4.0])), 0.0)
+
+    below = np.array([0.25 / 4, 0.5, 0.75, 1 - 0.25 / 4])
+    values = np.log(below / (1 - below)) * np.sqrt(3) / np.pi
+    steps = np.diff(values) / SQRT_12
+    assert scale.scores.tolist() == [0.5, 1.5, 3, 5]
+    assert scale.values == pytest.approx(values)
+    assert scale.rounding(np.array([1.0, 2, 4])) == pytest.approx(steps)
+    assert scale.rounding(np.array([-9.0, 9])) == pytest.approx(steps[[0, -1]])
+
+
+def test_the_share_scale_of_one_score_extends_by_1_to_either_side() -> None:
+    scale = ShareScale.of(of_scores(np.full(5, 0.25)), 0.0)
+
+    assert scale.scores.tolist() == [-0.75, 1.25]
+    assert scale.values.sum() == pytest.approx(0)
