@@ -119,6 +119,61 @@ def test_many_differences_are_counted(output: Location) -> None:
     assert "option_3: none there, 3 now; and 6 more" in refusal(output, changed, FILES)
 
 
+@pytest.mark.parametrize(
+    ("count", "end"), [(4, "4 now"), (5, "4 now; and 1 more"), (6, "and 2 more")]
+)
+def test_four_differences_are_named(count: int, end: str, output: Location) -> None:
+    changed = SETTINGS | {f"option_{n}": n for n in range(1, count + 1)}
+
+    assert f"{end}; {CURE}" in refusal(output, changed, FILES)
+
+
+def test_four_foreign_files_are_named(tmp_path: Path) -> None:
+    folder = locate(str(tmp_path))
+    put(folder, *"abcde")
+
+    with pytest.raises(OutputMismatch, match=r"\(found a, b, c, d\)"):
+        check_or_create(folder, SETTINGS, FILES)
+
+
+def test_what_other_runs_write_now_is_left_alone(output: Location) -> None:
+    put(output, ".part-00000.parquet.77.unfinished")
+
+    check_or_create(output, SETTINGS, FILES, is_shared=True)
+
+    assert output.child(".part-00000.parquet.77.unfinished").exists()
+
+
+@pytest.mark.parametrize("folder", ["_groups", "_rejects", "_runs"])
+def test_what_killed_runs_left_half_written_is_removed_in_every_folder(
+    folder: str, output: Location
+) -> None:
+    put(output, f"{folder}/.1.7.unfinished")
+
+    check_or_create(output, SETTINGS, FILES)
+
+    assert not output.child(folder, ".1.7.unfinished").exists()
+
+
+def test_restart_removes_the_results_of_a_damaged_manifest(output: Location) -> None:
+    put(output, "part-00000.parquet", "_SUCCESS", "_manifest.json")
+
+    check_or_create(output, SETTINGS, FILES, restart=True)
+
+    assert [child.base_name for child in output.children()] == ["_manifest.json"]
+
+
+def test_nothing_is_removed_without_need(output: Location) -> None:
+    """Neither by a refusal nor by a run that continues."""
+    put(output, "part-00000.parquet", "_SUCCESS")
+
+    check_or_create(output, SETTINGS, FILES, has_answers=lambda: False)
+    refusal(output, SETTINGS | {"top_n": 5}, FILES)
+
+    assert output.child("part-00000.parquet").exists()
+    assert output.child("_SUCCESS").exists()
+
+
 def test_restart_removes_results_and_keeps_scores_and_records(output: Location) -> None:
     put(output, "part-00000.parquet", "_groups/part-00000.parquet", "_rejects/part-00000.parquet")
     put(output, "_SUCCESS", "_scores/segment-1.arrows", "_runs/1.json", "notes.txt")
@@ -266,3 +321,10 @@ def test_an_output_that_holds_something_is_not_taken_over(output: Location, kept
 
     with pytest.raises(OutputMismatch, match="model: qwen3-rerank there, gte-rerank-v2 now"):
         check_or_create(output, others, FILES, has_answers=lambda: kept == "a paid answer")
+
+
+def test_without_paid_answers_the_cure_does_not_speak_of_them(output: Location) -> None:
+    put(output, "part-00000.parquet")
+
+    with pytest.raises(OutputMismatch, match="now; --restart begins anew, or choose another"):
+        check_or_create(output, SETTINGS | {"top_n": 5}, FILES, has_answers=lambda: False)

@@ -130,6 +130,7 @@ async def test_a_limit_of_0_pauses_until_the_file_is_gone(
     assert [pace.is_paused for pace in followed.paces] == [True, False]
     assert followed.paces[1] == PACE
     assert [record.event for record in caplog.records] == ["pace.paused", "pace.changed"]
+    assert [record.fields["by"] for record in caplog.records] == [str(followed.place), "settings"]
 
 
 async def test_once_the_file_is_gone_the_settings_hold_again(followed: Followed) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from support.made_outputs import write_candidates, write_output
 
@@ -107,6 +108,55 @@ def test_a_part_without_a_column_is_told(candidates: Path, output: Path) -> None
 
     with pytest.raises(InputError, match=r"missing columns \['note'\]"):
         next(open_output(str(output)).iter_parts(["note"]))
+
+
+def test_rows_come_in_pieces_of_whole_queries(candidates: Path, output: Path) -> None:
+    """A row group begins in the middle of a query where that has a million candidates."""
+    write_output(candidates, output, {"q1": [0.1, 0.2, 0.3]}, groups_per_part=3)
+    file = output / "part-00000.parquet"
+    footer = {b"rerank": pq.read_metadata(file).metadata[b"rerank"]}
+    pq.write_table(pq.read_table(file).replace_schema_metadata(footer), file, row_group_size=2)
+    found = open_output(str(output))
+
+    pieces = list(found.iter_rows(found.parts[0], ["doc_id", "query_id"]))
+
+    assert [piece.to_pydict() for piece in pieces] == [
+        {"doc_id": ["c", "b", "a", "a"], "query_id": ["q1"] * 3 + ["q2"]},
+        {"doc_id": ["x", "y"], "query_id": ["q3"] * 2},
+    ]
+    assert all(piece.schema.metadata is None for piece in pieces)
+
+
+def test_the_columns_are_those_of_the_parts_without_what_the_footer_says(
+    candidates: Path, output: Path
+) -> None:
+    write_output(candidates, output)
+
+    schema = open_output(str(output)).schema()
+
+    assert schema.names == ["query_id", "doc_id", "rank", "relevance_score", "first_stage_rank"]
+    assert schema.metadata is None
+
+
+def test_an_output_without_a_part_has_no_columns(candidates: Path, output: Path) -> None:
+    write_output(candidates, output, parts=0)
+
+    assert open_output(str(output)).schema().names == []
+
+
+def test_groups_and_rejects_of_a_part_are_read_with_the_columns_asked_for(
+    candidates: Path, output: Path
+) -> None:
+    write_output(candidates, output, {"q1": [0.1, None, 0.3]})
+    found = open_output(str(output))
+
+    groups = found.read_groups(found.parts[0], ["num_candidates", "query_id"])
+    rejects = found.read_rejects(found.parts[0], ["doc_id"])
+
+    assert groups.rows() == [(3, "q1"), (1, "q2")]
+    assert rejects is not None
+    assert rejects.rows() == [("b",)]
+    assert found.read_rejects(found.parts[1], ["doc_id"]) is None
 
 
 def test_importing_it_does_not_import_polars() -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import logging
+import os
+import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -206,6 +209,95 @@ async def test_a_record_holds_what_it_held_in_earlier_versions(output: Location)
     assert content is not None
     assert list(json.loads(content)) == list(earlier)
     assert content.startswith(b'{\n "run_id": ')
+
+
+async def test_a_record_names_its_process_and_its_file_when_it_began(output: Location) -> None:
+    await Run(output).run()
+
+    (record,) = read_run_records(output)
+    (info,) = output.child("_runs").children()
+    assert (record.host, record.pid) == (platform.node(), os.getpid())
+    assert re.fullmatch(r"20270115T080000\.000000Z-[0-9a-f]{6}", record.run_id)
+    assert info.base_name == f"{record.run_id}.json"
+
+
+async def test_a_record_has_a_line_for_each_value_but_those_of_objects(output: Location) -> None:
+    run = Run(output)
+    run.numbers = {"a": [1, 2], "b": {"c": 0.5, "d": 3}, "e": None}
+
+    await run.run()
+
+    (info,) = output.child("_runs").children()
+    content = output.child("_runs", info.base_name).read() or b""
+    assert content.endswith(b',\n "a": [1,2],\n "b": {\n  "c": 0.5,\n  "d": 3\n },\n "e": null\n}')
+
+
+async def test_the_last_numbers_are_those_after_the_end_is_told(output: Location) -> None:
+    numbers = {"requests": 1}
+
+    def on_end(state: EndState) -> None:
+        numbers["requests"] = 2
+
+    async with recorded_run(
+        output,
+        input_name="",
+        model="",
+        snapshot=lambda: numbers,
+        on_end=on_end,
+        is_partial=lambda: False,
+    ):
+        pass
+
+    (record,) = read_run_records(output)
+    assert record.requests == 2
+
+
+async def test_a_run_whose_records_cannot_be_listed_is_logged_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(location: Location) -> None:
+        raise OutputFailed("permission denied", which=location.name)
+
+    monkeypatch.setattr(Location, "children", refused)
+    run = Run(locate(str(tmp_path)))
+
+    await run.run()
+
+    assert run.ended == ["done"]
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert len(list((tmp_path / "_runs").iterdir())) == 1
+
+
+async def test_what_runs_may_have_cost_is_added_up(output: Location) -> None:
+    """Of each what it stated before or after, whichever is more."""
+    for numbers in (
+        {"cost_at_most_usd": 5.0, "cost_usd": 1.0},
+        {"cost_at_most_usd": 1.0, "cost_usd": 2.0, "unanswered_usd": 0.5},
+    ):
+        run = Run(output)
+        run.numbers = numbers
+        await run.run()
+
+    assert read_spent_usd(output) == 5.0 + 2.5
+
+
+async def test_a_write_that_was_asked_for_as_the_run_ends_is_cancelled(output: Location) -> None:
+    asked = list[asyncio.Task[None]]()
+    async with recorded_run(
+        output,
+        input_name="",
+        model="",
+        snapshot=dict,
+        on_end=lambda state: None,
+        is_partial=lambda: False,
+        update_s=1_000,
+    ) as record:
+        asked.append(asyncio.create_task(record.write()))
+        await asyncio.sleep(0)
+        record.end()
+
+    with pytest.raises(asyncio.CancelledError):
+        await asked[0]
 
 
 async def test_whoever_asks_for_a_write_waits_until_it_is_done(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_finishing_removes_stale_parts_and_then_marks_success(tmp_path, source, 
 
 def test_an_output_with_too_many_rejects_is_not_marked(tmp_path, source, sink):
     sink.write_part(0, rankings_of(source))
+    sink.finish(1)
 
     sink.finish(1, complete=False)
 
@@ -129,6 +130,40 @@ def test_an_input_without_rows_gives_an_output_that_readers_can_open(tmp_path):
     assert table.num_rows == 0
     assert table.column_names == source.output_schema.names
     assert sink.read_part_infos()[0].num_groups == 0
+
+
+def test_an_input_that_lost_its_rows_leaves_no_part_of_before(tmp_path, source, sink):
+    for index in range(3):
+        sink.write_part(index, rankings_of(source))
+
+    sink.finish(0)
+
+    assert files(tmp_path) == ["_SUCCESS", "_groups/part-00000.parquet", "part-00000.parquet"]
+    assert pq.read_table(tmp_path / "out" / "part-00000.parquet").num_rows == 0
+
+
+def test_a_sink_of_other_columns_is_the_same_otherwise(tmp_path, source):
+    output, columns = locate(str(tmp_path / "out")), pa.schema([("query_id", pa.string())])
+    narrow = Sink(output, columns, fingerprint="f00d", top_n=1, piece_rows=3)
+
+    wide = narrow.with_schema(source.output_schema)
+    wide.write_part(0, rankings_of(source))
+
+    assert list(narrow.read_part_infos()) == [0]
+    parquet = pq.ParquetFile(tmp_path / "out" / "part-00000.parquet")
+    with parquet:
+        assert (parquet.num_row_groups, parquet.metadata.num_rows) == (2, 3)
+
+
+def test_files_are_compressed_and_repeated_values_stand_in_a_dictionary(tmp_path, source, sink):
+    sink.write_part(0, rankings_of(source))
+
+    for name in files(tmp_path):
+        columns = pq.read_metadata(tmp_path / "out" / name).row_group(0).to_dict()["columns"]
+        assert {column["compression"] for column in columns} == {"ZSTD"}
+        if name == "part-00000.parquet":
+            indexed = {c["path_in_schema"] for c in columns if c["has_dictionary_page"]}
+            assert indexed == {"query_id", "rank", "first_stage_rank"}
 
 
 def test_only_whole_readable_parts_of_this_fingerprint_count(tmp_path, source, sink):

@@ -201,7 +201,7 @@ def test_how_many_requests_may_follow_is_a_function_of_sizes_alone(
 
 @pytest.mark.parametrize("binds", ["places", "tokens", "bytes"])
 def test_as_many_documents_fit_a_request_as_of_the_largest_ones(binds: str) -> None:
-    sizes = np.array([90, 490, 190, 90, 90, 90, 290], dtype=np.int64)  # 490 + 290 + 190 = 970
+    sizes = np.array([20, 490, 190, 20, 20, 20, 290], dtype=np.int64)  # 490 + 290 + 190 = 970
     limits = RequestLimits(
         max_documents=970 if binds == "places" else 9999,
         max_tokens=3 * 10 + 970 if binds == "tokens" else 9999,
@@ -228,6 +228,17 @@ def test_by_default_the_final_request_takes_exactly_a_quarter_of_the_tokens_if_i
     assert isinstance(outcome, FinalRequest)
     assert outcome.linked.link.model == "affine"
     assert (outcome.depth, len(outcome.documents)) == (20, 29)
+
+
+@pytest.mark.parametrize(("depth", "kind"), [(1, FinalRequest), (None, PreliminaryRequests)])
+def test_fewer_documents_beside_the_witnesses_are_enough_for_a_small_depth(depth, kind):
+    """Of five requests, in one of 12 documents: 7 for one place, 8 for ten."""
+    packing = Packing(
+        tuple(np.arange(20).reshape(5, 4)), np.arange(0), *np.ones((2, 20), np.int64), TINY
+    )
+    answers = [*np.random.default_rng(0).random((5, 4))]
+
+    assert isinstance(merge(packing, answers, depth=depth, listwise=True), kind)
 
 
 def test_one_document_is_sent_if_no_more_fit_beside_the_witnesses():

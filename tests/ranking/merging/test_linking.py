@@ -6,7 +6,7 @@ from support.merging_world import packing_of
 
 from pipeline.ranking.merging.first_round import FirstRound, collect_first_round
 from pipeline.ranking.merging.linking import MAX_RMS, link
-from pipeline.ranking.merging.scale import LinearScale
+from pipeline.ranking.merging.scale import LinearScale, LogOddsScale
 
 
 def first_round(anchors: np.ndarray, others: np.ndarray) -> FirstRound:
@@ -75,3 +75,16 @@ def test_linked_scores_stay_in_the_range_of_the_scores() -> None:
     assert linked.model == "affine"
     assert (linked.score.min(), linked.score.max()) == (0, 1)
     assert np.count_nonzero(linked.score == 0) > 1 < np.count_nonzero(linked.score == 1)
+
+
+def test_a_saturated_anchor_is_left_out_of_the_affine_link_alone() -> None:
+    """It is the first one, and has the same score in all requests."""
+    scale = LogOddsScale(0.01, 0.0, 1.0)
+    values = np.linspace(-3, 3, 8)[:, None] * [0.8, 1, 1.2] + [-0.5, 0, 0.5]
+    others = np.linspace(-3, 3, 40)[:, None] * [0.8, 1, 1.2]
+    anchors = np.concatenate(([[1.0, 1.0, 1.0]], scale.score(values)))
+
+    linked = link(first_round(anchors, scale.score(others**3 / 9)), scale)
+
+    assert linked.model == "affine"
+    assert linked.e_affine < 0.01

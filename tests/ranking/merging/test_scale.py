@@ -1,6 +1,7 @@
 """The scale of a group: which one is chosen, and that it does not depend on the range of scores."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -266,3 +267,26 @@ def test_the_share_scale_of_one_score_extends_by_1_to_either_side() -> None:
 
     assert scale.scores.tolist() == [-0.75, 1.25]
     assert scale.values.sum() == pytest.approx(0)
+
+
+@unhurried
+@given(st.lists(st.sampled_from([1, 1, 1, 2, 5, 40, 90]), min_size=2, max_size=60))
+def test_knots_are_half_a_spread_apart_and_at_both_ends_of_larger_blocks(blocks: list[int]) -> None:
+    """Each knot is the first value so far from the last one, or the last value before a block."""
+    scores = np.repeat(np.arange(len(blocks), dtype=np.float64), blocks)
+    total, below = sum(blocks), np.append(0, np.cumsum(blocks))
+    shares = np.clip(below / total, 0.25 / total, 1 - 0.25 / total)
+    values = np.log(shares / (1 - shares)) * np.sqrt(3) / np.pi
+
+    scale = ShareScale.of(of_scores(scores), 0.0)
+
+    knots = np.rint(scale.scores + 0.5).astype(int).tolist()
+    assert scale.values == pytest.approx(values[knots])
+    assert (knots[0], knots[-1]) == (0, len(blocks))
+    for knot, following in pairwise(knots):
+        assert knot < following
+        assert (values[knot + 1 : following] < values[knot] + 0.5).all()
+        far = values[following] >= values[knot] + 0.5
+        assert far or following == len(blocks) or values[following + 1] > values[following] + 0.5
+    wide = np.flatnonzero(np.diff(values)[:-1] > 0.5)
+    assert {*wide.tolist(), *(wide + 1).tolist()} <= {*knots}
