@@ -117,3 +117,114 @@ def test_the_last_tick_right_after_another_takes_its_place() -> None:
     assert (first.seconds, first.requests) == (1.0, 5)
     assert (last.seconds, last.requests, last.p95_ms) == (1.0, 7, 90.0)
     assert last.bound_s == {"source": 1.2, "outage": 0.1}
+
+
+NUMBERS = {
+    "requests": 1, "sent": 2, "throttled": 3, "failed": 4, "reused": 5, "tokens": 6,
+    "cost_usd": 0.5, "candidates": 7,
+}  # fmt: skip
+
+
+def numbers_of(stretch: Stretch) -> dict[str, float]:
+    return {name: getattr(stretch, name) for name in NUMBERS}
+
+
+def test_every_number_of_a_stretch_is_the_difference_of_two_ticks() -> None:
+    ticks = Ticks()
+    ticks.add(Tick(at_s=2, in_flight_s=2.0, p95_ms=5.0, bound_s={"source": 1.5}, **NUMBERS))
+    later = {name: 3 * value for name, value in NUMBERS.items()}
+    ticks.add(Tick(at_s=4, in_flight_s=8.0, p95_ms=4.0, bound_s={"source": 1.5}, **later))
+
+    first, second = ticks.stretches()
+
+    assert numbers_of(first) == NUMBERS
+    assert numbers_of(second) == {name: 2 * value for name, value in NUMBERS.items()}
+    assert (second.start_s, second.seconds, second.in_flight) == (2.0, 2.0, 3.0)
+    assert (first.p95_ms, second.p95_ms) == (5.0, 4.0)
+    assert (dict(second.bound_s), second.bound_by) == ({}, ""), "nothing held it back for a while"
+    whole = ticks.total()
+    assert whole is not None
+    assert (whole.start_s, whole.seconds, whole.p95_ms) == (0.0, 4.0, 5.0)
+    assert Ticks().total() is None
+
+
+def test_every_number_of_runs_side_by_side_is_the_sum() -> None:
+    ticks = Ticks()
+    ticks.add(Tick(at_s=2, in_flight_s=2.0, p95_ms=5.0, bound_s={"cpu": 2.0}, **NUMBERS))
+    ticks.add(Tick(at_s=5, in_flight_s=8.0, p95_ms=9.0, bound_s={"cpu": 3.0}, **NUMBERS))
+    first, second = ticks.stretches()
+
+    both = side_by_side([second, first])
+
+    assert both is not None
+    assert numbers_of(both) == NUMBERS
+    assert (both.start_s, both.seconds, both.in_flight, both.p95_ms) == (0.0, 3.0, 3.0, 9.0)
+    assert both.bound_s == {"cpu": 3.0}
+
+
+def test_a_tick_is_rounded_to_what_tells_something() -> None:
+    ticks = Ticks()
+
+    ticks.add(
+        Tick(at_s=1.26, cost_usd=1.2345678, in_flight_s=2.345, p95_ms=7.77, bound_s={"cpu": 1.27})
+    )
+
+    assert ticks.tick(0) == Tick(
+        at_s=1.3, cost_usd=1.234568, in_flight_s=2.3, p95_ms=7.8, bound_s={"cpu": 1.3}
+    )
+    assert ticks.tick(-1) == Tick(at_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "kept"),
+    [(0.0, [1, 2, 3, 4]), (1.5, [1, 2, 3, 4]), (2.0, [2, 3, 4]), (2.5, [2, 3, 4]), (9.0, [4])],
+)
+def test_the_last_tick_until_a_moment_and_all_later_ones_are_kept(
+    at_s: float, kept: list[int]
+) -> None:
+    ticks = ticked(4)
+
+    ticks.drop_before(at_s)
+
+    assert ticks.at_s == kept
+    assert ticks.requests == [7 * second for second in kept]
+    assert ticks.bound_s == {"requests_per_minute": kept}
+
+
+@pytest.mark.parametrize(
+    ("max_ticks", "kept"),
+    [
+        (9, [1, 2, 3, 4, 5, 6, 7]),
+        (7, [1, 2, 3, 4, 5, 6, 7]),
+        (6, [1, 3, 5, 7]),
+        (3, [3, 7]),
+        (1, [7]),
+        (0, [7]),
+    ],
+)
+def test_coarser_ticks_are_fewer_of_the_same_and_end_with_the_last(
+    max_ticks: int, kept: list[int]
+) -> None:
+    ticks = ticked(7)
+
+    coarser = ticks.coarser(max_ticks)
+
+    assert coarser.at_s == kept
+    assert coarser.bound_s == {"requests_per_minute": kept}
+    assert ticks == ticked(7), "which stay as they are"
+
+
+def test_ticks_less_than_a_tenth_of_a_second_apart_are_one() -> None:
+    ticks = Ticks()
+    for at_s in (1.0, 1.04, 1.06):
+        ticks.add(Tick(at_s=at_s, requests=int(100 * at_s)))
+
+    assert (ticks.at_s, ticks.requests) == ([1.0, 1.1], [104, 106])
+
+
+def test_recent_goes_back_to_the_last_tick_that_is_long_enough_ago() -> None:
+    ticks = ticked(5)
+
+    assert [one and one.start_s for one in map(ticks.recent, (0.5, 1.0, 1.5, 5.0, 9.0))] == [
+        4.0, 4.0, 3.0, 0.0, 0.0,
+    ]  # fmt: skip

@@ -15,10 +15,11 @@ from support.object_store import Store, moto_store
 
 from pipeline.core.errors import OutputBusy, OutputFailed
 from pipeline.core.gate import Gate
+from pipeline.core.shard import Shard
 from pipeline.output.lock.lease import Lease, LeaseTimes
-from pipeline.output.lock.lock import hold_output
+from pipeline.output.lock.lock import hold_opening, hold_output
 from pipeline.output.lock.output_lock import is_held
-from pipeline.output.lock.owner_process import Owner, this_process
+from pipeline.output.lock.owner_process import Owner, read_owner, this_process
 from pipeline.storage.conditional import ConditionalObject
 from pipeline.storage.location import Location, locate
 from pipeline.storage.object_stores import Timeouts
@@ -90,7 +91,7 @@ async def test_a_run_waits_for_the_output_as_long_as_it_may(tmp_path: Path) -> N
             async with hold_output(locate(str(tmp_path)), wait_s=1.1, sleep=pause):
                 pass
 
-    assert sum(pauses) == pytest.approx(1.1)
+    assert pauses == pytest.approx([0.25] * 4 + [0.1])
 
 
 async def test_a_waiting_run_gets_the_output_when_it_becomes_free(tmp_path: Path) -> None:
@@ -256,6 +257,84 @@ def test_the_lock_file_names_its_owner_and_is_held_only_meanwhile(tmp_path: Path
     assert not is_held(output)
     assert asyncio.run(hold())["pid"] == os.getpid()
     assert not is_held(output)
+
+
+async def test_what_an_earlier_owner_wrote_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "_lock").write_text("x" * 10_000)
+
+    async with hold_output(locate(str(tmp_path))):
+        owner = read_owner((tmp_path / "_lock").read_bytes())
+
+    assert owner is not None
+    assert owner.pid == os.getpid()
+    assert (tmp_path / "_lock").exists(), "else two runs could lock two files"
+
+
+async def held_meanwhile(output: Location, shard: Shard | None) -> str:
+    """Return why an output, or a shard of it, cannot be held now; nothing if it can."""
+    try:
+        async with hold_output(output, shard=shard):
+            return ""
+    except OutputBusy as busy:
+        return str(busy)
+
+
+async def test_shards_of_one_count_are_held_at_once_but_each_by_one_run(tmp_path: Path) -> None:
+    output = locate(str(tmp_path))
+    async with hold_output(output, shard=Shard(1, 2)):
+        assert await held_meanwhile(output, Shard(2, 2)) == ""
+        assert "another run holds this output, or its shard 1/2 (found process" in (
+            await held_meanwhile(output, Shard(1, 2))
+        )
+        assert is_held(output)
+
+    assert not is_held(output)
+
+
+@pytest.mark.parametrize("other", [None, Shard(1, 3), Shard(1, 12)])
+async def test_a_shard_excludes_the_whole_output_and_shards_of_other_counts(
+    other: Shard | None, tmp_path: Path
+) -> None:
+    output, shard = locate(str(tmp_path)), Shard(2, 2)
+
+    async with hold_output(output, shard=shard):
+        assert f"(found process {os.getpid()} on " in await held_meanwhile(output, other)
+    async with hold_output(output, shard=other):
+        assert f"(found process {os.getpid()} on " in await held_meanwhile(output, shard)
+
+    assert await held_meanwhile(output, shard) == ""
+    assert await held_meanwhile(output, other) == "", "nothing is left held by those refused"
+
+
+@pytest.mark.parametrize("is_brief", [False, True])
+async def test_a_run_that_waits_says_so_once_unless_that_is_usual(
+    is_brief: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def pause(_: float) -> None:
+        """Take no time."""
+
+    async with hold_output(locate(str(tmp_path))):
+        with pytest.raises(OutputBusy):
+            async with hold_output(locate(str(tmp_path)), wait_s=2, is_brief=is_brief, sleep=pause):
+                pass
+
+    assert len(caplog.records) == (0 if is_brief else 1)
+
+
+async def test_what_all_shards_need_once_is_done_by_one_after_the_other(tmp_path: Path) -> None:
+    output, events = locate(str(tmp_path)), list[str]()
+
+    async def open_once(name: str) -> None:
+        async with hold_opening(output):
+            events.append(f"{name} begins")
+            await asyncio.to_thread(int)
+            events.append(f"{name} ends")
+
+    async with hold_output(output, shard=Shard(1, 2)), asyncio.TaskGroup() as tasks:
+        tasks.create_task(open_once("one"))
+        tasks.create_task(open_once("other"))
+
+    assert events == ["one begins", "one ends", "other begins", "other ends"]
 
 
 # --- On an object store ---------------------------------------------------------------------------
