@@ -158,7 +158,7 @@ def test_saturated_and_missing_scores_have_no_weight_and_coarse_ones_little():
 def test_the_weight_is_the_precision_of_noise_and_rounding_up_to_a_deviation_of_a_half(
     deviation: float, is_known: bool
 ) -> None:
-    scale = LinearScale(SQRT_12 * deviation, 0.0, 1.0)
+    scale = LinearScale(2 * SQRT_12 * deviation, 0.0, 2.0)
 
     (weight,) = precision(scale, np.array([7.0]))
 
@@ -240,6 +240,13 @@ def test_scores_are_even_if_neither_a_tail_nor_a_side_is_much_longer(
     scores = 1000 + np.interp(np.arange(101), [2, 25, 50, 75, 98], quantiles)
 
     assert isinstance(choose_scale(of_scores(scores)), LinearScale) is is_even
+
+
+def test_a_linear_scale_knows_what_scores_are_rounded_to() -> None:
+    scale = choose_scale(of_scores(1000 + np.arange(101) / 100))
+
+    assert isinstance(scale, LinearScale)
+    assert scale.resolution == 0.01
 
 
 def test_three_different_scores_may_be_even_in_the_range_that_they_span() -> None:
