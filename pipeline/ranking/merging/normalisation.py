@@ -141,6 +141,6 @@ def _same_scores_at_ranks(one: FloatArray, other: FloatArray) -> bool:
 
 def _spread_alike(one: FloatArray, other: FloatArray) -> bool:
     scores = np.concatenate((one, other))
-    shares = [1 - np.searchsorted(a, scores, side="left") / len(a) for a in (one, other)]
+    below = [np.searchsorted(ascending, scores) / len(ascending) for ascending in (one, other)]
     limit = ONE_DOCUMENT / min(len(one), len(other))
-    return bool(np.abs(shares[0] - shares[1]).max() <= limit)
+    return bool(np.abs(below[0] - below[1]).max() <= limit)

@@ -74,3 +74,5 @@ def test_the_statistic_of_known_samples_is_as_ever() -> None:
 
     assert standardised([low, high]) == pytest.approx(1.3643298218587219)
     assert standardised([low, high, ends]) == pytest.approx(2.5781297272837844)
+    large = [np.arange(150.0) % 97, np.arange(130.0) * 7 % 113]
+    assert standardised(large) == pytest.approx(10.870499860486227)

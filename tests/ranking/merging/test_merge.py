@@ -102,6 +102,8 @@ def test_answers_that_do_not_correspond_to_the_requests_are_refused():
         merge(packing, answers[:2])
     with pytest.raises(ValueError, match="request 1 has 85 documents, its answer 84 scores"):
         merge(packing, [answers[0], answers[1][1:], answers[2]])
+    with pytest.raises(ValueError, match="request 0 has 5 documents, its answer 3 scores"):
+        merge(group(5)[1], [np.zeros(3)])
 
 
 def test_trusted_scores_are_sorted_together_without_a_test():

@@ -133,3 +133,5 @@ def test_anchors_that_repeat_exactly_or_have_one_value_leave_no_swap() -> None:
     cells = np.array([[True, True], [True, True], [True, False]])
 
     assert least_p(table, cells) == 1
+    table[:2, 1] += 0.1
+    assert least_p(table, cells) == 1 / 2
