@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tables import candidates, rank_by, read_groups, write
 
@@ -220,6 +220,7 @@ def test_a_part_ends_with_many_rows_or_much_text(tmp_path):
     assert ends(plain, PartLimits(max_bytes=30)) == [False] * 4
 
 
+@settings(deadline=None)
 @given(
     num_groups=st.integers(0, 30),
     groups_per_part=st.integers(1, 7),
