@@ -7,6 +7,7 @@ package. It is used only if its sha256 is the known one: another vocabulary coun
 import hashlib
 import logging
 from binascii import a2b_base64
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,8 +52,9 @@ def read_ranks(path: Path) -> dict[bytes, int]:
     return {a2b_base64(line.split(b" ", 1)[0]): rank for rank, line in enumerate(lines)}
 
 
+@cache
 def load_encoding(path: Path) -> "Encoding":
-    """Build the encoder, in about .2 s.
+    """Build the encoder, in about .2 s; once for all runs of a process.
 
     It knows no special tokens: as ordinary text they count more, which is the safe side.
     """
