@@ -34,7 +34,8 @@ def set_library_defaults() -> None:
 
 def prepare_for_run() -> None:
     """Limit the memory that a run keeps; call it after the imports."""
-    gc.freeze()  # the modules stay: collections need not look at them
+    if not gc.get_freeze_count():  # once in a process, else what an earlier run left stays too
+        gc.freeze()  # the modules stay: collections need not look at them
     # The values of a run hold no cycles: at the default of 700 new objects, collections would
     # search them over and over to find nothing.
     gc.set_threshold(_NEW_OBJECTS)

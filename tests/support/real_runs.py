@@ -1,5 +1,6 @@
 """Runs of the command line, in processes of their own or in this one, against the emulator."""
 
+import gc
 import io
 import json
 import os
@@ -18,9 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.logging_state import restored_logging
+from support.loop_thread import in_thread
 from support.tables import write
 
 from jobs.cli import main
+from jobs.emulator.command import emulate
+from jobs.emulator.config import EmulatorConfig
+from jobs.emulator.lifecycle import running_emulator
 from pipeline.api.emulator_process import emulator_process
 from pipeline.core.providers import EMULATOR_PATH
 
@@ -97,10 +102,14 @@ def rerank(*arguments: object, env: Mapping[str, str] | None = None) -> Ended:
 
 
 def rerank_here(*arguments: object) -> Ended:
-    """Run `rerank` in this process, which is faster, and restore the logging afterwards."""
+    """Run `rerank` in this process, which is faster; restore logging and collector afterwards."""
     out, err = io.StringIO(), io.StringIO()
-    with restored_logging(), redirect_stdout(out), redirect_stderr(err):
-        code = main([str(argument) for argument in arguments])
+    thresholds = gc.get_threshold()
+    try:
+        with restored_logging(), redirect_stdout(out), redirect_stderr(err):
+            code = main([str(argument) for argument in arguments])
+    finally:
+        gc.set_threshold(*thresholds)
     return Ended(code, out.getvalue(), err.getvalue())
 
 
@@ -153,9 +162,20 @@ class Service:
 
 @contextmanager
 def service(*options: object) -> Iterator[Service]:
-    """Run an emulator, with these command line options, while the body runs."""
-    with emulator_process(*map(str, options)) as address:
-        yield Service(address)
+    """Run an emulator, with these command line options, while the body runs.
+
+    One that keeps a quota is a process of its own: it counts by the clock, which nothing here may
+    hold up. Others are a thread of this process, which starts in no time.
+    """
+    given = [str(option) for option in options]
+    if any(option.endswith("-per-minute") for option in given):
+        with emulator_process(*given) as address:
+            yield Service(address)
+        return
+    chosen = emulate.make_context("emulate", given).params
+    del chosen["exit_with_parent"]
+    with in_thread(running_emulator(EmulatorConfig(**chosen))) as running:
+        yield Service(running.url)
 
 
 def groups(

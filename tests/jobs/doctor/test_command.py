@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from support.logging_state import restored_logging
+from support.real_runs import service
 
 from jobs.cli import main
 from jobs.emulator.distortions import DISTORTIONS
-from pipeline.api.emulator_process import emulator_process
 from pipeline.core.providers import EMULATOR_PATH, PROVIDERS
 
 KEY = "sk-of-the-doctor-0123456789"
@@ -29,14 +29,14 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def healthy() -> Iterator[str]:
-    with emulator_process("--api-key", KEY) as address:
-        yield address + EMULATOR_PATH
+    with service("--api-key", KEY) as running:
+        yield running.address + EMULATOR_PATH
 
 
 @contextmanager
 def faulty(*options: str) -> Iterator[str]:
-    with emulator_process(*options) as address:
-        yield address + EMULATOR_PATH
+    with service(*options) as running:
+        yield running.address + EMULATOR_PATH
 
 
 @pytest.fixture
@@ -272,8 +272,8 @@ def test_a_model_of_fewer_documents_is_probed_too(doctor: Any, healthy: str) -> 
 def test_a_service_is_checked_whatever_it_bills_by(
     provider: str, path: str, most_usd: float, doctor: Any
 ) -> None:
-    with emulator_process("--format", provider) as address:
-        url = address.removesuffix(path) + path
+    with service("--format", provider) as running:
+        url = running.address + path
         code, facts, _ = doctor(
             *("--provider", provider, "--url", url, "--api-key-env", "DASHSCOPE_API_KEY"),
             "--comparability",
