@@ -133,7 +133,7 @@ def test_a_run_killed_at_its_start_gives_the_same_bytes(
 ) -> None:
     output = tmp_path / "out"
     process = world.start(output)
-    wait_until((output / name).exists, poll_s=0)
+    wait_until((output / name).exists, poll_s=0.001)
     killed(process)
 
     assert rerank_here(*world.options(output)).code == 0
@@ -176,6 +176,8 @@ def test_a_run_killed_while_it_compacts_the_store_loses_nothing(
         output, scores = tmp_path / f"out-{attempt}", tmp_path / f"scores-{attempt}"
         shutil.copytree(full, scores)
         process = world.start(output, "--score-store", scores)
+        wait_until((output / "_manifest.json").exists)
+        wait_until(lambda at=output: len(list(at.glob("part-*"))) == len(world.expected) // 2 - 1)
         wait_until((output / "_SUCCESS").exists, poll_s=0)
         _spin(0.004 * attempt)
         process.kill()
