@@ -23,7 +23,7 @@ run: .venv/run  ## Rerank sample_data/ into out/sample with the offline service,
 	$(BIN)/rerank evaluate out/sample --qrels sample_data/qrels.parquet
 
 test: .venv/dev  ## Run the tests, two files at a time
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-integration: .venv/dev  ## Run the tests with real servers and a browser (Debian: see .ci/run)
 	$(BIN)/python -m pytest tests/integration

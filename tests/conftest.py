@@ -1,11 +1,18 @@
 """Fixtures that tests of several folders share."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
 from support.real_runs import Service, service
+
+_HERE = Path(__file__).parent
+
+settings.register_profile("tests", deadline=None)  # how long an example takes is the machine's
+settings.load_profile("tests")
+_HERE = Path(__file__).parent
 
 settings.register_profile(
     "mutants",  # `make mutants`: the same examples each time, and none made smaller
@@ -14,6 +21,26 @@ settings.register_profile(
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
 )
+
+
+_FIRST = ("promises", "docs", "jobs", "api")
+"""Folders whose files take longest: begun first, they leave no worker alone with one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(_HERE).parts[0]
+        return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
+
+    items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and tests out of garbage collections: they stay, and there are many."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
