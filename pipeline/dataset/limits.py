@@ -19,6 +19,8 @@ class RunLimits(Struct, frozen=True, kw_only=True):
         max_bytes_in_work: Texts of the groups in work; as strings and request bodies they take
             about three times as much.
         max_candidates_in_parts: Ranked candidates that may wait for their part to be written.
+        max_bytes_in_parts: Texts and other strings that pass through to the output and may wait to
+            be encoded, those of the groups in work included; more than a piece of a part.
         drain_s: Seconds that requests in flight may take once the run must stop.
         groups_at_once: Groups that are planned on the event loop without a pause.
         max_candidates_inline: Work on more candidates than these goes to a thread: it takes more
@@ -30,6 +32,7 @@ class RunLimits(Struct, frozen=True, kw_only=True):
     groups_per_request: int = 2
     max_bytes_in_work: int = 16 << 20
     max_candidates_in_parts: int = 1_000_000
+    max_bytes_in_parts: int = 32 << 20
     drain_s: float = 4.0
     groups_at_once: int = 128
     max_candidates_inline: int = 16_384

@@ -8,7 +8,7 @@ fifth more CPU. Work that takes longer runs in a thread, and so does any wait fo
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
 from typing import TypeVar, cast
 
@@ -64,15 +64,6 @@ async def run_abandonable(work: Callable[[], Result], *, name: str) -> Result:
 
     threading.Thread(target=body, name=name, daemon=True).start()
     return await done
-
-
-async def run_steps(steps: Iterable[None], *, aside: bool) -> None:
-    """Run all steps in a thread if `aside`; else let other tasks run between two steps."""
-    if aside:
-        await asyncio.to_thread(lambda: [None for _ in steps])
-    else:
-        for _ in steps:
-            await asyncio.sleep(0)
 
 
 async def prefetch(read: Callable[[], Item | None]) -> AsyncGenerator[Item]:

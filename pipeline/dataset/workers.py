@@ -17,7 +17,7 @@ from pipeline.dataset.cached_scorer import CachedScorer
 from pipeline.dataset.capacity import CapacityLimiter
 from pipeline.dataset.commit import Committer
 from pipeline.dataset.limits import RunLimits
-from pipeline.dataset.offload import run_steps
+from pipeline.dataset.offload import run
 from pipeline.dataset.parts import OpenPart, PartAssembly
 from pipeline.dataset.reader import GroupReader, PlannedGroup
 from pipeline.dataset.run_stats import RunStats
@@ -74,7 +74,11 @@ class GroupScheduler:
             max_groups=limits.groups_per_request * planner.settings.pace.max_in_flight,
             max_bytes=limits.max_bytes_in_work,
         )
-        self._assembly = PartAssembly(max_candidates=limits.max_candidates_in_parts)
+        self._assembly = PartAssembly(
+            sink.encode,
+            max_candidates=limits.max_candidates_in_parts,
+            max_bytes=limits.max_bytes_in_parts,
+        )
         self._write_lock = asyncio.Lock()
         self._ready: asyncio.Queue[_Job | None] = asyncio.Queue()
         self._workers: set[asyncio.Task[Any]] = set()
@@ -127,7 +131,11 @@ class GroupScheduler:
                 known = await self._scorer.look_up(keys)
                 ask = partial(self._scorer.ask, known=known)
                 for planned in batch:
-                    part = part or await self._assembly.open(planned.part_index)
+                    if part is None:
+                        first_group = planned.plan.group.output.index
+                        part = await self._assembly.open(planned.part_index, first_group)
+                    if self._assembly.is_full:
+                        await self._assembly.wait_for_room()
                     if not self._capacity.try_acquire(planned.size_bytes):
                         await self._capacity.acquire(planned.size_bytes)
                     self._enqueue(planned, part, ask, tasks)
@@ -135,8 +143,8 @@ class GroupScheduler:
                         part = None
         if part is not None:
             part.is_read = True
-            if part.is_whole:
-                await self._write(part)
+            if part.is_ready:
+                await self._encode_and_write(part)
 
     def _enqueue(
         self, planned: PlannedGroup, part: OpenPart, ask: Ask, tasks: asyncio.TaskGroup
@@ -145,7 +153,7 @@ class GroupScheduler:
         output = planned.plan.group.output
         part.num_started += 1
         part.num_candidates += output.num_candidates
-        part.passthrough_bytes += output.passthrough_bytes
+        self._assembly.waiting_bytes += output.passthrough_bytes
         part.is_read = planned.ends_part
         self._ready.put_nowait((planned, part, ask))
         self._add_worker(tasks)
@@ -173,31 +181,47 @@ class GroupScheduler:
                 if job is None:
                     self._ready.put_nowait(None)  # for the other workers
                     return
-                await self._rank(*job)
+                part = job[1]
+                try:
+                    await self._rank(*job)
+                    del job  # or its texts would stay in memory until the next one comes
+                    if part.is_ready:
+                        await self._encode_and_write(part)
+                except RerankError as error:
+                    self._on_error(error)
+                del part
                 self._add_worker(tasks)  # a request may have begun to wait for its next attempt
         finally:
             self._workers.remove(worker)
 
     async def _rank(self, planned: PlannedGroup, part: OpenPart, ask: Ask) -> None:
-        plan = planned.plan
-        try:
-            try:
-                ranking = await rerank_group(plan, ask, self._planner, self._refused_sizes)
-            finally:
-                self._capacity.release(planned.size_bytes)
-            self._stats.add_ranking(plan, ranking)
-            part.ranked[ranking.group.index] = ranking
-            if part.is_whole:
-                await self._write(part)
-        except RerankError as error:
-            self._on_error(error)
+        """Rank a group, and free the room that it took.
 
-    async def _write(self, part: OpenPart) -> None:
-        # One at a time: a part is encoded whole in memory.
-        async with self._write_lock:
-            encoding = self._sink.encode(part.index, part.iter_in_order())
-            await run_steps(encoding.steps(), aside=part.is_large)
-            part.ranked.clear()  # they take memory, and are encoded
-            info = await self._committer.commit_part(partial(self._sink.publish, encoding))
-        self._stats.add_part(info, part.begun_s)
-        self._assembly.close(part.index)
+        Raises:
+            RerankError: if the run must end.
+        """
+        try:
+            ranking = await rerank_group(planned.plan, ask, self._planner, self._refused_sizes)
+        finally:
+            self._capacity.release(planned.size_bytes)
+        self._stats.add_ranking(planned.plan, ranking)
+        part.add(ranking)
+
+    async def _encode_and_write(self, part: OpenPart) -> None:
+        """Encode the pieces of a part that are complete, and write it once it is whole.
+
+        Others leave the part alone meanwhile: what they add is seen here.
+        """
+        part.is_taken = True
+        while (piece := part.encoding.pieces.take(at_end=part.is_whole)) is not None:
+            await run(partial(part.encode, piece.rankings), aside=piece.takes_long)
+            self._assembly.free(piece.num_bytes)
+            await asyncio.sleep(0)
+        part.is_taken = part.is_whole
+        if part.is_whole:
+            await run(part.encoding.finish, aside=part.has_many_groups)
+            async with self._write_lock:  # an encoded part is whole in memory
+                publish = partial(self._sink.publish, part.encoding)
+                info = await self._committer.commit_part(publish)
+            self._stats.add_part(info, part.begun_s)
+            self._assembly.close(info.index)

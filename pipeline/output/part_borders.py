@@ -15,14 +15,14 @@ class PartLimits(Struct, frozen=True):
     """When a part ends besides its number of groups; changing these changes outputs."""
 
     max_candidates: int = 500_000
-    max_bytes: int = 64 << 20
+    max_bytes: int = 32 << 20
 
 
 class PartBorders:
     """Assigns groups to parts, in input order.
 
     A part ends with the group with which it holds `groups_per_part` groups, 500,000 candidates or
-    64 MiB of passed-through strings (texts included, with `--with-text`).
+    32 MiB of passed-through strings (texts included, with `--with-text`).
 
     Args:
         groups_per_part: The most groups in a part.

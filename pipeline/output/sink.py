@@ -8,7 +8,7 @@ from pipeline.core.records import Ranking
 from pipeline.output.layout import GROUPS_FOLDER, REJECTS_FOLDER, SUCCESS_NAME, part_name
 from pipeline.output.part_encoding import PartEncoding
 from pipeline.output.part_info import PartInfo, part_sizes, read_part_infos
-from pipeline.output.tables import PIECE_ROWS
+from pipeline.output.pieces import PieceLimits
 from pipeline.storage.location import Location
 
 
@@ -23,7 +23,7 @@ class Sink:
         output_schema: The columns of a part, as the source gives them.
         fingerprint: Of the settings and the input; parts of others count as absent.
         top_n: How many candidates of a group are written; None is all.
-        piece_rows: Rows of a row group, rounded up to whole queries.
+        piece_limits: When a row group ends.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class Sink:
         *,
         fingerprint: str,
         top_n: int | None = None,
-        piece_rows: int = PIECE_ROWS,
+        piece_limits: PieceLimits | None = None,
     ) -> None:
         self._output = output
         self._schema = output_schema
         self._fingerprint = fingerprint
         self._top_n = top_n
-        self._piece_rows = piece_rows
+        self._piece_limits = piece_limits or PieceLimits()
         self._success = output.child(SUCCESS_NAME)
 
     def with_schema(self, output_schema: pa.Schema) -> "Sink":
@@ -49,7 +49,7 @@ class Sink:
             output_schema,
             fingerprint=self._fingerprint,
             top_n=self._top_n,
-            piece_rows=self._piece_rows,
+            piece_limits=self._piece_limits,
         )
 
     def read_part_infos(self) -> dict[int, PartInfo]:
@@ -60,15 +60,14 @@ class Sink:
         """Return whether `_SUCCESS` exists: a run wrote every part, with few enough rejects."""
         return self._success.exists()
 
-    def encode(self, index: int, rankings: Iterable[Ranking]) -> PartEncoding:
-        """Return the files of one part, yet to be encoded; rankings are in input order."""
+    def encode(self, index: int) -> PartEncoding:
+        """Return the files of one part, of which nothing is encoded yet."""
         return PartEncoding(
             index,
-            rankings,
             self._schema,
             fingerprint=self._fingerprint,
             top_n=self._top_n,
-            piece_rows=self._piece_rows,
+            piece_limits=self._piece_limits,
         )
 
     def publish(self, part: PartEncoding) -> PartInfo:
@@ -80,7 +79,7 @@ class Sink:
         Raises:
             OutputFailed: if a file cannot be written; the part is then absent.
         """
-        candidates, groups, rejects = self._files(part.index)
+        candidates, groups, rejects = self._files(part.info.index)
         self._success.remove()
         candidates.remove()
         groups.publish(part.groups)
@@ -92,10 +91,13 @@ class Sink:
         return part.info
 
     def write_part(self, index: int, rankings: Iterable[Ranking]) -> PartInfo:
-        """Encode one part and commit it."""
-        encoding = self.encode(index, rankings)
-        for _ in encoding.steps():
-            pass
+        """Encode one part, of which all rankings are given in input order, and commit it."""
+        encoding = self.encode(index)
+        for ranking in rankings:
+            encoding.pieces.add(ranking)
+        while (piece := encoding.pieces.take(at_end=True)) is not None:
+            encoding.encode(piece.rankings)
+        encoding.finish()
         return self.publish(encoding)
 
     def finish(self, num_parts: int, *, complete: bool = True) -> None:

@@ -1,10 +1,6 @@
-"""The rankings of one part as tables: candidates in pieces, groups and rejects at once.
+"""Rankings of one part as tables: their candidates, groups and rejects."""
 
-A part may hold the texts of all its candidates. Reordering all of them at once would keep them in
-memory two more times.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -17,28 +13,8 @@ from pipeline.core.records import Ranking
 
 _Number = TypeVar("_Number", bound=np.generic)
 
-PIECE_ROWS = 32_768
-"""Rows of a piece; a piece ends with a query and becomes a row group."""
-
 _RANKED = ("rank", "relevance_score", "first_stage_rank")
 _IDS = ("query_id", "doc_id")
-
-
-def iter_pieces(rankings: Iterable[Ranking], piece_rows: int) -> Iterator[list[Ranking]]:
-    """Yield the rankings of a part in pieces of `piece_rows` rows or a little more.
-
-    The pieces depend on the rankings alone.
-    """
-    piece: list[Ranking] = []
-    num_rows = 0
-    for ranking in rankings:
-        piece.append(ranking)
-        num_rows += ranking.group.num_candidates
-        if num_rows >= piece_rows:
-            yield piece
-            piece, num_rows = [], 0
-    if piece:
-        yield piece
 
 
 def candidates_table(

@@ -1,8 +1,9 @@
 """Peak memory of a run: bounded for every input, and nearly independent of the number of groups.
 
 Ten times as many small groups may take 15 % more. Every case keeps below the same bar: one row
-group of a million rows, groups of 100,000 candidates, long texts, and a slow service with many
-requests in flight.
+group of a million rows, groups of 100,000 candidates, long texts, texts that pass through to the
+output, and a slow service with many requests in flight. Two cases take the shared data, where these
+are: SciFact with a thousand abstracts a claim, and QMSum, whose documents are transcripts of hours.
 
     python tests/benchmarks/bench_memory.py [--case million ...] [--quick] [--json]
 """
@@ -31,6 +32,9 @@ MAX_MB, MAX_GROWTH = 300.0, 1.15
 MAX_DOCUMENTS = 500
 """In a request, by the limits of the default model."""
 SMALL = Shape(documents=10, characters=100)
+DATA = ROOT.parent / "shared" / "data"
+SCIFACT = DATA / "scifact" / "candidates_top1000.parquet"
+QMSUM = DATA / "qmsum_long" / "candidates_small.parquet"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Case:
     options: tuple[str, ...] = ()
     by_emulator: bool = False
     """Asks an emulator, which scores requests of any size; nginx gives one answer to all."""
+    shared: Path | None = None
+    """A file of the shared data, of which the first groups are taken, instead of a made one."""
 
 
 CASES = {
@@ -61,6 +67,12 @@ CASES = {
         Shape(documents=100, characters=40_000),
         options=("--long-documents", "max-passage"),
         by_emulator=True,
+    ),
+    "scifact": Case(60, by_emulator=True, shared=SCIFACT),
+    "scifact_with_text": Case(60, by_emulator=True, shared=SCIFACT, options=("--with-text",)),
+    "qmsum": Case(10, by_emulator=True, shared=QMSUM),
+    "qmsum_max_passage": Case(
+        10, by_emulator=True, shared=QMSUM, options=("--long-documents", "max-passage")
     ),
     "slow_service": Case(20_000, Shape(documents=50, characters=380), delay_s=0.2, in_flight=512),
 }
@@ -84,6 +96,20 @@ def served(case: Case, folder: Path) -> Iterator[str]:
             yield url
 
 
+def made_input(case: Case, folder: Path) -> Path:
+    """Write the input of a case, in a process of its own, and return its path."""
+    source = folder / "in.parquet"
+    arguments = (source, case.groups, case.shape, case.rows_per_row_group)
+    making = multiprocessing.get_context("spawn").Process(target=make_dataset, args=arguments)
+    making.start()
+    making.join()
+    rows = case.groups * case.shape.documents
+    row_groups = pq.read_metadata(source).num_row_groups
+    if row_groups != -(-rows // case.rows_per_row_group):
+        raise SystemExit(f"{source}: {row_groups} row groups")
+    return source
+
+
 def peak_mb(case: Case) -> float:
     """Return the peak memory of one run, in MB.
 
@@ -92,18 +118,12 @@ def peak_mb(case: Case) -> float:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source, output = folder / "in.parquet", folder / "out"
-        arguments = (source, case.groups, case.shape, case.rows_per_row_group)
-        making = multiprocessing.get_context("spawn").Process(target=make_dataset, args=arguments)
-        making.start()
-        making.join()
-        rows = case.groups * case.shape.documents
-        row_groups = pq.read_metadata(source).num_row_groups
-        if row_groups != -(-rows // case.rows_per_row_group):
-            raise SystemExit(f"{source}: {row_groups} row groups")
+        source = case.shared or made_input(case, folder)
         with served(case, folder) as url:
-            command = [*job_command(source, output, url, case.in_flight), *case.options]
-            run = measured_job(command, folder)
+            command = job_command(source, folder / "out", url, case.in_flight)
+            if case.shared is not None:
+                command += ["--limit", str(case.groups)]
+            run = measured_job([*command, *case.options], folder)
         if run.facts["groups_done"] != case.groups:
             raise SystemExit(f"{run.facts['groups_done']:,} groups of {case.groups:,}")
         return run.took.peak_mb
@@ -119,6 +139,9 @@ def main() -> None:
     names = options.case or [name for name in CASES if not (options.quick and name in SLOW)]
     peaks: dict[str, float] = {}
     for name in names:
+        if (shared := CASES[name].shared) is not None and not shared.exists():
+            print(f"{name}: left out: no {shared}", file=sys.stderr)
+            continue
         try:
             peaks[name] = peak_mb(CASES[name])
         except NoEchoModule as reason:

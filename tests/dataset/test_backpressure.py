@@ -1,8 +1,10 @@
 """Whatever stage of a run stalls, those before it stop at their bounds, and nothing is lost."""
 
 import asyncio
+import random
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from base64 import b85encode
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from support.group_world import make_settings
 from support.tables import candidates, write
 
-from pipeline.core.records import Ranking, Request, Scores
+from pipeline.core.records import Request, Scores
 from pipeline.core.settings import Pace
 from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.reader import GROUP_BYTES
@@ -55,7 +57,7 @@ class StallableRun:
         stop_reading_after: Groups after which `reading` stalls.
         plan_batches_before: Batches after which `planning` stalls.
         max_in_flight: The most requests that were in flight at once.
-        encoded: Parts whose encoding was begun.
+        begun: Parts that were begun.
     """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +69,7 @@ class StallableRun:
         self.held_back: str | None = None
         self.stop_reading_after = NUM_GROUPS
         self.plan_batches_before = 0
-        self.max_in_flight = self.encoded = 0
+        self.max_in_flight = self.begun = 0
         self._in_threads: set[asyncio.Future[Any]] = set()
         self._stalled: set[int] = set()
         self._folder, self._monkeypatch = folder, monkeypatch
@@ -76,14 +78,20 @@ class StallableRun:
 
     @asynccontextmanager
     async def going(
-        self, limits: RunLimits = LIMITS, *, text: list[str] | None = None
+        self,
+        limits: RunLimits = LIMITS,
+        *,
+        text: list[str] | None = None,
+        with_text: bool = False,
     ) -> AsyncIterator[None]:
         """Run while the body runs; at its end every stage goes on, and the run ends."""
         self._count_threads()
         columns = {} if text is None else {"text": text}
         given = write(candidates([GROUP_SIZE] * NUM_GROUPS, **columns), self._folder / "in.parquet")
         settings = make_settings(
-            pace=Pace(max_in_flight=IN_FLIGHT), groups_per_part=GROUPS_PER_PART
+            pace=Pace(max_in_flight=IN_FLIGHT),
+            groups_per_part=GROUPS_PER_PART,
+            with_text=with_text,
         )
         async with (
             asyncio.timeout(TIMEOUT_S),
@@ -157,14 +165,14 @@ class StallableRun:
             await save(store, request, scores)
             self.saved += 1
 
-        def counted_encode(sink: Sink, index: int, rankings: Iterable[Ranking]) -> PartEncoding:
-            self.encoded += 1
-            return encode(sink, index, rankings)
+        def counted_encode(sink: Sink, index: int) -> PartEncoding:
+            self.begun += 1
+            return encode(sink, index)
 
         def stallable_publish(sink: Sink, part: PartEncoding) -> PartInfo:
             self._wait_for(self.writing)
             info = publish(sink, part)
-            self.parts.append(part.index)
+            self.parts.append(part.info.index)
             return info
 
         self._monkeypatch.setattr(Reading, "next_piece", stallable_next_piece)
@@ -256,18 +264,42 @@ async def test_parts_that_cannot_be_written_stop_the_requests_and_the_reading(
     run.assert_complete()
 
 
-async def test_one_part_at_a_time_is_encoded(run: StallableRun) -> None:
-    """An encoded part is whole in memory, however many are ready to be written."""
-    ready = 3 * GROUPS_PER_PART
+async def test_encoded_parts_that_cannot_be_written_stop_the_reading(run: StallableRun) -> None:
+    """An encoded part is whole in memory; here two are more than may wait, one is in work then."""
+    dice = random.Random(1)
+    texts = [b85encode(dice.randbytes(6_000)).decode() for _ in range(NUM_GROUPS * GROUP_SIZE)]
+    of_part = GROUPS_PER_PART * GROUP_SIZE * len(texts[0])  # compressed a fifth less
     run.writing.clear()
 
-    async with run.going(RunLimits(batch=BATCH, max_candidates_in_parts=ready * GROUP_SIZE)):
-        await run.comes_to(lambda: run.answered == ready)
+    async with run.going(
+        RunLimits(batch=BATCH, max_bytes_in_parts=4 * of_part // 3), text=texts, with_text=True
+    ):
+        await run.comes_to(lambda: run.answered == 3 * GROUPS_PER_PART)
 
-        assert run.encoded == 1
+        assert run.parts == []
+        assert run.begun == 3
+        assert len(run.asked) == run.answered == 3 * GROUPS_PER_PART
 
     run.assert_complete()
-    assert run.encoded == NUM_PARTS
+    assert run.begun == NUM_PARTS
+
+
+async def test_texts_that_wait_for_a_slow_group_stop_the_reading(run: StallableRun) -> None:
+    text_bytes = 1_000
+    texts = [f"{row:0{text_bytes}}" for row in range(NUM_GROUPS * GROUP_SIZE)]
+    room = 15 * GROUP_SIZE * text_bytes  # for so many groups, of two parts
+    run.held_back = "query 0"
+    run.serving_all.clear()
+
+    async with run.going(
+        RunLimits(batch=BATCH, max_bytes_in_parts=room), text=texts, with_text=True
+    ):
+        await run.comes_to(lambda: run.answered >= 10)
+
+        assert 10 <= len(run.asked) <= 15
+        assert run.read <= 15 + READ_AHEAD
+
+    run.assert_complete()
 
 
 async def test_a_slow_group_holds_back_its_part_and_no_other(run: StallableRun) -> None:

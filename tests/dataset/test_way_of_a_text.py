@@ -67,7 +67,7 @@ async def test_the_way_leads_from_the_source_to_the_disk(way: list[Step]) -> Non
     assert order == sorted(order)
     assert {step.function for step in way} >= {
         *("RowDecoder.decode", "plan_batch", "HttpTransport.send", "ScoreStore.save"),
-        *("rank_single_request", "PartEncoding.steps", "Sink.publish"),
+        *("rank_single_request", "PartEncoding.encode", "Sink.publish"),
     }
 
 

@@ -18,6 +18,7 @@ from support.tables import candidates, rank_by, read_groups, write, write_cut
 
 from pipeline.core.records import Ranking, Reject
 from pipeline.output.part_info import PartInfo, read_part_infos
+from pipeline.output.pieces import PieceLimits
 from pipeline.output.sink import Sink
 from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
@@ -284,11 +285,30 @@ def test_a_large_part_comes_in_pieces_and_is_the_same_table(tmp_path):
         for group in read_groups(source)
     ]
     written = []
-    for name, rows in (("one", 1_000), ("many", 4)):
-        open_sink(source, tmp_path / name, piece_rows=rows).write_part(0, rankings)
-        written.append(tmp_path / name / "part-00000.parquet")
+    for name, limits in (("one", PieceLimits(1_000)), ("many", PieceLimits(4))):
+        open_sink(source, tmp_path / name, piece_limits=limits).write_part(0, rankings)
+        written.append(tmp_path / name)
 
-    one, many = (pq.ParquetFile(file, pre_buffer=False) for file in written)
-    with one, many:
-        assert (one.num_row_groups, many.num_row_groups) == (1, 3)
-        assert one.read().equals(many.read(), check_metadata=True)
+    for folder in ("", "_groups", "_rejects"):
+        files = [output / folder / "part-00000.parquet" for output in written]
+        one, many = (pq.ParquetFile(file, pre_buffer=False) for file in files)
+        with one, many:
+            assert (one.num_row_groups, many.num_row_groups) == ((1, 1) if folder else (1, 3))
+            assert one.read().equals(many.read(), check_metadata=True)
+        if folder:
+            assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_long_texts_make_small_row_groups(tmp_path):
+    """So that few texts are in memory; see `tests/dataset/test_memory_of_parts.py`."""
+    path = write(candidates([2] * 6, text=["x" * 1_000] * 12), tmp_path / "in.parquet")
+    source = Source(list_input(str(path)), with_text=True)
+    rankings = [rank_by(group, [0.1, 0.2]) for group in read_groups(source)]
+
+    open_sink(source, tmp_path / "out", piece_limits=PieceLimits(max_bytes=5_000)).write_part(
+        0, rankings
+    )
+
+    with pq.ParquetFile(tmp_path / "out" / "part-00000.parquet") as part:
+        rows = [part.metadata.row_group(index).num_rows for index in range(part.num_row_groups)]
+    assert rows == [6, 6]

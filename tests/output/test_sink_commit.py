@@ -16,6 +16,7 @@ from pipeline.core.errors import OutputFailed
 from pipeline.core.groups import GroupOutput
 from pipeline.output.part_borders import PartBorders, PartLimits
 from pipeline.output.part_info import PartInfo, read_part_infos
+from pipeline.output.pieces import PieceLimits
 from pipeline.output.sink import Sink
 from pipeline.source.listing import list_input
 from pipeline.source.source import Source
@@ -144,7 +145,7 @@ def test_an_input_that_lost_its_rows_leaves_no_part_of_before(tmp_path, source, 
 
 def test_a_sink_of_other_columns_is_the_same_otherwise(tmp_path, source):
     output, columns = locate(str(tmp_path / "out")), pa.schema([("query_id", pa.string())])
-    narrow = Sink(output, columns, fingerprint="f00d", top_n=1, piece_rows=3)
+    narrow = Sink(output, columns, fingerprint="f00d", top_n=1, piece_limits=PieceLimits(3))
 
     wide = narrow.with_schema(source.output_schema)
     wide.write_part(0, rankings_of(source))
