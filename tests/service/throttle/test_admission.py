@@ -209,6 +209,8 @@ async def test_whoever_is_cancelled_in_a_pause_gives_back_what_it_had(
     assert clock() - begun == pytest.approx(1.5, abs=0.1)
     assert third.tokens == tokens
     assert limits.concurrency.in_flight == 2
+    await granted(limits, tokens=tokens)
+    assert clock() - begun >= 1.9  # no more than it had is given back
 
 
 @on_virtual_clock
@@ -409,6 +411,41 @@ async def test_the_time_in_which_all_places_are_taken_is_counted_until_one_is_fr
     assert freed == [pytest.approx(4, abs=0.01)]
 
 
+@pytest.mark.parametrize(
+    ("limit", "rates"), [("requests", (3.2, None)), ("tokens", (None, 3.2 * 50))]
+)
+@on_virtual_clock
+async def test_an_unknown_limit_is_four_fifths_of_four_such_requests_a_second(limit, rates) -> None:
+    limits = limits_of(Pace())
+
+    (await granted(limits, tokens=50)).throttled(Throttled("Throttling", limit=limit))
+
+    assert (limits.requests.rate.current, limits.tokens.rate.current) == rates
+
+
+@on_virtual_clock
+async def test_answers_are_granted_requests_and_tokens() -> None:
+    limits = limits_of(Pace(requests_per_minute=6_000, tokens_per_minute=600_000))
+    for _ in range(3):
+        (await granted(limits, tokens=100)).answered(40)
+
+    assert limits.requests.rate.granted_per_s(clock()) == 3
+    assert limits.tokens.rate.granted_per_s(clock()) == 120
+
+
+@pytest.mark.parametrize(("limit", "per_s"), [("growth", 20.0), ("requests", 48.0)])
+@on_virtual_clock
+async def test_a_refusal_for_growth_is_told_from_one_of_the_rate(limit: str, per_s: float) -> None:
+    limits = limits_of(Pace(requests_per_minute=6_000))
+    permits = [await granted(limits) for _ in range(26)]
+    for permit in permits[:25]:
+        permit.answered(1)
+
+    permits[25].throttled(Throttled("Throttling", limit=limit))
+
+    assert limits.requests.rate.current == pytest.approx(per_s)
+
+
 # --- The operator -------------------------------------------------------------------------------
 
 
@@ -436,3 +473,7 @@ async def test_a_new_pace_holds_for_requests_tokens_and_places() -> None:
     assert limits.concurrency.room == 3
     assert limits.kind(["text"], 4) != UNKNOWN_KIND
     assert limits_of(Pace()).kind(["text"], 4) == UNKNOWN_KIND
+    limits.set(Pace(max_documents_in_flight=3))
+    limits.concurrency.acquire(2)
+    assert limits.concurrency.has_room_for_documents(1)
+    assert not limits.concurrency.has_room_for_documents(2)
