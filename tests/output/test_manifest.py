@@ -1,4 +1,5 @@
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def test_a_new_output_gets_a_manifest(output: Location) -> None:
     assert manifest.settings == SETTINGS
     assert [asdict(file) for file in manifest.input_files] == FILES
     assert len(manifest.fingerprint) == 16
+    assert manifest.created.utcoffset() == timedelta(0)
 
 
 def test_the_same_settings_and_input_continue(output: Location) -> None:
@@ -111,6 +113,12 @@ def test_a_file_that_was_written_anew_with_the_same_size_and_rows_is_refused(
 
 def test_another_order_of_the_files_is_refused(output: Location) -> None:
     assert "the order of the input files" in refusal(output, SETTINGS, FILES[::-1])
+
+
+def test_the_words_of_a_setting_are_shown_as_they_are(output: Location) -> None:
+    assert "instruct: none there, X für Y now;" in refusal(
+        output, SETTINGS | {"instruct": "X für Y"}, FILES
+    )
 
 
 def test_many_differences_are_counted(output: Location) -> None:
@@ -229,6 +237,8 @@ def test_a_damaged_manifest_is_told_in_one_line(output: Location, content: bytes
     output.child("_manifest.json").publish(content)
 
     assert refusal(output, SETTINGS, FILES) == f"out/_manifest.json: is damaged; {CURE}"
+    with pytest.raises(OutputMismatch, match="is damaged"):
+        read_manifest(output)
     check_or_create(output, SETTINGS, FILES, restart=True)
     check_or_create(output, SETTINGS, FILES)
 
@@ -326,5 +336,7 @@ def test_an_output_that_holds_something_is_not_taken_over(output: Location, kept
 def test_without_paid_answers_the_cure_does_not_speak_of_them(output: Location) -> None:
     put(output, "part-00000.parquet")
 
-    with pytest.raises(OutputMismatch, match="now; --restart begins anew, or choose another"):
+    with pytest.raises(
+        OutputMismatch, match="now; --restart begins anew, or choose another OUTPUT"
+    ):
         check_or_create(output, SETTINGS | {"top_n": 5}, FILES, has_answers=lambda: False)

@@ -108,6 +108,7 @@ def test_finishing_removes_stale_parts_and_then_marks_success(tmp_path, source, 
         "_rejects/part-00000.parquet", "_rejects/part-00001.parquet",
         "part-00000.parquet", "part-00001.parquet",
     ]  # fmt: skip
+    assert (tmp_path / "out" / "_SUCCESS").read_bytes() == b""
 
 
 def test_an_output_with_too_many_rejects_is_not_marked(tmp_path, source, sink):
@@ -219,6 +220,17 @@ def test_a_part_ends_with_many_rows_or_much_text(tmp_path):
     assert ends(plain, PartLimits(max_candidates=4)) == [False, True, False, False]
     assert ends(full, PartLimits(max_bytes=30)) == [True, False, True, False]
     assert ends(plain, PartLimits(max_bytes=30)) == [False] * 4
+
+
+def test_a_part_ends_as_soon_as_it_holds_as_many_bytes_as_it_may():
+    borders = PartBorders(9, limits=PartLimits(max_bytes=30))
+
+    assert [borders.place_sizes(index, 1, 10)[1] for index in range(4)] == [
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 @settings(deadline=None)
