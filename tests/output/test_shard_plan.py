@@ -66,3 +66,14 @@ def test_a_plan_comes_back_unless_it_is_of_another_fingerprint_or_damaged(tmp_pa
     assert read_shard_plan(output, "g") is None
     (tmp_path / "_shards.json").write_bytes(b"{")
     assert read_shard_plan(output, "f") is None
+
+
+def test_planned_parts_are_described_as_those_of_another_run() -> None:
+    (info,) = plan_of([(2, 20), (3, 30)]).infos([1])
+
+    assert (info.index, info.fingerprint) == (1, "f")
+    assert (info.first_group, info.num_groups, info.first_row, info.num_rows) == (2, 3, 20, 30)
+
+
+def test_parts_without_rows_are_those_of_the_first_shard() -> None:
+    assert plan_of([(0, 0)]).owner(0, 3) == Shard(1, 3)

@@ -20,6 +20,7 @@ from pipeline.output.pieces import PieceLimits
 from pipeline.output.sink import Sink
 from pipeline.source.listing import list_input
 from pipeline.source.source import Source
+from pipeline.storage.errors import StoreError
 from pipeline.storage.local_files import LocalFiles
 from pipeline.storage.location import Location, locate
 
@@ -274,3 +275,26 @@ def test_a_part_that_is_there_and_cannot_be_read_is_not_taken_for_absent(tmp_pat
 
     with pytest.raises(OutputFailed, match=r"out/part-00000\.parquet: cannot be read: Permission"):
         read_part_infos(output, "f00d")
+
+
+class Failing(LocalFiles, frozen=True):
+    """Files that may be listed, and fail in one way when they are opened."""
+
+    error: OSError
+
+    def open(self, path: str) -> pa.NativeFile:
+        raise self.error
+
+
+def test_a_footer_that_arrow_cannot_read_is_damaged_but_an_answer_of_a_store_is_not(
+    tmp_path, source, sink
+):
+    """Neither error has a number."""
+    sink.write_part(0, rankings_of(source))
+
+    def found(error: OSError) -> dict[int, PartInfo]:
+        return read_part_infos(Location(Failing(error), str(tmp_path / "out"), "out"), "f00d")
+
+    assert found(OSError("Couldn't deserialize thrift")) == {}
+    with pytest.raises(OutputFailed, match="access denied"):
+        found(StoreError("access denied"))
