@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from pipeline.core.content import Image, Video, content_hash, json_bytes
 from pipeline.core.groups import GroupBatch, TextMeasures, media_of
-from pipeline.tokens.counter import Counter
 from pipeline.tokens.measures import measure_texts
 
 SQUARE: Final = 32
@@ -28,12 +27,11 @@ _SIZED: Final = frozenset({"image/jpeg", "image/png", "image/webp", "image/bmp",
 """The formats whose size can be read."""
 
 
-def measure_batch(batch: GroupBatch, counter: Counter, *, max_tokens: int) -> TextMeasures:
+def measure_batch(batch: GroupBatch, *, max_tokens: int) -> TextMeasures:
     """Return the measures of all candidates of a batch.
 
     Args:
         batch: Its groups.
-        counter: Bounds the tokens of texts.
         max_tokens: What the model reads of an image or a video.
     """
     measures = measure_texts(batch.texts)
@@ -66,7 +64,7 @@ def image_size(data: bytes) -> tuple[int, int]:
         width, height = imagesize.get(io.BytesIO(data))
     except (ValueError, OSError, struct.error):  # the service will refuse it
         return -1, -1
-    return abs(int(width)), abs(int(height))
+    return int(width), int(height)
 
 
 def image_tokens(width: int, height: int) -> int:
@@ -74,6 +72,4 @@ def image_tokens(width: int, height: int) -> int:
     if width < 1 or height < 1:
         return MAX_IMAGE_TOKENS
     across, down = (max(1, round(side / SQUARE)) for side in (width, height))
-    if across * down <= MAX_IMAGE_TOKENS:
-        return max(across * down, MIN_IMAGE_TOKENS)
-    return MAX_IMAGE_TOKENS
+    return min(max(across * down, MIN_IMAGE_TOKENS), MAX_IMAGE_TOKENS)

@@ -85,7 +85,7 @@ class Planner:
     def measure(self, batch: GroupBatch) -> TextMeasures:
         """Return the measures of what a batch holds."""
         cap = self.settings.profile.max_tokens_per_document
-        return measure_batch(batch, self.counter, max_tokens=cap)
+        return measure_batch(batch, max_tokens=cap)
 
     def plan(self, group: Group) -> Plan:
         """Return the plan of a group.
@@ -97,8 +97,8 @@ class Planner:
         rejects, document_of_row, rows = choose_documents(
             group, nulls_are_missing=self.settings.preparation.missing == "skip"
         )
-        units = self._units(group, rows)
-        query, query_tokens = self.sent_query(group.query or "")
+        units, whole_query = self._units(group, rows), group.query or ""
+        query, query_tokens = self.sent_query(whole_query)
         kinds = PlacesByKind.of(self.settings.profile, units)
         limits = kinds.scale(self.request_limits(query, query_tokens))
         # With exact counts of its documents a request is compared with refused sizes, so the
@@ -132,12 +132,10 @@ class Planner:
             settings=self.settings,
             query=query,
             query_tokens=query_tokens,
-            scope=self.scope(group.query or ""),
-            order_salt=self.order_salt(group.query or ""),
-            query_cut=query != (group.query or ""),
-            num_truncated=int(np.isin(document_of_row, units.documents[cut]).sum())
-            if cut.any()
-            else 0,
+            scope=self.scope(whole_query),
+            order_salt=self.order_salt(whole_query),
+            query_cut=query != whole_query,
+            num_truncated=int(np.isin(document_of_row, units.documents[cut]).sum()),
             rejects=rejects,
             accepts=self.accepts,
             packed=PackedUnits(units, document_of_row, packing),
@@ -227,7 +225,7 @@ class Planner:
         num_characters = len(query) if isinstance(query, str) else query_tokens
         return RequestLimits(
             max_documents=max(1, profile.max_documents // divisor),
-            max_tokens=max(1, int(policy.fill * profile.max_tokens_per_request) // divisor),
+            max_tokens=int(policy.fill * profile.max_tokens_per_request) // divisor,
             max_bytes=MAX_REQUEST_BYTES // divisor,
             query_tokens=policy.query_weight(query_tokens, num_characters),
             pair_overhead=policy.pair_overhead + self._instruct_tokens,

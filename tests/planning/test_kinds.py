@@ -133,6 +133,29 @@ def test_a_repack_halves_what_a_request_holds_of_each_kind() -> None:
     assert sizes == [40, 20, 10, 5, 2]
 
 
+def test_repacking_goes_down_to_single_documents_of_every_kind() -> None:
+    contents: list[Content] = [Image(url=URL.format(n)) for n in range(20)]
+    contents += [Video(URL.format(n)) for n in range(2)]
+    planner = make_planner(model="qwen3-vl-rerank", merge="trust")
+    plan = planner.plan(group_of(planner, contents))
+    assert len(plan.requests()) == 1
+
+    while max(request.num_documents for request in plan.requests()) > 1:
+        plan = planner.repack(plan)
+
+    assert Counter(request.documents[0] for request in plan.requests()) == Counter(contents)
+
+
+def test_a_repack_keeps_what_an_image_as_the_query_counts() -> None:
+    query = Image(data=png(size=(320, 320)), media_type="image/png")
+    planner = make_planner(model="qwen3-vl-rerank", merge="trust")
+    plan = planner.plan(group_of(planner, ["a tent", "a lamp"], query))
+
+    requests = planner.repack(plan).requests()
+
+    assert [request.image_tokens for request in requests] == [100, 100]
+
+
 def test_bodies_hold_files_in_base64_within_the_limit() -> None:
     files: list[Content] = [
         Image(data=png(f"{n}") + bytes(3_000_000), media_type="image/png") for n in range(9)
@@ -187,15 +210,32 @@ def test_a_lower_limit_of_an_item_holds_for_images_too() -> None:
 
 @pytest.mark.parametrize(
     ("size", "tokens"),
-    [((1, 1), 4), ((64, 64), 4), ((96, 96), 9), ((640, 480), 300), ((9_000, 9_000), 1_800)],
+    [
+        ((1, 1), 4),
+        ((64, 64), 4),
+        ((96, 96), 9),
+        ((640, 480), 300),
+        ((9_000, 9_000), 1_800),
+        ((1, 3_200), 100),
+        ((3_200, 1), 100),
+        ((0, 64), 1_800),
+        ((64, 0), 1_800),
+    ],
 )
 def test_an_image_has_a_token_for_32_pixels_squared(size: tuple[int, int], tokens: int) -> None:
     assert image_tokens(*size) == tokens
 
 
-def test_a_damaged_image_counts_as_a_large_one() -> None:
-    for data in (png()[:20], b"\xff\xd8\xff", b"BM", b"II*\0", b"RIFF\0\0\0\0WEBPVP8X"):
-        assert media_tokens(Image(data=data, media_type="image/png")) in (4, 1_800)
+@pytest.mark.parametrize(
+    "data", [png()[:20], b"\xff\xd8\xff", b"BM", b"II*\0", b"RIFF\0\0\0\0WEBPVP8X", b"MM\0*" * 9]
+)
+def test_a_damaged_image_counts_as_a_large_one(data: bytes) -> None:
+    assert media_tokens(Image(data=data, media_type="image/png")) == 1_800
+
+
+def test_an_image_of_a_format_whose_size_is_not_read_counts_as_a_large_one() -> None:
+    assert media_tokens(Image(data=png(), media_type="image/png")) == 4
+    assert media_tokens(Image(data=png(), media_type="image/avif")) == 1_800
 
 
 @unhurried
