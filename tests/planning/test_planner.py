@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.group_cases import Case, cases, contents, texts, unhurried
-from support.group_world import COUNTER, make_group, make_planner, make_settings, tokens
+from support.group_world import (
+    COUNTER,
+    make_group,
+    make_planner,
+    make_settings,
+    plan_like_a_run,
+    tokens,
+)
 
 from pipeline.core.records import Request
 from pipeline.planning.body_bytes import BYTES_PER_DOCUMENT
@@ -182,6 +189,18 @@ def test_repacking_goes_down_to_single_documents_though_one_takes_more_bytes_tha
 
     assert len(plan.packing.homes) == 500
     assert long in plan.units.texts(np.arange(500))
+
+
+def test_a_single_request_is_packed_again_as_several() -> None:
+    texts, planner = [f"document {number}" for number in range(8)], make_planner(merge="trust")
+    plan = plan_like_a_run(planner, make_group(texts))
+
+    smaller = planner.repack(plan)
+
+    assert len(plan.requests()) == 1
+    assert sorted(text for r in smaller.requests() for text in r.documents) == texts
+    assert [r.num_documents for r in smaller.requests()] == [4, 4]
+    assert smaller.keys() == [request.key for request in smaller.requests()]
 
 
 def test_the_sending_order_does_not_depend_on_the_ranks():
@@ -405,6 +424,34 @@ def test_a_query_is_sent_with_no_fewer_tokens_than_it_has(query: str, most: int)
 
     assert query.startswith(sent)
     assert tokens(sent) <= bound
+
+
+def test_a_query_that_surely_fits_is_not_counted() -> None:
+    """A run of short queries then never loads the vocabulary."""
+    query = "a question"
+    assert tokens(query) < len(query)
+
+    assert make_planner(max_tokens_per_document=40).sent_query(query) == (query, len(query))
+
+
+def test_a_query_is_counted_beside_texts_that_are_counted() -> None:
+    texts, query = ["one two three four five " * 10, "short"], "a question of many letters"
+    planner = make_planner(max_tokens_per_document=30)
+
+    (request,) = planner.plan(make_group(texts, query=query)).requests()
+
+    cut = next(text for text in request.documents if text != "short")
+    assert cut != texts[0]
+    assert request.tokens == 2 * tokens(query) + tokens(cut) + len("short")
+
+
+def test_a_request_of_as_many_documents_as_allowed_is_the_same_with_and_without_packing() -> None:
+    planner, group = make_planner(max_documents=5), make_group([*"abcde"], query="a question")
+
+    packed, single = planner.plan(group), plan_like_a_run(planner, group)
+
+    assert single.single_request is not None
+    assert contents(packed.requests()) == contents(single.requests())
 
 
 def test_a_document_that_fits_alone_is_sent_and_a_larger_one_is_rejected_beside_empty_ones() -> (

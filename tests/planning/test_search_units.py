@@ -31,8 +31,13 @@ def test_long_documents_are_billed_as_many_documents() -> None:
     assert units(COHERE_SEARCH_UNITS, 10, [490] * 99 + [491]) == 2
 
 
-def test_of_a_long_query_half_a_chunk_counts() -> None:
-    assert count_chunks(COHERE_SEARCH_UNITS, 9_000, np.array([500])).tolist() == [2]
+@pytest.mark.parametrize(
+    ("chunk_tokens", "tokens", "chunks"), [(500, 500, 2), (500, 501, 3), (501, 502, 2)]
+)
+def test_of_a_long_query_half_a_chunk_counts(chunk_tokens: int, tokens: int, chunks: int) -> None:
+    rule = SearchUnits(documents=100, chunk_tokens=chunk_tokens)
+
+    assert count_chunks(rule, 9_000, np.array([tokens])).tolist() == [chunks]
 
 
 def test_each_document_may_have_a_query_of_its_own() -> None:
@@ -43,3 +48,8 @@ def test_each_document_may_have_a_query_of_its_own() -> None:
 
 def test_a_vendor_may_bill_by_the_request() -> None:
     assert units(SearchUnits(), 10, [5_000] * 700) == 1
+    assert count_search_units(SearchUnits(), np.array([700, 3])).tolist() == [1, 1]
+
+
+def test_a_vendor_may_count_every_document_once() -> None:
+    assert units(SearchUnits(documents=2), 10, [5_000] * 3) == 2

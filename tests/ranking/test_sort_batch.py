@@ -34,6 +34,7 @@ def test_rankings_sorted_at_once_have_the_order_that_each_has_alone(together):
 
     sort_rankings(together)
 
+    assert not any(one.needs_sorting for one in together)
     assert [one.order.tolist() for one in together] == [one.order.tolist() for one in alone]
     assert [one.scores.tobytes() for one in together] == [one.scores.tobytes() for one in alone]
 
