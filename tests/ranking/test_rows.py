@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.group_world import FakeService, make_group, make_planner, relevance
+from support.group_world import (
+    FakeService,
+    make_group,
+    make_planner,
+    plan_like_a_run,
+    relevance,
+)
 
 from pipeline.core.records import Ranking
+from pipeline.ranking.merging.merged import Merged
 from pipeline.ranking.refused_sizes import RefusedSizes
 from pipeline.ranking.rerank_group import rerank_group
+from pipeline.ranking.rows import make_ranking
 
 
 def coarse(query: str, text: str) -> float:
@@ -79,3 +87,72 @@ async def test_copies_of_a_text_do_not_take_turns_with_a_text_of_another_score()
     order = ranking.order.tolist()
     assert ranking.merge_status != "comparable"
     assert [row % 60 for row in order[0::2]] == [row % 60 for row in order[1::2]]
+
+
+@pytest.mark.parametrize(
+    ("texts", "tied", "certified"),
+    [
+        ("abbc", True, 2),  # another text may stand before the copy of b
+        ("abbc", False, 3),
+        ("aabbc", True, 3),  # the copy of a has a higher score, so nothing stands before it
+        ("aabbc", False, 4),
+        ("aabc", True, 3),
+        ("abc", True, 2),
+    ],
+)
+def test_copies_of_the_last_certified_text_are_certified_unless_it_may_be_tied(
+    texts: str, tied: bool, certified: int
+) -> None:
+    group = make_group([*texts])
+    merged = Merged(
+        np.arange(3), np.array([0.9, 0.5, 0.3]), "linked_affine", certified_depth=2, open_tie=tied
+    )
+
+    ranking = make_ranking(make_planner().plan(group), merged, {}, num_requests=3, total_tokens=70)
+
+    assert ranking.order.tolist() == list(range(len(texts)))
+    assert ranking.certified_depth == certified
+    assert ranking.group is group.output
+    assert (ranking.merge_status, ranking.num_requests, ranking.total_tokens) == (
+        "linked_affine",
+        3,
+        70,
+    )
+
+
+@pytest.mark.parametrize("ranks", [[1, 2, 3, 4], [3, 1, 2, 2]])
+async def test_only_ranks_that_do_not_ascend_need_more_than_the_scores(ranks: list[int]) -> None:
+    """The others are sorted many at once."""
+    service, planner = FakeService(), make_planner()
+    plan = plan_like_a_run(planner, make_group([*"abcd"], ranks=ranks))
+
+    ranking = await rerank_group(plan, service.ask, planner, RefusedSizes())
+
+    assert ranking.needs_sorting == (ranks == sorted(ranks))
+
+
+@pytest.mark.parametrize("best", [0, 1])
+async def test_a_document_of_two_passages_among_whole_ones_takes_the_better_score(
+    best: int,
+) -> None:
+    passages = [f"The {which} of two parts is a sentence alone." for which in ("first", "second")]
+    scores = {"one": 0.5, "two": 0.4, passages[best]: 0.9, passages[1 - best]: 0.1}
+    service = FakeService(lambda query, text: scores[text.strip()])
+    planner = make_planner(max_tokens_per_document=16, long_documents="max-passage")
+    long = "\n\n".join(passages)
+    plan = planner.plan(make_group(["one", long, "two"]))
+
+    ranking = await rerank_group(plan, service.ask, planner, RefusedSizes())
+
+    assert len(plan.units) == 4
+    assert ranking.order.tolist() == [1, 0, 2]
+    assert ranking.scores.tolist() == [0.9, 0.5, 0.4]
+
+
+async def test_a_ranking_tells_how_many_rows_were_cut() -> None:
+    planner, long = make_planner(max_tokens_per_document=20), "one two three four five " * 10
+    plan = planner.plan(make_group([long, "short", long]))
+
+    ranking = await rerank_group(plan, FakeService().ask, planner, RefusedSizes())
+
+    assert ranking.num_truncated == 2
