@@ -19,6 +19,7 @@ from pipeline.core.records import Reason, Reject
 from pipeline.tokens.bounds import upper_bounds
 from pipeline.tokens.counter import Counter
 from pipeline.tokens.passages import split_passages
+from pipeline.tokens.text_buffers import text_bytes, text_offsets
 
 NOT_SENT: Final = -1
 """The document of a row that is not sent."""
@@ -64,7 +65,7 @@ class Units(Struct, frozen=True, eq=False):
                 contents[index] = self.own_contents.get(unit, contents[index])
         return contents
 
-    def joined(self, units: IntArray) -> tuple[IntArray, bytes]:
+    def joined(self, units: IntArray) -> tuple[IntArray, bytes | memoryview]:
         """Return the size of each content in bytes, and their identities one after the other."""
         if self.own_contents:
             identities = [identity(content) for content in self.contents(units)]
@@ -72,12 +73,7 @@ class Units(Struct, frozen=True, eq=False):
             return sizes, b"".join(identities)
         # No strings are made: a request that was paid for before is never sent.
         texts = self.row_texts.take(self.rows[units])
-        _, offsets, data = texts.buffers()
-        if offsets is None or data is None:
-            return np.zeros(len(units), np.int64), b""
-        stop = texts.offset + len(texts) + 1
-        borders = np.frombuffer(memoryview(offsets), np.int64)[texts.offset : stop]
-        return np.diff(borders), data[borders[0] : borders[-1]].to_pybytes()
+        return np.diff(text_offsets(texts)), text_bytes(texts)
 
     def texts(self, units: IntArray) -> list[str]:
         """Return the same for units that are texts, which alone are counted and cut."""
