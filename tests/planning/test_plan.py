@@ -10,7 +10,7 @@ from support.group_world import make_group, make_planner
 from pipeline.core.content import TEXT_ONLY, Content, ContentKind, Image, Video, content_hash
 from pipeline.core.errors import SettingsError
 from pipeline.core.records import Request
-from pipeline.planning.plan import PackedUnits, Plan, request_key
+from pipeline.planning.plan import PackedUnits, Plan, request_key, sending_order
 
 ANYTHING: frozenset[ContentKind] = frozenset({"text", "image", "video"})
 IMAGE = Image(url="https://example.org/cat.png")
@@ -81,5 +81,14 @@ def test_an_image_as_the_query_has_its_own_request_key() -> None:
 def test_a_service_of_texts_is_sent_no_other_content(how: dict[str, object]) -> None:
     plan = plan_of(**how, accepts=TEXT_ONLY)
 
-    with pytest.raises(SettingsError, match=r"does not accept this kind of content.*found image"):
+    why = r"--model qwen3-rerank: .*does not accept this kind of content.*found image"
+    with pytest.raises(SettingsError, match=why):
         plan.requests()
+
+
+def test_documents_of_equal_hashes_are_sent_in_key_order() -> None:
+    hashes = np.tile(np.array([5, 3], np.uint64), 500)
+
+    order = sending_order(hashes, order_salt=0)
+
+    assert order.tolist() == [*range(1, 1_000, 2), *range(0, 1_000, 2)]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from support.group_world import make_group, make_planner
 
 from pipeline.core.billing import SearchUnits
 from pipeline.core.models import COHERE_SEARCH_UNITS
@@ -53,3 +54,12 @@ def test_a_vendor_may_bill_by_the_request() -> None:
 
 def test_a_vendor_may_count_every_document_once() -> None:
     assert units(SearchUnits(documents=2), 10, [5_000] * 3) == 2
+
+
+def test_each_request_of_a_group_has_the_search_units_of_its_own_documents() -> None:
+    rule = SearchUnits(documents=10, chunk_tokens=500)
+    planner = make_planner(search_units=rule, max_documents=11, merge="trust")
+
+    requests = planner.plan(make_group([*"abcdefghijkl"])).requests()
+
+    assert [(r.num_documents, r.search_units) for r in requests] == [(6, 1), (6, 1)]
