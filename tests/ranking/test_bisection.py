@@ -160,6 +160,7 @@ async def test_documents_too_long_for_the_service_are_removed_longest_first():
     assert reasons(answer) == dict.fromkeys((1, 3, 5), "refused_document")
     assert service.calls[-1] == [0, 2, 4, 6]
     assert len(service.calls) == 1 + 3 * 2 + 1  # the shortest is asked too, once
+    assert [call for call in service.calls if call in ([0], [2], [4], [6])] == [[4]]
 
 
 async def test_a_request_that_is_too_large_only_as_a_whole_is_not_bisected():
@@ -178,8 +179,9 @@ async def test_content_that_is_refused_only_as_a_whole_is_too_large():
         await ask(service, 16)
 
 
-async def test_a_single_document_that_is_too_large_is_refused_itself():
-    service = Service(lambda documents: TooLarge("size", "this one"))
+@pytest.mark.parametrize("error", [TooLarge("size", "this one"), ContentRefused("inspection")])
+async def test_a_single_document_that_is_refused_is_not_sent_again(error):
+    service = Service(lambda documents: error)
 
     answer = await ask(service, 1)
 
@@ -204,6 +206,35 @@ async def test_the_documents_of_a_failed_request_have_no_scores(error, reason):
     assert reasons(answer) == dict.fromkeys(range(4), reason)
     assert {failure.code for failure in answer.failures.values()} == {error.code}
     assert answer.num_requests == 0
+
+
+async def test_a_failure_in_the_search_for_a_refused_document_is_that_of_them_all():
+    service = Service(
+        lambda documents: (ContentRefused if len(documents) == 4 else Transient)("code", "why")
+    )
+
+    answer = await ask(service, 4)
+
+    assert reasons(answer) == dict.fromkeys(range(4), "unavailable")
+    assert np.isnan(answer.scores).all()
+
+
+async def test_a_request_that_was_refused_before_is_not_sent_again():
+    service, units = refusing(2), np.arange(4)
+
+    answer = await ask_documents(units, units, service.ask, refusal=ContentRefused("inspection"))
+
+    assert [0, 1, 2, 3] not in service.calls
+    assert reasons(answer) == {2: "refused_document"}
+
+
+async def test_an_answer_that_reports_no_tokens_counts_none():
+    async def silent(units: IntArray) -> Scores:
+        return Scores(units / 10)
+
+    answer = await ask_documents(np.arange(3), np.arange(3), silent)
+
+    assert (answer.num_requests, answer.total_tokens) == (1, 0)
 
 
 async def test_a_failure_after_a_refused_document_was_found_keeps_both_reasons():
