@@ -25,6 +25,7 @@ from pipeline.core.errors import (
     Interrupted,
     Rejected,
     ServiceRefused,
+    TooLarge,
     Transient,
 )
 from pipeline.core.groups import Group
@@ -94,6 +95,17 @@ async def test_without_usage_the_tokens_are_those_that_were_planned():
 
     (request,) = make_planner().plan(group).requests()
     assert ranking.total_tokens == request.tokens
+
+
+async def test_without_usage_the_tokens_of_several_requests_are_those_that_were_planned():
+    group, service = make_group(documents(30)), FakeService(reports_usage=False)
+    planner = make_planner(max_documents=20)
+
+    ranking = await rank(group, service, planner)
+
+    requests = planner.plan(group).requests()
+    assert ranking.num_requests == len(requests) == 2
+    assert ranking.total_tokens == sum(request.tokens for request in requests)
 
 
 async def test_equal_scores_keep_first_stage_order():
@@ -562,6 +574,26 @@ async def test_when_the_service_ends_the_other_requests_of_the_group_still_arriv
 
     assert raised.value is end
     assert arrived == [20, 20]
+
+
+@pytest.mark.parametrize("too_large", [0, 1])
+async def test_when_the_service_ends_a_group_is_not_packed_again(too_large: int):
+    asked = []
+    planner = make_planner(max_documents=10, merge="trust")
+    plan = planner.plan(make_group(documents(20)))
+    keys = plan.keys()
+
+    async def ask(request: Request) -> Scores:
+        asked.append(request.key)
+        if request.key == keys[1 - too_large]:
+            raise ServiceRefused("no balance")
+        if request.key == keys[too_large]:
+            raise TooLarge("size", "too large")
+        return Scores(np.full(request.num_documents, 0.5))
+
+    with pytest.raises(ServiceRefused):
+        await rerank_group(plan, ask, planner, RefusedSizes())
+    assert len(asked) == 2 + 1  # the longest document of the large request, alone
 
 
 async def test_cancelling_a_group_cancels_its_requests():
