@@ -134,7 +134,31 @@ async def test_if_nothing_is_new_nothing_is_sent(tmp_path: Path) -> None:
     expected = {row: of_document[number] for row, number in enumerate(kept)}
     assert dict(zip(ranking.order.tolist(), ranking.scores.tolist(), strict=True)) == expected
     assert ranking.documents_reused == 90
-    assert ranking.saved_tokens == pytest.approx(0.9 * before.total_tokens, rel=0.02)
+    assert ranking.saved_tokens == before.total_tokens * 90 // 100
+
+
+async def test_a_stored_answer_without_usage_counts_as_planned(tmp_path: Path) -> None:
+    service, kept = FakeService(reports_usage=False), make_group(texts(range(50)))
+    await night(tmp_path, [make_group(texts(range(60)))], service, FIRST)
+
+    (ranking,) = await night(tmp_path, [kept], service, SECOND)
+
+    (request,) = make_planner().plan(kept).requests()
+    assert ranking.documents_reused == 50
+    assert ranking.total_tokens == request.tokens
+    assert ranking.saved_tokens == request.tokens * 50 // 60
+
+
+async def test_half_of_a_group_may_be_new_if_it_takes_half_of_the_tokens(tmp_path: Path) -> None:
+    service, planner = FakeService(), make_planner(merge="trust")
+    await night(tmp_path, [make_group(texts(range(10, 20)))], service, FIRST, planner=planner)
+
+    (ranking,) = await night(
+        tmp_path, [make_group(texts(range(15, 25)))], service, SECOND, planner=planner
+    )
+
+    assert sorted(service.calls[1]) == texts(range(20, 25))
+    assert ranking.documents_reused == 5
 
 
 async def test_the_same_group_is_answered_by_the_store(tmp_path: Path) -> None:
