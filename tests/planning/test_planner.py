@@ -435,8 +435,8 @@ def test_a_query_that_surely_fits_is_not_counted() -> None:
 
 
 def test_a_query_is_counted_beside_texts_that_are_counted() -> None:
-    texts, query = ["one two three four five " * 10, "short"], "a question of many letters"
-    planner = make_planner(max_tokens_per_document=30)
+    texts, query = ["one two three four five " * 10, "short"], "a question"
+    planner = make_planner(max_tokens_per_document=40)
 
     (request,) = planner.plan(make_group(texts, query=query)).requests()
 
