@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import OutputFailed, SettingsError
 from pipeline.core.settings import Pace
 from pipeline.output.layout import PACE_NAME
 from pipeline.output.pace_file import PaceFile, read_pace
-from pipeline.storage.location import locate
+from pipeline.storage.location import Location, locate
 
 PACE = Pace(requests_per_minute=600, tokens_per_minute=1_000, max_in_flight=8)
 
@@ -155,6 +155,37 @@ async def test_a_file_that_cannot_be_read_is_warned_of_once(
 
     assert followed.paces == []
     assert len(caplog.records) <= 1
+
+
+async def test_each_time_that_it_becomes_unreadable_is_warned_of(
+    followed: Followed, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(location: Location) -> bytes:
+        raise OutputFailed("cannot be read", which=location.name)
+
+    for _ in range(2):
+        with monkeypatch.context() as unreadable:
+            unreadable.setattr(Location, "read", refused)
+            for _ in range(3):
+                await followed.file.poll()
+        await followed.file.poll()
+
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
+
+
+async def test_the_same_pace_in_other_words_is_no_change(followed: Followed) -> None:
+    await followed.write_and_poll('{"requests_per_minute": 1200}')
+    await followed.write_and_poll('{"requests_per_minute": 1200.0 }')
+
+    assert len(followed.paces) == 1
+
+
+async def test_whole_numbers_are_logged_as_people_write_them(
+    followed: Followed, caplog: pytest.LogCaptureFixture
+) -> None:
+    await followed.write_and_poll('{"requests_per_minute": 1200, "tokens_per_minute": 0.5}')
+
+    assert "requests_per_minute=1200 tokens_per_minute=0.5 " in caplog.text
 
 
 async def test_it_is_looked_at_at_once_and_then_every_two_seconds(tmp_path: Path) -> None:

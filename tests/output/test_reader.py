@@ -138,6 +138,31 @@ def test_the_columns_are_those_of_the_parts_without_what_the_footer_says(
     assert schema.metadata is None
 
 
+def test_pieces_end_between_queries_of_any_size(tmp_path: Path, output: Path) -> None:
+    queries = {"q1": ["a", "b"], "q2": ["c", "d", "e"], "q3": ["f"], "q4": ["g", "h"]}
+    write_output(write_candidates(queries, tmp_path / "few.parquet"), output, groups_per_part=4)
+    file = output / "part-00000.parquet"
+    footer = {b"rerank": pq.read_metadata(file).metadata[b"rerank"]}
+    pq.write_table(pq.read_table(file).replace_schema_metadata(footer), file, row_group_size=3)
+    found = open_output(str(output))
+
+    pieces = found.iter_rows(found.parts[0], ["query_id"])
+
+    assert [piece["query_id"].to_pylist() for piece in pieces] == [
+        ["q1", "q1", "q2", "q2", "q2", "q3"],
+        ["q4", "q4"],
+    ]
+    assert found.schema().names[0] == "query_id", "of an output with one part"
+
+
+def test_rows_of_a_missing_column_are_refused_by_the_file(candidates: Path, output: Path) -> None:
+    write_output(candidates, output)
+    found = open_output(str(output))
+
+    with pytest.raises(InputError, match=r"part-00000\.parquet: missing columns \['note'\]"):
+        next(found.iter_rows(found.parts[0], ["note"]))
+
+
 def test_an_output_without_a_part_has_no_columns(candidates: Path, output: Path) -> None:
     write_output(candidates, output, parts=0)
 

@@ -166,6 +166,19 @@ async def test_records_come_oldest_first_and_a_damaged_one_is_left_out(
     assert "run_record.damaged name=2027.json" in caplog.text
 
 
+async def test_only_json_files_that_are_not_hidden_are_records(
+    output: Location, caplog: pytest.LogCaptureFixture
+) -> None:
+    await Run(output).run()
+    (info,) = output.child("_runs").children()
+    content = output.child("_runs", info.base_name).read() or b""
+    for name in (".9.json", "notes.txt"):
+        output.child("_runs", name).publish(content)
+
+    assert len(read_run_records(output)) == 1
+    assert not caplog.records
+
+
 async def test_records_keep_their_order_when_the_clock_jumps(output: Location) -> None:
     jumps = (1_800_000_000.0, 4_000_000_000.0, 1_800_000_010.0, 1_700_000_000.0, 1_700_000_001.0)
     for number, moment in enumerate(jumps):
