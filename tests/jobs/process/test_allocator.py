@@ -16,13 +16,9 @@ CODE = (
 
 
 @pytest.mark.parametrize(
-    ("variables", "pool"),
-    [
-        ({}, "jemalloc" if sys.platform == "linux" else "system"),
-        ({"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}, "mimalloc"),
-    ],
+    ("variables", "pool"), [({}, "system"), ({"ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}, "mimalloc")]
 )
-def test_arrow_has_an_allocator_of_its_own_unless_the_user_names_another(
+def test_arrow_takes_the_c_librarys_allocator_unless_the_user_names_another(
     variables: dict[str, str], pool: str
 ) -> None:
     env = environment(**variables)
