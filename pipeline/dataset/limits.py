@@ -25,6 +25,9 @@ class RunLimits(Struct, frozen=True, kw_only=True):
         groups_at_once: Groups that are planned on the event loop without a pause.
         max_candidates_inline: Work on more candidates than these goes to a thread: it takes more
             than about 10 ms.
+        large_group_bytes: Texts of groups whose work takes so long that it costs next to nothing to
+            return free memory to the system.
+        max_free_bytes: What may be free in the heap while such groups are in work.
         batch: How much of the input is decoded at once.
         storage_backoff: Waits between two tries to write or read what fails.
     """
@@ -32,9 +35,11 @@ class RunLimits(Struct, frozen=True, kw_only=True):
     groups_per_request: int = 2
     max_bytes_in_work: int = 16 << 20
     max_candidates_in_parts: int = 1_000_000
-    max_bytes_in_parts: int = 32 << 20
+    max_bytes_in_parts: int = 8 << 20
     drain_s: float = 4.0
     groups_at_once: int = 128
     max_candidates_inline: int = 16_384
+    large_group_bytes: int = 512 << 10
+    max_free_bytes: int = 16 << 20
     batch: BatchLimits = BatchLimits()
     storage_backoff: Backoff = STORAGE_BACKOFF

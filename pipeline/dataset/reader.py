@@ -19,6 +19,7 @@ from pipeline.core.background import background
 from pipeline.core.errors import RerankError
 from pipeline.core.events import log_event
 from pipeline.core.groups import GroupBatch, reduce_groups
+from pipeline.core.heap import trim_heap
 from pipeline.dataset.limits import RunLimits
 from pipeline.dataset.offload import prefetch, run
 from pipeline.output.part_borders import PartBorders
@@ -158,6 +159,8 @@ class GroupReader:
             sizes, found = measures.sizes, plan_batch(self._planner, batch, measures)
             plans = await run(found.complete, aside=not found.is_complete)
         group_sizes = reduce_groups(np.add, sizes, batch.offsets) + GROUP_BYTES
+        if group_sizes.mean() > self._limits.large_group_bytes:
+            trim_heap(self._limits.max_free_bytes)
         return [
             PlannedGroup(plan, size_bytes, *self._borders.place(plan.group.output))
             for plan, size_bytes in zip(plans, group_sizes.tolist(), strict=True)
