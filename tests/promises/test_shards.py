@@ -76,7 +76,7 @@ def test_a_part_that_ends_for_its_size_ends_there_for_every_shard(tmp_path, emul
     source = groups([2] * 60, tmp_path / "candidates.parquet", texts=long)
     options = ("--with-text", "--groups-per-part", 1_000, "--max-tokens-per-document", 100)
     assert run(source, tmp_path / "one", emulator, *options).code == 0
-    assert len(list((tmp_path / "one").glob("part-*"))) == 2
+    assert len(list((tmp_path / "one").glob("part-*"))) == 3
 
     for index in (2, 1):
         shard = run(source, tmp_path / "many", emulator, *options, "--shard", f"{index}/2")
