@@ -108,10 +108,15 @@ def requests_of(out: Path) -> bool:
     return any(path.stat().st_size for path in (out / "_scores").glob("*"))
 
 
+def heeds_hangups() -> None:
+    """Undo what nohup does, in case the tests were started by it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def test_a_hangup_stops_a_run_as_a_termination_does(tmp_path: Path) -> None:
     given, out = groups([2] * 200, tmp_path / "in.parquet"), tmp_path / "out"
     options = ("--provider", "emulator", "--requests-per-minute", "600", "--no-progress")
-    process = start("run", given, out, *options)
+    process = start("run", given, out, *options, preexec_fn=heeds_hangups)
     try:
         wait_until(lambda: requests_of(out))
         asked = time.monotonic()
