@@ -164,11 +164,12 @@ class Service:
 def service(*options: object) -> Iterator[Service]:
     """Run an emulator, with these command line options, while the body runs.
 
-    One that keeps a quota is a process of its own: it counts by the clock, which nothing here may
-    hold up. Others are a thread of this process, which starts in no time.
+    One that keeps a quota, or fails, is a process of its own: it counts by the clock, which nothing
+    here may hold up, and resets connections as a process does. Others are a thread of this process,
+    which starts in no time.
     """
     given = [str(option) for option in options]
-    if any(option.endswith("-per-minute") for option in given):
+    if any(option.endswith(("-per-minute", "--fault", "--fail-rate")) for option in given):
         with emulator_process(*given) as address:
             yield Service(address)
         return
