@@ -39,7 +39,7 @@ class RunLimits(Struct, frozen=True, kw_only=True):
     drain_s: float = 4.0
     groups_at_once: int = 128
     max_candidates_inline: int = 16_384
-    large_group_bytes: int = 512 << 10
+    large_group_bytes: int = 1_280 << 10
     max_free_bytes: int = 16 << 20
     batch: BatchLimits = BatchLimits()
     storage_backoff: Backoff = STORAGE_BACKOFF
