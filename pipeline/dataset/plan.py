@@ -145,7 +145,7 @@ def plan_dataset(source: Source, settings: RunSettings) -> DatasetPlan:
 
 def _add(plan: DatasetPlan, group: Plan) -> IntArray:
     """Count a group; return how many of its requests hold each unit."""
-    requests, skipped = group.packing.requests(), sum(reject.skipped for reject in group.rejects)
+    requests, skipped = group.packing.requests, sum(reject.skipped for reject in group.rejects)
     plan.groups += 1
     plan.candidates += group.group.num_candidates
     plan.requests += len(requests)

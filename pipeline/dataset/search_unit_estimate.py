@@ -39,7 +39,7 @@ class SearchUnitEstimate:
     def add(self, group: Plan) -> None:
         """Add the first-round requests of a group."""
         packing = group.packing
-        requests = packing.requests()
+        requests = packing.requests
         sizes = np.array([len(units) for units in requests], np.int64)
         least = int(count_search_units(self._rule, sizes).sum())
         bounds = count_chunks(self._rule, packing.limits.query_tokens, packing.tokens)

@@ -160,7 +160,7 @@ class _Replaying:
 
     def run(self) -> Replay:
         plan, settings = self._plan, self._plan.settings
-        answers = [self._answer("first round", units) for units in plan.packing.requests()]
+        answers = [self._answer("first round", units) for units in plan.packing.requests]
         outcome = merge(
             plan.packing,
             answers,

@@ -9,6 +9,7 @@ Invariant: no request exceeds its limits, anchors included.
 """
 
 from bisect import bisect_left, insort
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -85,7 +86,7 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
         )
 
 
-class Packing(Struct, frozen=True, eq=False):
+class Packing(Struct, frozen=True, eq=False, dict=True):
     """The requests of one group; documents are 0..n-1 in key order, best first.
 
     Attributes:
@@ -119,8 +120,9 @@ class Packing(Struct, frozen=True, eq=False):
         most_homes = max(self.limits.max_documents - of_anchors, 1)
         return -(-(int(self.places.sum()) - of_anchors) // most_homes)
 
+    @cached_property
     def requests(self) -> tuple[IntArray, ...]:
-        """Return the documents of each request: home documents, then the other anchors."""
+        """The documents of each request: home documents, then the other anchors."""
         if not len(self.anchors):
             return self.homes
         return tuple(

@@ -129,7 +129,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
 
     def to_ask(self) -> tuple[IntArray, ...]:
         """Return the units of each first-round request to send; with the base's they are all."""
-        return self.packing.requests()[0 if self.base is None else 1 :]
+        return self.packing.requests[0 if self.base is None else 1 :]
 
     def requests(self) -> list[Request]:
         """Return the first-round requests to send."""

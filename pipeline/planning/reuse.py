@@ -98,8 +98,8 @@ def _packing(plan: Plan, covered: IntArray, new: IntArray) -> Packing | None:
         if not len(anchors):
             return None
     packing = replace(whole, homes=(covered, new), anchors=anchors, dealt=False)
-    asked = packing.requests()[1]
-    tokens = sum(plan.num_tokens(units) for units in whole.requests())
+    asked = packing.requests[1]
+    tokens = sum(plan.num_tokens(units) for units in whole.requests)
     if not packing.fit_one_request(asked) or 2 * plan.num_tokens(asked) > tokens:
         return None
     return packing

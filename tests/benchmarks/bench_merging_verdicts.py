@@ -221,7 +221,7 @@ def simulate(case: Case, queries: int) -> Figures:
         service, ask = case.service(documents, seed)
         limits = replace(LIMITS, max_documents=case.max_documents)
         packing = pack_documents(documents, limits)
-        answers = [ask(request) for request in packing.requests()]
+        answers = [ask(request) for request in packing.requests]
         first_tokens = service.tokens
         merged = finish(merge(packing, answers), ask)
         needed = int(documents.tokens.sum()) + len(documents.tokens) * limits.query_tokens

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from xxhash import xxh3_64
 
 from pipeline.planning.packing import MAX_ANCHORS, MIN_ANCHORS, Packing, RequestLimits, pack
@@ -65,7 +66,7 @@ def test_every_document_has_one_home_and_every_anchor_is_in_every_request(group,
 
     everything = np.concatenate((*packing.homes, np.empty(0, dtype=np.int64)))
     assert np.array_equal(np.sort(everything), np.arange(len(tokens)))
-    for home, request in zip(packing.homes, packing.requests(), strict=True):
+    for home, request in zip(packing.homes, packing.requests, strict=True):
         assert len(home) > 0
         assert np.array_equal(home, np.sort(home))
         assert np.array_equal(request[: len(home)], home)
@@ -77,11 +78,22 @@ def test_every_document_has_one_home_and_every_anchor_is_in_every_request(group,
 def test_no_request_exceeds_a_limit(group, with_anchors):
     tokens, sizes, limits = group
 
-    for request in pack(tokens, sizes, limits, anchors=with_anchors).requests():
+    for request in pack(tokens, sizes, limits, anchors=with_anchors).requests:
         per_pair = limits.query_tokens + limits.pair_overhead
         assert len(request) <= limits.max_documents
         assert len(request) * per_pair + tokens[request].sum() <= limits.max_tokens
         assert limits.query_bytes + sizes[request].sum() <= limits.max_bytes
+
+
+def test_the_requests_of_a_packing_are_made_once():
+    tokens = np.full(1_200, 10)
+    packing = pack(tokens, tokens, QWEN)
+
+    once, again = packing.requests, packing.requests
+
+    assert len(once) == 3
+    assert once is again
+    assert len(replace(packing, homes=packing.homes[:2]).requests) == 2
 
 
 @given(groups())
@@ -248,14 +260,14 @@ def test_one_request_has_no_anchors():
 
     packing = pack(tokens, 4 * tokens, QWEN)
 
-    assert [request.tolist() for request in packing.requests()] == [list(range(100))]
+    assert [request.tolist() for request in packing.requests] == [list(range(100))]
     assert len(packing.anchors) == 0
 
 
 def test_an_empty_group_needs_no_request():
     nothing = np.empty(0, dtype=np.int64)
 
-    assert pack(nothing, nothing, QWEN).requests() == ()
+    assert pack(nothing, nothing, QWEN).requests == ()
 
 
 @pytest.mark.parametrize(("tokens", "size"), [(119_971, 10), (10, 16 * 2**20 + 1)])

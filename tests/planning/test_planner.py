@@ -406,7 +406,7 @@ def test_real_groups_of_1000_take_hardly_more_requests_than_the_lower_bound():
             plan = planner.plan(group)
             counts = COUNTER.counts(plan.units.texts(np.arange(len(plan.units))))
             loads = counts + tokens(plan.query)
-            for units in plan.packing.requests():
+            for units in plan.packing.requests:
                 assert len(units) <= 500
                 assert loads[units].sum() <= 120_000
             requests += len(plan.packing.homes)

@@ -184,7 +184,7 @@ def rerank(
 ) -> Merged:
     """Run the whole procedure against a service."""
     packing = pack_documents(documents, limits)
-    answers = [service(request) for request in packing.requests()]
+    answers = [service(request) for request in packing.requests]
     return finish(merge(packing, answers, depth=depth), service)
 
 
@@ -197,13 +197,13 @@ def ceiling(documents: Documents, service: Service) -> IntArray:
 def trusting(documents: Documents, service: Service) -> IntArray:
     """Sort the raw scores of all requests together: a negative control."""
     packing = pack_documents(documents, anchors=False)
-    return merge(packing, [service(r) for r in packing.requests()], trust=True).order
+    return merge(packing, [service(r) for r in packing.requests], trust=True).order
 
 
 def reciprocal_ranks(documents: Documents, service: Service) -> IntArray:
     """Apply reciprocal rank fusion, which interleaves disjoint requests: a negative control."""
     fused = np.zeros(len(documents.logit))
-    for request in pack_documents(documents, anchors=False).requests():
+    for request in pack_documents(documents, anchors=False).requests:
         fused[request[np.argsort(-service(request), kind="stable")]] = 1 / (
             60 + np.arange(len(request))
         )

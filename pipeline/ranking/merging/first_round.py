@@ -69,7 +69,7 @@ class FirstRound(Struct, frozen=True, eq=False):
 
 
 def collect_first_round(packing: Packing, answers: Sequence[FloatArray | None]) -> FirstRound:
-    """Align the answers of `packing.requests()` by document.
+    """Align the answers of `packing.requests` by document.
 
     Args:
         packing: How the group was packed.
@@ -79,7 +79,7 @@ def collect_first_round(packing: Packing, answers: Sequence[FloatArray | None]) 
     Raises:
         ValueError: if the answers are not one per request, or one is not as long as its request.
     """
-    requests = packing.requests()
+    requests = packing.requests
     if len(answers) != len(requests):
         raise ValueError(f"{len(answers)} answers for {len(requests)} requests")
     for index, (documents, answer) in enumerate(zip(requests, answers, strict=True)):

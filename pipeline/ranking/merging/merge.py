@@ -83,7 +83,7 @@ def merge(
 
     Args:
         packing: How the group was packed.
-        answers: For each of `packing.requests()`, its scores in the request's order, NaN for a
+        answers: For each of `packing.requests`, its scores in the request's order, NaN for a
             document without a score; None for a request that failed.
         depth: How many places from the top the final request shall settle; None for what is cheap,
             see `settle_head`.

@@ -48,7 +48,7 @@ def comparability(
     group = pack_documents(documents, limits)
     answers = [
         MAPS[to_range](np.clip(service(request), 1e-300, 1 - 1e-16)).round(digits)
-        for request in group.requests()
+        for request in group.requests
     ]
     first = collect_first_round(group, answers)
     return compare(first, choose_scale(first))
@@ -227,7 +227,7 @@ def test_too_few_anchors_for_a_test_compare_only_if_they_repeat_exactly(
 
     answers = [
         1 / (1 + np.exp(-(logit[documents] + shift * number)))
-        for number, documents in enumerate(packing.requests())
+        for number, documents in enumerate(packing.requests)
     ]
     outcome = merge(packing, answers)
 

@@ -42,7 +42,7 @@ def start(
     documents = draw_documents(np.random.default_rng(seed), count, mixture="rich")
     service = Service(documents, seed, distort, noise, 17, limits)
     packing = pack_documents(documents, limits)
-    answers = [service(request) for request in packing.requests()]
+    answers = [service(request) for request in packing.requests]
     return documents, packing, service, merge(packing, answers, depth=depth)
 
 
@@ -159,7 +159,7 @@ def test_if_hardly_any_document_fits_a_request_nothing_is_certified():
     packing = pack_documents(documents, limits)
     service = Service(documents, 0, affine, limits=limits)
 
-    merged = merge(packing, [service(request) for request in packing.requests()])
+    merged = merge(packing, [service(request) for request in packing.requests])
 
     assert isinstance(merged, Merged)
     assert (merged.status, merged.certified_depth) == ("unstable", 0)
@@ -223,7 +223,7 @@ def test_by_default_the_final_request_takes_exactly_a_quarter_of_the_tokens_if_i
     service = Service(documents, 0, affine, 0, 17, limits)
     packing = pack_documents(documents, limits)
 
-    outcome = merge(packing, [service(request) for request in packing.requests()])
+    outcome = merge(packing, [service(request) for request in packing.requests])
 
     assert isinstance(outcome, FinalRequest)
     assert outcome.linked.link.model == "affine"

@@ -100,7 +100,7 @@ class Group:
 
     def merge(self) -> tuple[str, str]:
         """Return the digest of all that is asked and of the outcome, and what is said of it."""
-        answers: list[np.ndarray | None] = [self.answer(r) for r in self.packing.requests()]
+        answers: list[np.ndarray | None] = [self.answer(r) for r in self.packing.requests]
         if self.kind == "failing" and self.rng.random() < 0.5:
             answers[int(self.rng.integers(len(answers)))] = None
         outcome = merge(

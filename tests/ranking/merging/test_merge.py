@@ -32,7 +32,7 @@ def group(count: int, seed: int = 0, *, limits: RequestLimits = SMALL) -> tuple[
 
 
 def ask(packing: Packing, service) -> list[np.ndarray]:
-    return [service(request) for request in packing.requests()]
+    return [service(request) for request in packing.requests]
 
 
 def test_an_empty_group_has_an_empty_ranking():
@@ -75,7 +75,7 @@ def test_a_failed_single_request_leaves_key_order():
 def test_requests_without_any_score_leave_key_order():
     _, packing = group(250)
 
-    merged = merge(packing, [np.full(len(request), np.nan) for request in packing.requests()])
+    merged = merge(packing, [np.full(len(request), np.nan) for request in packing.requests])
 
     assert np.array_equal(merged.order, np.arange(250))
     assert merged.certified_depth == 0
@@ -88,7 +88,7 @@ def test_if_only_one_request_is_answered_the_group_is_ranked_by_it():
     merged = merge(packing, [None, answers[1], *([None] * (len(answers) - 2))])
 
     assert merged.status == "incomplete"
-    first = packing.requests()[1]
+    first = packing.requests[1]
     assert np.array_equal(
         merged.order[: len(first)], np.sort(first)[np.argsort(-answers[1][np.argsort(first)])]
     )
@@ -115,7 +115,7 @@ def test_trusted_scores_are_sorted_together_without_a_test():
     merged = merge(packing, answers, trust=True)
 
     scores = np.empty(250)
-    for request, answer in zip(packing.requests(), answers, strict=True):
+    for request, answer in zip(packing.requests, answers, strict=True):
         scores[request] = answer
     assert np.array_equal(merged.order, np.argsort(-scores, kind="stable"))
     assert (merged.status, merged.certified_depth) == ("trusted", 0)
@@ -389,7 +389,7 @@ def test_an_anchor_missing_from_some_requests_still_links_the_others():
     documents, packing = group(900, limits=LIMITS)
     service = Service(documents, 0, affine)
     answers = ask(packing, service)
-    first_anchor = np.flatnonzero(packing.requests()[0] == packing.anchors[3])
+    first_anchor = np.flatnonzero(packing.requests[0] == packing.anchors[3])
     answers[0][first_anchor] = np.nan
 
     merged = finish(merge(packing, answers), service)
@@ -402,7 +402,7 @@ def test_anchors_refused_in_every_request_have_no_score_and_the_link_is_unstable
     documents, packing = group(900, limits=LIMITS)
     service = Service(documents, 0, affine)
     answers = ask(packing, service)
-    for request, answer in zip(packing.requests(), answers, strict=True):
+    for request, answer in zip(packing.requests, answers, strict=True):
         answer[np.isin(request, packing.anchors)] = np.nan
 
     merged = finish(merge(packing, answers), service)

@@ -129,7 +129,7 @@ def test_p4_input_order_and_sending_order_change_nothing(world, depth, shuffle):
     key = np.argsort(place[np.argsort(place)])  # the caller sorts the rows back into key order
     again = replace(service, requests=[])
     packing = pack_documents(Documents(documents.logit[key], documents.tokens[key]), SMALL)
-    answers = [shuffled_service(request) for request in packing.requests()]
+    answers = [shuffled_service(request) for request in packing.requests]
     outcome = finish(merge(packing, answers, depth=depth), shuffled_service)
 
     assert np.array_equal(
@@ -189,7 +189,7 @@ def test_p8_documents_with_an_anchor_between_them_are_in_exact_order_by_rank(see
     documents, service = make((seed, count, "monotone", 0, 17))
     packing = pack_documents(documents, SMALL)
     assume(len(packing.anchors) > 0)
-    first = collect_first_round(packing, [service(request) for request in packing.requests()])
+    first = collect_first_round(packing, [service(request) for request in packing.requests])
     saturated = (first.score < 1e-15) | (first.score > 1 - 1e-15)
     assume(not saturated.any())
 
@@ -211,7 +211,7 @@ def test_p9_no_increasing_map_of_a_request_changes_the_rank_link_or_a_certified_
     packing = pack_documents(documents, SMALL)
     assume(len(packing.anchors) > 0)
     rounds = [
-        collect_first_round(packing, [service(request) for request in packing.requests()])
+        collect_first_round(packing, [service(request) for request in packing.requests])
         for service in (plain, mapped)
     ]
     assume(all(len(np.unique(first.score)) == count for first in rounds))
@@ -272,7 +272,7 @@ def test_p13_a_failed_request_leaves_the_others_as_if_it_had_not_been_sent(world
     documents, service = make(world)
     packing = pack_documents(documents, SMALL)
     assume(len(packing.homes) > 1)
-    answers = [service(request) for request in packing.requests()]
+    answers = [service(request) for request in packing.requests]
     failed = data.draw(st.integers(0, len(answers) - 1))
     lost = np.setdiff1d(packing.homes[failed], packing.anchors)
     kept = np.setdiff1d(np.arange(len(documents.logit)), lost)
@@ -297,7 +297,7 @@ def test_p13_a_failed_request_leaves_the_others_as_if_it_had_not_been_sent(world
     known = [np.full(len(documents.logit), np.nan) for _ in homes]
     others = [
         (request, answer)
-        for index, (request, answer) in enumerate(zip(packing.requests(), answers, strict=True))
+        for index, (request, answer) in enumerate(zip(packing.requests, answers, strict=True))
         if index != failed
     ]
     for scores, (request, answer) in zip(known, others, strict=True):
@@ -305,7 +305,7 @@ def test_p13_a_failed_request_leaves_the_others_as_if_it_had_not_been_sent(world
     never = finish(
         merge(
             without,
-            [s[kept[request]] for s, request in zip(known, without.requests(), strict=True)],
+            [s[kept[request]] for s, request in zip(known, without.requests, strict=True)],
             depth=depth,
         ),
         lambda request: final_services[1](kept[request]),
@@ -323,7 +323,7 @@ def test_p13_if_scores_are_comparable_a_failed_request_loses_its_documents_alone
     documents = draw_documents(np.random.default_rng(seed), count, mixture="rich")
     packing = pack_documents(documents, SMALL)
     service = Service(documents, seed, noise=0, limits=SMALL)
-    answers = [service(request) for request in packing.requests()]
+    answers = [service(request) for request in packing.requests]
     failed = data.draw(st.integers(0, len(answers) - 1))
 
     whole = merge(packing, answers)
@@ -355,7 +355,7 @@ def test_documents_without_a_score_come_last(world, share, depth):
     packing = pack_documents(documents, SMALL)
     rng = np.random.default_rng(world[0])
     answers = []
-    for request in packing.requests():
+    for request in packing.requests:
         scores = service(request)
         scores[rng.random(len(scores)) < share] = np.nan
         answers.append(scores)
@@ -368,7 +368,7 @@ def test_documents_without_a_score_come_last(world, share, depth):
     assert np.all(np.diff(merged.order[unscored]) > 0)
     assert merged.status != "incomplete"
     for document in merged.order[unscored]:
-        seen = [a[r == document] for r, a in zip(packing.requests(), answers, strict=True)]
+        seen = [a[r == document] for r, a in zip(packing.requests, answers, strict=True)]
         assert np.isnan(np.concatenate(seen)).all()
 
 
@@ -376,7 +376,7 @@ def test_a_final_request_is_sent_in_key_order_with_a_witness_for_every_request_l
     documents, service = make((1, 500, "affine", 0.05, 6))
     packing = pack_documents(documents, SMALL)
 
-    outcome = merge(packing, [service(request) for request in packing.requests()], depth=20)
+    outcome = merge(packing, [service(request) for request in packing.requests], depth=20)
 
     assert isinstance(outcome, FinalRequest)
     assert np.array_equal(outcome.documents, np.unique(outcome.documents))

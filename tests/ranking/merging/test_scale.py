@@ -42,7 +42,7 @@ def first_round(
     documents = draw_documents(np.random.default_rng(seed), count, mixture=mixture)
     service = Service(documents, seed, lambda rng, logit: to_score(logit), 0.05, digits, LIMITS)
     packing = pack_documents(documents)
-    return collect_first_round(packing, [service(request) for request in packing.requests()])
+    return collect_first_round(packing, [service(request) for request in packing.requests])
 
 
 @pytest.mark.parametrize("mixture", ["sparse", "rich", "nothing relevant"])
