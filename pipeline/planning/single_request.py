@@ -83,50 +83,38 @@ def plan_batch(planner: Planner, batch: GroupBatch, measures: TextMeasures) -> B
     # Only the texts that are sent are copied: a group that does not fit may be huge.
     sent = batch.texts.take(order[np.repeat(fits, sizes)])
     borders = np.append(0, np.cumsum(sizes[fits]))
-    documents = iter(encode_lists(sent, borders))
+    documents = encode_lists(sent, borders)
     text_borders, octets = text_offsets(sent), text_bytes(sent)
-    text_sizes, borders_of_sent = np.diff(text_borders), pairwise(borders.tolist())
+    text_sizes, starts = np.diff(text_borders), batch.offsets.tolist()
     groups = list(batch.iter_groups(measures))
-    plans = list[Plan | None]()
-    for group, start, fits_one, scope, salt, tokens, search_units, query_tokens, ascend in zip(
-        groups,
-        batch.offsets.tolist(),
-        fits.tolist(),
-        scopes,
-        salts,
-        fitting.request_tokens,
-        fitting.search_units,
-        fitting.query_tokens,
-        fitting.ranks_ascend,
-        strict=False,  # there is one offset more
+    plans: list[Plan | None] = [None] * len(groups)
+    for index, texts, (first, last) in zip(
+        np.flatnonzero(fits).tolist(), documents, pairwise(borders.tolist()), strict=True
     ):
-        if not fits_one:
-            plans.append(None)
-            continue
-        query, (first, last) = cast("str", group.query), next(borders_of_sent)
+        group, scope = groups[index], scopes[index]
+        query = cast("str", group.query)
         contents = octets[text_borders[first] : text_borders[last]]
         request = Request(
             query=query,
-            documents=next(documents),
-            tokens=tokens,
+            documents=texts,
+            tokens=fitting.request_tokens[index],
             key=joined_request_key(scope, text_sizes[first:last], contents),
             scope=scope,
             query_id=group.query_id,
-            search_units=search_units,
+            search_units=fitting.search_units[index],
         )
-        rows_of_group = rows[start : start + last - first]
-        plan = Plan(
+        rows_of_group = rows[starts[index] : starts[index + 1]]
+        plans[index] = Plan(
             group=group,
             settings=planner.settings,
             query=query,
-            query_tokens=query_tokens,
+            query_tokens=fitting.query_tokens[index],
             scope=scope,
-            order_salt=salt,
+            order_salt=salts[index],
             accepts=planner.accepts,
-            single_request=SingleRequest(request, rows_of_group, ascend),
+            single_request=SingleRequest(request, rows_of_group, fitting.ranks_ascend[index]),
             pack=planner.pack_group,
         )
-        plans.append(plan)
     return BatchPlans(planner, groups, plans)
 
 
