@@ -31,14 +31,17 @@ class RecordWriter:
 
         Raises:
             OutputFailed: if it cannot be written.
+            RuntimeError: after the end.
         """
+        if self._is_ending:
+            raise RuntimeError("the record of a run is written no more after its end")
         written = asyncio.get_running_loop().create_future()
         self._asked.append(written)
         self._due.set()
         await written
 
     def end(self) -> None:
-        """Write no more."""
+        """Write no more; writes that are waited for are cancelled, later ones fail at once."""
         self._is_ending = True
         self._due.set()
 

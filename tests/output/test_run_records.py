@@ -313,6 +313,23 @@ async def test_a_write_that_was_asked_for_as_the_run_ends_is_cancelled(output: L
         await asked[0]
 
 
+async def test_a_write_after_the_end_fails_at_once(output: Location) -> None:
+    async with recorded_run(
+        output,
+        input_name="",
+        model="",
+        snapshot=dict,
+        on_end=lambda state: None,
+        is_partial=lambda: False,
+    ) as record:
+        record.end()
+        with pytest.raises(RuntimeError, match="after its end"):
+            await record.write()
+
+    with pytest.raises(RuntimeError, match="after its end"):
+        await record.write()
+
+
 async def test_whoever_asks_for_a_write_waits_until_it_is_done(tmp_path: Path) -> None:
     output, facts = locate(str(tmp_path)), {"cost_at_most_usd": 0.0}
     async with recorded_run(
