@@ -9,7 +9,7 @@ from msgspec import Struct
 from pipeline.core.errors import InputError, TooManyRejects
 from pipeline.dataset.offload import run_to_end
 from pipeline.dataset.prepared_input import PREPARED_NAME
-from pipeline.output.layout import PREPARED_FOLDER, REJECTS_FOLDER, SHARDS_NAME
+from pipeline.output.layout import PREPARED_FOLDER, REJECTS_FOLDER, SHARDS_NAME, SUCCESS_NAME
 from pipeline.output.lock.lock import hold_output
 from pipeline.output.manifest import read_manifest, remove_unfinished
 from pipeline.output.part_info import PartInfo, read_part_infos
@@ -69,11 +69,7 @@ def _commit(output: Location, max_rejects: int) -> Committed:
     sink = Sink(output, pa.schema([]), fingerprint=manifest.fingerprint)
     plan = read_shard_plan(output, manifest.fingerprint)
     if plan is None and not sink.is_finished():
-        raise InputError(
-            "no shard has begun",
-            which=output.name,
-            cure="run every shard: rerank run INPUT OUTPUT --shard I/N",
-        )
+        raise _unplanned(output, has_parts=bool(parts))
     if plan is not None:
         parts = _planned(output, plan, parts)
     rejected = sum(part.num_rejected for part in parts)
@@ -113,6 +109,19 @@ def _planned(output: Location, plan: ShardPlan, parts: list[PartInfo]) -> list[P
         more = len(counts) - _SHOWN
         raise _unfinished(output, shown + (f" and {more} more" if more > 0 else ""))
     return [part for part in parts if part.index < len(plan.parts)]
+
+
+def _unplanned(output: Location, *, has_parts: bool) -> InputError:
+    command = "rerank run INPUT OUTPUT --shard I/N"
+    if not has_parts:
+        cure = f"run every shard: {command}"
+        return InputError("no shard has begun", which=output.name, cure=cure)
+    return InputError(
+        f"has parts, but neither {SUCCESS_NAME} nor {SHARDS_NAME}, which tells where parts end",
+        which=output.name,
+        cure=f"run one shard again, which writes it and sends only what is missing: {command};"
+        " then commit",
+    )
 
 
 def _unfinished(output: Location, shards: str) -> InputError:

@@ -128,6 +128,27 @@ def test_commit_may_be_repeated(tmp_path, emulator) -> None:
     assert first.facts["groups"] == 51
 
 
+def test_an_output_that_lost_success_is_committed_again_after_one_shard(tmp_path, emulator) -> None:
+    output = tmp_path / "out"
+    for index in (1, 2):
+        assert run(INPUT, output, emulator, "--shard", f"{index}/2").code == 0
+    assert committed(output).code == 0
+    before, sent = results(output), emulator.requests()
+    (output / "_SUCCESS").unlink()
+
+    refused = committed(output)
+    assert run(INPUT, output, emulator, "--shard", "2/2").code == 0
+    again = committed(output)
+
+    assert refused.code == 3
+    assert "neither _SUCCESS nor _shards.json" in refused.failure
+    assert "--shard I/N" in refused.failure
+    assert again.code == 0
+    assert (output / "_SUCCESS").exists()
+    assert results(output) == before
+    assert emulator.requests() == sent
+
+
 def test_a_killed_shard_goes_on_where_it_stopped(tmp_path) -> None:
     source = groups([3] * 40, tmp_path / "candidates.parquet")
     with service("--requests-per-minute", 1_200) as slow:
