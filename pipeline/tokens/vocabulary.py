@@ -48,8 +48,8 @@ def find_vocabulary(path: Path | None = None) -> Path | None:
 
 def read_ranks(path: Path) -> dict[bytes, int]:
     """Return the 151,643 tokens and their ranks; a line of the file is `base64 rank`, by rank."""
-    lines = path.read_bytes().splitlines()
-    return {a2b_base64(line.split(b" ", 1)[0]): rank for rank, line in enumerate(lines)}
+    with path.open("rb") as lines:
+        return {a2b_base64(line.split(b" ", 1)[0]): rank for rank, line in enumerate(lines)}
 
 
 @cache
@@ -60,9 +60,10 @@ def load_encoding(path: Path) -> "Encoding":
     """
     from tiktoken import Encoding  # imported when needed: the bounds alone often suffice
 
-    return Encoding(
-        "qwen", pat_str=PRE_TOKEN_PATTERN, mergeable_ranks=read_ranks(path), special_tokens={}
-    )
+    ranks = read_ranks(path)
+    encoding = Encoding("qwen", pat_str=PRE_TOKEN_PATTERN, mergeable_ranks=ranks, special_tokens={})
+    ranks.clear()  # the encoder has tables of its own, and would keep these 16 MB for pickling
+    return encoding
 
 
 def _installed_files() -> list[Path]:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 from unittest import mock
 
@@ -48,3 +49,15 @@ def test_the_vocabulary_is_loaded_once_by_many_threads() -> None:
 
     assert counts == [2] * 8
     assert load.call_count == 1
+
+
+def test_a_loaded_vocabulary_is_held_by_the_encoder_alone() -> None:
+    assert VOCABULARY is not None
+    tracemalloc.start()
+
+    encoding = load_encoding.__wrapped__(VOCABULARY)
+
+    held_by_python, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held_by_python < 1 << 20
+    assert len(encoding.encode_ordinary("hello world")) == 2
