@@ -54,16 +54,12 @@ class Units(Struct, frozen=True, eq=False):
 
     def contents(self, units: IntArray) -> list[Content]:
         """Return what is sent for these units, in this order."""
-        rows = self.rows[units]
-        if 2 * len(rows) > len(self.row_texts):  # reading all texts at once is faster
-            every_text = cast("list[str]", self.row_texts.to_pylist())
-            contents = cast("list[Content]", [every_text[row] for row in rows.tolist()])
-        else:
-            contents = cast("list[Content]", self.row_texts.take(rows).to_pylist())
-        if self.own_contents:
-            for index, unit in enumerate(units.tolist()):
-                contents[index] = self.own_contents.get(unit, contents[index])
-        return contents
+        own, numbers = self.own_contents, units.tolist()
+        if not own:
+            return self._texts_of_rows(self.rows[units])
+        whole = [unit for unit in numbers if unit not in own]
+        texts = iter(self._texts_of_rows(self.rows[whole]))
+        return [own[unit] if unit in own else next(texts) for unit in numbers]
 
     def joined(self, units: IntArray) -> tuple[IntArray, bytes | memoryview]:
         """Return the size of each content in bytes, and their identities one after the other."""
@@ -80,6 +76,12 @@ class Units(Struct, frozen=True, eq=False):
         contents = self.contents(units)
         assert not self.own_contents or all(isinstance(content, str) for content in contents)
         return cast("list[str]", contents)
+
+    def _texts_of_rows(self, rows: IntArray) -> list[Content]:
+        if 2 * len(rows) <= len(self.row_texts):
+            return cast("list[Content]", self.row_texts.take(rows).to_pylist())
+        every_text = self.row_texts.to_pylist()  # reading all texts at once is faster
+        return cast("list[Content]", [every_text[row] for row in rows.tolist()])
 
     @property
     def media(self) -> dict[int, Image | Video]:

@@ -1,6 +1,7 @@
 """Plans: exact limits, every candidate once, independent of the input's order."""
 
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -330,6 +331,21 @@ def test_a_text_just_over_the_limit_is_split_where_all_of_it_counts():
     assert len(plan.units) == 2
     assert "".join(plan.units.texts(np.arange(2))) == text
     assert plan.num_truncated == 0
+
+
+def test_a_request_for_passages_makes_no_strings_of_the_whole_documents():
+    planner = make_planner(max_tokens_per_document=1_000, long_documents="max-passage")
+    text = " ".join(map(str, range(20_000)))
+    plan = planner.plan(make_group([text, text[::-1]]))
+    units = np.arange(len(plan.units))
+    tracemalloc.start()
+
+    sent = plan.units.texts(units)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len("".join(sent)) == 2 * len(text)
+    assert peak < len(text) // 4
 
 
 def test_blank_passages_are_not_sent():
