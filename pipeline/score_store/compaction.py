@@ -9,9 +9,10 @@ clock. A crash at any step loses nothing; the next compaction drops what is stor
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from pipeline.score_store.last_used import fold_files
+from pipeline.score_store.leftovers import remove_leftovers
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.listing import iter_segments
 from pipeline.score_store.replaced import delete_replaced
@@ -28,7 +29,8 @@ def compact(
 ) -> int:
     """Fold the small segments that have no writer; return the number of segments replaced.
 
-    Segments that an earlier compaction has replaced are deleted first, if that is long enough ago.
+    What killed runs have left, and segments that an earlier compaction has replaced, are deleted
+    first, if they are old enough.
 
     Args:
         folder: The store.
@@ -40,7 +42,7 @@ def compact(
         OutputFailed: if the store cannot be read or written; nothing is lost.
     """
     now, limits = clock(), limits or StoreLimits()
-    folder.remove_unfinished(before=datetime.fromtimestamp(now - limits.abandoned_after_s, UTC))
+    remove_leftovers(folder, now, older_than_s=limits.abandoned_after_s)
     fold_files(folder, now)
     delete_replaced(folder, now, older_than_s=limits.replaced_for_s)
     try:

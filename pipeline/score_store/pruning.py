@@ -8,6 +8,7 @@ from msgspec import Struct
 from pipeline.core.arrays import BoolArray
 from pipeline.score_store.compaction import iter_finished
 from pipeline.score_store.last_used import fold_files, read_last_used
+from pipeline.score_store.leftovers import remove_leftovers
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.listing import read_listed
 from pipeline.score_store.replaced import delete_replaced
@@ -80,6 +81,7 @@ def prune(
 
     read_listed(folder, prune_segments)
     if not dry_run:
+        remove_leftovers(folder, now, older_than_s=StoreLimits().abandoned_after_s)
         delete_replaced(folder, now, older_than_s=0)
         fold_files(folder, now, since_us=since_us)
     return pruned

@@ -9,12 +9,13 @@ space, and nothing else depends on it.
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Struct
 
 from pipeline.core.events import log_event
+from pipeline.score_store.leftovers import old_files
 from pipeline.storage.files import FileInfo
 from pipeline.storage.location import Location
 
@@ -51,20 +52,12 @@ def read_replaced(folder: Location, children: Iterable[FileInfo]) -> set[str]:
 def delete_replaced(folder: Location, now: float, *, older_than_s: float) -> None:
     """Delete the segments that were replaced so many seconds ago (0: all), and their notes.
 
-    Since a machine's clock may jump, the age of a note on an object store is confirmed by the
-    store's clock.
-
     Raises:
         OutputFailed: if something cannot be deleted.
     """
-    limit = timedelta(seconds=older_than_s)
-    by_our_clock = datetime.fromtimestamp(now, UTC)
-    old = [
-        info for info in _notes(folder.children()) if not limit or _age(info, by_our_clock) >= limit
-    ]
-    if old and limit and not folder.is_local:
-        by_its_clock = folder.child(old[0].base_name).now()
-        old = [info for info in old if _age(info, by_its_clock) >= limit]
+    old = _notes(folder.children())
+    if older_than_s:
+        old = old_files(folder, old, now, older_than_s=older_than_s)
     for info in old:
         for name in _read(folder, info.base_name):
             folder.child(name).remove()
@@ -77,10 +70,6 @@ def _notes(children: Iterable[FileInfo]) -> list[FileInfo]:
         for info in children
         if info.base_name.startswith(_PREFIX) and info.base_name.endswith(_SUFFIX)
     ]
-
-
-def _age(info: FileInfo, now: datetime) -> timedelta:
-    return timedelta() if info.modified is None else now - info.modified
 
 
 def _read(folder: Location, name: str) -> list[str]:

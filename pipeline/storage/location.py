@@ -160,15 +160,10 @@ class Location(Struct, frozen=True):
         probe.remove()
         return written or datetime.now(UTC)
 
-    def remove_unfinished(self, *, before: datetime | None = None) -> None:
-        """Remove the files that killed processes left half-written in this folder.
-
-        Args:
-            before: Keep files that were modified later, which may belong to living processes.
-        """
+    def remove_unfinished(self) -> None:
+        """Remove the files that killed processes left half-written in this folder."""
         for info in self.children() if self.is_local else ():
-            old = before is None or (info.modified is not None and info.modified < before)
-            if old and is_unfinished(info.base_name):
+            if is_unfinished(info.base_name):
                 self.child(info.base_name).remove()
 
     def make_folder(self) -> None:
