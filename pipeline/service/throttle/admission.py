@@ -15,6 +15,7 @@ from pipeline.core.settings import Pace
 from pipeline.service.metrics import QuotaUse
 from pipeline.service.throttle.concurrency import ConcurrencyWindow
 from pipeline.service.throttle.interface import RateLimit
+from pipeline.service.throttle.long_wait_log import LongWaitLog
 from pipeline.service.throttle.pause import Pause
 from pipeline.service.throttle.permit import ThrottlePermit
 from pipeline.service.throttle.quota import Quota
@@ -55,6 +56,7 @@ class AdmissionControl:
         self._pause = Pause()
         self._estimates = TokenEstimates()
         self._refusals = RefusalLog()
+        self._long_waits = LongWaitLog()
         self._wait: asyncio.Timeout | None = None
         self._paused_since: float | None = None
         self._paused_before_s = 0.0
@@ -167,6 +169,7 @@ class AdmissionControl:
     async def _wait_for_tokens(self, tokens: int, kind: TextKind) -> float:
         """Wait until so many tokens may pass; return how many of them are expected."""
         estimate = self._estimates.estimate(kind, tokens)
+        self._long_waits.record(estimate, self.tokens.rate)
         await self.tokens.acquire(estimate)
         try:
             for window in self.tokens.windows:
