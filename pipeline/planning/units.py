@@ -108,7 +108,7 @@ class Units(Struct, frozen=True, eq=False):
 
 
 def choose_documents(
-    group: Group, *, nulls_are_missing: bool = False
+    group: Group, *, nulls_are_missing: bool
 ) -> tuple[list[Reject], IntArray, IntArray]:
     """Return the rows that are not sent, the document of each row, and a row of each document.
 

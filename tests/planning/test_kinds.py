@@ -6,17 +6,15 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 
 import imagesize
-import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.group_cases import unhurried
-from support.group_world import make_planner
+from support.group_world import batch_of, make_planner
 from support.pictures import png
 
 from pipeline.core.content import Content, Image, Video, content_hash, json_bytes, kind_of
-from pipeline.core.groups import Group, GroupBatch
+from pipeline.core.groups import Group
 from pipeline.core.records import Request
 from pipeline.core.settings import MAX_REQUEST_BYTES
 from pipeline.planning.media_measures import image_size, image_tokens, media_tokens
@@ -25,35 +23,6 @@ from pipeline.planning.planner import Planner
 from pipeline.planning.units import NOT_SENT
 
 URL = "https://pictures.example/{}"
-MEDIA = pa.struct(
-    [("image", pa.large_string()), ("image_bytes", pa.large_binary()), ("video", pa.large_string())]
-)
-
-
-def batch_of(contents: list[Content], query: Content = "red tent") -> GroupBatch:
-    """Return a batch of one group."""
-    texts = [content if isinstance(content, str) else None for content in contents]
-    media = [
-        {
-            "image": content.url if isinstance(content, Image) else None,
-            "image_bytes": content.data if isinstance(content, Image) else None,
-            "video": content.url if isinstance(content, Video) else None,
-        }
-        for content in contents
-    ]
-    count = len(contents)
-    return GroupBatch(
-        first_group=0,
-        row_offsets=np.array([0, count]),
-        offsets=np.array([0, count]),
-        query_ids=["q"],
-        queries=[query],
-        texts=pa.array(texts, pa.large_string()),
-        first_stage_rank=np.arange(1, count + 1, dtype=np.int32),
-        candidates=pa.table({"doc_id": [f"d{n}" for n in range(count)]}),
-        passthrough_bytes=np.zeros(1, np.int64),
-        media=pa.array(media, MEDIA),
-    )
 
 
 def group_of(planner: Planner, contents: list[Content], query: Content = "red tent") -> Group:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
+from pipeline.core.content import Content, Image, Video
 from pipeline.core.errors import ContentRefused, RequestError, TooLarge
 from pipeline.core.groups import Group, GroupBatch, GroupOutput
 from pipeline.core.models import PROFILES, ModelProfile
@@ -24,6 +25,9 @@ from pipeline.tokens.count_cache import CachedCounter
 from pipeline.tokens.measures import measure_texts
 
 COUNTER = CachedCounter()
+MEDIA = pa.struct(
+    [("image", pa.large_string()), ("image_bytes", pa.large_binary()), ("video", pa.large_string())]
+)
 
 
 def tokens(text: str) -> int:
@@ -69,6 +73,32 @@ def make_group(
         stop=len(shared),
     )
     return Group(output, query, shared, measures)
+
+
+def batch_of(contents: list[Content], query: Content = "red tent") -> GroupBatch:
+    """Return a batch of one group of texts, images and videos."""
+    texts = [content if isinstance(content, str) else None for content in contents]
+    media = [
+        {
+            "image": content.url if isinstance(content, Image) else None,
+            "image_bytes": content.data if isinstance(content, Image) else None,
+            "video": content.url if isinstance(content, Video) else None,
+        }
+        for content in contents
+    ]
+    count = len(contents)
+    return GroupBatch(
+        first_group=0,
+        row_offsets=np.array([0, count]),
+        offsets=np.array([0, count]),
+        query_ids=["q"],
+        queries=[query],
+        texts=pa.array(texts, pa.large_string()),
+        first_stage_rank=np.arange(1, count + 1, dtype=np.int32),
+        candidates=pa.table({"doc_id": [f"d{n}" for n in range(count)]}),
+        passthrough_bytes=np.zeros(1, np.int64),
+        media=pa.array(media, MEDIA),
+    )
 
 
 def plan_like_a_run(planner: Planner, group: Group) -> Plan:
