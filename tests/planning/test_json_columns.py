@@ -29,6 +29,9 @@ def encoded(lists: list[list[str]], *, before: list[str] | None = None) -> list[
     before=st.lists(TEXTS, max_size=2),
 )
 @example(lists=[["\\u0041", '\\"'], ["\\\n", "\\n", ""]], before=['"'])
+@example(lists=[['"'], ['"']], before=[])
+@example(lists=[["\\"]], before=[])
+@example(lists=[["a blank and \x01"]], before=[])
 def test_every_list_is_the_json_of_its_texts(lists: list[list[str]], before: list[str]) -> None:
     found = encoded(lists, before=before)
 
