@@ -51,21 +51,21 @@ def with_base(plan: Plan, answers: Sequence[StoredAnswer]) -> Plan:
 
     Args:
         plan: A plan without a stored answer.
-        answers: Earlier answers to its query.
+        answers: Earlier answers to its query, in a fixed order; the first that covers most counts.
     """
     if not answers or {answer.key for answer in answers}.issuperset(plan.keys()):
         return plan
     units = plan.units
     keys = [digest(identity(content)) for content in units.contents(np.arange(len(units)))]
     covered_by = [
-        (-len(places.keys() & keys), answer.key, answer, places)
+        (len(places.keys() & keys), answer, places)
         for answer, places in ((answer, _places(answer)) for answer in answers)
         if np.isfinite(answer.scores.scores).all()
     ]
     if not covered_by:
         return plan
-    num_covered, _, best, places = min(covered_by, key=lambda found: found[:2])
-    if 2 * -num_covered < len(units):
+    num_covered, best, places = max(covered_by, key=lambda found: found[0])
+    if 2 * num_covered < len(units):
         return plan
     is_covered = np.array([key in places for key in keys], np.bool_)
     covered = np.flatnonzero(is_covered)

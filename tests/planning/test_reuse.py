@@ -12,7 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 from support.equal_hashes import twins
-from support.group_world import FakeService, make_group, make_planner, relevance, tokens
+from support.group_world import (
+    FakeService,
+    make_group,
+    make_planner,
+    plan_like_a_run,
+    relevance,
+    tokens,
+)
 from xxhash import xxh3_64_intdigest
 
 from pipeline.core.errors import ContentRefused, Interrupted, RerankError
@@ -54,7 +61,7 @@ async def night(
         linger_s=0.0,
     ) as store:
         scorer = CachedScorer(SharedScores(store), service.ask, Metrics(), StopSwitch())
-        plans = [planner.plan(group) for group in groups]
+        plans = [plan_like_a_run(planner, group) for group in groups]
         if reuse:
             plans = PartialReuse(await store.earlier_answers(begun_us)).apply(plans)
         rankings = []
@@ -118,23 +125,24 @@ async def test_of_a_hundred_documents_five_that_changed_are_sent_with_anchors(
     assert paid == pytest.approx(whole.total_tokens * 13 / 100, rel=0.1)
     assert ranking.documents_reused == 95
     assert ranking.saved_tokens == pytest.approx(whole.total_tokens - paid, rel=0.02)
+    assert isinstance(ranking.saved_tokens, int)
 
 
 async def test_if_nothing_is_new_nothing_is_sent(tmp_path: Path) -> None:
     service = FakeService(distort=shifted)
-    (before,) = await night(tmp_path, [make_group(texts(range(100)))], service, FIRST)
+    (before,) = await night(tmp_path, [make_group(texts(range(97)))], service, FIRST)
     of_document = dict(zip(before.order.tolist(), before.scores.tolist(), strict=True))
-    kept = [number for number in range(100) if number % 10]
+    kept = [number for number in range(97) if number % 10]
 
     (ranking,) = await night(tmp_path, [make_group(texts(kept))], service, SECOND)
 
     assert len(service.calls) == 1
-    assert (ranking.merge_status, ranking.certified_depth) == ("single_request", 90)
+    assert (ranking.merge_status, ranking.certified_depth) == ("single_request", 87)
     assert (ranking.num_requests, ranking.total_tokens) == (1, before.total_tokens)
     expected = {row: of_document[number] for row, number in enumerate(kept)}
     assert dict(zip(ranking.order.tolist(), ranking.scores.tolist(), strict=True)) == expected
-    assert ranking.documents_reused == 90
-    assert ranking.saved_tokens == before.total_tokens * 90 // 100
+    assert ranking.documents_reused == 87
+    assert ranking.saved_tokens == before.total_tokens * 87 // 97
 
 
 async def test_a_stored_answer_without_usage_counts_as_planned(tmp_path: Path) -> None:
@@ -214,6 +222,19 @@ async def test_a_group_is_sent_whole_if_reuse_would_save_less_than_half(
 
     assert [len(call) for call in service.calls] == [count]
     assert (ranking.merge_status, ranking.documents_reused) == ("single_request", 0)
+
+
+async def test_a_few_long_documents_are_less_than_half_of_a_group(tmp_path: Path) -> None:
+    """Were the requests not comparable, many scores would have been paid for in vain."""
+    long = [text + " and more" * 200 for text in texts(range(4))]
+    service, planner = FakeService(), make_planner(merge="trust")
+    await night(tmp_path, [make_group(long)], service, FIRST, planner=planner)
+
+    for new in (range(4, 9), range(10, 14)):
+        group = make_group([*long, *texts(new)])
+        await night(tmp_path, [group], service, SECOND, planner=planner)
+
+    assert [len(call) for call in service.calls] == [4, 4 + 5, 4]
 
 
 @pytest.mark.parametrize(
@@ -306,6 +327,18 @@ async def test_a_stored_answer_can_stand_for_one_of_two_requests(tmp_path: Path)
     assert ranking.order.tolist() == sorted(
         range(450), key=lambda row: -relevance("what is it", texts(range(450))[row])
     )
+
+
+async def test_a_stored_answer_may_hold_more_than_a_request_may_now(tmp_path: Path) -> None:
+    await night(tmp_path, [make_group(texts(range(60)))], FakeService(), FIRST)
+    service, smaller = FakeService(), make_planner(max_documents=20)
+
+    (ranking,) = await night(
+        tmp_path, [make_group(texts(range(50)))], service, SECOND, planner=smaller
+    )
+
+    assert service.calls == []
+    assert (ranking.merge_status, ranking.certified_depth) == ("single_request", 50)
 
 
 async def test_a_new_document_that_is_refused_harms_itself_alone(tmp_path: Path) -> None:
