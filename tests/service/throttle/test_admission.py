@@ -225,6 +225,8 @@ async def test_whoever_is_cancelled_in_the_wait_for_tokens_gives_its_request_bac
     await granted(limits, tokens=0)
 
     assert clock() == pytest.approx(1.1, abs=0.02)
+    await granted(limits, tokens=0)
+    assert clock() >= 1.9  # no more than it had is given back
 
 
 @on_virtual_clock
@@ -292,11 +294,26 @@ async def test_a_request_without_tokens_in_hand_leaves_the_pace_of_requests_as_i
     limits = limits_of(Pace(requests_per_minute=60_000, tokens_per_minute=6_000_000))
     await granted(limits, tokens=1_990)
 
-    assert [limits.try_grant(1, 2_000, UNKNOWN_KIND) for _ in range(20)] == [None] * 20
+    assert [limits.try_grant(1, 2_000, UNKNOWN_KIND) for _ in range(1_000)] == [None] * 1_000
 
     await granted(limits, tokens=1)
     assert limits.try_grant(1, 1, UNKNOWN_KIND) is not None
     assert clock() < 0.03
+    for _ in range(1_000):
+        await granted(limits, tokens=0)
+    assert clock() > 0.95
+
+
+@on_virtual_clock
+async def test_a_request_that_need_not_wait_takes_the_tokens_of_its_kind() -> None:
+    limits = limits_of(Pace(tokens_per_minute=6_000_000))
+    (await limits.grant(1, 100, b"digits")).answered(100)
+    (await limits.grant(1, 100, b"english")).answered(20)
+
+    permit = limits.try_grant(1, 100, b"english")
+
+    assert permit is not None
+    assert permit.estimate == pytest.approx(100 * 0.2 * 1.1)
 
 
 # --- Probes -------------------------------------------------------------------------------------
@@ -351,6 +368,8 @@ async def test_the_use_of_the_quota_is_what_was_served() -> None:
 
     assert use.tokens_used == 60 + 100 * 0.6 * 1.1 + 30
     assert use.requests_used == 3
+    assert use.requests_offered == pytest.approx(100 * use.admitted_s)
+    assert use.tokens_offered == pytest.approx(10_000 * use.admitted_s)
 
 
 @on_virtual_clock
@@ -461,6 +480,20 @@ async def test_the_operators_pauses_are_counted_together() -> None:
     limits.set(Pace())
     await asyncio.sleep(10)
     assert limits.paused_s == pytest.approx(30, abs=0.01)
+
+
+@on_virtual_clock
+async def test_of_two_paces_set_at_once_a_request_that_waits_takes_the_second() -> None:
+    limits = limits_of(Pace(requests_per_minute=1))
+    await granted(limits)
+    waiting = asyncio.create_task(granted(limits))
+    await asyncio.sleep(1)
+
+    limits.set(Pace(requests_per_minute=2))
+    limits.set(Pace(requests_per_minute=60))
+
+    await waiting
+    assert clock() < 3
 
 
 @on_virtual_clock
