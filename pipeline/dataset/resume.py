@@ -127,8 +127,7 @@ def open_output(
     if not is_shard:
         output.child(SHARDS_NAME).remove()
     sink = Sink(output, pa.schema([]), fingerprint=manifest.fingerprint, top_n=settings.top_n)
-    begun_us = int(manifest.created.timestamp() * 1e6)
-    return OpenedOutput(sink, begun_us, sink.read_part_infos(), manifest.fingerprint)
+    return OpenedOutput(sink, manifest.begun_us, sink.read_part_infos(), manifest.fingerprint)
 
 
 def _cover_input(parts: Collection[PartInfo], num_rows: int | None) -> bool:

@@ -35,9 +35,11 @@ from pipeline.output.layout import MANIFEST_NAME, SCORES_FOLDER
 from pipeline.output.reader import WrittenOutput, open_output
 from pipeline.planning.plan import Plan
 from pipeline.planning.planner import Planner
+from pipeline.planning.reuse import PartialReuse
 from pipeline.ranking.merging.merged import Merged
 from pipeline.ranking.rows import make_ranking
 from pipeline.score_store.maintenance import is_store
+from pipeline.score_store.query_index import QueryIndex
 from pipeline.storage.location import Location, locate
 from pipeline.storage.partitions import list_partitions
 
@@ -105,22 +107,28 @@ def _explain(
     store: Location | None,
 ) -> Explanation:
     notes: list[str] = []
+    is_partial = output.manifest.settings.get("reuse") == "partial"
     group, planned, replayed = None, None, None
     try:
         planner = Planner(recorded_settings(output.manifest.settings))
         source = find_input(output, input_name)
         group = read_group(source, found.part, query_id, planner)
         plan = planner.plan(group)
-        planned = planned_rows(plan, planner)
+        if not is_partial:
+            planned = planned_rows(plan, planner)
     except RerankError as error:
         if input_name is not None:
             raise
         notes.append(f"home requests and anchors are not known: the input cannot be used: {error}")
     else:
         try:
+            if is_partial:
+                plan = _with_earlier_answer(plan, output, store)
             replayed = _replay(plan, planner, found, store)
         except (RerankError, AnswerMissing) as error:
             notes.append(f"the service's own scores are not known: {error}")
+            if is_partial:
+                notes.append("home requests and anchors follow from them, with --reuse partial")
         else:
             planned = planned_rows(replayed.plan, planner)
     merged = None if replayed is None else replayed.merged
@@ -142,6 +150,19 @@ def _explain(
         link=_link(merged),
         notes=tuple(notes),
     )
+
+
+def _with_earlier_answer(plan: Plan, output: WrittenOutput, store: Location | None) -> Plan:
+    """Return the plan with the earlier answer that a run with `--reuse partial` took, if any.
+
+    Raises:
+        OutputFailed: if the store cannot be read.
+    """
+    if store is None:
+        return plan
+    answers = QueryIndex(store, before_us=output.manifest.begun_us)
+    (found,) = PartialReuse(answers).apply([plan])
+    return found
 
 
 def _replay(plan: Plan, planner: Planner, found: FoundQuery, store: Location | None) -> Replay:

@@ -16,7 +16,8 @@ Sureness: TypeAlias = Literal["proved", "linked", "trusted", "open", "none"]
 * `none`: the candidate has no score.
 """
 
-RequestKind: TypeAlias = Literal["first round", "preliminary", "final"]
+RequestKind: TypeAlias = Literal["reused", "first round", "preliminary", "final"]
+"""`reused`: an earlier answer stands for it, as `--reuse partial` allows."""
 
 
 class GroupFacts(Struct, frozen=True, kw_only=True):
@@ -37,7 +38,8 @@ class AskedRequest(Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: From 1, in the order in which they were planned.
-        documents: Documents in it, anchors and witnesses included.
+        documents: Documents in it, anchors and witnesses included; of a reused one those that are
+            candidates still.
         tokens: What the service counted; None if it does not say, or the answer is not known.
     """
 

@@ -19,7 +19,7 @@ from pipeline.core.records import Scores
 from pipeline.core.settings import RunSettings
 from pipeline.explain.explanation import RequestKind
 from pipeline.output.part_info import PartInfo
-from pipeline.planning.plan import Plan
+from pipeline.planning.plan import Base, Plan
 from pipeline.planning.planner import Planner
 from pipeline.ranking.merging.final_request import FinalRequest
 from pipeline.ranking.merging.head import PreliminaryRequests
@@ -142,9 +142,12 @@ def replay(plan: Plan, planner: Planner, refused_rows: IntArray, look_up: LookUp
             return _Replaying(plan, refused_rows, look_up).run()
         except AnswerMissing as missing:
             error = missing
-            if not any(len(home) > 1 for home in plan.packing.homes):
+            if plan.base is not None:
+                plan = plan.base.whole
+            elif not any(len(home) > 1 for home in plan.packing.homes):
                 break
-            plan = planner.repack(plan)
+            else:
+                plan = planner.repack(plan)
     raise error
 
 
@@ -154,13 +157,17 @@ class _Replaying:
     def __init__(self, plan: Plan, refused_rows: IntArray, look_up: LookUp) -> None:
         self._plan = plan
         self._look_up = look_up
+        self._refused_rows = refused_rows
         documents = plan.document_of_row[refused_rows]
         self._refused = np.flatnonzero(np.isin(plan.units.documents, documents[documents >= 0]))
         self._requests: list[ReplayedRequest] = []
 
     def run(self) -> Replay:
         plan, settings = self._plan, self._plan.settings
-        answers = [self._answer("first round", units) for units in plan.packing.requests]
+        answers: list[FloatArray | None] = []
+        if plan.base is not None:
+            answers.append(self._reused(plan.base))
+        answers += [self._answer("first round", units) for units in plan.to_ask()]
         outcome = merge(
             plan.packing,
             answers,
@@ -168,6 +175,9 @@ class _Replaying:
             trust=settings.merge == "trust",
             listwise=settings.profile.listwise,
         )
+        if plan.base is not None and isinstance(outcome, FinalRequest):
+            if plan.is_better_whole(len(outcome.documents)):
+                return _Replaying(plan.base.whole, self._refused_rows, self._look_up).run()
         while not isinstance(outcome, Merged):
             outcome = outcome.settle_all(self._further(outcome))
         return Replay(plan, tuple(self._requests), outcome)
@@ -177,6 +187,13 @@ class _Replaying:
             return [self._answer("final", outcome.documents, outcome.witnesses)]
         pairs = zip(outcome.requests, outcome.witnesses, strict=True)
         return [self._answer("preliminary", units, witnesses) for units, witnesses in pairs]
+
+    def _reused(self, base: Base) -> FloatArray:
+        """Return the scores of the stored answer that stands for the first request."""
+        units = self._plan.packing.requests[0]
+        request = ReplayedRequest("reused", units, base.scores, base.total_tokens, units[:0])
+        self._requests.append(request)
+        return base.scores
 
     def _answer(
         self, kind: RequestKind, units: IntArray, witnesses: IntArray | None = None

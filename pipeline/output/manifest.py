@@ -45,6 +45,11 @@ class Manifest(Struct, frozen=True, kw_only=True):
     input_files: list[FileFacts] = field(name="input")
     created: datetime
 
+    @property
+    def begun_us(self) -> int:
+        """When the output was begun, in microseconds since 1970."""
+        return int(self.created.timestamp() * 1e6)
+
     def to_json(self) -> bytes:
         """Return the content of the file."""
         facts = msgspec.to_builtins(self) | {

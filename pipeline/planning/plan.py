@@ -131,6 +131,15 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         """Return the units of each first-round request to send; with the base's they are all."""
         return self.packing.requests[0 if self.base is None else 1 :]
 
+    def is_better_whole(self, num_documents: int) -> bool:
+        """Return whether to give up the base if a final request of so many documents follows.
+
+        The whole group in one request then costs little more, and needs no link.
+        """
+        if self.base is None or len(self.base.whole.packing.homes) != 1:
+            return False
+        return 2 * num_documents > len(self.units)
+
     def requests(self) -> list[Request]:
         """Return the first-round requests to send."""
         if self.single_request is not None:

@@ -157,9 +157,7 @@ class _GroupRequests(Struct, eq=False):
             listwise=settings.profile.listwise,
         )
         if base is not None and isinstance(outcome, FinalRequest):
-            one_request = len(base.whole.packing.homes) == 1
-            if one_request and 2 * len(outcome.documents) > len(self.plan.units):
-                # The whole group in one request costs little more and needs no link.
+            if self.plan.is_better_whole(len(outcome.documents)):
                 self.plan, self.failures = base.whole, {}
                 self.num_requests = self.total_tokens = 0
                 return await self.merged()

@@ -235,6 +235,79 @@ async def test_a_group_that_was_packed_anew_is_explained_too(tmp_path: Path) -> 
     assert len(found.requests) == found.groups.num_requests
 
 
+def comparable(body: dict[str, Any]) -> Reply:
+    """Score a document by the number at its end, whatever else is in the request."""
+    texts = body["input"]["documents"]
+    results = [
+        {"index": index, "relevance_score": 0.01 + number_of(text) / 1_000 + hash_of(text) / 1e7}
+        for index, text in enumerate(texts)
+    ]
+    return Reply(200, served(body) | {"output": {"results": results}})
+
+
+async def two_nights(folder: Path, otherwise: Step = comparable, **how: Any) -> Path:
+    """Rerank a query on two nights; on the second three of its 60 documents are new."""
+    how |= {"reuse": "partial", "score_store": str(folder / "scores")}
+    texts = [f"text 0 {number}" for number in range(60)]
+    given = write(candidates([60], text=texts), folder / "1.parquet")
+    await rerank(given, folder / "out1", otherwise=otherwise, **how)
+    for number in (2, 31, 50):
+        texts[number] = f"a new text {number}"
+    given = write(candidates([60], text=texts), folder / "2.parquet")
+    return await rerank(given, folder / "out2", otherwise=otherwise, **how)
+
+
+async def test_an_earlier_answer_of_partial_reuse_is_shown_as_a_request(tmp_path: Path) -> None:
+    output = await two_nights(tmp_path)
+
+    found = explain(output, "q0", score_store=str(tmp_path / "scores"))
+
+    assert [one.kind for one in found.requests] == ["reused", "first round"]
+    assert [one.documents for one in found.requests] == [57, 11]  # the new ones and 8 anchors
+    assert sum(one.tokens or 0 for one in found.requests) == found.groups.total_tokens
+    assert found.groups.merge_status == "comparable"
+    new = {"d0-2", "d0-31", "d0-50"}
+    assert {one.doc_id for one in found.candidates if one.home_request == 2} == new
+    assert sum(bool(one.is_anchor) for one in found.candidates) == 8
+    assert all(one.scores[0].score == one.relevance_score for one in found.candidates)
+    assert all(one.scores[0].number == one.home_request for one in found.candidates)
+    assert found.notes == ()
+
+
+async def test_an_earlier_answer_that_was_linked_is_followed_by_the_final_request(
+    tmp_path: Path,
+) -> None:
+    output = await two_nights(tmp_path, by_number, certify_depth=5)
+
+    found = explain(output, "q0", score_store=str(tmp_path / "scores"))
+
+    assert [one.kind for one in found.requests] == ["reused", "first round", "final"]
+    assert len(found.requests) == found.groups.num_requests
+    assert found.link is not None
+    assert found.notes == ()
+
+
+async def test_an_earlier_answer_that_was_given_up_is_not_shown(tmp_path: Path) -> None:
+    output = await two_nights(tmp_path, by_number, certify_depth=50)
+
+    found = explain(output, "q0", score_store=str(tmp_path / "scores"))
+
+    assert found.groups.merge_status == "single_request"
+    assert [one.kind for one in found.requests] == ["first round"]
+    assert {one.home_request for one in found.candidates} == {1}
+    assert found.notes == ()
+
+
+async def test_without_the_score_store_it_is_not_known_what_was_reused(tmp_path: Path) -> None:
+    output = await two_nights(tmp_path)
+
+    found = explain(output, "q0")
+
+    assert {one.home_request for one in found.candidates} == {None}
+    assert "no score store" in found.notes[0]
+    assert found.notes[1] == "home requests and anchors follow from them, with --reuse partial"
+
+
 @pytest.mark.parametrize(
     "values",
     [
