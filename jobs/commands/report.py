@@ -1,5 +1,6 @@
 """`rerank report`: one page that shows what a run did, what bound it, and whether it helped."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from jobs.console.printing import emit_facts, emit_json, json_option
 from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from jobs.options.evaluation_options import QRELS_HELP
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import OutputFailed, SettingsError
 from pipeline.evaluation.measures import DEFAULT_MEASURES, parse_measures
 
 if TYPE_CHECKING:
@@ -58,29 +59,57 @@ def report(
     """Write one page with charts about OUTPUT: its runs, their cost, and its ranking.
 
     The page is one file that needs no network and no script. It works for an OUTPUT in any state.
-    With judgements it shows whether the ranking got better.
+    With judgements it shows whether the ranking got better. For OUTPUT_ROOT of a backfill, sums and
+    a row for each partition.
     """
     parsed = parse_measures(measures or DEFAULT_MEASURES) if qrels is not None else []
     from pipeline.output.reader import open_output
+    from pipeline.report.backfill import make_backfill_report
     from pipeline.report.file import locate_page, write_page
     from pipeline.report.report import Request, make_report
     from pipeline.report.words import size
+    from pipeline.storage.location import locate
 
-    file = locate_page(output, output_file)
-    found = open_output(output)
-    asked = Request(
-        qrels_name=qrels,
-        measures=parsed,
-        against=None if against is None else open_output(against),
-        input_name=input_name,
-        planned=None if input_name is None else _planned(found, input_name),
-        made_at=datetime.now(UTC),
-    )
-    size_bytes = write_page(file, make_report(found, asked))
+    file, now = locate_page(output, output_file), datetime.now(UTC)
+    if _is_backfill(output):
+        _refuse_for_backfill({"--qrels": qrels, "--against": against, "--input": input_name})
+        page = make_backfill_report(locate(output), now, has_links=output_file is None)
+    else:
+        found = open_output(output)
+        asked = Request(
+            qrels_name=qrels,
+            measures=parsed,
+            against=None if against is None else open_output(against),
+            input_name=input_name,
+            planned=None if input_name is None else _planned(found, input_name),
+            made_at=now,
+        )
+        page = make_report(found, asked)
+    size_bytes = write_page(file, page)
     if as_json:
         emit_json({"report": file.name, "size_bytes": size_bytes})
     else:
         emit_facts([("report", f"{file.name} ({size(size_bytes)})")])
+
+
+def _is_backfill(output: str) -> bool:
+    from pipeline.output.backfill_record import is_backfill
+    from pipeline.storage.location import locate
+
+    try:
+        return bool(output) and is_backfill(locate(output))
+    except OutputFailed:  # `open_output` says why
+        return False
+
+
+def _refuse_for_backfill(options: Mapping[str, str | None]) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise SettingsError(
+                "is for one OUTPUT, not for all partitions of a backfill",
+                which=name,
+                cure="name the OUTPUT of one partition, OUTPUT_ROOT/KEY=VALUE",
+            )
 
 
 def _planned(output: "WrittenOutput", input_name: str) -> "PlannedCost | None":

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from jobs.console.backfill_status import backfill_lines, is_backfill, read_backfill_status
+from jobs.console.backfill_status import backfill_lines, read_backfill_status
 from jobs.console.output_status import STATE_CODES, read_status
 from jobs.console.printing import emit, emit_json, fact_lines, json_option, num, usd
 from jobs.console.progress_line import LIMITED_BY, duration
@@ -17,6 +17,7 @@ from jobs.console.screen import redrawn
 from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from pipeline.core.errors import Interrupted
+from pipeline.output.backfill_record import is_backfill
 from pipeline.storage.location import Location, locate
 
 WATCH_EVERY_S: Final = 2.0

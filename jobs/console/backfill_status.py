@@ -4,13 +4,13 @@ from typing import Any, Final
 
 from jobs.console.output_status import next_step, read_status
 from jobs.console.printing import table_lines, usd
-from pipeline.core.errors import InputError
-from pipeline.output.backfill_record import planned_partitions
-from pipeline.output.layout import MANIFEST_NAME
-from pipeline.output.lock.output_lock import is_held
+from pipeline.output.backfill_record import (
+    backfill_state,
+    begun_partitions,
+    planned_partitions,
+)
 from pipeline.output.run_records import read_run_records
 from pipeline.storage.location import Location
-from pipeline.storage.partitions import list_partitions
 
 _SUMMED: Final = ("groups_done", "candidates_done", "requests", "requests_reused", "cost_usd")
 _NOTHING: Final[dict[str, Any]] = dict.fromkeys(_SUMMED, 0) | {
@@ -20,23 +20,13 @@ _NOTHING: Final[dict[str, Any]] = dict.fromkeys(_SUMMED, 0) | {
 }
 
 
-def is_backfill(root: Location) -> bool:
-    """Return whether a folder is the root of a backfill."""
-    if root.child(MANIFEST_NAME).exists():
-        return False
-    try:
-        return bool(planned_partitions(root) or _begun(root))
-    except InputError:  # partitions of several keys
-        return False
-
-
 def read_backfill_status(root: Location) -> dict[str, Any]:
     """Return the state of a backfill, sums over its partitions, and each partition.
 
     Raises:
         InputError: if an output of it cannot be read.
     """
-    begun = {place.path.rpartition("/")[2]: place for place in _begun(root)}
+    begun = {one.folder: one.location for one in begun_partitions(root)}
     partitions = [
         {"partition": name}
         | _NOTHING
@@ -45,23 +35,19 @@ def read_backfill_status(root: Location) -> dict[str, Any]:
     ]
     sums = {name: sum(one[name] for one in partitions) for name in _SUMMED}
     done = sum(one["state"] == "done" for one in partitions)
-    last = read_run_records(root)[-1:]
-    state = "done" if done == len(partitions) else "interrupted"
-    if is_held(root):
-        state = "running"
-    elif state != "done" and last and last[0].state not in ("running", "done"):
-        state = last[0].state
+    last = next(reversed(read_run_records(root)), None)
+    state = backfill_state(root, last, is_done=done == len(partitions))
     percents = [one["percent"] or 0.0 for one in partitions]
     return {
         "state": state,
         "next": "nothing: read OUTPUT_ROOT/*/*.parquet"
         if state == "done"
-        else next_step(state, last[0].exit_code if last else None),
+        else next_step(state, last.exit_code if last else None),
         "percent": round(sum(percents) / len(percents), 1),
         "partitions_done": done,
         **sums,
-        "error": last[0].error if last and state != "done" else None,
-        "updated": last[0].updated if last else None,
+        "error": last.error if last and state != "done" else None,
+        "updated": last.updated if last else None,
         "partitions": partitions,
     }
 
@@ -93,8 +79,3 @@ def backfill_lines(facts: dict[str, Any]) -> list[str]:
 
 def _facts(status: dict[str, Any]) -> dict[str, Any]:
     return {name: status[name] for name in ("state", "error", "percent", *_SUMMED)}
-
-
-def _begun(root: Location) -> list[Location]:
-    found = [partition.location for partition in list_partitions(root)]
-    return [place for place in found if place.child(MANIFEST_NAME).exists()]

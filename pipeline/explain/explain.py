@@ -31,6 +31,7 @@ from pipeline.explain.replay import (
     stored_answers,
 )
 from pipeline.explain.row_facts import planned_rows
+from pipeline.output.backfill_record import begun_partitions
 from pipeline.output.layout import MANIFEST_NAME, SCORES_FOLDER
 from pipeline.output.reader import WrittenOutput, open_output
 from pipeline.planning.plan import Plan
@@ -41,7 +42,6 @@ from pipeline.ranking.rows import make_ranking
 from pipeline.score_store.maintenance import is_store
 from pipeline.score_store.query_index import QueryIndex
 from pipeline.storage.location import Location, locate
-from pipeline.storage.partitions import list_partitions
 
 
 def explain_query(
@@ -76,8 +76,7 @@ def _open(name: str) -> list[tuple[str | None, WrittenOutput]]:
     if name and not location.child(MANIFEST_NAME).exists():
         begun = [
             (partition.folder, open_output(partition.location.name))
-            for partition in list_partitions(location)
-            if partition.location.child(MANIFEST_NAME).exists()
+            for partition in begun_partitions(location)
         ]
         if begun:
             return [(folder, output) for folder, output in begun]

@@ -8,14 +8,12 @@ from pipeline.report.ranking_facts import RankingFacts
 from pipeline.report.tries import Story
 
 
-def lead(story: Story, facts: RankingFacts) -> str:
-    """Return the sentence at the top."""
-    if not facts.candidates:
+def lead(candidates: int, queries: int, seconds: float) -> str:
+    """Return the sentence at the top; without the time if it is not known (0)."""
+    if not candidates:
         return "No candidate is ranked and written yet."
-    text = f"{facts.candidates:,} candidates of {facts.queries:,} queries are ranked and written"
-    if not story.tries:
-        return f"{text}."
-    return f"{text}, after {words.short_time(story.seconds)} of running."
+    text = f"{candidates:,} candidates of {queries:,} queries are ranked and written"
+    return f"{text}, after {words.short_time(seconds)} of running." if seconds else f"{text}."
 
 
 def notes(
@@ -62,15 +60,25 @@ def tiles(story: Story, facts: RankingFacts) -> Iterator[tuple[str, str, str]]:
     yield "queries", words.count(facts.queries), of
     lost = sum(facts.rejects.values())
     yield "candidates", words.count(facts.candidates), f"{lost:,} without a score" if lost else ""
+    yield from work_tiles(story, story.seconds, len(story.tries))
+
+
+def work_tiles(story: Story, seconds: float, tries: int) -> Iterator[tuple[str, str, str]]:
+    """Yield what all runs did, as `tiles` does.
+
+    Args:
+        story: The runs.
+        seconds: How long they took.
+        tries: How many tries that were.
+    """
     requests, reused = story.total("requests"), story.total("requests_reused")
     yield "requests paid", words.count(requests), f"{reused:,.0f} reused" if reused else ""
     yield "tokens", words.count(story.total("total_tokens")), ""
     perhaps = story.total("unanswered_usd")
     more = f"and perhaps {words.usd(perhaps)} more" if perhaps else ""
     yield "cost", words.usd(story.total("cost_usd")), more
-    tries = f"in {len(story.tries):,} tries" if len(story.tries) > 1 else ""
-    yield "time", words.short_time(story.seconds), tries
-    rate = requests / story.seconds if story.seconds else 0.0
+    yield "time", words.short_time(seconds), f"in {tries:,} tries" if tries > 1 else ""
+    rate = requests / seconds if seconds else 0.0
     yield "requests per second", f"{rate:,.1f}", ""
     throttled = story.total("throttled")
     yield "429s", words.count(throttled), ""
@@ -78,6 +86,14 @@ def tiles(story: Story, facts: RankingFacts) -> Iterator[tuple[str, str, str]]:
 
 def details(story: Story, facts: RankingFacts) -> Iterator[tuple[str, str]]:
     """Yield the names and values below them."""
+    yield from work_details(story)
+    if facts.merge_status:
+        proved = facts.proved[-1] / max(sum(facts.proved), 1)
+        yield "queries with every place proved", words.percent(proved)
+
+
+def work_details(story: Story) -> Iterator[tuple[str, str]]:
+    """Yield what held the runs back and how often they tried, as `details` does."""
     bound_s = story.bound_s()
     total_s = sum(bound_s.values())
     if total_s:
@@ -88,9 +104,6 @@ def details(story: Story, facts: RankingFacts) -> Iterator[tuple[str, str]]:
     yield "attempts", words.count(story.total("requests_sent"))
     yield "failed attempts", words.count(story.total("requests_failed"))
     yield "retries after failures", words.count(story.total("retries"))
-    if facts.merge_status:
-        proved = facts.proved[-1] / max(sum(facts.proved), 1)
-        yield "queries with every place proved", words.percent(proved)
 
 
 def agreement(facts: RankingFacts) -> Iterator[tuple[str, str]]:

@@ -14,12 +14,13 @@ _PICTURES: Final = 0x2400
 """Unicode has a visible symbol for each C0 control character, in their order from here on."""
 
 
-def render(facts: Mapping[str, Any]) -> str:
-    """Return the page.
+def render(template: str, facts: Mapping[str, Any]) -> str:
+    """Return a page.
 
     Every value is escaped, but for drawings and the style, which are ours.
 
     Args:
+        template: The file that says how it looks.
         facts: What the template shows, by name.
 
     Raises:
@@ -42,7 +43,7 @@ def render(facts: Mapping[str, Any]) -> str:
         "count": words.count,
     }
     style = (_HERE / "style.css").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(style=style, **facts)
+    return environment.get_template(template).render(style=style, **facts)
 
 
 def plain(text: str, most: int) -> str:

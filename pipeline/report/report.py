@@ -72,11 +72,12 @@ def make_report(output: WrittenOutput, asked: Request) -> str:
     if facts.queries and asked.against is not None:
         against = compare(output, asked.against, asked.qrels_name, asked.measures)
     return render(
+        "page.html.j2",
         {
             "output": output.location.name,
             "story": story,
             "state": words.STATES[story.state],
-            "lead": overview.lead(story, facts),
+            "lead": overview.lead(facts.candidates, facts.queries, story.seconds),
             "notes": list(
                 overview.notes(
                     output,
@@ -104,7 +105,7 @@ def make_report(output: WrittenOutput, asked: Request) -> str:
             "tries_caption": tries_caption(story),
             "settings": list(used_settings(output, story)),
             "made_at": f"{asked.made_at:%Y-%m-%d %H:%M}",
-        }
+        },
     )
 
 
