@@ -65,6 +65,7 @@ class DirectPost:
         try:
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             protocol.transport.writelines((b"%b%d\r\n\r\n" % (self._head, len(body)), body))
+            del body  # the connection holds what it could not send yet
             message, content = await protocol.read()
             while message.code < _OK and message.code != _SWITCHING_PROTOCOLS:
                 message, content = await protocol.read()

@@ -152,14 +152,17 @@ class HttpTransport:
             body = await asyncio.to_thread(self._encode, request)
         else:
             body = self._wire.encode(request, self._model, self._instruct)
-        read = partial(_read, max_bytes=max_answer_bytes(request.num_documents, len(body)))
+        body_bytes = len(body)
+        read = partial(_read, max_bytes=max_answer_bytes(request.num_documents, body_bytes))
+        if self._direct is not None and body_bytes <= _LARGE_BODY:
+            exchange = self._direct.send(body, read)
+        else:
+            exchange = self._send_by_session(body, read)
+        del body  # what is sent is freed: hundreds of requests may wait for their answers
         sent_at = time.perf_counter()
         try:
             with self._total_timeout.begin():
-                if self._direct is not None and len(body) <= _LARGE_BODY:
-                    status, headers, content = await self._direct.send(body, read)
-                else:
-                    status, headers, content = await self._send_by_session(body, read)
+                status, headers, content = await exchange
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             raise translate_error(error, self._where()) from safe_cause(error)
         if log.isEnabledFor(logging.DEBUG):
@@ -173,7 +176,7 @@ class HttpTransport:
                 latency_ms=round(1_000 * (time.perf_counter() - sent_at)),
             )
         interpret = partial(self._interpret, request, status, content, headers)
-        if len(body) <= _LARGE_TO_REDACT:
+        if body_bytes <= _LARGE_TO_REDACT:
             return interpret()
         try:
             return interpret(may_take_long=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -229,6 +230,24 @@ async def test_a_body_of_megabytes_is_sent_and_read() -> None:
         scores = await transport.send(a_request(documents=400, text="x" * 10_000))
 
     assert len(scores.scores) == 400
+
+
+async def test_a_body_is_let_go_while_its_answer_is_waited_for() -> None:
+    """It is held by nobody but the wire format, which keeps it here."""
+    body = orjson.dumps({"input": {"query": "q", "documents": ["text"]}, "parameters": {}})
+    wire = structs.replace(WIRE_FORMATS["dashscope"], encode=lambda *_: body)
+    held_before = sys.getrefcount(body)
+    held: list[int] = []
+
+    def reply(asked: dict[str, Any]) -> Reply:
+        held.append(sys.getrefcount(body))
+        return Reply(200, served(asked))
+
+    async with FakeReranker(reply) as fake:
+        async with HttpTransport(fake.url, wire, model="qwen3-rerank") as transport:
+            await transport.send(request_of("text"))
+
+    assert held == [held_before]
 
 
 async def test_connections_are_kept_and_used_again() -> None:
