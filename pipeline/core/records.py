@@ -77,7 +77,9 @@ class Request(Struct, frozen=True, eq=False):
     def encodable_documents(self) -> object:
         """The documents as orjson encodes them; those that are encoded already stay so."""
         documents = self.documents
-        return orjson.Fragment(documents.json) if isinstance(documents, JsonTexts) else documents
+        if isinstance(documents, JsonTexts):
+            return orjson.Fragment(documents.json)
+        return list(documents)
 
 
 class Scores(Struct, frozen=True, eq=False):

@@ -21,7 +21,7 @@ from pipeline.core.records import Reject, Request
 from pipeline.core.settings import RunSettings
 from pipeline.planning.packing import Packing
 from pipeline.planning.search_units import count_chunks, count_search_units
-from pipeline.planning.units import Units
+from pipeline.planning.units import UnitContents, Units
 
 
 class Base(Struct, frozen=True, eq=False):
@@ -167,11 +167,11 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         Raises:
             SettingsError: if the service does not accept this kind of content.
         """
-        documents = self.units.contents(units)
-        require_accepted((self.query, *documents), self.accepts, model=self.settings.profile.name)
+        media = self.units.contents(units) if self.units.media else ()
+        require_accepted((self.query, *media), self.accepts, model=self.settings.profile.name)
         return Request(
             query=self.query,
-            documents=documents,
+            documents=UnitContents(self.units, units),
             tokens=self.num_tokens(units),
             key=self._key(units),
             scope=self.scope,

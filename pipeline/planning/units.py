@@ -5,6 +5,8 @@ passages. Units are numbered from 0 in key order: by first-stage rank, then by c
 by input order, so that equal candidates may be in any order in the input.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, cast
 
 import numpy as np
@@ -15,6 +17,7 @@ from msgspec.structs import replace
 from pipeline.core.arrays import BoolArray, IntArray, KeyArray
 from pipeline.core.content import Content, Image, Video, content_hash, identity, is_blank
 from pipeline.core.groups import Group
+from pipeline.core.lazy_documents import LazyDocuments
 from pipeline.core.records import Reason, Reject
 from pipeline.tokens.bounds import upper_bounds
 from pipeline.tokens.counter import Counter
@@ -105,6 +108,21 @@ class Units(Struct, frozen=True, eq=False):
             self.exact[units],
             self.sizes[units],
         )
+
+
+@dataclass(frozen=True, eq=False)
+class UnitContents(LazyDocuments):
+    """What is sent for some units, in the order of their numbers."""
+
+    units: Units
+    numbers: IntArray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def read(self) -> Sequence[Content]:
+        """Return the contents, in order."""
+        return self.units.contents(self.numbers)
 
 
 def choose_documents(

@@ -7,6 +7,9 @@ any request.
 import math
 from typing import Final
 
+from msgspec.structs import replace
+
+from pipeline.core.json_texts import JsonTexts
 from pipeline.core.records import Request
 
 TINY: Final = Request(
@@ -30,6 +33,9 @@ class Witness:
     def offer(self, request: Request) -> None:
         """Remember a request that was served, if it is smaller than those before."""
         if request.tokens < self._size:
+            if not isinstance(request.documents, JsonTexts):
+                # Else they might keep all that was read with them.
+                request = replace(request, documents=list(request.documents))
             self._smallest, self._size = request, request.tokens
 
     def request(self, earlier: int) -> Request:

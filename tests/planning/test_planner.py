@@ -317,7 +317,7 @@ def test_a_text_just_over_the_limit_is_cut_by_the_service_and_counted_as_cut():
     cap = tokens(text) - 1
     plan = make_planner(max_tokens_per_document=cap).plan(make_group([text]))
 
-    assert plan.requests()[0].documents == [text]
+    assert list(plan.requests()[0].documents) == [text]
     assert plan.num_truncated == 1
 
 
@@ -331,6 +331,22 @@ def test_a_text_just_over_the_limit_is_split_where_all_of_it_counts():
     assert len(plan.units) == 2
     assert "".join(plan.units.texts(np.arange(2))) == text
     assert plan.num_truncated == 0
+
+
+def test_requests_that_wait_hold_no_strings():
+    planner = make_planner(max_documents=4)
+    texts = [f"{number}" * 10_000 for number in range(8)]
+    plan = planner.plan(make_group(texts))
+    plan.requests()  # the first call imports modules, which stay
+    tracemalloc.start()
+
+    requests = plan.requests()
+
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 10_000
+    assert len(requests) == 2
+    assert {text for request in requests for text in request.documents} == set(texts)
 
 
 def test_a_request_for_passages_makes_no_strings_of_the_whole_documents():
@@ -386,7 +402,7 @@ def test_a_body_stays_within_16_mib_even_if_json_escapes_every_character():
 
     requests = planner.plan(make_group(texts)).requests()
 
-    bodies = [len(orjson.dumps((request.query, request.documents))) for request in requests]
+    bodies = [len(orjson.dumps((r.query, r.encodable_documents))) for r in requests]
     assert max(bodies) <= 16 * 2**20
     assert sum(bodies) > 2 * 16 * 2**20
     assert sorted(text for r in requests for text in r.documents) == texts

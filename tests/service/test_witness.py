@@ -1,12 +1,16 @@
 """The witness: a small request that is known to be served."""
 
+import weakref
+
 import pytest
 from msgspec.structs import replace
 from support.client_bench import a_request, client_on
 from support.fake_transport import FakeTransport, served
 from support.virtual_clock import on_virtual_clock
 
+from pipeline.core.content import Content
 from pipeline.core.errors import ContentRefused, RerankError
+from pipeline.core.lazy_documents import LazyDocuments
 from pipeline.core.records import Request, Scores
 from pipeline.service.witness import TINY, Witness
 
@@ -29,6 +33,23 @@ def test_it_is_the_smallest_request_that_was_served() -> None:
         witness.offer(of_tokens(tokens))
 
     assert witness.request(0).tokens == 200
+
+
+def test_it_keeps_nothing_that_was_read_with_its_documents() -> None:
+    class ReadTexts(LazyDocuments):
+        def __len__(self) -> int:
+            return 2
+
+        def read(self) -> list[Content]:
+            return ["one", "two"]
+
+    documents, witness = ReadTexts(), Witness()
+    witness.offer(replace(of_tokens(200), documents=documents))
+    kept = weakref.ref(documents)
+    del documents
+
+    assert kept() is None
+    assert list(witness.request(0).documents) == ["one", "two"]
 
 
 def test_in_an_outage_it_takes_turns_with_the_tiny_one() -> None:
