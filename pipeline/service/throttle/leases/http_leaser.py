@@ -40,7 +40,6 @@ class HttpLeaser:
             headers=self._headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             proxy=read_proxy(self.name),
-            timeout=aiohttp.ClientTimeout(total=None),  # the caller has one
         )
         return self
 
@@ -60,7 +59,7 @@ class HttpLeaser:
             ) as answer:
                 body = await answer.read()
         except (aiohttp.ClientError, OSError) as error:
-            raise LeaserLost(shorten(str(error)) or type(error).__name__) from error
+            raise LeaserLost(shorten(str(error))) from error
         if answer.status == _UNAUTHORIZED:
             raise SettingsError(
                 "the quota server refuses the token",
