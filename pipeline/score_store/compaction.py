@@ -9,7 +9,7 @@ clock. A crash at any step loses nothing; the next compaction drops what is stor
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from pipeline.score_store.last_used import fold_files
 from pipeline.score_store.leftovers import remove_leftovers
@@ -63,18 +63,17 @@ def iter_finished(folder: Location, now: float, limits: StoreLimits) -> Iterator
     """Yield the segments that have no writer."""
     abandoned_after = timedelta(seconds=limits.abandoned_after_s)
     for segment in iter_segments(folder):
-        modified = segment.modified.timestamp() if segment.modified else now
-        is_old = now - modified > limits.abandoned_after_s
-        if segment.closed or (is_old and _has_no_writer(segment, abandoned_after)):
+        if segment.closed or _is_abandoned(segment, now, abandoned_after):
             yield segment
 
 
-def _has_no_writer(segment: Segment, abandoned_after: timedelta) -> bool:
-    """Return whether a segment that is old by this machine's clock is certainly abandoned."""
+def _is_abandoned(segment: Segment, now: float, after: timedelta) -> bool:
+    """Return whether a segment that was not closed has certainly no writer any more."""
     location, modified = segment.location, segment.modified
+    if modified is None or datetime.fromtimestamp(now, UTC) - modified <= after:
+        return False
     if not location.is_local:
-        age = location.now() - modified if modified is not None else timedelta()
-        return age > abandoned_after
+        return location.now() - modified > after
     try:
         file = os.open(location.path, os.O_RDONLY)
     except FileNotFoundError:

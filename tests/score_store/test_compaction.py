@@ -287,6 +287,16 @@ def test_segments_of_less_than_half_the_full_size_are_folded(tmp_path: Path) -> 
     assert folded(2 * size + 1) == 2
 
 
+async def test_a_run_folds_what_is_small_by_its_own_limits(tmp_path: Path) -> None:
+    for number in range(2):
+        await save(tmp_path, [number])
+
+    async with store(tmp_path, limits=StoreLimits(full_bytes=1)) as opened:
+        assert await opened.compact() == 0
+    async with store(tmp_path) as opened:
+        assert await opened.compact() == 2
+
+
 def test_a_single_small_segment_is_left_alone_but_not_one_that_is_not_closed(
     tmp_path: Path,
 ) -> None:
@@ -413,7 +423,7 @@ async def test_of_two_compactions_at_once_neither_fails_or_loses_an_answer(
     await save(tmp_path, [2, 3])
     folder = after_listing(tmp_path, lambda: replace_and_delete(tmp_path))
 
-    compaction.compact(folder, lambda: NOW)
+    assert compaction.compact(folder, lambda: NOW) == 0
 
     assert right(await look_up(tmp_path, range(4)), [1, 2, 3])
 
@@ -427,12 +437,25 @@ async def test_facts_of_a_store_are_told_though_what_was_listed_is_gone(tmp_path
     assert (facts.requests, facts.segments) == (2, 1)
 
 
-async def test_a_store_that_lists_what_can_never_be_found_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda folder: asyncio.run(look_up(folder, [1])),
+        lambda folder: QueryIndex(folder, before_us=2**62).find([request(1).scope]),
+        info,
+    ],
+    ids=["look-up", "earlier answers", "facts"],
+)
+def test_a_store_that_lists_what_can_never_be_found_is_an_error(
+    tmp_path: Path, use: Callable[[Location], object]
+) -> None:
     missing = FileInfo(str(tmp_path / "segment-v2-1.arrows"), 5_000)
     folder = hostile(tmp_path, lambda found: [*found, missing])
 
-    with pytest.raises(OutputFailed, match="lists segments that cannot be found"):
-        await look_up(folder, [1])
+    with pytest.raises(OutputFailed) as failure:
+        use(folder)
+
+    assert str(failure.value).startswith(f"{tmp_path}: lists segments that cannot be found")
 
 
 async def test_a_damaged_note_of_replaced_segments_loses_nothing(
