@@ -108,7 +108,7 @@ class ScoreStore:
         Raises:
             OutputFailed: if an answer could not be written.
         """
-        await self._stack.__aexit__(kind, error, trace)
+        await self._stack.aclose()
         if self._used:
             used = np.array(self._used, np.uint64)
             try:

@@ -123,6 +123,34 @@ async def test_a_write_that_takes_long_closes_the_gate_too(tmp_path: Path, disk:
         assert opened.gate.is_open
 
 
+async def test_a_write_that_was_quick_closes_no_gate_later(tmp_path: Path) -> None:
+    loop, slow_after_s = asyncio.get_running_loop(), 0.02
+    async with patient(tmp_path, limits=StoreLimits(slow_after_s=slow_after_s)) as opened:
+        await save(opened, 1)
+        await opened.flush()
+        later = loop.create_future()
+        loop.call_later(slow_after_s, later.set_result, None)
+        await later
+
+        assert opened.gate.is_open
+
+
+async def test_an_answer_that_is_saved_again_before_it_is_written_is_waited_for_once(
+    tmp_path: Path, disk: Disk
+) -> None:
+    async with patient(tmp_path) as opened:
+        disk.fails = lambda: True
+        await save(opened, 1)
+        await until(lambda: disk.num_failed > 0)
+        await save(opened, 1)
+        tried = disk.num_failed
+        await until(lambda: disk.num_failed > tried + 2)
+        disk.fails = lambda: False
+        await opened.flush()
+
+        assert (opened.num_unsaved, opened.gate.is_open) == (0, True)
+
+
 async def test_a_half_written_batch_is_taken_back_before_the_next_try(
     tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -259,14 +287,19 @@ async def test_closing_does_not_wait_for_the_next_try(tmp_path: Path, disk: Disk
 
 
 @pytest.mark.parametrize(
-    ("place", "linger_s"),
-    [(lambda path: locate(str(path)), 0.02), (remote, 1.0)],
-    ids=["disk", "object store"],
+    ("place", "given_s", "linger_s"),
+    [
+        (lambda path: locate(str(path)), None, 0.02),
+        (remote, None, 1.0),
+        (remote, 7.0, 7.0),
+    ],
+    ids=["disk", "object store", "as it is told"],
 )
 async def test_the_first_answer_of_a_batch_waits_for_others_and_how_long_depends_on_the_place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     place: Callable[[Path], Location],
+    given_s: float | None,
     linger_s: float,
 ) -> None:
     loop, delays = asyncio.get_running_loop(), []
@@ -276,7 +309,7 @@ async def test_the_first_answer_of_a_batch_waits_for_others_and_how_long_depends
         delays.append(delay)
         return call_later(delay, *what)
 
-    async with ScoreStore(place(tmp_path), clock=lambda: NOW) as opened:
+    async with ScoreStore(place(tmp_path), clock=lambda: NOW, linger_s=given_s) as opened:
         monkeypatch.setattr(loop, "call_later", recorded)
         await save(opened, 1)
         assert delays == [linger_s]
@@ -331,7 +364,7 @@ async def test_answers_that_are_lost_for_another_reason_are_told_with_that_reaso
     assert isinstance(lost.value.__cause__, MemoryError)
 
 
-async def test_whoever_is_cancelled_while_it_closes_does_not_wait_for_a_disk_that_hangs(
+async def test_whoever_is_cancelled_while_it_closes_leaves_a_disk_that_hangs_to_finish_the_write(
     tmp_path: Path, disk: Disk
 ) -> None:
     wakes, awake = threading.Event(), []
@@ -352,8 +385,11 @@ async def test_whoever_is_cancelled_while_it_closes_does_not_wait_for_a_disk_tha
 
     assert closing.cancelled()
     assert awake == []
+    await asyncio.sleep(0.05)  # the segment could be closed meanwhile
     wakes.set()
-    await until(lambda: bool(awake))
+    (child,) = locate(str(tmp_path)).children()
+    segment = tmp_path / child.base_name
+    await until(lambda: answer(1).scores.tobytes() in segment.read_bytes())
 
 
 async def test_a_segment_that_could_not_be_finished_is_not_locked_any_more(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.hostile_files import hostile
 
 from pipeline.core.content import digest
 from pipeline.core.records import Request, Scores
@@ -14,6 +15,7 @@ from pipeline.score_store import compaction
 from pipeline.score_store.query_index import QueryIndex
 from pipeline.score_store.rows import StoredAnswer
 from pipeline.score_store.store import ScoreStore
+from pipeline.storage.files import FileInfo
 from pipeline.storage.location import locate
 
 NOW_US = 1_000 * 24 * 3_600 * 1_000_000
@@ -140,6 +142,23 @@ async def test_of_two_answers_to_one_request_the_first_counts(tmp_path: Path) ->
     (found,) = find(earlier(tmp_path))
 
     assert found.scores.scores[0] == 0.8
+
+
+async def test_the_index_is_built_once_for_all_look_ups(tmp_path: Path) -> None:
+    await save(tmp_path, request(1))
+    listings = []
+
+    def listed(found: list[FileInfo]) -> list[FileInfo]:
+        listings.append(found)
+        return found
+
+    answers = QueryIndex(hostile(tmp_path, listed), before_us=NOW_US + 1)
+    assert listings == []
+
+    for _ in range(2):
+        assert numbers(find(answers)) == [1]
+
+    assert len(listings) == 1
 
 
 async def test_compaction_by_another_run_is_followed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
 from msgspec.structs import replace
 from support.hostile_files import hostile
 from support.score_stores import (
@@ -33,19 +34,22 @@ from support.score_stores import (
     unclosed_segment,
 )
 
+from pipeline.core.backoff import Backoff
 from pipeline.core.content import digest
 from pipeline.core.errors import OutputFailed, SettingsError
 from pipeline.core.records import Request, Scores
 from pipeline.score_store.last_used import read_last_used
 from pipeline.score_store.limits import StoreLimits
-from pipeline.score_store.listing import list_segments
+from pipeline.score_store.listing import MAX_LISTINGS, list_segments
 from pipeline.score_store.maintenance import info, prune
 from pipeline.score_store.rows import SCHEMA, Rows, StoredAnswer, encode
 from pipeline.score_store.segments import open_segment
 from pipeline.score_store.store import ScoreStore
 from pipeline.storage.errors import translate_errors
 from pipeline.storage.files import FileInfo
+from pipeline.storage.local_files import LocalFiles
 from pipeline.storage.location import Location, locate
+from pipeline.storage.retries import Patience
 
 EXAMPLES = Path(__file__).parent / "examples"
 
@@ -337,6 +341,70 @@ async def test_an_answer_that_can_no_longer_be_read_is_told_once(
 
     (told,) = [record.getMessage() for record in caplog.records]
     assert told.startswith("score_store.damaged segment=")
+
+
+# --- Places that cannot be read -----------------------------------------------------------------
+
+
+class FailingReads(Struct, frozen=True):
+    """Local files whose batches of answers cannot be read at first.
+
+    Attributes:
+        is_local: Whether they do not pass for those of an object store.
+        errors: What reading a batch raises, one after the other, before it succeeds.
+    """
+
+    is_local: bool
+    errors: list[OSError]
+
+    def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read the ranges; those of the index at the end of a segment can be read."""
+        size_bytes = Path(path).stat().st_size
+        if self.errors and all(start + length < size_bytes for start, length in ranges):
+            raise self.errors.pop(0)
+        return LocalFiles().read_ranges(path, ranges)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(LocalFiles(), name)
+
+
+def failing_store(folder: Path, error: OSError, times: int, *, is_local: bool) -> ScoreStore:
+    files = FailingReads(is_local, [error] * times)
+    patience = Patience(backoff=Backoff(0.0, 0.0))
+    return ScoreStore(Location(files, str(folder), str(folder)), patience=patience)
+
+
+async def test_an_object_store_that_cannot_be_read_for_now_is_asked_again(tmp_path: Path) -> None:
+    await save(tmp_path, [1])
+    slow_down = OSError(errno.EIO, "SlowDown")
+
+    async with failing_store(tmp_path, slow_down, 3, is_local=False) as opened:
+        assert right(await opened.look_up(keys([1])), [1])
+
+
+async def test_a_disk_that_cannot_be_read_is_not_asked_again(tmp_path: Path) -> None:
+    await save(tmp_path, [1])
+    broken = OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with failing_store(tmp_path, broken, 1, is_local=True) as opened:
+        with pytest.raises(OutputFailed, match="cannot be read: Input/output error"):
+            await opened.look_up(keys([1]))
+        assert right(await opened.look_up(keys([1])), [1])
+
+
+async def test_segments_that_are_gone_each_time_they_were_listed_are_an_error(
+    tmp_path: Path,
+) -> None:
+    await save(tmp_path, [1])
+    gone = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    async with failing_store(tmp_path, gone, MAX_LISTINGS, is_local=True) as opened:
+        with pytest.raises(OutputFailed) as failure:
+            await opened.look_up(keys([1]))
+        assert right(await opened.look_up(keys([1])), [1])
+
+    assert str(failure.value) == f"{tmp_path}: lists segments that cannot be found"
+    assert isinstance(failure.value.__cause__, FileNotFoundError)
 
 
 # --- Uses, pruning ------------------------------------------------------------------------------
