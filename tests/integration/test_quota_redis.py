@@ -48,7 +48,7 @@ class ScriptedLedger:
     def ask(self, now: float, ask: Ask) -> Grant:
         arguments = [script_facts(ask), self._times, 60, repr(now)]
         granted = self._script(keys=[self._key], args=arguments)
-        return msgspec.json.decode(granted, type=Grant, strict=False)
+        return msgspec.json.decode(granted, type=Grant)
 
 
 RATES = st.sampled_from([None, 7.3, 50.0])
@@ -127,25 +127,39 @@ def test_takers_share_what_redis_leases(address) -> None:
     assert min(world.by_taker(5, 15).values()) >= 240
 
 
-async def joined(address: str, **how: float) -> None:
-    leaser = parse_address(address).leaser("quota", None)
-    async with LeaseHolder(leaser, 100.0, None).running(**how):
+async def joined(address: str, password: str | None = None) -> None:
+    leaser = parse_address(address).leaser("nightly", password)
+    async with LeaseHolder(leaser, 100.0, None).running(max_unreached_s=0.0):
         pass
+
+
+async def test_a_quota_is_kept_by_its_name_for_a_day(address) -> None:
+    await joined(address)
+
+    with redis.Redis.from_url(address) as server:
+        assert 86_000 < server.ttl("rerank:quota:nightly") <= 86_400
 
 
 async def test_a_password_that_redis_refuses_ends_the_run(tmp_path) -> None:
     with redis_server(tmp_path, "--requirepass", "secret") as address:
-        with pytest.raises(SettingsError) as refused:
-            await joined(address.replace("//", "//:wrong-one@"))
+        for url, password in (
+            (address.replace("//", "//:wrong-one@"), None),
+            (address, "wrong-one"),
+            (address, None),
+        ):
+            with pytest.raises(SettingsError) as refused:
+                await joined(url, password)
+            told = str(refused.value)
+            assert told.startswith(f"--quota {address}: Redis refuses the user or the password")
+            assert "wrong-one" not in told
 
         await joined(address.replace("//", "//:secret@"))
-
-    assert "wrong-one" not in str(refused.value)
+        await joined(address, "secret")
 
 
 async def test_a_redis_that_is_not_there_ends_the_run(tmp_path) -> None:
     with redis_server(tmp_path) as address:
         pass
 
-    with pytest.raises(OutageTooLong):
-        await joined(address, max_unreached_s=0.0)
+    with pytest.raises(OutageTooLong, match=r"found Error .* connecting to 127\.0\.0\.1"):
+        await joined(address)

@@ -239,9 +239,6 @@ class LeaseHolder:
         """Give us slots of our own while the leaser is lost, for ever."""
         while True:
             await self._alone.wait()
-            own = self._own
-            if own is None:
-                self._alone.clear()
-                continue
-            self.slots.add(own.ask(self.now(), self._wants()))
+            if self._own is not None:
+                self.slots.add(self._own.ask(self.now(), self._wants()))
             await asyncio.sleep(self._times.ahead_s / 3)

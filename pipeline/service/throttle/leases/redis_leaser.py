@@ -70,7 +70,7 @@ class RedisLeaser:
         arguments: list[Any] = [script_facts(ask), self._times, _KEPT_S]
         try:
             granted = await self._script(keys=[self._key], args=arguments)
-            return msgspec.json.decode(granted, type=Grant, strict=False)
+            return msgspec.json.decode(granted, type=Grant)
         except (AuthenticationError, NoPermissionError) as error:
             raise SettingsError(
                 "Redis refuses the user or the password",
@@ -78,7 +78,7 @@ class RedisLeaser:
                 cure="correct the address, or the variable that --quota-token-env names",
             ) from error
         except (RedisError, OSError) as error:
-            raise LeaserLost(shorten(str(error)) or type(error).__name__) from error
+            raise LeaserLost(shorten(str(error))) from error
         except msgspec.MsgspecError as error:
             raise LeaserLost("an answer that is not a grant") from error
 
