@@ -511,6 +511,15 @@ def test_a_document_may_take_all_bytes_of_a_request() -> None:
     assert (num_rejects(largest), num_rejects(largest + 1)) == (0, 1)
 
 
+def test_a_planner_without_a_counter_counts_the_same() -> None:
+    settings = make_settings(max_tokens_per_document=40)
+    group = make_group(["one two three four five " * 10, "short"], query="a question")
+
+    plan = Planner(settings).plan(group)
+
+    assert contents(plan.requests()) == contents(Planner(settings, COUNTER).plan(group).requests())
+
+
 def test_a_plan_tells_what_the_service_accepts() -> None:
     accepts = frozenset({"text", "image"})
 

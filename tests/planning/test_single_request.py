@@ -93,6 +93,16 @@ def test_a_group_is_requested_and_ranked_the_same_either_way(case, reports_usage
 
 
 @pytest.mark.parametrize("model", ["qwen3-rerank", "gte-rerank-v2", "qwen3-vl-rerank"])
+def test_the_tokens_of_a_single_request_are_in_the_models_own_count(model):
+    planner = make_planner(model=model)
+    group = make_group(["a text " * 30, "ein dritter, für Ü", "四"], query="a question")
+
+    (request,) = planner.plan(group).requests()
+
+    assert planner.single_request_tokens(group) == request.tokens
+
+
+@pytest.mark.parametrize("model", ["qwen3-rerank", "gte-rerank-v2", "qwen3-vl-rerank"])
 def test_a_group_fits_one_request_unchanged_unless_a_text_or_a_limit_prevents_it(model):
     planner = make_planner(model=model)
     ordinary = ["one text", "another text", "ein dritter, für Ü", "四"]
