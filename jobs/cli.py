@@ -21,7 +21,7 @@ from jobs.options.types import OneOf, Place, Utf8Text, YesNo
 from jobs.process.allocator import set_library_defaults
 from jobs.process.descriptors import open_missing_descriptors
 from jobs.process.parent import stop_with_parent
-from jobs.process.signals import held_interrupts, raised_interrupts
+from jobs.process.signals import raised_interrupts
 from pipeline.core.errors import RerankError, shorten
 
 COMMANDS = {
@@ -66,8 +66,7 @@ class LazyCommands(HelpPage, click.Group):
             if not ctx.resilient_parsing:
                 raise click.exceptions.NoSuchCommand(cmd_name, possibilities=COMMANDS, ctx=ctx)
             return None
-        with held_interrupts():
-            module = importlib.import_module(COMMANDS[cmd_name][0])
+        module = importlib.import_module(COMMANDS[cmd_name][0])
         command: click.Command = getattr(module, cmd_name)
         _name_variables(command, f"RERANK_{cmd_name}")
         return command

@@ -18,7 +18,6 @@ from jobs.console.printing import (
 )
 from jobs.options.command import Command
 from jobs.options.settings import make_settings, read_api_key
-from jobs.process.signals import held_interrupts
 from jobs.process.telemetry import telemetry_of_environment
 from pipeline.core.errors import SettingsError
 from pipeline.core.settings import RunSettings
@@ -91,10 +90,9 @@ def backfill(
     backfill; finished partitions send nothing.
     """
     shown = set_up_log(options)
-    with held_interrupts():
-        from pipeline.dataset.partition_range import PartitionRange
-        from pipeline.output.validation import locate_output
-        from pipeline.storage.location import locate
+    from pipeline.dataset.partition_range import PartitionRange
+    from pipeline.output.validation import locate_output
+    from pipeline.storage.location import locate
 
     value_range = PartitionRange(partition_key, first, last)
     api_key = None if dry_run else read_api_key(options)
@@ -102,13 +100,12 @@ def backfill(
     if not output_root:
         raise SettingsError("no folder is named", which="OUTPUT_ROOT")
     root = locate_output("OUTPUT_ROOT", output_root)
-    with held_interrupts():
-        from pipeline.dataset.backfill import (
-            Backfill,
-            backfill_settings,
-            refuse_input_as_root,
-            spent_usd,
-        )
+    from pipeline.dataset.backfill import (
+        Backfill,
+        backfill_settings,
+        refuse_input_as_root,
+        spent_usd,
+    )
 
     refuse_input_as_root(locate(input_root), root)
     if dry_run:

@@ -20,7 +20,7 @@ from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings, read_api_key
 from jobs.options.types import SECONDS_OR_NONE
 from jobs.process.allocator import prepare_for_run
-from jobs.process.signals import held_interrupts, stop_when_interrupted
+from jobs.process.signals import stop_when_interrupted
 from jobs.process.telemetry import telemetry_of_environment
 from pipeline.api.emulator_process import starting_emulator
 from pipeline.core.errors import SettingsError
@@ -156,9 +156,8 @@ def run(
         return
     api_key = read_api_key(options)
     with prepared_settings(options) as settings, telemetry_of_environment() as telemetry:
-        with held_interrupts():
-            from pipeline.dataset.rerank import DatasetRun
-            from pipeline.dataset.session import Session
+        from pipeline.dataset.rerank import DatasetRun
+        from pipeline.dataset.session import Session
 
         metrics = locate_metrics(metrics_file, settings, output_name)
         session = Session(settings, api_key, telemetry=telemetry)
@@ -196,8 +195,7 @@ def run_to_end(
     Raises:
         RerankError: as `DatasetRun.run` does.
     """
-    with held_interrupts():
-        import uvloop
+    import uvloop
 
     async def work() -> None:
         stop_when_interrupted(session)
@@ -238,7 +236,6 @@ def prepared_settings(options: dict[str, Any]) -> Iterator[RunSettings]:
         return
     make_settings(options, url="http://emulator")  # refuse bad settings before anything starts
     with starting_emulator() as address:
-        with held_interrupts():
-            import pipeline.dataset.rerank  # noqa: F401  # slow; meanwhile the emulator starts
+        import pipeline.dataset.rerank  # noqa: F401  # slow; meanwhile the emulator starts
 
         yield make_settings(options, url=address() + EMULATOR_PATH)

@@ -5,10 +5,12 @@ SIGHUP counts as SIGTERM, exit code 143 included; where it is ignored (`nohup`),
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn, Protocol
+from types import FrameType
+from typing import Final, NoReturn, Protocol
 
 from jobs.console.failures import report_failure
 from pipeline.core.errors import Interrupted
@@ -18,6 +20,12 @@ EXIT_AFTER_S = 4.8
 """From the first signal to a forced exit, if a slow disk or a thread still holds the process.
 Answers are stored 50 ms after they arrive, on an object store 2 s. What is not stored by then is
 lost, since the store is out of order, and counted in the message."""
+
+_IMPORT_SYSTEM: Final = "<frozen importlib"
+"""What the names of the import system's files begin with."""
+
+_IMPORT_CHECK_S: Final = 0.02
+"""From one look at whether the import is done to the next."""
 
 
 class Stoppable(Protocol):
@@ -40,29 +48,66 @@ class Stoppable(Protocol):
 
 @contextmanager
 def raised_interrupts() -> Iterator[None]:
-    """Raise `Interrupted` on a signal, while there is no job to stop yet."""
+    """Raise `Interrupted` on a signal, while there is no job to stop yet.
+
+    A signal that comes while a library is imported is raised when that is done: libraries that are
+    interrupted while they are imported catch the exception, or crash.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _raise) for number in _handled_signals()}
+    handler = _Raiser(_num_import_frames(sys._getframe()))
+    before = {number: signal.signal(number, handler) for number in _handled_signals()}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+        handler.raise_what_waits()
 
 
-@contextmanager
-def held_interrupts() -> Iterator[None]:
-    """Hold signals back while the body imports libraries; they are raised when it ends.
+class _Raiser:
+    """A handler that raises `Interrupted`, and puts it off while something is imported.
 
-    Libraries that are interrupted while they are imported catch the exception, or crash.
+    Args:
+        num_import_frames: Frames of the import system around the code that may be interrupted.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _handled_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def __init__(self, num_import_frames: int) -> None:
+        self._num_import_frames = num_import_frames
+        self._waiting: int | None = None
+        self._again: threading.Timer | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal.
+
+        Raises:
+            Interrupted: unless something is imported.
+        """
+        self._waiting = number
+        if _num_import_frames(frame) <= self._num_import_frames:
+            self.raise_what_waits()
+        this_thread = threading.get_ident()  # the main one, where handlers run
+        self._again = threading.Timer(_IMPORT_CHECK_S, signal.pthread_kill, (this_thread, number))
+        self._again.daemon = True
+        self._again.start()
+
+    def raise_what_waits(self) -> None:
+        """Raise `Interrupted` if a signal was put off."""
+        if self._again is not None:
+            self._again.cancel()
+        number, self._waiting = self._waiting, None
+        if number is not None:
+            raise Interrupted(_reported(number))
+
+
+def _num_import_frames(frame: FrameType | None) -> int:
+    """Return how many functions of the import system a frame and its callers are."""
+    found = 0
+    while frame is not None:
+        found += frame.f_code.co_filename.startswith(_IMPORT_SYSTEM)
+        frame = frame.f_back
+    return found
 
 
 def stop_when_interrupted(job: Stoppable, *, exit_after_s: float = EXIT_AFTER_S) -> None:
@@ -90,10 +135,6 @@ def _handled_signals() -> list[signal.Signals]:
 def _reported(number: int) -> signal.Signals:
     """Return the signal that the exit code speaks of."""
     return signal.SIGTERM if number == signal.SIGHUP else signal.Signals(number)
-
-
-def _raise(number: int, _: object) -> NoReturn:
-    raise Interrupted(_reported(number))
 
 
 def _stop(job: Stoppable, number: signal.Signals, exit_after_s: float) -> None:

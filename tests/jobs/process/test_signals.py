@@ -1,16 +1,18 @@
 """Signals: a job that does not end is ended, and handlers are restored."""
 
+import importlib
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import pytest
 from support.real_runs import ROOT, environment
 
-from jobs.process.signals import EXIT_AFTER_S, held_interrupts, raised_interrupts
+from jobs.process.signals import EXIT_AFTER_S, raised_interrupts
 from pipeline.core.errors import Interrupted
 
 STUCK = """
@@ -43,9 +45,21 @@ def interrupt(event, arguments):
         os.kill(os.getpid(), signal.SIGTERM)
 
 sys.addaudithook(interrupt)
-sys.exit(main(["run", "no.parquet", "out", "--api-key-env", "PATH"]))
+sys.exit(main(sys.argv[2:]))
 """
 """An import in the body of a library, whose errors some libraries catch."""
+
+CAREFUL = """
+import signal
+
+try:
+    signal.raise_signal(signal.SIGTERM)
+except Exception:
+    is_whole = False
+else:
+    is_whole = True
+"""
+"""A library that catches what goes wrong while it is imported."""
 
 
 def ignore(number: int, frame: FrameType | None) -> None:
@@ -88,23 +102,53 @@ def test_a_signal_is_raised_and_the_handlers_are_restored(number: signal.Signals
         assert [signal.getsignal(number) for number in numbers] == [ignore] * 3
 
 
-def test_a_signal_that_is_held_back_is_raised_afterwards() -> None:
-    steps = []
-    with pytest.raises(Interrupted), raised_interrupts(), held_interrupts():
-        steps += [signal.raise_signal(signal.SIGTERM), "imported"]
+def test_a_signal_while_a_library_is_imported_is_raised_when_that_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "careful_library.py").write_text(CAREFUL)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Interrupted), raised_interrupts():
+        importlib.import_module("careful_library")
 
-    assert steps == [None, "imported"]
+    assert sys.modules["careful_library"].is_whole
 
 
-@pytest.mark.parametrize("module", ["typing_extensions", "dataclasses", "numpy.exceptions"])
-def test_a_signal_while_a_library_is_imported_ends_the_command(module: str) -> None:
+def test_a_signal_in_a_program_that_is_run_by_an_import_is_raised_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imported_program.py").write_text(
+        "import signal\n"
+        "from jobs.process.signals import raised_interrupts\n"
+        "with raised_interrupts():\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(Interrupted):
+        importlib.import_module("imported_program")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("typing_extensions", ["run", "no.parquet", "out", "--api-key-env", "PATH"]),
+        ("numpy.exceptions", ["run", "no.parquet", "out", "--api-key-env", "PATH"]),
+        ("pyarrow.lib", ["backfill", "in", "out", "--from", "1", "--to", "2", "--dry-run"]),
+        ("polars.exceptions", ["evaluate", "out", "--qrels", "no.parquet"]),
+        ("pyarrow.compute", ["export", "out", "out.jsonl"]),
+    ],
+)
+def test_a_signal_while_a_library_is_imported_ends_the_command(
+    module: str, arguments: list[str]
+) -> None:
     interrupted = subprocess.run(
-        [sys.executable, "-c", IMPORTING, module],
+        [sys.executable, "-c", IMPORTING, module, *arguments],
         cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=30,
     )  # fmt: skip
 
     assert interrupted.returncode == 143, interrupted.stderr
     assert "interrupted" in interrupted.stderr
+    assert "Traceback" not in interrupted.stderr
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:
