@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any, Final
 
 import distributed
@@ -103,7 +104,7 @@ def _rerank(
 def local_cluster(workers: int) -> Iterator[distributed.Client]:
     """Yield a client of a cluster of so many processes on this machine, on loopback alone."""
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    with _ignored_in_children(signal.SIGINT):  # Ctrl-C is for the driver, which stops them
+    with _kept_from_children(signal.SIGINT):  # Ctrl-C is for the driver, which stops them
         cluster = distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -128,16 +129,17 @@ def _with_address(options: RunOptions) -> Iterator[RunOptions]:
 
 
 @contextmanager
-def _ignored_in_children(number: signal.Signals) -> Iterator[None]:
-    """Let the processes that are started in the body ignore a signal."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, signal.SIG_IGN)
+def _kept_from_children(number: signal.Signals) -> Iterator[None]:
+    """Keep a signal from the processes that are started in the body; it is raised afterwards.
+
+    They inherit that it is blocked, also from the threads that are started here.
+    """
+    resource_tracker.ensure_running()  # to start it later would unblock SIGINT in that thread
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
     try:
         yield
     finally:
-        signal.signal(number, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 
+import distributed
 import pytest
 from support.real_runs import (
     SAMPLE,
@@ -19,7 +20,8 @@ from support.real_runs import (
 )
 
 from jobs.dask_cluster import local_cluster, rerank_on_cluster
-from pipeline.core.errors import ServiceRefused, SettingsError
+from jobs.process.signals import raised_interrupts
+from pipeline.core.errors import Interrupted, ServiceRefused, SettingsError
 
 QUICK = ("--no-progress", "--groups-per-part", 5)
 
@@ -148,6 +150,21 @@ def test_a_signal_to_the_driver_stops_the_shards_in_order(
         assert {record["state"] for record in records} == {"interrupted"}
     assert again.code == 0
     assert paid < 120
+
+
+def test_ctrl_c_while_the_workers_are_started_stops_the_driver_once_they_are(monkeypatch) -> None:
+    started = []
+
+    class InterruptedCluster:
+        def __init__(self, **_options) -> None:
+            signal.raise_signal(signal.SIGINT)
+            started.append(self)
+
+    monkeypatch.setattr(distributed, "LocalCluster", InterruptedCluster)
+
+    with pytest.raises(Interrupted), raised_interrupts(), local_cluster(2):
+        raise AssertionError("the signal was forgotten")
+    assert started
 
 
 def test_a_cluster_that_is_not_there_is_refused(candidates, tmp_path) -> None:
