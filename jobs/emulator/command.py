@@ -57,6 +57,15 @@ class _FaultType(click.ParamType[Fault]):
     help="Quota of tokens, per minute and, divided by 60, per second. [default: none]",
 )
 @click.option(
+    "--clock-jitter",
+    "clock_jitter_s",
+    type=Number("seconds, less than 1", min=0, max=1, max_open=True),
+    default=0,
+    show_default=True,
+    help="Seconds by which the windows of a quota are shortened: requests arrive less evenly than "
+    "they are sent.",
+)
+@click.option(
     "--fail-rate",
     type=Number("a share from 0 to 1", min=0, max=1),
     default=0,

@@ -159,6 +159,10 @@ class Service:
         """Return the number of requests answered with scores."""
         return int(self.stats()["by_status"].get("200", 0))
 
+    def refusals(self) -> int:
+        """Return the number of requests answered with 429."""
+        return int(self.stats()["by_status"].get("429", 0))
+
 
 @contextmanager
 def service(*options: object) -> Iterator[Service]:
