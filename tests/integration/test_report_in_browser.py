@@ -55,7 +55,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return the pages of a judged run, of one without judgements, and of one with nothing."""
+    """Return the pages of a judged run, of one without judgements or anything, of a backfill."""
     folder = tmp_path_factory.mktemp("report")
     given, page = SAMPLE / "candidates.parquet", folder / "judged.html"
     limits = ("--max-documents", 25, "--requests-per-minute", 3_000, "--no-progress")
@@ -72,16 +72,23 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         nothing = write(candidates([]), folder / "nothing.parquet")
         command = ("run", nothing, folder / "nothing", *emulator.options, "--no-progress")
         assert rerank(*command).code == 0
+        days = [f"dt=2026-11-{day:02d}" for day in range(1, 4)]
+        for day in days:
+            write(candidates([2]), folder / "lake" / day / "a.parquet")
+        command = ("backfill", folder / "lake", folder / "backfill", "--from", "2026-11-01")
+        ended = rerank(*command, *emulator.options, "--to", "2026-11-03", "--no-progress")
+        assert ended.code == 0, ended.err
+        assert rerank("report", folder / "backfill" / days[0]).code == 0
     qrels = ("--qrels", SAMPLE / "qrels.parquet", "--input", given, "--against", other)
     assert rerank("report", first, *qrels, "-o", page).code == 0
     found = {"judged": page}
-    for name in ("odd", "nothing"):
+    for name in ("odd", "nothing", "backfill"):
         assert rerank("report", folder / name).code == 0
         found[name] = folder / name / "_report.html"
     return found
 
 
-@pytest.fixture(params=["judged", "odd", "nothing"])
+@pytest.fixture(params=["judged", "odd", "nothing", "backfill"])
 def file(request: pytest.FixtureRequest, pages: dict[str, Path]) -> Path:
     return pages[request.param]
 
