@@ -19,6 +19,7 @@ class World:
         self.seconds = 0.0
         self.there: StoredObject | None = None
         self.writes = 0
+        self.refused_writes = 0
         self.reachable = True
         self.lost_answers = 0
 
@@ -29,8 +30,11 @@ class World:
     async def write(self, content: bytes, expected: Version | None) -> Version | None:
         self._reach()
         if (self.there.version if self.there else None) != expected:
+            self.refused_writes += 1
             return None
         self.writes += 1
+        if self.there is not None:
+            assert content != self.there.content, "a store may tell versions by the content"
         self.there = StoredObject(content, Version(str(self.writes)), await self.now())
         if self.lost_answers:
             self.lost_answers -= 1
@@ -39,6 +43,14 @@ class World:
 
     async def now(self) -> datetime:
         return datetime(2001, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds)
+
+    @property
+    def owner(self) -> Owner:
+        """Whom the lease names."""
+        assert self.there is not None
+        owner = read_owner(self.there.content)
+        assert owner is not None
+        return owner
 
     def _reach(self) -> None:
         if not self.reachable:
@@ -61,10 +73,7 @@ async def test_a_lease_is_taken_by_one_run_alone() -> None:
 
     assert await world.lease(1).try_acquire()
     assert not await world.lease(2).try_acquire()
-    assert world.there is not None
-    owner = read_owner(world.there.content)
-    assert owner is not None
-    assert owner.pid == 1
+    assert world.owner.pid == 1
 
 
 async def test_a_released_lease_is_free_at_once() -> None:
@@ -117,6 +126,40 @@ async def test_a_renewed_lease_never_expires() -> None:
     assert not any(refused)
 
 
+async def test_a_renewal_is_one_write_and_is_counted() -> None:
+    world = World()
+
+    def steps() -> None:
+        if world.seconds > 100:
+            raise TimeoutError
+
+    lease = world.lease(1, steps)
+    assert await lease.holder() is None
+    await lease.try_acquire()
+    with pytest.raises(TimeoutError):
+        await lease.keep()
+    assert (world.writes, world.owner.renewals) == (7, 6)
+    await lease.release()
+
+    assert (world.writes, world.refused_writes, world.owner.released) == (8, 0, True)
+
+
+@pytest.mark.parametrize("content", [None, b"damaged"])
+async def test_an_owner_whose_lease_was_removed_or_damaged_has_lost_it(
+    content: bytes | None,
+) -> None:
+    world = World()
+    lease = world.lease(1)
+    await lease.try_acquire()
+    there = None if content is None else StoredObject(content, Version("other"), await world.now())
+    world.there = there
+
+    await lease.keep()  # returns: it is lost
+
+    await lease.release()
+    assert world.there == there, "what stands there now is left alone"
+
+
 async def test_an_owner_that_slept_finds_its_lease_taken_at_its_next_renewal() -> None:
     world = World()
     asleep = world.lease(1)
@@ -135,7 +178,7 @@ async def test_an_owner_that_slept_finds_its_lease_taken_at_its_next_renewal() -
 
 @pytest.mark.parametrize("outage_s", [61, 300, 500])
 async def test_an_owner_out_of_reach_pauses_before_others_may_take_over_and_then_goes_on(
-    outage_s: float,
+    outage_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     world = World()
     closed_at: list[float] = []
@@ -154,6 +197,7 @@ async def test_an_owner_out_of_reach_pauses_before_others_may_take_over_and_then
 
     assert 15 + 45 < closed_at[0] < 15 + 60, "15 s after the start it was renewed last"
     assert lease.gate.is_open, "nobody took it meanwhile"
+    assert caplog.text.count("lease.renewed") == 1
 
 
 async def test_an_owner_out_of_reach_gives_up_after_the_allowed_outage() -> None:
@@ -210,11 +254,15 @@ async def test_a_renewal_that_arrived_without_its_answer_is_recognised() -> None
 
     def steps() -> None:
         world.lost_answers = 1 if world.seconds < 20 else 0
-        if world.seconds > 100:
+        if world.seconds > 20:
             raise TimeoutError
 
     lease = world.lease(1, steps)
     await lease.try_acquire()
-
     with pytest.raises(TimeoutError):
         await lease.keep()
+
+    assert (world.owner.pid, world.owner.renewals) == (1, 2)
+    await lease.release()
+    assert world.owner.released
+    assert world.refused_writes == 1, "the write after the one without an answer"
