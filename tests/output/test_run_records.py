@@ -149,7 +149,8 @@ async def test_a_failed_write_is_logged_and_does_not_stop_the_run(
 
     assert run.ended == ["done"]
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
-    assert all("run_record.not_written" in record.getMessage() for record in caplog.records)
+    messages = [record.getMessage() for record in caplog.records]
+    assert all("run_record.not_written" in one and "disk full" in one for one in messages)
 
 
 async def test_records_come_oldest_first_and_a_damaged_one_is_left_out(
@@ -330,7 +331,9 @@ async def test_a_write_after_the_end_fails_at_once(output: Location) -> None:
         await record.write()
 
 
-async def test_whoever_asks_for_a_write_waits_until_it_is_done(tmp_path: Path) -> None:
+async def test_whoever_asks_for_a_write_waits_until_it_is_done(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     output, facts = locate(str(tmp_path)), {"cost_at_most_usd": 0.0}
     async with recorded_run(
         output,
@@ -351,7 +354,8 @@ async def test_whoever_asks_for_a_write_waits_until_it_is_done(tmp_path: Path) -
         file.unlink()
         (tmp_path / "_runs").rmdir()
         (tmp_path / "_runs").write_text("in the way")
-        with pytest.raises(OutputFailed):
+        with pytest.raises(OutputFailed) as failed:
             await record.write()
+        assert str(failed.value) in caplog.text
         (tmp_path / "_runs").unlink()
         await record.write()

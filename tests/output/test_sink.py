@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tables import candidates, rank_by, read_groups, write, write_cut
 
+from pipeline.core.groups import Group
 from pipeline.core.records import Ranking, Reject
 from pipeline.output.part_info import PartInfo, read_part_infos
 from pipeline.output.pieces import PieceLimits
@@ -234,6 +236,16 @@ def test_a_ranking_that_loses_a_candidate_is_a_bug_that_shows(tmp_path):
         open_sink(source, tmp_path / "out").write_part(0, [broken])
 
 
+def test_a_ranking_that_repeats_a_candidate_is_a_bug_that_shows(tmp_path):
+    source = Source(list_input(str(write(candidates([2]), tmp_path / "in.parquet"))))
+    (group,) = read_groups(source)
+    ranking = rank_by(group, [0.1, 0.2])
+    ranking.keep_order(np.array([1, 1]))
+
+    with pytest.raises(AssertionError, match="every candidate is ranked once"):
+        open_sink(source, tmp_path / "out").write_part(0, [ranking])
+
+
 def test_the_footer_tells_what_resuming_needs(tmp_path):
     table = candidates([2, 3], doc_id=["a", "a", "b", "c", "c"])
     path = write(table, tmp_path / "in.parquet")
@@ -256,6 +268,37 @@ def test_the_footer_tells_what_resuming_needs(tmp_path):
         "rejects_bytes": (tmp_path / "out/_rejects/part-00003.parquet").stat().st_size,
     }  # fmt: skip
     assert (written.stop_group, written.stop_row) == (2, 5)
+
+
+def test_the_footer_tells_where_a_part_begins_however_many_pieces_it_has(tmp_path):
+    source = Source(list_input(str(write(candidates([2, 1, 3, 2]), tmp_path / "in.parquet"))))
+    rankings = [rank_by(group, [0.5] * group.num_candidates) for group in read_groups(source)[1:]]
+
+    for max_rows in (1, 100):
+        limits = PieceLimits(max_rows=max_rows)
+        info = open_sink(source, tmp_path / "out", piece_limits=limits).write_part(1, rankings)
+        assert (info.first_group, info.num_groups) == (1, 3)
+        assert (info.first_row, info.num_rows) == (2, 6)
+
+
+def test_groups_of_two_batches_and_groups_that_are_no_neighbours_stand_side_by_side(tmp_path):
+    def groups(prefix: str) -> list[Group]:
+        ids = [f"{prefix}{number}" for number in range(8)]
+        path = write(candidates([2, 2, 2, 2], doc_id=ids), tmp_path / prefix / "in.parquet")
+        return read_groups(Source(list_input(str(path))))
+
+    one, other = groups("a"), groups("b")
+    assert one[0].output.table is one[2].output.table
+    source = Source(list_input(str(tmp_path / "a" / "in.parquet")))
+    rankings = [
+        rank_by(group, [0.1, 0.2]) for group in (one[0], other[1], other[2], one[0], one[2])
+    ]
+
+    open_sink(source, tmp_path / "out").write_part(0, rankings)
+
+    assert read(tmp_path)["doc_id"].to_pylist() == [
+        "a1", "a0", "b3", "b2", "b5", "b4", "a1", "a0", "a5", "a4",
+    ]  # fmt: skip
 
 
 def test_an_entry_of_another_format_is_not_read():

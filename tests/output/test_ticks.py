@@ -57,7 +57,7 @@ def test_what_held_the_run_back_is_known_for_each_stretch() -> None:
 
 def test_of_dropped_ticks_the_slowest_latency_is_kept() -> None:
     ticks = Ticks()
-    for at_s, p95_ms in enumerate((5.0, 900.0, 7.0, 8.0, 9.0), start=1):
+    for at_s, p95_ms in enumerate((5.0, 900.0, 70.0, 8.0, 9.0), start=1):
         ticks.add(Tick(at_s=at_s, p95_ms=p95_ms), max_ticks=4)
 
     assert ticks.at_s == [1.0, 3.0, 5.0]
@@ -80,9 +80,20 @@ def test_ticks_are_read_as_they_were_written() -> None:
     assert msgspec.json.decode(msgspec.json.encode(ticks), type=Ticks) == ticks
 
 
-def test_columns_of_different_lengths_are_refused() -> None:
+@pytest.mark.parametrize("record", [b'{"at_s": [1, 2], "requests": [1]}', b'{"at_s": [1]}'])
+def test_columns_of_different_lengths_are_refused(record: bytes) -> None:
     with pytest.raises(msgspec.ValidationError, match="different lengths"):
-        msgspec.json.decode(b'{"at_s": [1, 2], "requests": [1]}', type=Ticks)
+        msgspec.json.decode(record, type=Ticks)
+
+
+def test_a_record_whose_first_tick_took_no_time_has_no_rates() -> None:
+    ticks = msgspec.convert(
+        {name: [0] for name in Tick.__struct_fields__ if name != "bound_s"}, Ticks
+    )
+
+    assert [(one.seconds, one.in_flight, one.requests_per_s) for one in ticks.stretches()] == [
+        (0.0, 0.0, 0.0)
+    ]
 
 
 def test_runs_side_by_side_add_up() -> None:
@@ -117,6 +128,30 @@ def test_the_last_tick_right_after_another_takes_its_place() -> None:
     assert (first.seconds, first.requests) == (1.0, 5)
     assert (last.seconds, last.requests, last.p95_ms) == (1.0, 7, 90.0)
     assert last.bound_s == {"source": 1.2, "outage": 0.1}
+
+
+def test_a_tick_that_is_not_later_takes_the_place_of_the_last_one_at_its_time() -> None:
+    ticks = Ticks()
+    ticks.add(Tick(at_s=2.0, requests=5))
+    ticks.add(Tick(at_s=1.5, requests=6))
+
+    assert (ticks.at_s, ticks.requests) == ([2.0], [6])
+
+
+def test_a_cause_that_a_tick_does_not_name_held_the_run_back_for_no_time() -> None:
+    ticks = Ticks()
+    ticks.add(Tick(at_s=1.0, bound_s={"source": 1.0}))
+    ticks.add(Tick(at_s=2.0))
+
+    assert ticks.bound_s == {"source": [1.0, 0.0]}
+
+
+def test_each_stretch_has_its_own_latency() -> None:
+    ticks = Ticks()
+    for at_s, p95_ms in enumerate((5.0, 9.0, 4.0, 7.0), start=1):
+        ticks.add(Tick(at_s=at_s, p95_ms=p95_ms))
+
+    assert [one.p95_ms for one in ticks.stretches()] == [5.0, 9.0, 4.0, 7.0]
 
 
 NUMBERS = {
