@@ -16,9 +16,10 @@ from support.object_store import Store, moto_store
 from pipeline.core.errors import OutputBusy, OutputFailed
 from pipeline.core.gate import Gate
 from pipeline.core.shard import Shard
+from pipeline.output.lock.file_lock import FileLock
 from pipeline.output.lock.lease import Lease, LeaseTimes
 from pipeline.output.lock.lock import hold_opening, hold_output
-from pipeline.output.lock.output_lock import is_held
+from pipeline.output.lock.output_lock import Lock, OutputLock, is_held, opening_lock
 from pipeline.output.lock.owner_process import Owner, read_owner, this_process
 from pipeline.storage.conditional import ConditionalObject
 from pipeline.storage.location import Location, locate
@@ -120,6 +121,46 @@ async def test_a_folder_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) 
     with pytest.raises(OutputFailed, match=r"file/out/_lock: cannot be locked: Not a directory"):
         async with hold_output(locate(str(tmp_path / "file" / "out"))):
             pass
+
+
+async def test_an_output_is_made_with_its_folders_and_held_for_certain(tmp_path: Path) -> None:
+    async with hold_output(locate(str(tmp_path / "some" / "where" / "out"))) as gate:
+        assert gate.is_open
+
+
+async def test_whoever_may_write_files_there_may_hold_the_output(tmp_path: Path) -> None:
+    (tmp_path / "another").write_bytes(b"")
+
+    async with hold_output(locate(str(tmp_path))):
+        pass
+
+    assert (tmp_path / "_lock").stat().st_mode == (tmp_path / "another").stat().st_mode
+
+
+async def test_a_lock_whose_owner_cannot_be_written_is_not_held(tmp_path: Path) -> None:
+    (tmp_path / "_lock").symlink_to("/dev/full")
+
+    with pytest.raises(OutputFailed, match="_lock: cannot be locked: "):
+        async with hold_output(locate(str(tmp_path))):
+            pass
+
+
+def test_a_lock_that_cannot_be_looked_at_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "_lock").symlink_to(tmp_path / "_lock")
+
+    with pytest.raises(OutputFailed, match="_lock: cannot be accessed: Too many levels"):
+        is_held(locate(str(tmp_path)))
+
+
+async def test_to_give_up_a_lock_that_is_not_held_is_nothing(tmp_path: Path) -> None:
+    lock = FileLock(locate(str(tmp_path / "_lock")))
+
+    await lock.release()
+    assert await lock.try_acquire()
+    for _ in range(2):
+        await lock.release()
+
+    assert not is_held(locate(str(tmp_path)))
 
 
 async def test_a_run_that_is_cancelled_otherwise_stays_cancelled(tmp_path: Path) -> None:
@@ -232,6 +273,18 @@ async def test_a_lock_that_cannot_be_renewed_for_too_long_is_a_failure_of_the_pl
             await asyncio.Event().wait()
 
 
+async def test_whoever_holds_a_lost_lock_need_not_be_known(tmp_path: Path) -> None:
+    class NobodysLock(LostLock):
+        async def holder(self) -> Owner:
+            raise OutputFailed("out of reach", which="_lock")
+
+    with pytest.raises(OutputBusy) as busy:
+        async with hold_output(locate(str(tmp_path)), lock=NobodysLock()):
+            await asyncio.Event().wait()
+
+    assert "the lock on this output was lost (found an unknown owner)" in str(busy.value)
+
+
 async def test_a_lock_whose_renewal_fails_in_any_way_counts_as_lost(tmp_path: Path) -> None:
     class FailingLock(LostLock):
         async def keep(self) -> None:
@@ -335,6 +388,7 @@ async def test_what_all_shards_need_once_is_done_by_one_after_the_other(tmp_path
         tasks.create_task(open_once("other"))
 
     assert events == ["one begins", "one ends", "other begins", "other ends"]
+    assert all(info.base_name.startswith("_") for info in output.children()), "no results"
 
 
 # --- On an object store ---------------------------------------------------------------------------
@@ -399,6 +453,35 @@ async def test_the_lease_of_another_machine_is_held_until_it_is_old(folder: Loca
 
     assert is_held(folder)
     assert not is_held(folder, times=LeaseTimes(expire_s=-1.0))
+
+
+@pytest.mark.parametrize("name", ["_lock", "_locks/1-of-3", "_locks/opening"])
+async def test_how_long_a_lease_lasts_is_the_same_for_every_lock_of_an_output(
+    name: str, folder: Location
+) -> None:
+    place = ConditionalObject(folder.child(*name.split("/")), Timeouts())
+    assert await Lease(place, OTHER).try_acquire()
+
+    def lock(times: LeaseTimes) -> Lock:
+        if name == "_locks/opening":
+            return opening_lock(folder, times)
+        return OutputLock(folder, None if name == "_lock" else Shard(1, 3), times)
+
+    assert not await lock(LeaseTimes()).try_acquire()
+    assert await lock(LeaseTimes(expire_s=-60.0)).try_acquire()
+
+
+async def test_a_rival_there_is_in_the_way_until_its_lease_is_old(folder: Location) -> None:
+    rival = ConditionalObject(folder.child("_locks", "1-of-3"), Timeouts())
+    assert await Lease(rival, OTHER).try_acquire()
+    eager = OutputLock(folder, None, LeaseTimes(expire_s=-60.0))
+    patient = OutputLock(folder, None, LeaseTimes())
+
+    assert not await patient.try_acquire()
+    holder = await patient.holder()
+    assert holder is not None
+    assert holder.host == OTHER.host
+    assert await eager.try_acquire()
 
 
 async def test_an_expired_lease_is_taken_over_and_its_owner_notices(folder: Location) -> None:

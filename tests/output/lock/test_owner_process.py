@@ -1,8 +1,10 @@
 """Which process holds a lock, and that only certainty counts as its end."""
 
 import os
+import platform
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,35 @@ from msgspec.structs import replace
 from pipeline.output.lock.owner_process import Owner, has_ended, read_owner, this_process
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def ticks_since_boot() -> float:
+    seconds = float(Path("/proc/uptime").read_text().split()[0])
+    return seconds * os.sysconf("SC_CLK_TCK")
+
+
+def test_a_process_tells_its_machine_and_since_when_it_holds_a_lock() -> None:
+    before = datetime.now(UTC)
+
+    here = this_process()
+
+    assert (here.host, here.pid) == (platform.node(), os.getpid())
+    since = datetime.fromisoformat(here.since)
+    assert before - timedelta(seconds=1) < since <= datetime.now(UTC)
+    assert here.since.endswith("+00:00")
+
+
+def test_a_process_may_have_any_name() -> None:
+    name, here = Path("/proc/self/comm"), this_process()
+    before = name.read_text()
+
+    name.write_text("odd) Z 1 (name")
+
+    try:
+        assert not has_ended(here)
+        assert this_process().started == here.started
+    finally:
+        name.write_text(before)
 
 
 def test_a_process_has_ended_only_for_certain() -> None:
@@ -38,6 +69,10 @@ def test_a_killed_process_has_ended_even_before_it_is_waited_for() -> None:
         owner = read_owner(child.stdout.readline())
         assert owner is not None
         assert not has_ended(owner)
+        here, until_now = this_process(), ticks_since_boot()
+        assert here.started is not None
+        assert owner.started is not None
+        assert here.started <= owner.started <= until_now
         child.kill()
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
 
