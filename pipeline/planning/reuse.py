@@ -112,5 +112,5 @@ def _base(plan: Plan, answer: StoredAnswer, covered: IntArray, scores: FloatArra
     # Every document counts as an average one of the stored request, new documents too.
     covered_tokens = total_tokens * len(covered) // len(answer.scores.scores)
     units = np.arange(len(plan.units))
-    whole_tokens = covered_tokens * plan.num_tokens(units) // max(plan.num_tokens(covered), 1)
+    whole_tokens = covered_tokens * plan.num_tokens(units) // plan.num_tokens(covered)
     return Base(answer.key, scores, total_tokens, plan, whole_tokens)
