@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.equal_hashes import twins
@@ -12,18 +13,6 @@ from pipeline.tokens.counter import TokenCounter
 PLAIN = TokenCounter()
 CACHED = CachedCounter(PLAIN)
 unhurried = settings(deadline=None)
-
-
-class CountsCalls(TokenCounter):
-    """Notes what is counted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-
-    def count(self, text: str, cap: int | None = None) -> int:
-        self.asked.append(text)
-        return super().count(text, cap)
 
 
 caps = st.none() | st.integers(0, 12)
@@ -55,6 +44,68 @@ def test_a_text_that_comes_again_is_not_counted_again():
 
     assert wrapped.counted == ["one text", "another"]
     assert counts.tolist() == PLAIN.counts(["one text", "another", "one text", "one text"]).tolist()
+
+
+MANY = st.lists(st.text("ab \n漢", max_size=9), min_size=16, max_size=40)
+
+
+@unhurried
+@given(MANY, caps)
+def test_many_texts_have_the_counts_of_the_wrapped_counter(texts, cap):
+    expected = PLAIN.counts(texts, cap).tolist()
+
+    assert CachedCounter(PLAIN).counts(texts, cap).tolist() == expected
+    assert CACHED.counts(texts, cap).tolist() == expected
+    assert [CACHED.count(text, cap) for text in texts] == expected
+
+
+def test_of_many_texts_none_is_counted_again_one_by_one_or_together():
+    texts, others = ([f"{kind} {number}" for number in range(16)] for kind in ("text", "other"))
+    wrapped = RecordingCounter()
+    cached = CachedCounter(wrapped)
+    cached.counts(texts)
+    for text in others:
+        cached.count(text)
+    asked = len(wrapped.counted)
+
+    cached.counts([*texts, *others])
+    for text in texts:
+        cached.count(text)
+
+    assert len(wrapped.counted) == asked
+
+
+def test_many_texts_are_counted_by_their_words_and_few_one_by_one():
+    for number, expected in ((15, 15), (16, 4 + 4)):
+        wrapped = RecordingCounter()
+        texts = [f"word{index % 4} word{index // 4}" for index in range(number)]
+
+        CachedCounter(wrapped).counts(texts)
+
+        assert len(wrapped.counted) == expected
+
+
+def test_many_texts_are_bounded_without_the_vocabulary():
+    texts = [f"some words and {number}" for number in range(20)]
+
+    counts = CachedCounter(TokenCounter(exact=False)).counts(texts)
+
+    assert counts.tolist() == [len(text) for text in texts]
+
+
+@pytest.mark.parametrize(("tokens", "times"), [(2**18 - 1, 1), (2**18, 3)])
+def test_a_count_of_more_than_a_slot_holds_is_not_kept(tokens, times):
+    class Large(RecordingCounter):
+        def count(self, text: str, cap: int | None = None) -> int:
+            super().count(text, cap)
+            return tokens
+
+    wrapped, texts = Large(), [f"{number}" for number in range(16)]
+    cached = CachedCounter(wrapped)
+
+    assert cached.counts(texts).tolist() == [tokens] * 16
+    assert [cached.count(text) for _ in range(2) for text in texts] == [tokens] * 32
+    assert wrapped.counted == texts * times
 
 
 def test_all_but_counts_is_passed_on():
@@ -91,13 +142,13 @@ def test_texts_that_share_a_slot_are_told_apart():
 
 def test_texts_made_to_have_one_hash_have_their_own_counts():
     """As whoever writes documents can make them for a hash without a secret."""
-    wrapped, (one, other) = CountsCalls(), twins()
+    wrapped, (one, other) = RecordingCounter(), twins()
     counter = CachedCounter(wrapped)
 
     for text in (one, other, other, one):
         counter.count(text)
 
-    assert wrapped.asked == [one, other]
+    assert wrapped.counted == [one, other]
 
 
 def test_threads_may_count_at_once():
