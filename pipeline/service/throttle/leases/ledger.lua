@@ -128,7 +128,7 @@ book.asked = now
 
 local taker = book.takers[ask.taker]
 if not taker then
-  taker = {share = ask.share or 0, served = book.served, wants = {}, slots = {}, report = 0,
+  taker = {share = 0, served = book.served, wants = {}, slots = {}, report = 0,
            reserved_until = 0}
   book.takers[ask.taker] = taker
 end

@@ -98,7 +98,7 @@ class Ledger:
         self._asked = now
         taker = self._takers.get(ask.taker)
         if taker is None:
-            taker = self._takers[ask.taker] = Taker(now, self._served, share=ask.share or 0.0)
+            taker = self._takers[ask.taker] = Taker(now, self._served)
         taker.heard = now
         taker.requests_per_s, taker.tokens_per_s = ask.requests_per_s, ask.tokens_per_s
         self._configure()
