@@ -416,12 +416,13 @@ async def test_earlier_answers_are_all_found_though_what_was_listed_is_gone(
     assert found.keys() == set(asked)
 
 
+@pytest.mark.parametrize("listing", range(1, 5))
 async def test_of_two_compactions_at_once_neither_fails_or_loses_an_answer(
-    tmp_path: Path,
+    tmp_path: Path, listing: int
 ) -> None:
     await save(tmp_path, [1, 2])
     await save(tmp_path, [2, 3])
-    folder = after_listing(tmp_path, lambda: replace_and_delete(tmp_path))
+    folder = after_listing(tmp_path, lambda: replace_and_delete(tmp_path), listing)
 
     assert compaction.compact(folder, lambda: NOW) == 0
 

@@ -1,6 +1,7 @@
 """Files on this machine that misbehave where a test says so."""
 
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -52,13 +53,19 @@ def hostile(folder: Path, listed: Callable[[Listing], Listing]) -> Location:
     return Location(HostileFiles(listed), str(folder), str(folder))
 
 
-def after_listing(folder: Path, act: Callable[[], object]) -> Location:
-    """Return a folder in which another process acts right after the first listing."""
-    left = [act]
+def after_listing(folder: Path, act: Callable[[], object], number: int = 1) -> Location:
+    """Return a folder in which another process acts right after one listing, by default the first.
+
+    Args:
+        folder: The folder.
+        act: What the other process does.
+        number: Of the listing, from 1.
+    """
+    listings = count(1)
 
     def act_once(found: Listing) -> Listing:
-        if left:
-            left.pop()()
+        if next(listings) == number:
+            act()
         return found
 
     return hostile(folder, act_once)
