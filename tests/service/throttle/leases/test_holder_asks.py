@@ -112,15 +112,17 @@ async def test_a_taker_without_requests_asks_once_a_second_and_wants_nothing() -
 
 
 @on_virtual_clock
-async def test_a_taker_with_slots_in_hand_asks_for_more_in_a_third_of_a_quarter_second() -> None:
+async def test_a_taker_with_slots_in_hand_asks_for_each_new_request_twelve_times_a_second() -> None:
     leaser = await begun(1_000.0)
+    holder = holder_of(leaser)
+    holder.follow(lambda: [0.0] * (len(holder.slots) + 1))
 
-    async with holder_of(leaser, [0.0] * 9_000).running():
-        await asyncio.sleep(10)
-        gaps = leaser.gaps(BEGIN_S + 5)
+    async with holder.running():
+        await asyncio.sleep(6)
+        gaps = leaser.gaps(BEGIN_S + 4)
 
-    assert min(gaps) >= 0.25 / 3
-    assert max(gaps) <= 0.3
+    assert gaps == pytest.approx([0.25 / 3 + LATENCY_S] * len(gaps), abs=1e-3)
+    assert len(gaps) > 20
 
 
 @on_virtual_clock

@@ -162,6 +162,7 @@ async def test_what_the_operator_allows_is_not_used_up_without_a_slot() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    assert not requests.try_acquire(1)
     give(holder, (clock(), 0.0), (clock(), 0.0))
 
     await requests.acquire(1)
@@ -170,3 +171,14 @@ async def test_what_the_operator_allows_is_not_used_up_without_a_slot() -> None:
     await requests.acquire(1)
 
     assert clock() == pytest.approx(0.5, abs=0.01)
+
+
+@on_virtual_clock
+async def test_the_operator_slows_the_tokens_of_this_process_too() -> None:
+    _, _, tokens = leased(per_minute=6_000)
+    tokens.set(600)
+    held = tokens.try_acquire(1e6)
+    tokens.set(6_000)
+    free = [tokens.try_acquire(1e6) for _ in range(2)]
+
+    assert (held, free) == (False, [True, True])

@@ -31,6 +31,28 @@ def test_tokens_are_taken_at_the_share() -> None:
     assert (ledger.requests_per_s, ledger.tokens_per_s) == (None, 475.0)
 
 
+def test_slots_take_no_more_tokens_than_that() -> None:
+    ledger = OwnLedger(1, Grant(0.0, share=0.5, takers=2, tokens_per_s=1_000.0))
+
+    slots = [held.slot for tick in range(100) for held in ledger.ask(tick / 10, [50.0] * 9)]
+
+    assert 0.9 * 475 * 10 <= sum(slot.tokens for slot in slots) <= 475 * 10.5
+
+
+def test_a_refusal_slows_the_own_ledger() -> None:
+    ledger = OwnLedger(1, Grant(0.0, share=1.0, takers=1, requests_per_s=100.0))
+    source = ledger.source
+    for tick in range(50):
+        ledger.ask(tick / 10, [0.0] * 20)
+
+    assert source.refused("requests", source.version("requests"), 1.5)
+    ledger.ask(5.0, [0.0])
+
+    assert source.grant.pause_s == 1.5
+    assert source.grant.requests_per_s is not None
+    assert source.grant.requests_per_s < 95
+
+
 def test_without_a_promised_share_there_is_no_slot() -> None:
     ledger = OwnLedger(1, Grant(0.0, share=0.0, takers=3, requests_per_s=100.0))
 
@@ -40,6 +62,7 @@ def test_without_a_promised_share_there_is_no_slot() -> None:
 def test_slots_are_given_at_that_rate_by_our_own_clock() -> None:
     ledger = OwnLedger(1, Grant(0.0, share=0.5, takers=2, requests_per_s=20.0))
     start = 7_000.0
+    assert ledger.source.number == 1
 
     moments = [
         held.due

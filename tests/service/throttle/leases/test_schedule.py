@@ -88,6 +88,17 @@ def test_a_larger_request_does_not_fit_a_slot_that_was_given_back() -> None:
     assert book(schedule, 0.0, tokens=10.0) == at
 
 
+def test_a_slot_that_is_given_again_counts_the_tokens_of_its_new_request() -> None:
+    schedule = schedule_of(None, 1_000.0)
+    at = book(schedule, 0.0, tokens=900.0)
+    schedule.give_back([Slot(at, 900.0)])
+
+    again = schedule.book(0.0, FAR, 100.0, 1.0)
+
+    assert again == Slot(at, 100.0)
+    assert book(schedule, 0.0, tokens=900.0) == pytest.approx(0.9 / 0.995)
+
+
 def test_no_slot_is_within_a_pause() -> None:
     schedule = schedule_of(10.0)
     schedule.give_back([Slot(1.0), Slot(3.0)])

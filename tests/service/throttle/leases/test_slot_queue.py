@@ -58,6 +58,18 @@ async def test_a_slot_whose_moment_has_passed_is_reported_as_unused() -> None:
 
 
 @on_virtual_clock
+async def test_a_slot_may_be_used_from_its_moment_until_it_is_too_late() -> None:
+    bench = Bench()
+    await asyncio.sleep(5)
+    now = asyncio.get_running_loop().time()
+    bench.add(now - LATE_S, now)
+
+    taken = [bench.queue.take() for _ in range(2)]
+
+    assert [held and held.due for held in taken] == [now - LATE_S, now]
+
+
+@on_virtual_clock
 async def test_who_waits_for_a_slot_is_woken_by_a_new_one() -> None:
     bench = Bench()
 
@@ -96,6 +108,14 @@ async def test_a_slot_that_was_not_used_is_the_next_one_again() -> None:
 
     assert len(bench.queue) == 2
     assert bench.queue.take() is first
+
+
+def test_before_a_slot_was_taken_there_is_none_to_put_back() -> None:
+    bench = Bench()
+
+    bench.queue.put_back()
+
+    assert len(bench.queue) == 0
 
 
 def test_what_is_given_back_is_reported_as_unused_and_what_is_cleared_is_not() -> None:

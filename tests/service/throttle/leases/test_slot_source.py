@@ -21,8 +21,14 @@ def test_what_was_served_under_one_version_is_one_entry() -> None:
     source.served("requests", 1, source.version("requests"))
     source.served("tokens", 200, source.version("tokens"))
     source.served("requests", 1, source.version("requests"))
+    source.grant = Grant(1.0, requests_version=8)
+    source.served("requests", 5, source.version("requests"))
 
-    assert source.report.served == [Served("requests", 7, 2), Served("tokens", 8, 200)]
+    assert source.report.served == [
+        Served("requests", 7, 2),
+        Served("tokens", 8, 200),
+        Served("requests", 8, 5),
+    ]
 
 
 def test_a_source_that_is_gone_is_told_nothing_of_its_slots() -> None:
