@@ -367,19 +367,20 @@ async def test_answers_that_are_lost_for_another_reason_are_told_with_that_reaso
 async def test_whoever_is_cancelled_while_it_closes_leaves_a_disk_that_hangs_to_finish_the_write(
     tmp_path: Path, disk: Disk
 ) -> None:
-    wakes, awake = threading.Event(), []
+    wakes, asleep, awake = threading.Event(), threading.Event(), []
     opened = patient(tmp_path, linger_s=3_600.0)
     await opened.__aenter__()
     await save(opened, 1)
 
     def hangs() -> bool:
+        asleep.set()
         wakes.wait(10)
         awake.append(True)
         return False
 
     disk.fails = hangs
     closing = asyncio.create_task(opened.__aexit__(None, None, None))
-    await asyncio.sleep(0.01)
+    await until(asleep.is_set)
     closing.cancel()
     await asyncio.wait([closing])
 
