@@ -416,7 +416,7 @@ async def test_earlier_answers_are_all_found_though_what_was_listed_is_gone(
     assert found.keys() == set(asked)
 
 
-@pytest.mark.parametrize("listing", range(1, 5))
+@pytest.mark.parametrize("listing", range(1, 8))
 async def test_of_two_compactions_at_once_neither_fails_or_loses_an_answer(
     tmp_path: Path, listing: int
 ) -> None:
@@ -424,7 +424,7 @@ async def test_of_two_compactions_at_once_neither_fails_or_loses_an_answer(
     await save(tmp_path, [2, 3])
     folder = after_listing(tmp_path, lambda: replace_and_delete(tmp_path), listing)
 
-    assert compaction.compact(folder, lambda: NOW) == 0
+    assert compaction.compact(folder, lambda: NOW) in (0, 2)
 
     assert right(await look_up(tmp_path, range(4)), [1, 2, 3])
 
