@@ -30,6 +30,41 @@ def test_two_query_texts_under_one_id_are_refused_with_file_and_row(
         read_groups(source)
 
 
+def test_the_query_with_two_texts_is_named_among_others(tmp_path):
+    table = candidates([2, 3, 2, 2], query=pa.array([*"aabbcddee"]))
+
+    with pytest.raises(InputError, match=r"row 4, query_id 'q1'"):
+        read_groups(open_source(write(table, tmp_path / "in.parquet")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "num_bytes"),
+    [
+        (pa.string(), [3, 3]),
+        (pa.large_string(), [3, 3]),
+        (pa.binary(), [3, 3]),
+        (pa.large_binary(), [3, 3]),
+        (pa.list_(pa.string()), [0, 0]),
+    ],
+    ids=str,
+)
+def test_the_bytes_of_a_groups_strings_are_those_of_its_values(tmp_path, kind, num_bytes):
+    values = [["ab"], None, ["c"], ["def"]] if pa.types.is_list(kind) else ["ab", None, "c", "def"]
+    table = candidates([3, 1], more=pa.array(values, kind))
+
+    groups = read_groups(open_source(write(table, tmp_path / "in.parquet")))
+
+    assert [group.output.passthrough_bytes for group in groups] == num_bytes
+
+
+def test_nothing_is_dropped_of_queries_that_share_their_candidates(tmp_path):
+    table = candidates([2] * 6, doc_id=pa.array(["a", "b"] * 6))
+
+    groups = read_groups(open_source(write(table, tmp_path / "in.parquet"), duplicates="first"))
+
+    assert [group.output.candidates["doc_id"].to_pylist() for group in groups] == [["a", "b"]] * 6
+
+
 def test_a_missing_rank_is_the_place_in_the_input(tmp_path):
     source = open_source(write(candidates([2, 3]), tmp_path / "in.parquet", row_group_size=3))
 

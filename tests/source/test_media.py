@@ -65,6 +65,31 @@ def test_a_query_is_a_text_or_an_image(tmp_path: Path) -> None:
         assert group.query == expected
 
 
+def test_queries_of_one_input_may_be_texts_and_images(tmp_path: Path) -> None:
+    both = [
+        table([{"text": "a"}] * 2, query_id="one", query="tent"),
+        table([{"text": "a"}] * 2, query_id="other", query_image=URL),
+        table([{"text": "a"}] * 2, query_id="last", query="lamp"),
+    ]
+    given = write(pa.concat_tables(both, promote_options="permissive"), tmp_path / "in.parquet")
+
+    assert [group.query for group in groups(given)] == ["tent", Image(url=URL), "lamp"]
+
+
+def test_repeats_are_dropped_of_images_as_of_texts(tmp_path: Path) -> None:
+    made = [
+        {"doc_id": "a", "image": URL},
+        {"doc_id": "b", "text": "b"},
+        {"doc_id": "a", "image": URL + "2"},
+        {"doc_id": "c", "image": URL + "3"},
+    ]
+
+    (group,) = groups(candidates(made, tmp_path / "in.parquet"), duplicates="first")
+
+    assert group.media == {0: Image(url=URL), 2: Image(url=URL + "3")}
+    assert group.texts.to_pylist() == [None, "b", None]
+
+
 def test_blank_values_count_as_null(tmp_path: Path) -> None:
     made = [
         {"text": " ", "image": URL, "image_bytes": b"", "video": ""},

@@ -7,6 +7,7 @@ import pytest
 from support.tables import candidates, open_source, read_groups, write, write_cut
 
 from pipeline.core.errors import InputError, OutputMismatch
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.source import Source
 
 
@@ -23,6 +24,50 @@ def test_a_start_row_within_a_query_says_that_the_input_has_changed(tmp_path):
 
     with pytest.raises(OutputMismatch, match="--restart"):
         read_groups(source, start_row=3)
+
+
+@pytest.mark.parametrize("finished", [(0, 2), (3, 4)])
+def test_finished_rows_that_cut_a_query_say_that_the_input_has_changed(tmp_path, finished):
+    source = open_source(write(candidates([3, 2, 1]), tmp_path / "in.parquet"))
+
+    message = r"query_id 'q[01]': .* ends in the middle of a query; .*--restart"
+    with pytest.raises(OutputMismatch, match=message):
+        read_groups(source, finished=[finished])
+
+
+def test_an_empty_id_is_an_id(tmp_path):
+    ids = pa.array(["", "", "a"])
+    source = open_source(write(candidates([3], query_id=ids), tmp_path / "in.parquet"))
+
+    assert [(group.query_id, group.num_candidates) for group in read_groups(source)] == [
+        ("", 2),
+        ("a", 1),
+    ]
+
+
+def test_groups_that_follow_a_larger_one_of_earlier_rows_know_their_rows(tmp_path):
+    table = candidates([6, 1, 1, 1, 1])
+    source = open_source(
+        write(table, tmp_path / "in.parquet"), limits=BatchLimits(max_rows=4, max_run_rows=4)
+    )
+
+    groups = read_groups(source)
+
+    assert [group.output.first_row for group in groups] == [0, 6, 7, 8, 9]
+
+
+def test_a_group_that_has_not_ended_has_candidates_and_finished_rows_have_none(tmp_path):
+    source = open_source(
+        write(candidates([2, 4, 2]), tmp_path / "in.parquet"),
+        limits=BatchLimits(max_rows=4, max_run_rows=4),
+    )
+    reading, open_candidates = source.read(finished=[(6, 8)]), []
+
+    while (piece := reading.next_piece()) is not None:
+        reading.make_groups(piece)
+        open_candidates.append(reading.open_candidates)
+
+    assert open_candidates == [2, 4, 0]
 
 
 def test_nothing_is_read_after_the_last_unfinished_row(tmp_path):
@@ -48,7 +93,8 @@ def test_a_query_that_comes_back_is_refused_by_name(tmp_path):
     folder = write_cut(table, tmp_path, [3], 2)
 
     for read in (read_groups, Source.count_groups):
-        with pytest.raises(InputError, match=r"not adjacent .*'a'.*; use --sort-input, or sort"):
+        message = r"f001\.parquet: .*not adjacent .*'a'.*; use --sort-input, or sort"
+        with pytest.raises(InputError, match=message):
             read(open_source(folder))
 
 
