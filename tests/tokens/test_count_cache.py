@@ -46,12 +46,12 @@ def test_a_text_that_comes_again_is_not_counted_again():
     assert counts.tolist() == PLAIN.counts(["one text", "another", "one text", "one text"]).tolist()
 
 
-MANY = st.lists(st.text("ab \n漢", max_size=9), min_size=16, max_size=40)
+LISTS = st.lists(st.text("ab \n漢", max_size=9), max_size=40)
 
 
 @unhurried
-@given(MANY, caps)
-def test_many_texts_have_the_counts_of_the_wrapped_counter(texts, cap):
+@given(LISTS, caps)
+def test_texts_together_have_the_counts_of_the_wrapped_counter(texts, cap):
     expected = PLAIN.counts(texts, cap).tolist()
 
     assert CachedCounter(PLAIN).counts(texts, cap).tolist() == expected
@@ -93,7 +93,7 @@ def test_many_texts_are_bounded_without_the_vocabulary():
     assert counts.tolist() == [len(text) for text in texts]
 
 
-@pytest.mark.parametrize(("tokens", "times"), [(2**18 - 1, 1), (2**18, 3)])
+@pytest.mark.parametrize(("tokens", "times"), [(2**18 - 1, 1), (2**18, 3), (2**18 + 5, 3)])
 def test_a_count_of_more_than_a_slot_holds_is_not_kept(tokens, times):
     class Large(RecordingCounter):
         def count(self, text: str, cap: int | None = None) -> int:
@@ -106,6 +106,9 @@ def test_a_count_of_more_than_a_slot_holds_is_not_kept(tokens, times):
     assert cached.counts(texts).tolist() == [tokens] * 16
     assert [cached.count(text) for _ in range(2) for text in texts] == [tokens] * 32
     assert wrapped.counted == texts * times
+    one = CachedCounter(wrapped)
+    assert [one.count("text") for _ in range(3)] == [tokens] * 3
+    assert wrapped.counted.count("text") == times
 
 
 def test_all_but_counts_is_passed_on():

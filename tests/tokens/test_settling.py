@@ -72,7 +72,8 @@ class Shares(TokenCounter):
         (0.5, 7_500, [1, 49 + 6]),
         (0.5, 9_951, [1]),
         (0.5, 9_949, [1, 1]),
-        (0.5, 4_000, [1, 99]),
+        (0.5, 5_000, [1, 99]),
+        (0.5, 4_999, [1, 99]),
         (1.0, 9_000, [1, 2, 6, 18 + 2, 58 + 7, 6]),
     ],
 )
@@ -85,6 +86,7 @@ def test_as_many_are_counted_at_once_as_are_likely_to_be_needed(
 
     assert counter.at_once == at_once
     assert settled.num_counted == sum(at_once)
+    assert settled.fits == (settled.weights.sum() <= budget)
     assert settled.weights.tolist() == [int(100 * share)] * sum(at_once) + [100] * (
         100 - sum(at_once)
     )

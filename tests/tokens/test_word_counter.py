@@ -56,6 +56,21 @@ def test_a_word_that_comes_again_is_not_counted_again() -> None:
     assert sorted(asked) == sorted(["the", " cat", " saw", " the", " dog", " and"])
 
 
+def test_a_long_word_is_not_kept_since_it_hardly_comes_again() -> None:
+    asked = list[str]()
+
+    def count(text: str) -> int:
+        asked.append(text)
+        return COUNTER.count(text)
+
+    counter, kept, long = WordCounter(count), "x" * 64, "y" * 65
+    for _ in range(2):
+        counter.counts([kept, long])
+
+    assert asked == [kept, long, long]
+    assert counter.num_known == 1
+
+
 def test_a_word_at_the_start_of_a_text_is_told_apart_from_one_after_a_blank() -> None:
     texts = ["Zürich Zürich", "Zürich", "in Zürich"]
 
@@ -74,8 +89,7 @@ def test_the_memory_of_words_is_bounded() -> None:
 
     for number in range(100):
         counter.counts([f"{number} {number}"])
-
-    assert counter.num_known <= 10
+        assert counter.num_known <= 10
 
 
 def test_threads_may_count_at_once() -> None:
