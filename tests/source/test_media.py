@@ -188,11 +188,19 @@ def test_two_images_under_one_query_id_are_refused(tmp_path: Path) -> None:
         groups(given)
 
 
-def test_a_text_and_an_image_under_one_query_id_are_refused(tmp_path: Path) -> None:
-    both = [table([{"text": "a"}], query="tent"), table([{"text": "b"}], query_image=URL)]
-    given = write(pa.concat_tables(both, promote_options="permissive"), tmp_path / "in.parquet")
+@pytest.mark.parametrize("image", [{"query_image": URL}, {"query_image_bytes": png()}])
+def test_a_text_and_an_image_under_one_query_id_are_refused(
+    image: dict[str, Any], tmp_path: Path
+) -> None:
+    made = [
+        table([{"text": "a"}], query_id="before", query="lamp"),
+        table([{"text": "a"}], query="tent"),
+        table([{"text": "b"}], **image),
+        table([{"text": "a"}] * 2, query_id="after", query="lamp"),
+    ]
+    given = write(pa.concat_tables(made, promote_options="permissive"), tmp_path / "in.parquet")
 
-    with pytest.raises(InputError, match="two different queries under one query_id"):
+    with pytest.raises(InputError, match=r"different queries under one query_id .*query_id 'q'"):
         groups(given)
 
 

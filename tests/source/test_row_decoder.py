@@ -88,6 +88,29 @@ def test_a_null_id_is_refused_with_its_row(tmp_path, column):
         read_groups(source)
 
 
+@pytest.mark.parametrize(
+    ("column", "read"),
+    [
+        ("query_id", read_groups),
+        ("doc_id", read_groups),
+        ("query_id", lambda source: source.check_ids()),
+        ("doc_id", lambda source: source.check_ids()),
+        ("query_id", lambda source: read_groups(source, finished=[(0, 11)])),
+        ("query_id", lambda source: read_groups(source, start_row=11)),
+    ],
+    ids=["query_id", "doc_id", "query_id, checked", "doc_id, checked", "finished", "before"],
+)
+def test_the_row_of_a_null_is_that_in_its_file_however_it_is_read(tmp_path, column, read):
+    ids = pa.array([*map(str, range(8)), None, *map(str, range(9, 12))])
+    for name, part in (("a", slice(0, 5)), ("b", slice(5, 12))):
+        table = candidates([1] * 12, **{column: ids})[part]
+        write(table, tmp_path / f"{name}.parquet", write_statistics=False, row_group_size=2)
+    source = open_source(tmp_path, limits=BatchLimits(max_run_rows=2))
+
+    with pytest.raises(InputError, match=rf"b\.parquet: null {column} \(found row 3\b"):
+        read(source)
+
+
 @pytest.mark.parametrize("kind", [pa.int8(), pa.uint64(), pa.int64()])
 def test_ranks_of_the_input_are_kept(tmp_path, kind):
     table = candidates([3], first_stage_rank=pa.array([7, 0, 7], kind))

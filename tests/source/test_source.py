@@ -3,6 +3,7 @@
 import tracemalloc
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.tables import candidates, open_source, read_groups, write, write_cut
 
@@ -86,6 +87,21 @@ def test_groups_are_counted_without_reading_texts(tmp_path):
     source = open_source(write_cut(table, tmp_path, [1, 3], 2))
 
     assert source.count_groups() == 3
+
+
+def test_where_ids_are_enough_no_other_column_is_read(tmp_path):
+    path = write(candidates([2, 2]), tmp_path / "in.parquet", row_group_size=2)
+    texts = pq.read_metadata(path).row_group(0).column(3)
+    content = bytearray(path.read_bytes())
+    start = texts.dictionary_page_offset
+    content[start : start + texts.total_compressed_size] = b"\xff" * texts.total_compressed_size
+    path.write_bytes(content)
+    source = open_source(path)
+
+    assert (source.count_groups(), source.check_ids().num_groups) == (2, 2)
+    assert [group.query_id for group in read_groups(source, finished=[(0, 2)])] == ["q1"]
+    with pytest.raises(InputError):
+        read_groups(source)
 
 
 def test_a_query_that_comes_back_is_refused_by_name(tmp_path):
