@@ -90,6 +90,23 @@ def test_repeats_are_dropped_of_images_as_of_texts(tmp_path: Path) -> None:
     assert group.texts.to_pylist() == [None, "b", None]
 
 
+@pytest.mark.parametrize(("max_queries", "found"), [(None, (3, 2)), (2, (2, 1)), (1, (1, 1))])
+def test_repeats_are_counted_of_images_as_of_texts(
+    max_queries: int | None, found: tuple[int, int], tmp_path: Path
+) -> None:
+    image = {"doc_id": "a", "image": URL}
+    made = [
+        table([image, {"doc_id": "b", "text": "b"}, image], query_id="one"),
+        table([image, {"doc_id": "b", "image": URL}], query_id="other"),
+        table([image, image], query_id="last"),
+    ]
+    given = write(pa.concat_tables(made, promote_options="permissive"), tmp_path / "in.parquet")
+
+    checked = source(given, max_queries=max_queries).check_ids()
+
+    assert (checked.num_groups, checked.num_repeated) == found
+
+
 def test_blank_values_count_as_null(tmp_path: Path) -> None:
     made = [
         {"text": " ", "image": URL, "image_bytes": b"", "video": ""},

@@ -5,7 +5,7 @@ import tracemalloc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from support.tables import candidates, open_source, read_groups, write, write_cut
+from support.tables import candidates, facts, open_source, read_groups, write, write_cut
 
 from pipeline.core.errors import InputError, OutputMismatch
 from pipeline.source.batch_reader import BatchLimits
@@ -87,6 +87,32 @@ def test_groups_are_counted_without_reading_texts(tmp_path):
     source = open_source(write_cut(table, tmp_path, [1, 3], 2))
 
     assert source.count_groups() == 3
+
+
+@pytest.mark.parametrize("max_rows", [1, 4, 100])
+@pytest.mark.parametrize("max_queries", [1, 2, 3, 4, 9])
+def test_only_the_first_queries_are_read_however_their_rows_are_cut(
+    tmp_path, max_queries, max_rows
+):
+    folder = write_cut(candidates([2, 3, 1, 2]), tmp_path, [4], 4)
+    whole = [facts(group) for group in read_groups(open_source(folder))]
+    limits = BatchLimits(max_rows=max_rows, max_id_rows=max_rows)
+
+    source = open_source(folder, max_queries=max_queries, limits=limits)
+
+    assert [facts(group) for group in read_groups(source)] == whole[:max_queries]
+    assert [facts(group) for group in read_groups(source, finished=[(2, 6)])] == [
+        of_group for of_group in whole[:max_queries] if of_group[0] not in (1, 2)
+    ]
+    assert source.count_groups() == min(max_queries, 4)
+
+
+def test_a_query_that_comes_back_among_the_first_is_refused_with_its_file(tmp_path):
+    table = candidates([4], query_id=pa.array([*"abac"]))
+    path = write(table, tmp_path / "in.parquet")
+
+    with pytest.raises(InputError, match=r"in\.parquet: .*not adjacent"):
+        read_groups(open_source(path, max_queries=3))
 
 
 def test_where_ids_are_enough_no_other_column_is_read(tmp_path):
