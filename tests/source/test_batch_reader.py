@@ -39,11 +39,6 @@ def test_a_run_holds_few_rows_or_one_row_group_and_ends_where_rows_are_finished(
         assert list(runs_of(parquet, 100, RowSpans(finished), max_run_rows)) == runs
 
 
-def test_a_file_without_rows_has_no_runs(tmp_path: Path) -> None:
-    with opened(FEW.slice(0, 0), tmp_path) as parquet:
-        assert [run for run, _ in runs_of(parquet, 0, RowSpans(), 100) if run != [0]] == []
-
-
 def test_the_fields_of_nested_columns_are_named_by_their_paths(tmp_path: Path) -> None:
     table = pa.table({"id": [1], "hit": [{"doc": "a", "rank": 1}]})
 
@@ -96,3 +91,41 @@ def test_rows_make_smaller_batches_by_what_they_hold_decoded(tmp_path: Path) -> 
     assert found[:20] == [5] * 20, "by a probe"
     assert found[20:40] == [5] * 20, "by the run before"
     assert found[40:] == [50, 50]
+
+
+def row_groups(tables: list[pa.Table], folder: Path) -> pq.ParquetFile:
+    """Write one row group for each table."""
+    with pq.ParquetWriter(folder / "in.parquet", tables[0].schema) as writer:
+        for table in tables:
+            writer.write_table(table)
+    return pq.ParquetFile(folder / "in.parquet")
+
+
+def test_a_run_of_one_row_tells_how_much_the_next_ones_hold(tmp_path: Path) -> None:
+    table = texts(9_996)
+
+    with row_groups([table[:1], table], tmp_path) as parquet:
+        assert sizes(parquet, BatchLimits(max_bytes=50_900)) == [1] + [5] * 20
+
+
+def test_a_row_group_may_have_no_rows(tmp_path: Path) -> None:
+    with row_groups([FEW[:0], FEW[:3]], tmp_path) as parquet:
+        assert parquet.num_row_groups == 2
+        assert sum(sizes(parquet, BatchLimits())) == 3
+
+
+def test_the_footer_tells_of_long_rows_after_short_ones(tmp_path: Path) -> None:
+    long = [f"{number:>10000}" for number in range(50)]
+
+    with opened(pa.table({"text": ["short"] * 50 + long}), tmp_path, 100) as parquet:
+        assert max(sizes(parquet, BatchLimits(max_bytes=50_000))) <= 10
+
+
+def test_batches_suit_what_the_chosen_columns_hold(tmp_path: Path) -> None:
+    table = texts(9_996).append_column("id", pa.array(range(100)))
+
+    with opened(table, tmp_path, 100) as parquet:
+        reader = BatchReader(parquet, BatchLimits(max_bytes=50_900))
+        batches = [batch.num_rows for batch in reader.iter_run([0], ["id"], few_bytes=False)]
+
+    assert batches == [100]
