@@ -40,10 +40,9 @@ def test_an_empty_id_is_an_id(tmp_path):
     ids = pa.array(["", "", "a"])
     source = open_source(write(candidates([3], query_id=ids), tmp_path / "in.parquet"))
 
-    assert [(group.query_id, group.num_candidates) for group in read_groups(source)] == [
-        ("", 2),
-        ("a", 1),
-    ]
+    outputs = [group.output for group in read_groups(source)]
+
+    assert [(one.index, one.query_id, one.num_rows) for one in outputs] == [(0, "", 2), (1, "a", 1)]
 
 
 def test_groups_that_follow_a_larger_one_of_earlier_rows_know_their_rows(tmp_path):
@@ -62,13 +61,14 @@ def test_a_group_that_has_not_ended_has_candidates_and_finished_rows_have_none(t
         write(candidates([2, 4, 2]), tmp_path / "in.parquet"),
         limits=BatchLimits(max_rows=4, max_run_rows=4),
     )
-    reading, open_candidates = source.read(finished=[(6, 8)]), []
+    reading = source.read(finished=[(6, 8)])
+    open_candidates = [reading.open_candidates]
 
     while (piece := reading.next_piece()) is not None:
         reading.make_groups(piece)
         open_candidates.append(reading.open_candidates)
 
-    assert open_candidates == [2, 4, 0]
+    assert open_candidates == [0, 2, 4, 0]
 
 
 def test_nothing_is_read_after_the_last_unfinished_row(tmp_path):
