@@ -6,16 +6,14 @@ event loop is about 1 ms late, a tenth of the 11 ms between two requests at 90 a
 bucket holds one grain and a little more, the catch-up. In any window of T seconds,
 ceil(0.995 x rate x T + catch-up) units pass, or one amount more where amounts exceed one unit.
 
-An amount larger than a grain passes when the last of its grains would. That moment is computed, so
-that an amount of which a quota takes hours costs one timer.
-
 A high rate is taken from the bucket in pieces of 5 ms, because asking the bucket for each request
 would cost as much CPU as sending it. So up to 10 ms worth of such a rate may pass earlier than unit
 by unit.
 """
 
-import asyncio
 from typing import Final
+
+from aiolimiter import AsyncLimiter
 
 _SHARE: Final = 0.995
 """Of the rate that is used: windows of ten seconds and more are within it, catch-up included."""
@@ -36,7 +34,8 @@ class Pacer:
 
     Args:
         rate: Units in a second.
-        grain: The amount that passes at once; larger amounts take the time of as many grains.
+        grain: The amount that passes at once. Larger amounts pass in pieces of it, so that any
+            amount can pass, and none before its time.
     """
 
     def __init__(self, rate: float, *, grain: float = 1.0) -> None:
@@ -44,11 +43,9 @@ class Pacer:
         self.rate = rate
         self._piece = rate * _PIECE_S
         self._grain = max(grain, self._piece)
-        self._capacity = self._grain + rate * catch_up_s
-        self._leak_per_s = rate * _SHARE
+        capacity = self._grain + rate * catch_up_s
         self._in_hand = 0.0
-        self._level = 0.0
-        self._filled_at = 0.0
+        self._limiter = AsyncLimiter(capacity, capacity / (rate * _SHARE))
 
     def try_acquire(self, amount: float) -> bool:
         """Take `amount` from the piece in hand; return False if too little of it is left."""
@@ -62,19 +59,9 @@ class Pacer:
         if self.try_acquire(amount):
             return
         missing = max(amount - self._in_hand, self._piece)
-        await self._fill(missing)
+        left = missing
+        while left > self._grain:
+            await self._limiter.acquire(self._grain)
+            left -= self._grain
+        await self._limiter.acquire(left)
         self._in_hand += missing - amount
-
-    async def _fill(self, amount: float) -> None:
-        """Put `amount` into the bucket, once so much has leaked that it fits."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        level = max(self._level - (now - self._filled_at) * self._leak_per_s, 0.0) + amount
-        if level > self._capacity:
-            wait_s = (level - self._capacity) / self._leak_per_s
-            due = now + wait_s
-            await asyncio.sleep(wait_s)
-            now = loop.time()
-            late = (now - due) * self._leak_per_s
-            level = max(self._capacity - late, min(amount, self._grain))
-        self._level, self._filled_at = level, now

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from support.virtual_clock import on_virtual_clock, run
+from support.virtual_clock import on_virtual_clock
 
 from pipeline.service.throttle.pacer import Pacer
 
@@ -51,27 +51,6 @@ async def test_a_grain_passes_at_once_and_a_larger_amount_in_grains() -> None:
 
     whole = [60 / 995, 65 / 995, 65 / 995, 115 / 995, 135 / 995]
     assert times == pytest.approx(whole, abs=1e-4)
-
-
-def test_an_amount_that_takes_hours_is_waited_for_once() -> None:
-    pacer, lateness = Pacer(10 / 60, grain=0.02 * 10 / 60), iter([0.0, 0.0])
-
-    times = run(passed(pacer, 5_000, 5_000), lateness_s=lambda: next(lateness))
-
-    assert times == pytest.approx([30_000 / 0.995, 60_000 / 0.995], rel=1e-5)
-    assert next(lateness, None) is None
-
-
-@pytest.mark.parametrize(("late_s", "made_up_for_s"), [(0.004, 0.004), (0.020, 0.020), (1, 0.020)])
-def test_only_little_lateness_is_made_up_for_after_a_large_amount(
-    late_s: float, made_up_for_s: float
-) -> None:
-    pacer, late = Pacer(1_000, grain=20), iter([late_s, 0.0])
-
-    times = run(passed(pacer, 500, 20), lateness_s=lambda: next(late))
-
-    large = 460 / 995 + late_s
-    assert times == pytest.approx([large, large + 20 / 995 - made_up_for_s], abs=1e-4)
 
 
 @on_virtual_clock
