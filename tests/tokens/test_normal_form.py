@@ -42,6 +42,13 @@ def test_long_runs_of_marks_are_normalised_as_short_ones(marks: str) -> None:
     assert to_nfc(text) == unicodedata.normalize("NFC", text)
 
 
+@pytest.mark.parametrize("start", range(9))
+def test_a_long_run_is_put_in_order_wherever_it_begins_in_a_long_text(start: int) -> None:
+    text = "x" * start + "e" + "\u0301\u0316" * 16 + "y" * 1_000 + "\u0301" * 20_000
+
+    assert to_nfc(text) == unicodedata.normalize("NFC", text)
+
+
 def test_a_lone_surrogate_counts_as_a_replacement_character() -> None:
     text = "a\ud800b\udfff\ud83d"
 
