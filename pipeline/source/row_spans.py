@@ -1,6 +1,6 @@
 """Ranges of input rows, such as those of the parts that are written."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 
@@ -42,6 +42,6 @@ class RowSpans:
 
     def end_of_work(self, num_rows: int) -> int:
         """Return the row from which on all of an input's `num_rows` rows are in the set."""
-        if self._stops and self._stops[-1] >= num_rows:
-            return min(self._starts[-1], num_rows)
-        return num_rows
+        last = bisect_left(self._starts, num_rows) - 1
+        reaches_end = last >= 0 and self._stops[last] >= num_rows
+        return self._starts[last] if reaches_end else num_rows
