@@ -22,7 +22,10 @@ class RepeatedIds:
         self._open: list[Array] = []
 
     def add(self, ids: DecodedIds) -> None:
-        """Take the ids of the next rows, at least one; a doc_id that is null is not counted."""
+        """Take the ids of the next rows, at least one.
+
+        A null doc_id is not counted: it is that of a query without candidates.
+        """
         starts = ids.offsets[find_starts(ids.query_ids, self._last_id)]
         self._last_id = ids.query_ids[-1].as_py()
         if not len(starts):

@@ -1,6 +1,7 @@
 """Columns of images and videos: what they may hold is checked before anything is sent."""
 
 from base64 import b64encode
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline.core.content import Image, Video
 from pipeline.core.errors import InputError, SettingsError
 from pipeline.core.groups import Group
 from pipeline.core.media_types import media_type_of
+from pipeline.source.batch_reader import BatchLimits
 from pipeline.source.listing import list_input
 from pipeline.source.source import Source
 
@@ -74,6 +76,17 @@ def test_queries_of_one_input_may_be_texts_and_images(tmp_path: Path) -> None:
     given = write(pa.concat_tables(both, promote_options="permissive"), tmp_path / "in.parquet")
 
     assert [group.query for group in groups(given)] == ["tent", Image(url=URL), "lamp"]
+
+
+@pytest.mark.parametrize(("allowed", "is_checked"), [(0, True), (-1, False)])
+def test_images_are_checked_beforehand_unless_the_input_is_large(
+    allowed: int, is_checked: bool, tmp_path: Path
+) -> None:
+    given = candidates([{"text": "a", "image": URL}], tmp_path / "in.parquet")
+    limits = BatchLimits(max_checked_bytes=given.stat().st_size + allowed)
+
+    with pytest.raises(InputError) if is_checked else nullcontext():
+        source(given, limits=limits).check_ids()
 
 
 def test_repeats_are_dropped_of_images_as_of_texts(tmp_path: Path) -> None:

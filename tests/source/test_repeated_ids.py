@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,8 @@ from support.tables import candidates, open_source, read_groups, write
 
 from pipeline.core.errors import InputError
 from pipeline.source.batch_reader import BatchLimits
+from pipeline.source.decoded_rows import DecodedIds
+from pipeline.source.repeated_ids import RepeatedIds
 
 GROUPS = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=9), max_size=12)
 
@@ -39,6 +42,21 @@ def test_a_doc_id_counts_each_time_it_occurs_again_in_its_query(
 
     again = sum(count - 1 for group in groups for count in Counter(group).values())
     assert (checked.num_groups, checked.num_repeated) == (len(groups), again)
+
+
+def test_what_other_queries_have_too_is_not_repeated(tmp_path: Path) -> None:
+    path = write(table_of([["a", "b"]] * 6 + [["a", "a"]]), tmp_path / "in.parquet")
+
+    assert open_source(path).check_ids().num_repeated == 1
+
+
+def test_queries_without_candidates_repeat_nothing() -> None:
+    query_ids, doc_ids = pa.array([*"abccd"]), pa.array([None, None, "x", "x", None])
+    repeated = RepeatedIds()
+
+    repeated.add(DecodedIds(query_ids, np.arange(6), doc_ids))
+
+    assert repeated.end() == 1
 
 
 def test_only_the_first_queries_count_where_no_more_are_read(tmp_path: Path) -> None:

@@ -38,11 +38,13 @@ def test_finished_rows_that_cut_a_query_say_that_the_input_has_changed(tmp_path,
 
 def test_an_empty_id_is_an_id(tmp_path):
     ids = pa.array(["", "", "a"])
-    source = open_source(write(candidates([3], query_id=ids), tmp_path / "in.parquet"))
+    path = write(candidates([3], query_id=ids), tmp_path / "in.parquet")
 
-    outputs = [group.output for group in read_groups(source)]
+    outputs = [group.output for group in read_groups(open_source(path))]
 
     assert [(one.index, one.query_id, one.num_rows) for one in outputs] == [(0, "", 2), (1, "a", 1)]
+    (first,) = read_groups(open_source(path, max_queries=1))
+    assert first.query_id == ""
 
 
 def test_groups_that_follow_a_larger_one_of_earlier_rows_know_their_rows(tmp_path):
