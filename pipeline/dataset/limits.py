@@ -25,6 +25,8 @@ class RunLimits(Struct, frozen=True, kw_only=True):
         groups_at_once: Groups that are planned on the event loop without a pause.
         max_candidates_inline: Work on more candidates than these goes to a thread: it takes more
             than about 10 ms.
+        max_bytes_inline: The same for texts; more than a batch of the input, so that only a group
+            that pieces cut apart can have more.
         large_group_bytes: Texts of groups whose work takes so long that it costs next to nothing to
             return free memory to the system.
         max_free_bytes: What may be free in the heap while such groups are in work.
@@ -39,6 +41,7 @@ class RunLimits(Struct, frozen=True, kw_only=True):
     drain_s: float = 4.0
     groups_at_once: int = 128
     max_candidates_inline: int = 16_384
+    max_bytes_inline: int = 8 << 20
     large_group_bytes: int = 1_280 << 10
     max_free_bytes: int = 16 << 20
     batch: BatchLimits = BatchLimits()

@@ -103,10 +103,16 @@ class NotingPlanner:
         return getattr(self._planner, name)
 
 
-@pytest.mark.parametrize("large", [False, True])
-async def test_only_large_batches_are_planned_in_a_thread(tmp_path, large):
+@pytest.mark.parametrize(
+    ("limits", "large"),
+    [
+        (RunLimits(), False),
+        (RunLimits(max_candidates_inline=2), True),
+        (RunLimits(max_bytes_inline=2), True),
+    ],
+)
+async def test_only_large_batches_are_planned_in_a_thread(tmp_path, limits, large):
     planner = NotingPlanner()
-    limits = RunLimits(max_candidates_inline=2 if large else 1_000)
     source = source_of(tmp_path, [3] * 9, rows=7)
     borders = PartBorders(GROUPS_PER_PART, ())
     reader = GroupReader(source.read(), cast(Planner, planner), borders, limits=limits)
