@@ -24,13 +24,12 @@ class DecodedIds(Struct, frozen=True, eq=False):
     offsets: IntArray
     doc_ids: Array
 
-    def slice(self, start: int, stop: int) -> "DecodedIds":
-        """Return the ids of the input rows `start` to `stop`, without a copy."""
-        first, last = int(self.offsets[start]), int(self.offsets[stop])
+    def head(self, num_rows: int) -> "DecodedIds":
+        """Return the ids of the first input rows, without a copy."""
         return DecodedIds(
-            self.query_ids.slice(start, stop - start),
-            self.offsets[start : stop + 1] - first,
-            self.doc_ids.slice(first, last - first),
+            self.query_ids.slice(0, num_rows),
+            self.offsets[: num_rows + 1],
+            self.doc_ids.slice(0, int(self.offsets[num_rows])),
         )
 
 

@@ -77,7 +77,7 @@ class IdPiece(Struct, frozen=True, eq=False):
         """Return the first rows, or the piece itself if it has no more."""
         if num_rows >= len(self.query_ids):
             return self
-        return IdPiece(self.file, self.first_row, self.ids.slice(0, num_rows))
+        return IdPiece(self.file, self.first_row, self.ids.head(num_rows))
 
 
 def id_piece(piece: Piece) -> IdPiece:
