@@ -89,26 +89,27 @@ def test_images_are_checked_beforehand_unless_the_input_is_large(
         source(given, limits=limits).check_ids()
 
 
-@pytest.mark.parametrize("max_rows", [1, 2, 3, 100])
+@pytest.mark.parametrize("duplicates", ["first", "keep"])
+@pytest.mark.parametrize("max_rows", [1, 2, 4, 6, 100])
 def test_images_stay_with_their_candidates_however_rows_are_cut(
-    max_rows: int, tmp_path: Path
+    max_rows: int, duplicates: str, tmp_path: Path
 ) -> None:
     made = list[pa.Table]()
     expected = list[tuple[object, dict[int, Image], list[str | None]]]()
-    for size in (3, 1, 4, 2):
-        query = Image(url=f"{URL}-{size}")
-        images = {row: Image(url=f"{URL}-{size}-{row}") for row in range(0, size, 2)}
+    for number, size in enumerate((3, 1, 1, 4, 2, 1, 1, 2)):
+        query = Image(url=f"{URL}-{number}")
+        images = {row: Image(url=f"{URL}-{number}-{row}") for row in range(0, size, 2)}
         texts = [None if row in images else "a text" for row in range(size)]
         documents = [
             {"image": images[row].url} if row in images else {"text": "a text"}
             for row in range(size)
         ]
-        made.append(table(documents, query_id=f"{size}", query_image=query.url))
+        made.append(table(documents, query_id=f"{number}", query_image=query.url))
         expected.append((query, images, texts))
     given = write(pa.concat_tables(made, promote_options="permissive"), tmp_path / "in.parquet")
 
     limits = BatchLimits(max_rows=max_rows, max_run_rows=max_rows)
-    found = groups(given, limits=limits)
+    found = groups(given, limits=limits, duplicates=duplicates)
 
     assert [(group.query, group.media, group.texts.to_pylist()) for group in found] == expected
 
