@@ -163,14 +163,14 @@ def _p_lines(anchors: AnchorValues) -> float:
     # Imported when needed: groups of one request do not need scipy.
     from scipy.special import fdtrc
 
-    cells, means = anchors.cells, anchors.plain_mean
-    deviation = np.where(cells, anchors.value - means[:, None], 0.0)
-    lowest = anchors.weight.min(axis=1, where=cells, initial=np.inf, keepdims=True)
-    weight = np.where(cells, lowest, 0.0)
+    means = anchors.plain_mean  # of two values: an anchor that is usable has both
+    deviation = anchors.value - means[:, None]
+    lowest = anchors.weight.min(axis=1, keepdims=True)
+    weight = np.broadcast_to(lowest, deviation.shape)
     total = float((weight * deviation**2).sum())
     explained = float(explained_variation(deviation, means, weight))
     # Rounding alone makes residuals of this size, even if it happens to make none here.
-    rounding = float((weight * anchors.rounding**2)[cells].mean())
+    rounding = float((weight * anchors.rounding**2).mean())
     residual = max((total - explained) / anchors.freedom, rounding, NEGLIGIBLE)
     p_value = float(fdtrc(2, anchors.freedom, max(explained, 0.0) / 2 / residual))
     if by_permutation > CONFIRMED >= least_p(anchors.value, anchors.cells):

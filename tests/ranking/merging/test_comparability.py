@@ -28,6 +28,7 @@ from pipeline.ranking.merging.comparability import (
 from pipeline.ranking.merging.first_round import FirstRound, collect_first_round
 from pipeline.ranking.merging.merge import merge
 from pipeline.ranking.merging.merged import Merged
+from pipeline.ranking.merging.permutation_test import permutation_p
 from pipeline.ranking.merging.scale import LinearScale, choose_scale
 from pipeline.ranking.merging.share_scale import ShareScale
 
@@ -168,6 +169,27 @@ def test_the_figures_of_a_comparison_are_those_of_theory(
     elif num_requests == 2 and not rounding:
         of_lines, of_noise = (squares - beside) / 2, beside / freedom
         assert test.p_lines == pytest.approx(f.sf(of_lines / of_noise, 2, freedom))
+
+
+@pytest.mark.parametrize("num_requests", [3, 4])
+def test_more_than_two_requests_are_told_apart_by_permutation_alone(num_requests: int) -> None:
+    noise = np.random.default_rng(0).normal(size=(8, num_requests))
+    values = np.arange(8.0)[:, None] + 0.1 * noise + np.arange(num_requests)
+
+    test = compare(answers_to(values, np.arange(3.0)), LINEAR)
+
+    assert test.p_lines == permutation_p(values, np.ones(values.shape, bool))
+
+
+def test_a_shift_without_noise_is_a_difference_if_it_is_large_enough_to_matter() -> None:
+    """Nothing is left beside the lines then, by which to measure it."""
+
+    def p_lines(shift: float) -> float:
+        values = np.arange(8.0)[:, None] + [0, shift]
+        return compare(answers_to(values, np.arange(3.0)), LINEAR).p_lines
+
+    assert p_lines(1.0) < 1e-6
+    assert p_lines(1e-4) > 0.5
 
 
 @pytest.mark.parametrize(("shared", "connected"), [(2, True), (1, False)])
