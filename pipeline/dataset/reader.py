@@ -151,7 +151,13 @@ class GroupReader:
         return await run(lambda: self._reading.make_groups(piece), aside=aside)
 
     async def _plan(self, batch: GroupBatch) -> list[PlannedGroup]:
-        if self._takes_long(batch):
+        takes_long = (
+            self._reuse is not None
+            or batch.media is not None
+            or len(batch.texts) > self._limits.max_candidates_inline
+            or batch.texts.nbytes > self._limits.max_bytes_inline
+        )
+        if takes_long:
             sizes, plans = await asyncio.to_thread(self._plan_all, batch)
         else:
             measures = measure_texts(batch.texts)
@@ -164,14 +170,6 @@ class GroupReader:
             PlannedGroup(plan, size_bytes, *self._borders.place(plan.group.output))
             for plan, size_bytes in zip(plans, group_sizes.tolist(), strict=True)
         ]
-
-    def _takes_long(self, batch: GroupBatch) -> bool:
-        return (
-            self._reuse is not None
-            or batch.media is not None
-            or len(batch.texts) > self._limits.max_candidates_inline
-            or batch.texts.nbytes > self._limits.max_bytes_inline
-        )
 
     def _plan_all(self, batch: GroupBatch) -> tuple[IntArray, list[Plan]]:
         """Return the sizes of what the groups hold, and a plan for each group."""
