@@ -100,10 +100,10 @@ def test_a_finished_run_is_told_in_numbers_and_charts(output: Path) -> None:
     page = page_of(output)
 
     assert "45 candidates of 3 queries are ranked and written" in page.text
-    assert page.titles[-6:] == [
+    # A quick run may have been held back by nothing.
+    assert [title for title in page.titles if title != "What held the run back"][-5:] == [
         "Requests per second",
         "Requests in flight",
-        "What held the run back",
         "Tokens per second",
         "Latency over time, 95th percentile",
         "Latency of answered requests",
