@@ -16,7 +16,8 @@ from xxhash import xxh3_64_intdigest
 
 from jobs.doctor.texts import COMMON, EASY, STRONG
 from pipeline.core.arrays import FloatArray, IntArray
-from pipeline.planning.packing import Packing, RequestLimits
+from pipeline.planning.packing import Packing
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.ranking.merging.comparability import ALPHA, compare
 from pipeline.ranking.merging.first_round import collect_first_round
 from pipeline.ranking.merging.scale import FINEST, LinearScale, Scale, choose_scale, precision

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pipeline.core.arrays import IntArray
 from pipeline.core.content import ContentKind, kind_of
 from pipeline.core.models import ModelProfile
-from pipeline.planning.packing import RequestLimits
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.planning.units import Units
 
 

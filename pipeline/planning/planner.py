@@ -15,8 +15,8 @@ from pipeline.core.settings import MAX_REQUEST_BYTES, RunSettings
 from pipeline.planning.body_bytes import body_bytes, query_body_bytes
 from pipeline.planning.kinds import PlacesByKind
 from pipeline.planning.media_measures import measure_batch, media_tokens
-from pipeline.planning.packing import RequestLimits
 from pipeline.planning.plan import PackedUnits, Plan
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.planning.unit_packer import UnitPacker
 from pipeline.planning.units import (
     NOT_SENT,

@@ -10,7 +10,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from pipeline.core.arrays import IntArray
-from pipeline.planning.packing import Packing, RequestLimits, pack
+from pipeline.planning.packing import Packing, pack
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.planning.units import Units
 from pipeline.tokens.counter import Counter
 from pipeline.tokens.policies import CountingPolicy

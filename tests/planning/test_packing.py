@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from xxhash import xxh3_64
 
-from pipeline.planning.packing import MAX_ANCHORS, MIN_ANCHORS, Packing, RequestLimits, pack
+from pipeline.planning.packing import MAX_ANCHORS, MIN_ANCHORS, Packing, pack
+from pipeline.planning.request_limits import RequestLimits
 
 QWEN = RequestLimits(max_documents=500, max_tokens=120_000, max_bytes=16 * 2**20, query_tokens=30)
 

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from support.group_cases import cases, unhurried
 from support.group_world import make_group, make_planner, tokens
 
-from pipeline.planning.packing import RequestLimits, pack
+from pipeline.planning.packing import pack
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.planning.unit_packer import UnitPacker
 from pipeline.planning.units import Units
 from pipeline.tokens.counter import TokenCounter

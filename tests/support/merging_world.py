@@ -13,7 +13,8 @@ from scipy.special import ndtri
 from scipy.stats import kendalltau, rankdata
 
 from pipeline.core.arrays import FloatArray, IntArray
-from pipeline.planning.packing import Packing, RequestLimits, pack
+from pipeline.planning.packing import Packing, pack
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.ranking.merging.final_request import FinalRequest
 from pipeline.ranking.merging.head import PreliminaryRequests
 from pipeline.ranking.merging.merge import merge

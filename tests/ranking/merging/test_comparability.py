@@ -18,7 +18,8 @@ from support.merging_world import (
     packing_of,
 )
 
-from pipeline.planning.packing import RequestLimits, pack
+from pipeline.planning.packing import pack
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.ranking.merging.comparability import (
     TOLERATED_NOISE,
     TOLERATED_SHARE_NOISE,

@@ -18,7 +18,8 @@ from support.merging_world import (
     packing_of,
 )
 
-from pipeline.planning.packing import Packing, RequestLimits
+from pipeline.planning.packing import Packing
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.ranking.merging.final_request import FinalRequest
 from pipeline.ranking.merging.head import PreliminaryRequests
 from pipeline.ranking.merging.levels import capacity_for_any, most_further_requests

@@ -21,7 +21,8 @@ from support.merging_world import (
 )
 from xxhash import xxh3_64
 
-from pipeline.planning.packing import Packing, RequestLimits
+from pipeline.planning.packing import Packing
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.ranking.merging.merge import merge
 from pipeline.ranking.merging.merged import Merged
 

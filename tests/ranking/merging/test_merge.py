@@ -17,7 +17,8 @@ from support.merging_world import (
     tau,
 )
 
-from pipeline.planning.packing import Packing, RequestLimits, pack
+from pipeline.planning.packing import Packing, pack
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.ranking.merging.final_request import FinalRequest
 from pipeline.ranking.merging.head import PreliminaryRequests
 from pipeline.ranking.merging.merge import merge

@@ -19,7 +19,8 @@ from support.merging_world import (
     rerank,
 )
 
-from pipeline.planning.packing import Packing, RequestLimits
+from pipeline.planning.packing import Packing
+from pipeline.planning.request_limits import RequestLimits
 from pipeline.ranking.merging.final_request import FinalRequest
 from pipeline.ranking.merging.first_round import collect_first_round
 from pipeline.ranking.merging.merge import merge
