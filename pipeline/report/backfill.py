@@ -1,4 +1,4 @@
-"""The page of a backfill: sums over its partitions, and what became of each.
+"""The page of a backfill: sums over its partitions, and a row for each.
 
 It is made of the records of the runs and the footers of the parts; the rankings are not read.
 """

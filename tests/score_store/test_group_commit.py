@@ -293,7 +293,7 @@ async def test_closing_does_not_wait_for_the_next_try(tmp_path: Path, disk: Disk
         (remote, None, 1.0),
         (remote, 7.0, 7.0),
     ],
-    ids=["disk", "object store", "as it is told"],
+    ids=["disk", "object store", "as set"],
 )
 async def test_the_first_answer_of_a_batch_waits_for_others_and_how_long_depends_on_the_place(
     tmp_path: Path,

@@ -18,7 +18,7 @@ LATENCY_S = 0.002
 
 
 class RecordedLeaser(FakeLeaser):
-    """A leaser that notes what it is told, and when."""
+    """A leaser that records each ask and its time."""
 
     def __init__(self, *quota: float | None) -> None:
         super().__init__(*quota)
@@ -244,7 +244,7 @@ async def test_a_lost_leaser_is_asked_each_quarter_second_and_later_each_second(
 
 @on_virtual_clock
 async def test_each_time_the_leaser_is_lost_and_found_its_slots_are_of_another_source() -> None:
-    """So a refusal is told to the source of its slot alone."""
+    """So a refusal reaches the source of its slot alone."""
     leaser = await begun()
     holder = holder_of(leaser)
 

@@ -1,4 +1,4 @@
-"""A leaser that is asked over HTTP: what it is told, and which answers end a run."""
+"""The leaser over HTTP: what it sends, and which answers end a run."""
 
 import pytest
 from support.fake_quota_server import FakeQuotaServer
