@@ -173,7 +173,7 @@ class Ranking(Struct, frozen=True, eq=False):
     @property
     def num_skipped(self) -> int:
         """The number of candidates with nothing to score."""
-        return sum(reject.skipped for reject in self.rejects)
+        return sum([reject.skipped for reject in self.rejects])
 
     @property
     def num_rejected(self) -> int:

@@ -247,7 +247,7 @@ async def _read(
     try:
         if status // 100 == 2:
             if not encoding and int(headers.get("Content-Length", max_bytes + 1)) <= max_bytes:
-                return await content.read()
+                return content.read_nowait() if content.is_eof() else await content.read()
             return await read_answer(content, encoding, max_bytes)
         start, _ = await read_start(content, encoding)
     except zlib.error as error:
