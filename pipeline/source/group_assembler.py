@@ -1,6 +1,7 @@
 """Whole groups from pieces of any size; which groups does not depend on where pieces are cut."""
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import numpy as np
 
@@ -11,6 +12,12 @@ from pipeline.source.adjacency import SeenIds, find_starts, not_adjacent, take_i
 from pipeline.source.decoded_rows import DecodedRows
 from pipeline.source.group_batch import LocateRow, make_group_batch
 from pipeline.source.pieces import Piece
+
+_SMALL_GROUP_BYTES: Final = 64 << 10
+"""Texts of groups of which many are planned at once, for less than one after the other."""
+
+_FEW_GROUPS: Final = 8
+"""So few are large, and to plan them takes a thread, which it is better to begin once."""
 
 
 class GroupAssembler:
@@ -52,8 +59,8 @@ class GroupAssembler:
         """Take the next piece; yield the groups that have ended, but no finished ones.
 
         The groups that lie within a piece share its memory. A group that goes on from an earlier
-        piece is copied, together with the others of its last piece unless they are much less: few
-        large batches cost less than many.
+        piece is copied, together with the others of its last piece unless they are much less, or
+        many large ones: few large batches cost less than many, but copies take memory.
 
         Raises:
             InputError: if a query comes back after another one, or has two query texts.
@@ -82,7 +89,7 @@ class GroupAssembler:
         if first > 0:
             self._open.append(rows.slice(0, first))
         whole, whole_starts = rows.slice(first, last), starts[:-1] - first
-        if self._open and self.open_candidates <= whole.num_candidates:
+        if self._open and self._are_copied(whole, len(whole_starts)):
             open_rows = sum(rows.num_rows for rows in self._open)
             joined = np.append(0, whole_starts + open_rows)
             yield self._make([*self._open, whole], joined, self.num_groups - 1, self._open_row)
@@ -92,6 +99,12 @@ class GroupAssembler:
                 yield self._make([whole], whole_starts, self.num_groups, first_row + first)
         self._open = [rows.slice(last, rows.num_rows)]
         self._open_row = first_row + last
+
+    def _are_copied(self, whole: DecodedRows, num_groups: int) -> bool:
+        """Return whether to copy whole groups beside the open one, which is copied anyway."""
+        if num_groups > _FEW_GROUPS and whole.texts.nbytes > num_groups * _SMALL_GROUP_BYTES:
+            return False
+        return self.open_candidates <= whole.num_candidates
 
     def _make(
         self, pieces: list[DecodedRows], starts: IntArray, first_group: int, first_row: int

@@ -95,3 +95,13 @@ def test_groups_of_one_piece_share_the_memory_of_the_file(tmp_path):
     assert {group.texts.buffers()[2].address for group in groups} == {
         first.texts.buffers()[2].address
     }
+
+
+@pytest.mark.parametrize(("characters", "batches"), [(100, [11, 1]), (60_000, [1, 10, 1])])
+def test_many_large_groups_are_not_copied_beside_one_that_pieces_cut_apart(
+    tmp_path, characters, batches
+):
+    table = candidates([2] * 12, text=pa.array(["x" * characters] * 24))
+    source = open_source(write_cut(table, tmp_path, [1], 24))
+
+    assert [batch.num_groups for batch in source.iter_batches()] == batches
