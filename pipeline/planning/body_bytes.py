@@ -7,6 +7,7 @@ import orjson
 
 from pipeline.core.arrays import IntArray
 from pipeline.core.content import Content, json_bytes
+from pipeline.planning.json_columns import json_sizes
 from pipeline.planning.units import Units
 
 BYTES_PER_DOCUMENT: Final = 32
@@ -34,6 +35,9 @@ def body_bytes(units: Units, capacity: int) -> IntArray:
     most = most_body_bytes(units.sizes)
     if int(most.sum()) <= capacity:
         return most
-    contents = units.contents(np.arange(len(units)))
-    exact = [json_bytes(content) + BYTES_PER_DOCUMENT for content in contents]
-    return np.array(exact, dtype=np.int64)
+    is_whole = np.ones(len(units), np.bool_)
+    exact = np.zeros(len(units), np.int64)
+    for unit, content in units.own_contents.items():
+        is_whole[unit], exact[unit] = False, json_bytes(content)
+    exact[is_whole] = json_sizes(units.row_texts.take(units.rows[is_whole]))
+    return exact + BYTES_PER_DOCUMENT
