@@ -2,16 +2,19 @@
 
 For each request a session makes headers, objects for the request and its answer, and a task that
 writes the body, which takes more CPU than all else in this room. Here the requests differ in their
-bodies alone. So their head is made once, and a request is one write. Connections are opened, kept
-and closed by aiohttp, and it parses the answers, as for any other request. The methods that are
-called for that are not among those that aiohttp documents; its versions 3.12 to 3.14 have them.
+bodies alone. So their head is made once, a request is one write, and a connection goes from one
+request to the next without aiohttp's pool. aiohttp opens and closes the connections and parses the
+answers, as for any other request. The methods that are called for that are not among those that it
+documents; its versions 3.12 to 3.14 have them.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import aiohttp
+from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
@@ -20,6 +23,10 @@ Answer: TypeAlias = tuple[int, Mapping[str, str], bytes]
 
 Read: TypeAlias = Callable[[int, Mapping[str, str], aiohttp.StreamReader], Awaitable[bytes]]
 """Reads the body of an answer of this status and these headers."""
+
+KEPT_S: Final = 15.0
+"""How long a connection is kept that nothing is sent on, as by aiohttp. What is between may forget
+it without a word, and a request on it would wait for its time-out."""
 
 _CONTENT_LENGTH = "Content-Length"
 _SWITCHING_PROTOCOLS, _OK = 101, 200
@@ -37,6 +44,9 @@ class DirectPost:
         assert session.connector is not None
         self._connector = session.connector
         self._timeout = session.timeout
+        self._now = asyncio.get_running_loop().time
+        # With the time since when nothing is sent on them, in its order.
+        self._idle: deque[tuple[Connection, float]] = deque()
         # Says which connection is wanted, and which headers aiohttp would send.
         self._like = aiohttp.ClientRequest(
             "POST", url, headers=session.headers, session=session, loop=asyncio.get_running_loop()
@@ -54,10 +64,7 @@ class DirectPost:
         Raises:
             aiohttp.ClientError: as `ClientSession.post` does.
         """
-        try:
-            connection = await self._connector.connect(self._like, [], self._timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError from error
+        connection = self._take() or await self._open()
         protocol = connection.protocol
         if protocol is None or protocol.transport is None or protocol.should_close:
             connection.close()  # it was lost, or the service spoke out of turn
@@ -80,5 +87,35 @@ class DirectPost:
         except BaseException:  # a cancellation too: its answer may still come
             connection.close()
             raise
-        connection.release()
+        self._keep(connection)
         return answer
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        while self._idle:
+            self._idle.popleft()[0].close()
+
+    async def _open(self) -> Connection:
+        try:
+            return await self._connector.connect(self._like, [], self._timeout)
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
+
+    def _take(self) -> Connection | None:
+        """Return the connection that was used last, if one is kept and was not lost."""
+        oldest = self._now() - KEPT_S
+        while self._idle and self._idle[0][1] < oldest:
+            self._idle.popleft()[0].close()
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if not connection.closed:
+                return connection
+            connection.close()
+        return None
+
+    def _keep(self, connection: Connection) -> None:
+        """Keep a connection for the next request, unless the answer ends it."""
+        if connection.protocol is None or connection.protocol.should_close:
+            connection.close()
+            return
+        self._idle.append((connection, self._now()))

@@ -144,6 +144,8 @@ class HttpTransport:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._direct is not None:
+            self._direct.close()
         await self._session.close()
 
     async def send(self, request: Request) -> Scores:

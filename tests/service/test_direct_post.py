@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from pipeline.service.direct_post import DirectPost
+from pipeline.service.direct_post import KEPT_S, DirectPost
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -31,19 +31,21 @@ class RawServer:
         self.unasked = unasked
         self.num_connections = 0
         self.received: list[bytes] = []
+        self.peers: list[object] = []
         self.answering = asyncio.Event()
         self.answering.set()
-        self._all_closed = asyncio.Event()
-        self._num_open = 0
+        self._one_closed = asyncio.Condition()
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.num_connections += 1
-        self._num_open += 1
+        self._open.add(writer)
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 size = int(head.lower().partition(b"content-length: ")[2].split()[0])
                 self.received.append(await reader.readexactly(size))
+                self.peers.append(writer.get_extra_info("peername"))
                 await self.answering.wait()
                 writer.write(self.script.pop(0) if self.script else OK)
                 if self.closes:
@@ -59,15 +61,19 @@ class RawServer:
             writer.close()
             with suppress(ConnectionError):
                 await writer.wait_closed()
-            self._num_open -= 1
-            if not self._num_open:
-                self._all_closed.set()
+            self._open.remove(writer)
+            async with self._one_closed:
+                self._one_closed.notify_all()
 
-    async def wait_closed(self) -> None:
-        """Wait until no connection is left."""
-        while self._num_open:
-            self._all_closed.clear()
-            await self._all_closed.wait()
+    def close_all(self) -> None:
+        """Close all connections."""
+        for writer in self._open:
+            writer.close()
+
+    async def wait_open(self, most: int) -> None:
+        """Wait until no more connections than so many are left."""
+        async with self._one_closed:
+            await self._one_closed.wait_for(lambda: len(self._open) <= most)
 
 
 @asynccontextmanager
@@ -76,8 +82,10 @@ async def posting(server: RawServer) -> AsyncIterator[DirectPost]:
     async with await asyncio.start_server(server.answer, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
         async with aiohttp.ClientSession(auto_decompress=False) as session:
-            yield DirectPost(session, URL(f"http://127.0.0.1:{port}/rerank?a=%20b"))
-        await server.wait_closed()
+            direct = DirectPost(session, URL(f"http://127.0.0.1:{port}/rerank?a=%20b"))
+            yield direct
+            direct.close()
+        await server.wait_open(0)
 
 
 async def whole(status: int, headers: Mapping[str, str], content: aiohttp.StreamReader) -> bytes:
@@ -98,7 +106,9 @@ async def test_the_head_is_the_one_that_a_session_would_send() -> None:
     async with TestServer(app) as server:
         url = server.make_url("/rerank/ü").with_query({"a": "b c", "d": "&"})
         async with aiohttp.ClientSession(headers=headers) as session:
-            await DirectPost(session, url).send(b"{}", whole)
+            direct = DirectPost(session, url)
+            await direct.send(b"{}", whole)
+            direct.close()
             async with session.post(url, data=b"{}"):
                 pass
 
@@ -114,6 +124,61 @@ async def test_a_connection_is_used_again() -> None:
     assert [(status, body) for status, _, body in answers] == [(200, b"ok")] * 5
     assert server.received == [b"0", b"1", b"2", b"3", b"4"]
     assert server.num_connections == 1
+
+
+async def test_the_connection_that_was_used_last_is_used_first() -> None:
+    server = RawServer()
+    async with posting(server) as direct:
+        await asyncio.gather(*(direct.send(b"x", whole) for _ in range(4)))
+        for _ in range(8):
+            await direct.send(b"x", whole)
+        peers = server.peers[4:]
+
+    assert server.num_connections == 4
+    assert len(set(peers)) == 1
+
+
+async def test_a_connection_that_was_idle_for_long_is_closed(monkeypatch) -> None:
+    server = RawServer()
+    async with posting(server) as direct:
+        now = asyncio.get_running_loop().time()
+        monkeypatch.setattr(direct, "_now", lambda: now)
+        await asyncio.gather(*(direct.send(b"x", whole) for _ in range(3)))
+        now += KEPT_S
+        await direct.send(b"x", whole)
+        assert server.num_connections == 3
+        now += KEPT_S / 2
+        await direct.send(b"x", whole)
+        assert server.num_connections == 3
+        await server.wait_open(1)  # the one that was used since
+        now += 2 * KEPT_S
+        await direct.send(b"x", whole)
+
+    assert server.num_connections == 4
+
+
+async def test_a_connection_that_the_service_closed_is_replaced() -> None:
+    server = RawServer()
+    async with posting(server) as direct:
+        await asyncio.gather(*(direct.send(b"x", whole) for _ in range(3)))
+        server.close_all()
+        await server.wait_open(0)
+        for _ in range(100):  # turns of the event loop, in which it is noticed
+            await asyncio.sleep(0)
+        answers = [(await direct.send(b"x", whole))[2] for _ in range(2)]
+
+    assert answers == [b"ok", b"ok"]
+    assert server.num_connections == 4
+
+
+async def test_an_answer_that_ends_its_connection_is_the_last_on_it() -> None:
+    last = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+    server = RawServer(last, last)
+    async with posting(server) as direct:
+        answers = [(await direct.send(b"x", whole))[2] for _ in range(3)]
+
+    assert answers == [b"ok"] * 3
+    assert server.num_connections == 3
 
 
 @pytest.mark.parametrize("code", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
