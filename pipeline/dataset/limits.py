@@ -39,7 +39,7 @@ class RunLimits(Struct, frozen=True, kw_only=True):
     max_candidates_in_parts: int = 1_000_000
     max_bytes_in_parts: int = 8 << 20
     drain_s: float = 4.0
-    groups_at_once: int = 128
+    groups_at_once: int = 160
     max_candidates_inline: int = 16_384
     max_bytes_inline: int = 8 << 20
     large_group_bytes: int = 1_280 << 10

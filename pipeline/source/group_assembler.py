@@ -12,9 +12,11 @@ from pipeline.source.adjacency import SeenIds, find_starts, not_adjacent, take_i
 from pipeline.source.decoded_rows import DecodedRows
 from pipeline.source.group_batch import LocateRow, make_group_batch
 from pipeline.source.pieces import Piece
+from pipeline.tokens.text_buffers import text_offsets
 
-_SMALL_GROUP_BYTES: Final = 64 << 10
-"""Texts of groups of which many are planned at once, for less than one after the other."""
+_COPIED_BYTES: Final = 512 << 10
+"""Texts of small groups that are planned with one that pieces cut apart, and copied for that: to
+plan it alone would cost more."""
 
 _FEW_GROUPS: Final = 8
 """So few are large, and to plan them takes a thread, which it is better to begin once."""
@@ -59,8 +61,7 @@ class GroupAssembler:
         """Take the next piece; yield the groups that have ended, but no finished ones.
 
         The groups that lie within a piece share its memory. A group that goes on from an earlier
-        piece is copied, together with the others of its last piece unless they are much less, or
-        many large ones: few large batches cost less than many, but copies take memory.
+        piece is copied, together with those next to it if these are small, or few.
 
         Raises:
             InputError: if a query comes back after another one, or has two query texts.
@@ -88,23 +89,34 @@ class GroupAssembler:
         first, last = int(starts[0]), int(starts[-1])
         if first > 0:
             self._open.append(rows.slice(0, first))
-        whole, whole_starts = rows.slice(first, last), starts[:-1] - first
-        if self._open and self._are_copied(whole, len(whole_starts)):
-            open_rows = sum(rows.num_rows for rows in self._open)
-            joined = np.append(0, whole_starts + open_rows)
-            yield self._make([*self._open, whole], joined, self.num_groups - 1, self._open_row)
+        whole, borders = rows.slice(first, last), starts - first
+        num_beside = self._num_beside(whole, borders) if self._open else 0
+        border = int(borders[num_beside])
+        if num_beside:
+            self._open.append(whole.slice(0, border))
+            joined = borders[:num_beside] + sum(rows.num_rows for rows in self._open[:-1])
+            yield self._make(self._open, np.append(0, joined), self.num_groups - 1, self._open_row)
         else:
             yield from self.end()
-            if whole.num_rows:
-                yield self._make([whole], whole_starts, self.num_groups, first_row + first)
+        if border < whole.num_rows:
+            rest, rest_starts = whole.slice(border, last - first), borders[num_beside:-1] - border
+            first_group = self.num_groups + num_beside
+            yield self._make([rest], rest_starts, first_group, first_row + first + border)
         self._open = [rows.slice(last, rows.num_rows)]
         self._open_row = first_row + last
 
-    def _are_copied(self, whole: DecodedRows, num_groups: int) -> bool:
-        """Return whether to copy whole groups beside the open one, which is copied anyway."""
-        if num_groups > _FEW_GROUPS and whole.texts.nbytes > num_groups * _SMALL_GROUP_BYTES:
-            return False
-        return self.open_candidates <= whole.num_candidates
+    def _num_beside(self, whole: DecodedRows, borders: IntArray) -> int:
+        """Return how many of the whole groups are copied and planned with the open one.
+
+        Args:
+            whole: Their rows.
+            borders: The row where each begins, and the end of the last.
+        """
+        num_groups = len(borders) - 1
+        if num_groups <= _FEW_GROUPS and self.open_candidates <= whole.num_candidates:
+            return num_groups
+        ends = text_offsets(whole.texts)[whole.offsets[borders[1:]]]
+        return int(np.searchsorted(ends, _COPIED_BYTES, "right"))
 
     def _make(
         self, pieces: list[DecodedRows], starts: IntArray, first_group: int, first_row: int

@@ -97,8 +97,8 @@ def test_groups_of_one_piece_share_the_memory_of_the_file(tmp_path):
     }
 
 
-@pytest.mark.parametrize(("characters", "batches"), [(100, [11, 1]), (60_000, [1, 10, 1])])
-def test_many_large_groups_are_not_copied_beside_one_that_pieces_cut_apart(
+@pytest.mark.parametrize(("characters", "batches"), [(100, [11, 1]), (60_000, [5, 6, 1])])
+def test_half_a_megabyte_of_many_groups_is_copied_beside_one_that_pieces_cut_apart(
     tmp_path, characters, batches
 ):
     table = candidates([2] * 12, text=pa.array(["x" * characters] * 24))
