@@ -95,7 +95,7 @@ class ExplainedCandidate(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """Whether the scores of the requests compare, as the anchors show; see the merging rules.
+    """Whether the scores of the requests are comparable, as the anchors show; see `merge`.
 
     Attributes:
         p_lines: p-value of the test for systematic differences.
