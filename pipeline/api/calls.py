@@ -1,4 +1,4 @@
-"""The calls of the library: rerank a dataset, and plan that.
+"""The calls of the library: rerank a dataset, or plan a run of it.
 
 The blocking calls run in a thread with an event loop of its own, so that they also work where a
 loop is running already, as in a notebook.
@@ -29,7 +29,7 @@ Place: TypeAlias = str | PathLike[str]
 """A path or an address: `s3://`, `gs://` or `abfs://`."""
 
 Progress: TypeAlias = Callable[[RunSummary], object]
-"""Called now and then with the numbers of a run so far, and at its end, in the run's thread."""
+"""Called at intervals with the numbers of a run so far, and at its end, in the run's thread."""
 
 _PLAN_URL: Final = "http://plan.invalid"
 """The address of a provider that has none of its own; a plan sends nothing."""
@@ -48,7 +48,7 @@ async def arerank(
     Args:
         input: A file, a folder or a glob of candidates, or an address.
         output: The folder or the address to write to.
-        progress: Called now and then with the numbers so far; True shows a bar.
+        progress: Called at intervals with the numbers so far; True shows a bar.
         progress_every_s: How often, in seconds.
         options: Those of `RunOptions`, which are those of the command.
 
@@ -72,8 +72,8 @@ def rerank(
 ) -> RunSummary:
     """Do what `arerank` does, and return when it is done.
 
-    Ctrl-C stops the run in order: what is in flight is waited for and saved, then `Interrupted` is
-    raised.
+    Ctrl-C stops the run cleanly: wait for requests in flight, save their answers, then raise
+    `Interrupted`.
     """
     chosen = RunOptions.of(options)
     begun: Future[tuple[asyncio.AbstractEventLoop, Session]] = Future()
@@ -134,7 +134,7 @@ async def _started(
 
 
 async def _watched(job: DatasetRun, wanted: Progress | bool, every_s: float) -> RunSummary:
-    """Run a job; call `wanted` meanwhile and at the end, whatever the end is."""
+    """Run a job; call `wanted` at intervals and at the end, also after a failure."""
     if wanted is False:
         return await job.run()
     progress = ProgressBar() if wanted is True else wanted

@@ -28,7 +28,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     """What `rerank run` takes, with its defaults; see `rerank run --help`.
 
     Quotas are per minute, `timeout` and `lock_wait` in seconds, `max_outage` in minutes, `max_cost`
-    in US dollars. `columns` names the input's column of each role, where it bears another name.
+    in US dollars. `columns` maps a role to the input's column, where that has another name.
     """
 
     provider: str = "dashscope"
@@ -132,7 +132,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
         """Return the address of the service: `url`, else `default`, else the provider's own.
 
         Raises:
-            SettingsError: if there is none, or if it is no web address, or holds a user or a
+            SettingsError: if there is none, or if it is not a web address, or holds a user or a
                 password, which messages would show.
         """
         url = self.url or default or self.preset.url

@@ -24,7 +24,7 @@ _REFUSED: Final = ("layout", "with_text", "groups_per_part", "restart", "lock_wa
 
 
 def rerank_table(candidates: Table, **options: Any) -> Table:
-    """Return the candidates in their new order, with what the ranking says of each.
+    """Return the candidates in their new order, each with its rank and score.
 
     Queries come in the order of their first rows, and within a query candidates by rank. A row has
     all its columns and `rank` (from 1), `relevance_score` (null without a score) and `merge_status`
@@ -33,7 +33,7 @@ def rerank_table(candidates: Table, **options: Any) -> Table:
     Args:
         candidates: A row per candidate with `query_id`, `query`, `doc_id` and `text`, or the
             columns that `columns` names: a Polars or pandas frame, or an Arrow table.
-        options: Those of `RunOptions` but for options about files. Paid answers are kept in
+        options: Those of `RunOptions` except options about files. Paid answers are kept in
             `score_store`, by default a folder in the user's cache.
 
     Returns:

@@ -29,6 +29,6 @@ async def background(
             finally:
                 task.cancel()
     except BaseExceptionGroup as group:
-        # The first error alone, as without a group: the body's own, or that of the work.
+        # Raise the first error without its group: the body's own, or that of the work.
         error = group.exceptions[0]
         raise error from error.__cause__

@@ -25,6 +25,6 @@ class Backoff(Struct, frozen=True):
     jitter: bool = False
 
     def wait_s(self, earlier_waits: int) -> float:
-        """Return the seconds to wait, after so many waits in a row: first_s * 2**earlier_waits."""
+        """Return the seconds to wait after so many earlier waits: first_s * 2**earlier_waits."""
         wait_s = min(self.first_s * 2.0 ** min(earlier_waits, _MAX_DOUBLINGS), self.cap_s)
         return wait_s * random.random() if self.jitter else wait_s

@@ -1,7 +1,7 @@
-"""What a request is billed by: its tokens, those of images at a price of their own, or searches.
+"""What a request is billed by: tokens, with image tokens at another price, or search units.
 
-A price belongs to one *billed unit*: a token of text, or a search unit. What else is billed counts
-as so many of them.
+The price is that of one *billed unit*: a token of text, or a search unit. Image tokens are
+converted to billed units.
 """
 
 import math
@@ -27,7 +27,7 @@ class SearchUnits(Struct, frozen=True, kw_only=True):
 
 
 class Bill(Struct, frozen=True, kw_only=True):
-    """What a request is billed, as far as that is known before it is answered.
+    """The bill of a request, as far as it is known before the answer.
 
     Attributes:
         most: Upper bound of its billed units.
@@ -42,11 +42,11 @@ class Bill(Struct, frozen=True, kw_only=True):
     search_units: int = 0
 
     def units(self, total_tokens: int | None, search_units: int | None) -> float:
-        """Return what is billed for the answered request; the estimate if the answer is silent.
+        """Return the units billed for an answered request; without a count, the estimate.
 
         Args:
-            total_tokens: What the service counted; None if it does not say.
-            search_units: The same of search units.
+            total_tokens: The tokens that the service counted; None if it does not say.
+            search_units: The search units that it counted; None if it does not say.
         """
         if self.search_units:
             return self.estimate if search_units is None else search_units
@@ -73,8 +73,8 @@ class Billing(Struct, frozen=True, kw_only=True):
     ) -> Bill:
         """Return what is known of a request's bill before it is answered.
 
-        No service says how many of its tokens are those of images: they are taken to have the share
-        that they have of the request's bounds.
+        No service says how many of the counted tokens are image tokens: their share is taken to be
+        the same as in the request's bounds.
 
         Args:
             tokens: Upper bound of its tokens.

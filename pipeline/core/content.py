@@ -2,9 +2,9 @@
 
 A text is a plain `str`: nearly everything is text, and a wrapper would cost as much as the rest of
 its planning. An image is given by its URL or by its bytes, a video by its URL. Contents are values:
-they compare by what they hold. `content_hash` orders them, the same in every run; it is quick, and
-whoever writes documents can make two of one hash. `digest` names what is paid for: nobody can make
-two of one digest.
+they compare by what they hold. `content_hash` orders them, the same in every run; it is quick, but
+an author of documents can construct two with the same hash. `digest` names what is paid for: nobody
+can construct two with the same digest.
 """
 
 import binascii
@@ -63,7 +63,7 @@ EVERY_KIND: Final[frozenset[ContentKind]] = frozenset({"text", "image", "video"}
 """What a multimodal service accepts."""
 
 DIGEST_BYTES: Final = 24
-"""Of BLAKE3. To find two contents of one digest takes some 2^96 hashes."""
+"""Of BLAKE3. Finding two contents with the same digest takes some 2^96 hashes."""
 
 _DATA_URL_HEAD: Final = re.compile(r"data:[^,]*;base64", re.IGNORECASE)
 
@@ -79,7 +79,7 @@ def kind_of(content: Content) -> ContentKind:
 
 
 def identity(content: Content) -> bytes:
-    """Return bytes that differ for different contents: of a text its UTF-8."""
+    """Return bytes that differ for different contents; for a text, its UTF-8."""
     if isinstance(content, str):
         return content.encode()
     if isinstance(content, Video):
@@ -93,7 +93,7 @@ def identity(content: Content) -> bytes:
 def content_hash(content: Content) -> int:
     """Return the 64-bit hash of a content: XXH3 of its `identity`.
 
-    Others can make contents of equal hashes, so compare these where the hashes are equal.
+    Equal hashes can be constructed on purpose, so compare the contents where the hashes are equal.
     """
     return xxh3_64_intdigest(identity(content))
 
@@ -104,7 +104,7 @@ def digest(content: bytes) -> bytes:
 
 
 def is_blank(content: Content | None) -> bool:
-    """Return whether there is nothing to score: nothing at all, or a text of white space alone."""
+    """Return whether there is nothing to score: None, or a text of white space only."""
     return content is None or (isinstance(content, str) and not content.strip())
 
 
@@ -121,7 +121,7 @@ def image_of_bytes(data: bytes) -> Image:
 
 
 def image_of_url(url: str) -> Image:
-    """Return the image at an address, or that which a data URL holds.
+    """Return the image at an address, or the one that a data URL holds.
 
     Raises:
         ValueError: for a data URL that holds no image of an accepted format.
@@ -158,7 +158,7 @@ def media_content(
 
 
 def value_or_url(content: Content) -> str:
-    """Return what stands for a content in a request: the text, a URL, or a data URL."""
+    """Return the form of a content in a request: the text, a URL, or a data URL."""
     if isinstance(content, Image) and content.data is not None:
         return f"data:{content.media_type};base64,{b64encode(content.data).decode()}"
     return text_or_url(content)

@@ -24,8 +24,8 @@ def read_api_key(provider: Provider, variable: str | None = None) -> str | None:
         variable: Another variable to read.
 
     Raises:
-        SettingsError: if a key is needed and the variable is unset or blank, or holds what cannot
-            be sent.
+        SettingsError: if a key is needed and the variable is unset or blank, or holds characters
+            that cannot be sent.
     """
     is_needed = provider.requires_key or variable is not None
     variable = variable or provider.api_key_env
@@ -58,7 +58,7 @@ def read_token(option: str, variable: str | None) -> str | None:
         variable: What it names.
 
     Raises:
-        SettingsError: if the variable is unset or blank, or holds what cannot be sent.
+        SettingsError: if the variable is unset or blank, or holds characters that cannot be sent.
     """
     if variable is None:
         return None

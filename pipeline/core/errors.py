@@ -226,7 +226,7 @@ class BadAnswer(RequestError):
 
 
 class IncompleteAnswer(BadAnswer):
-    """A valid answer that has a score for some documents alone.
+    """A valid answer that has scores for only some of the documents.
 
     Args:
         scores: float64, one per document of the request; NaN where there is none.

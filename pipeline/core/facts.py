@@ -6,7 +6,7 @@ from typing import Any
 
 
 def as_text(facts: Mapping[str, Any]) -> str:
-    """Return one line for each fact that says something, the values in one column."""
+    """Return one line for each fact that is not empty, the values in one column."""
     shown = list(_shown(facts))
     width = max((len(name) for name, _ in shown), default=0)
     return "\n".join(f"{name:{width}}  {value}" for name, value in shown)
@@ -22,7 +22,7 @@ def as_html(title: str, facts: Mapping[str, Any]) -> str:
 
 
 def _shown(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the facts that are not empty, with their values as they are read best."""
+    """Yield the facts that are not empty, with their values formatted for reading."""
     for name, value in facts.items():
         if value is None or value in ("", [], {}):
             continue

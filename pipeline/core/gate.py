@@ -9,7 +9,7 @@ class Gate:
     """Lets tasks pass while it is open; for one event loop.
 
     Attributes:
-        is_open: Whether tasks pass; changed by the methods alone.
+        is_open: Whether tasks pass; only the methods change it.
     """
 
     def __init__(self) -> None:
@@ -23,17 +23,17 @@ class Gate:
         return f"<Gate {state}>"
 
     def open(self) -> None:
-        """Let all tasks pass that wait."""
+        """Let all waiting tasks pass."""
         self.is_open = self._error is None
         self._opened.set()
 
     def close(self) -> None:
-        """Let tasks wait."""
+        """Make tasks wait."""
         self.is_open = False
         self._opened.clear()
 
     def break_with(self, error: RerankError) -> None:
-        """Raise `error` in all tasks that wait or come; only the first call counts."""
+        """Raise `error` in all tasks that wait now or later; only the first call counts."""
         self._error = self._error or error
         self.is_open = False
         self._opened.set()

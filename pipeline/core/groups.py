@@ -1,4 +1,4 @@
-"""A query and its candidates as they were read: alone, in a batch, and what the output needs.
+"""A query and its candidates as they were read: one group, and a batch of groups.
 
 Everything here is a value: built once, never changed, safe to share between tasks and threads.
 """
@@ -27,7 +27,7 @@ class TextMeasures(Struct, frozen=True, eq=False):
         token_bounds: Upper bounds of the token counts; those of texts by their bytes.
         sizes: Bytes of the texts as UTF-8.
         content_hashes: 64-bit hash of each text, see `pipeline.core.content.content_hash`.
-        blank: Whether the text is null, empty or white space alone, and so is never sent.
+        blank: Whether the text is null, empty or only white space, and so is never sent.
     """
 
     token_bounds: IntArray
@@ -226,7 +226,7 @@ def media_of(media: Any) -> dict[int, Image | Video]:
 
 
 def reduce_groups(ufunc: np.ufunc, values: Any, offsets: IntArray) -> Any:
-    """Return the values of each group joined by a function of two, such as their sum.
+    """Return the values of each group reduced by a binary function, such as their sum.
 
     Args:
         ufunc: Joins two values; a group without values has the function's identity, such as 0.

@@ -1,8 +1,8 @@
-"""Return what is free in the heap of the C library to the system.
+"""Return free memory in the heap of the C library to the system.
 
 Large texts, bodies and Arrow's buffers come and go between small objects that stay, and leave holes
-that glibc keeps for later (malloc_trim(3)). To give them back and to get them again takes 0.3 ms of
-CPU a request of 100 KB, so it is for groups that take much longer anyway.
+that glibc keeps for later (malloc_trim(3)). Giving them back and getting them again takes 0.3 ms of
+CPU per request of 100 KB, so this is only for groups that take much longer anyway.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ class _MallInfo(ctypes.Structure):
 def trim_heap(max_free_bytes: int) -> bool:
     """Return free memory to the system if there is more than so much; return whether there was.
 
-    Without glibc 2.33 or later nothing is known of the heap, and nothing is done.
+    Do nothing without glibc 2.33 or later, which reports the size of the heap.
     """
     library = _glibc()
     if library is None or library.mallinfo2().fordblks <= max_free_bytes:

@@ -13,7 +13,7 @@ from pipeline.core.lazy_documents import LazyDocuments
 class JsonTexts(LazyDocuments):
     """The texts of a JSON array.
 
-    To make strings of Chinese ones, and to encode these, takes twenty times as long as to join the
+    Making strings of Chinese texts and encoding them takes twenty times as long as joining the
     column of an input.
 
     Attributes:

@@ -8,7 +8,7 @@ from pipeline.core.content import Content
 
 
 class LazyDocuments(Sequence[Content]):
-    """A sequence whose every reading makes all documents, so who reads several makes a list.
+    """A sequence that makes all documents anew at each access, so make a list to read several.
 
     Nearly all documents are sent, scored and forgotten, and are in memory in another form anyway.
     """

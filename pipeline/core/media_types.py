@@ -1,4 +1,4 @@
-"""The formats of images, told by their first bytes.
+"""The formats of images, recognised by their first bytes.
 
 Accepted are those of page `text-rerank-api` of Model Studio (May 2026): JPEG, PNG, WEBP, BMP, TIFF,
 ICO, DIB, ICNS and SGI. The first bytes are those of the formats' own specifications.
@@ -30,13 +30,13 @@ _OTHERS: Final = (
     (0, b"PK\x03\x04", "ZIP"),
 )
 NUM_MAGIC_BYTES: Final = 16
-"""So many bytes of a file tell its format."""
+"""The number of first bytes that are enough to recognise a format."""
 FORMATS: Final = "JPEG, PNG, WEBP, BMP, TIFF, ICO, DIB, ICNS or SGI"
 """The accepted formats, for messages."""
 
 
 def media_type_of(data: bytes) -> str | None:
-    """Return the media type of an image that begins so; None for a format that is not accepted."""
+    """Return the media type of an image by its first bytes; None if its format is not accepted."""
     return next((kind for at, magic, kind in _ACCEPTED if data.startswith(magic, at)), None)
 
 

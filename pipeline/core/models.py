@@ -11,7 +11,7 @@ published: they are taken to be those of qwen3-rerank.
 Cohere: docs.cohere.com, pages `reranking-best-practices` and `rate-limits`; for search units and
 their prices see `COHERE_SEARCH_UNITS`. Jina: jina.ai, page `models/jina-reranker-v3.5`; its models
 are built on Qwen3 and have its vocabulary. Voyage: docs.voyageai.com, pages `reranker`, `pricing`
-and `rate-limits` (first tier). All read 2026-11. What no page says is left out: no price, no quota.
+and `rate-limits` (first tier). All read 2026-11. A price or quota that no page states is left out.
 """
 
 from typing import TYPE_CHECKING, Final, Literal
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # commands that only name models start faster
     from pipeline.core.content import ContentKind
 
 UNLIMITED_TOKENS: Final = 1_000_000_000
-"""Of a request whose documents alone are limited."""
+"""For a request that is limited only in its documents."""
 
 COHERE_SEARCH_UNITS: Final = SearchUnits(documents=100, chunk_tokens=500)
 """One query with up to 100 documents; a document that is longer than 500 tokens, its query's

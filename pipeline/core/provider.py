@@ -25,9 +25,9 @@ class Provider(Struct, frozen=True, kw_only=True):
         published: Those that the provider publishes for this endpoint.
         usd_per_million_tokens: Its prices, where they differ from those of the profiles, by model.
         limits: The limits of a model that is not among `models`.
-        max_documents_in_flight: What the service takes at once, where it counts documents.
+        max_documents_in_flight: Documents that the service takes at once, if it limits these.
         other_region: The preset of the same service in another region, with keys of its own.
-        free_quota: What costs nothing at first; "" if nothing is published.
+        free_quota: The free quota of a new account; "" if nothing is published.
         source: Where this was read in November 2026.
     """
 
@@ -48,7 +48,7 @@ class Provider(Struct, frozen=True, kw_only=True):
 
     @property
     def is_sold(self) -> bool:
-        """Whether requests cost money: those of one's own servers and of the emulator do not."""
+        """Whether requests cost money; those to a server of your own or the emulator do not."""
         return self.requires_key and self.api_key_env is not None
 
     def profile(self, model: str | None) -> ModelProfile:

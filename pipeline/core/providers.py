@@ -8,9 +8,9 @@ AstrBotDevs/AstrBot issue 9360). Vtrix resells the model with flat requests and 
 (doc.vtrix.ai, page qwen3-rerank); its path is unknown.
 
 Addresses of the others: their wire formats in `pipeline.service.wire.formats` name the sources.
-Servers of one's own stand at their usual port on this machine; what they limit is up to them, so
-they get the limits of qwen3-rerank for a request, no quota and no price. Names of the models that
-they serve are theirs: none is a default.
+Self-hosted servers are expected at their usual port on this machine. Their limits are not known, so
+they get the limits of qwen3-rerank for a request, no quota and no price. They name their models as
+they like, so there is no default.
 """
 
 from types import MappingProxyType

@@ -87,7 +87,8 @@ class Scores(Struct, frozen=True, eq=False):
 
     Attributes:
         scores: One finite number per document, in the request's order, unchanged.
-        total_tokens: What the service counted, be it impossible; None if it does not say.
+        total_tokens: The count that the service states, even if it is impossible; None if it states
+            none.
         response_id: The service's id of the answer, for support cases.
         search_units: What the service billed; None if it bills by tokens, or does not say.
     """

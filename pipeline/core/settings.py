@@ -65,8 +65,8 @@ class RunSettings(Struct, frozen=True, kw_only=True):
     """All settings of a run except the key, validated when it is built.
 
     Durations are in seconds, money in US dollars. Without `max_outage_s` the service may be down
-    for ten minutes, but be unreachable from the start for half a minute only. `quota` is where
-    the quota is leased from, `quota_token_env` the variable that holds the token for it.
+    for ten minutes, but be unreachable from the start for half a minute only. `quota` is the
+    address of the quota's leaser, `quota_token_env` the variable that holds the token for it.
     `shard` is the share of the input that the run takes; the output holds those of all shards.
 
     Raises:
@@ -172,7 +172,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
 
     @property
     def depth(self) -> int | None:
-        """The depth that final requests settle; None for what is cheap, by group."""
+        """The depth that final requests settle; None for as deep as is cheap, for each group."""
         return self.certify_depth or self.top_n
 
     def output_settings(self) -> dict[str, Any]:
@@ -204,7 +204,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
         }
 
     def score_scope(self) -> bytes:
-        """Return what a stored score depends on besides query and documents, as bytes to hash."""
+        """Return all that scores depend on besides query and documents, as bytes to hash."""
         return _canonical(
             {
                 "provider": self.provider.name,
@@ -217,7 +217,7 @@ class RunSettings(Struct, frozen=True, kw_only=True):
 
     @property
     def _fps(self) -> dict[str, float]:
-        """What fingerprints and keys hold of it: nothing unless it is given."""
+        """The entry in fingerprints and keys: empty unless the option is given."""
         return {} if self.fps is None else {"fps": self.fps}
 
 

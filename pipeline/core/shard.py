@@ -21,10 +21,10 @@ class Shard(Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> "Shard":
-        """Return what `I/N` says.
+        """Return the shard that `I/N` names.
 
         Raises:
-            SettingsError: if it is not that, or if there is no such shard.
+            SettingsError: if the text is not of this form, or if there is no such shard.
         """
         match = _FORM.fullmatch(text)
         shard = cls(int(match[1]), int(match[2])) if match else cls(0, 0)

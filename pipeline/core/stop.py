@@ -1,4 +1,4 @@
-"""Stop a run in order: end its waits at once, and let what is paid for go on."""
+"""Stop a run cleanly: end its waits at once, and let paid requests finish."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class StopSwitch:
     Attributes:
         error: The error given to `stop`; None before.
         on_stop: Called once, when it is stopped.
-        waits: The blocks that are entered and not left, in order.
+        waits: The blocks that are entered and not yet left, in order.
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ class FileInfo(Struct, frozen=True):
         size_bytes: None for a folder.
         modified: When the file was last written, by the clock of the place; None for a folder.
         version: Of an object, if its store tells versions apart.
-        is_broken_link: It is a link that leads nowhere, so neither a file nor a folder.
+        is_broken_link: It is a broken link, so neither a file nor a folder.
     """
 
     path: str
@@ -44,7 +44,7 @@ class FileInfo(Struct, frozen=True):
         return self.size_bytes is None and not self.is_broken_link
 
     def is_same_state(self, other: "FileInfo") -> bool:
-        """Return whether the file has not been written between this and the other look at it."""
+        """Return whether the file was not written between the two times that it was looked at."""
         if self.size_bytes != other.size_bytes:
             return False
         if self.version is not None and other.version is not None:
@@ -87,8 +87,8 @@ class Files(Protocol):
     def children(self, folder: str, *, recursive: bool) -> list[FileInfo]:
         """Return what is below a folder, in no order; nothing if the folder does not exist.
 
-        Links are followed; those that lead nowhere are returned as such.
-        An object store lists the folders between only where `recursive` is false.
+        Links are followed; broken ones are returned as such. An object store lists folders only
+        where `recursive` is false.
         """
 
     def open(self, path: str) -> OpenFile:
@@ -106,7 +106,7 @@ class Files(Protocol):
     def writing(self, path: str) -> AbstractContextManager[BinaryIO]:
         """Yield a stream for a file of any size, which is visible when the body ends.
 
-        If the body fails nothing is written. What is not complete is kept on this machine.
+        If the body fails nothing is written. An incomplete file is kept on this machine.
         """
 
     def make_folder(self, path: str) -> None:

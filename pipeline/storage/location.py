@@ -54,7 +54,7 @@ class Location(Struct, frozen=True):
         return Location(self.files, f"{folder}/{name}", f"{called}/{name}")
 
     def with_patience(self, reads: PatientReads) -> "Location":
-        """Return the same place; on an object store it insists on `info`, `open` and their reads.
+        """Return the same place; on an object store `info`, `open` and reads are retried.
 
         A disk that fails is not asked again.
         """
@@ -96,7 +96,7 @@ class Location(Struct, frozen=True):
     def children(self, *, recursive: bool = False) -> list[FileInfo]:
         """Return what is below this folder, by path; nothing if the folder does not exist.
 
-        Links that lead nowhere are left out.
+        Broken links are left out.
         """
         with translate_errors(self, OutputFailed, "cannot be listed"):
             below = self.files.children(self.path, recursive=recursive)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 _NOT_OFFERED: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
-"""Answers of file systems and kernels that know no files without a name."""
+"""Error numbers of file systems and kernels that do not support files without a name."""
 
 
 @contextmanager
@@ -17,8 +17,8 @@ def writing_file(place: Path, unfinished: Path) -> Iterator[BinaryIO]:
 
     Args:
         place: The file, which is replaced if it exists; its folder exists.
-        unfinished: A name in the same folder that the file bears for a moment; all the time where
-            the file system knows no files without a name.
+        unfinished: A name in the same folder that the file has for a moment; all the time where the
+            file system does not support files without a name.
     """
     nameless = _open_nameless(place.parent)
     stream = unfinished.open("wb") if nameless is None else os.fdopen(nameless, "wb")

@@ -2,7 +2,7 @@
 
 Credentials and endpoints come from the stores' usual environment: AWS_* with AWS_ENDPOINT_URL and
 the keys of AWS_PROFILE, AZURE_*, GOOGLE_*. obstore reads all of them but the profile, which is read
-here. An endpoint that refuses connections is given up after some 6 s, a silent one after 45 s.
+here. An endpoint that refuses connections is given up after about 6 s, a silent one after 45 s.
 """
 
 import configparser
@@ -22,7 +22,8 @@ class Timeouts(Struct, frozen=True):
 
     Attributes:
         connect_s: Until a connection is made.
-        silence_s: Until the first byte of an answer, sending included, and between two reads.
+        silence_s: Until the first byte of an answer, including the time to send, and between two
+            reads.
         request_s: A whole request, its answer included.
         retry_s: No retry begins later than this after the first attempt.
         max_retries: Retries after connection errors, timeouts, 429 and 5xx.

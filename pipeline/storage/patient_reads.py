@@ -1,7 +1,7 @@
-"""Insist on reads of an object store that answered before: for code that may block.
+"""Retry reads of an object store that answered before: for code that may block.
 
 A store that never answered fails at once, since its address may be wrong. One that did answer may
-be down for a while, or ask for patience (503 SlowDown).
+be down for a while, or ask to slow down (503 SlowDown).
 """
 
 import time
@@ -15,14 +15,14 @@ from pipeline.storage.retries import Failures, Patience
 Result = TypeVar("Result")
 
 _LOOK_S: Final = 0.1
-"""How often a wait looks whether it is to end."""
+"""How often a wait checks whether it must end."""
 
 
 class PatientReads:
-    """Calls functions that read, again if they fail; threads may share it.
+    """Calls functions that read, and retries them if they fail; threads may share it.
 
     Args:
-        patience: How long to insist.
+        patience: How long to retry.
         is_stopped: Whether nobody waits for the result any more.
         clock: Seconds, never going back.
         sleep: Waits.
@@ -82,5 +82,5 @@ def _is_final(error: StoreError) -> bool:
 
 
 def read_once(read: Callable[[], Result], name: str) -> Result:
-    """Return what `read` returns; do not insist."""
+    """Return what `read` returns; do not retry."""
     return read()

@@ -1,7 +1,7 @@
-"""Insist on a place that cannot be read or written for a while.
+"""Retry reads and writes of a place that fails for a while.
 
-An object store may ask for patience (503 SlowDown) or be out of reach, and a full disk may be
-freed. What is to be written stays in memory meanwhile.
+An object store may ask to slow down (503 SlowDown) or be out of reach, and space may be freed on a
+full disk. Data to be written stays in memory meanwhile.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ STORAGE_BACKOFF: Final = Backoff(first_s=0.5, cap_s=10.0)
 
 
 class Patience(Struct, frozen=True, kw_only=True):
-    """How long to insist.
+    """How long to retry.
 
     Attributes:
         max_outage_s: Seconds for which a place may fail.
@@ -38,7 +38,7 @@ class Failures:
     """Failures of a place in a row.
 
     Args:
-        patience: How many seconds of them are borne.
+        patience: For how many seconds they are tolerated.
         clock: Seconds, never going back.
     """
 
@@ -72,7 +72,7 @@ class Failures:
         return wait_s
 
     def end(self) -> None:
-        """Note that the place works."""
+        """Record that the place works again."""
         if self._since is not None:
             failed_s = round(self._clock() - self._since, 1)
             log_event(_log, logging.WARNING, "storage.back", failed_s=failed_s)
@@ -88,8 +88,8 @@ async def insist(
     """Return what `act` returns; try again as long as it raises OutputFailed.
 
     Args:
-        act: May be tried again, whatever it has done before it failed.
-        patience: How long to insist.
+        act: Must be safe to repeat, whatever it has done before it failed.
+        patience: How long to retry.
         sleep: Waits between two tries.
 
     Raises:

@@ -67,7 +67,7 @@ def upper_bounds(texts: Texts, *, part_bytes: int = PART_BYTES) -> IntArray:
         return bounds
     num_characters = _lengths(pc.utf8_length(array))
     beyond_ascii = np.flatnonzero(bounds != num_characters)
-    # In small parts one text that is not in NFC slows down few others.
+    # In small parts, a text that is not in NFC slows down only a few others.
     part_of = np.cumsum(bounds[beyond_ascii]) // part_bytes
     for part in np.split(beyond_ascii, 1 + np.flatnonzero(np.diff(part_of))):
         if part.size:

@@ -1,9 +1,9 @@
 """Bounds of token counts by the bytes of texts: looser than those by the table, and nearly free.
 
-A token covers at least one byte, so a text has at most as many as bytes in normal form C, which is
-the tokenizer's. There a text has at most thrice its bytes; it has no more than its own if it holds
-no character that may grow (`GROWING`): one whose normal form is longer, or a combining mark that
-may take the place of a smaller one in the character before. Unicode 14 has 92 of the former, and
+A token covers at least one byte, so a text has at most as many tokens as bytes in normal form C,
+which the tokenizer uses. There a text has at most three times its bytes; it has no more than before
+if it holds no character that may grow (`GROWING`): one whose normal form is longer, or a combining
+mark that may replace a smaller one in the character before. Unicode 14 has 92 of the former, and
 all of the latter begin with the byte CC.
 """
 
@@ -19,10 +19,10 @@ from pipeline.core.arrays import ByteArray, IntArray
 from pipeline.tokens.text_buffers import text_bytes, text_offsets
 
 GROWING: Final = ("cc", "cd", "e0", "e2ab", "efa9", "efab", "efac", "efad", "f09d")
-"""What the UTF-8 of characters begins with that may grow; of most of them none does."""
+"""First bytes of the UTF-8 of characters that may grow; most texts have none of these."""
 
 MOST_GROWTH: Final = 3
-"""Times that a text in normal form C may be as long as before."""
+"""How many times as long a text may be in normal form C."""
 
 _LAST_ASCII: Final = 0x7F
 
@@ -31,7 +31,7 @@ def byte_bounds(texts: pa.LargeStringArray) -> IntArray:
     """Return an upper bound of the Qwen tokens of each text; a bound depends on its text alone.
 
     Args:
-        texts: Valid UTF-8; what is null has any bound.
+        texts: Valid UTF-8; the bound of a null is arbitrary.
     """
     offsets, octets = text_offsets(texts), np.frombuffer(text_bytes(texts), np.uint8)
     bounds = np.diff(offsets)

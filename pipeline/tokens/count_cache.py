@@ -19,7 +19,7 @@ _LOW: Final = (1 << _SLOT_BITS) - 1
 _ALL: Final = (1 << 64) - 1
 _HIGH: Final = _ALL ^ _LOW
 _MANY: Final = 16
-"""So many texts are counted by their words."""
+"""From so many texts on, texts are counted by their words."""
 
 
 class CachedCounter:

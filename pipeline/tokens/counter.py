@@ -84,7 +84,7 @@ class TokenCounter:
             if piece.is_whole:
                 total += len(self._encode(piece.text))
             else:
-                total += upper_bound(piece.text) + 1  # for a blank that may stand before it
+                total += upper_bound(piece.text) + 1  # room for a blank before it
             if cap is not None and total >= cap:
                 return cap
         return total

@@ -11,7 +11,7 @@ from functools import cache
 
 _LONG_TEXT = 1_000  # characters; in a shorter text the insertion sort is fast enough
 _LONG_RUN = 32  # combining marks in a row; Unicode's stream-safe format allows 30
-_STEP = 8  # characters; looking at one of so many takes an eighth of the time
+_STEP = 8  # characters; looking at one in eight takes an eighth of the time
 _LAST_MARK = 0x1FFFF  # no combining mark lies above it
 
 INERT = (

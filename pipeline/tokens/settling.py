@@ -33,8 +33,8 @@ def settle(
 ) -> Settled:
     """Count texts in descending order of their bounds until the sum is within the budget.
 
-    After one text, as many are counted at once as are needed if a count is as far below its bound
-    as it was so far, and an eighth more: smaller texts gain less, and a second round costs more.
+    After the first text, count in one go as many as are needed if counts stay as far below their
+    bounds as so far, and an eighth more: smaller texts gain less, and a second round costs more.
 
     Args:
         texts: The documents.

@@ -18,7 +18,7 @@ def text_offsets(texts: pa.LargeStringArray) -> IntArray:
 
 
 def text_bytes(texts: pa.LargeStringArray) -> memoryview:
-    """Return the UTF-8 of the texts, one after the other; where one is null may be other bytes."""
+    """Return the UTF-8 of the texts, one after the other; at a null there may be other bytes."""
     _, offsets, content = texts.buffers()
     if offsets is None or content is None:
         return memoryview(b"")

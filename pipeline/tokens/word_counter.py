@@ -3,7 +3,8 @@
 A text has ten times as many words as a group has distinct ones, so a word is looked up where a
 text would be encoded. This is exact, because a blank (U+0020) after a character that is not white
 space always begins a pre-token of the Qwen pattern: no alternative looks behind, only those that
-begin with white space hold a blank beyond their first character, and NFC joins a blank to nothing.
+begin with white space match a blank beyond their first character, and NFC never merges a blank with
+another character.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,12 +16,12 @@ import pyarrow as pa
 from pipeline.core.arrays import IntArray
 
 MAX_CHARACTERS: Final = 16_384
-"""Longer texts are counted by themselves: a stretch that is too long for the encoder is bounded."""
+"""Longer texts are counted one by one: a stretch that is too long for the encoder is bounded."""
 
 MAX_WORDS: Final = 65_536
 _BLANK: Final = 0x20
 _MAX_WORD: Final = 64
-"""Words of more characters are not kept: they hardly come again."""
+"""Words of more characters are not kept: they rarely occur again."""
 
 
 class WordCounter:
@@ -44,7 +45,7 @@ class WordCounter:
     def counts(self, texts: Sequence[str]) -> IntArray:
         """Return T of each text, in order; texts must be valid UTF-8.
 
-        A text that is long, or that holds a blank after white space, is counted by itself.
+        A text that is long, or that holds a blank after white space, is counted as a whole.
         """
         counts = np.zeros(len(texts), dtype=np.int64)
         filled = [index for index, text in enumerate(texts) if text]
