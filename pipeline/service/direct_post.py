@@ -28,6 +28,10 @@ KEPT_S: Final = 15.0
 """How long a connection is kept that nothing is sent on, as by aiohttp. What is between may forget
 it without a word, and a request on it would wait for its time-out."""
 
+NEW_ONES_S: Final = 10.0
+"""For how long each request gets a new connection, once one that was kept was lost under a request.
+Some services close each connection a little after its answer and do not say so before."""
+
 _CONTENT_LENGTH = "Content-Length"
 _SWITCHING_PROTOCOLS, _OK = 101, 200
 
@@ -47,6 +51,7 @@ class DirectPost:
         self._now = asyncio.get_running_loop().time
         # With the time since when nothing is sent on them, in its order.
         self._idle: deque[tuple[Connection, float]] = deque()
+        self._kept_again_at = self._now()
         # Says which connection is wanted, and which headers aiohttp would send.
         self._like = aiohttp.ClientRequest(
             "POST", url, headers=session.headers, session=session, loop=asyncio.get_running_loop()
@@ -64,7 +69,8 @@ class DirectPost:
         Raises:
             aiohttp.ClientError: as `ClientSession.post` does.
         """
-        connection = self._take() or await self._open()
+        kept = self._take()
+        connection = kept or await self._open()
         protocol = connection.protocol
         if protocol is None or protocol.transport is None or protocol.should_close:
             connection.close()  # it was lost, or the service spoke out of turn
@@ -73,7 +79,12 @@ class DirectPost:
             protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             protocol.transport.writelines((b"%b%d\r\n\r\n" % (self._head, len(body)), body))
             del body  # the connection holds what it could not send yet
-            message, content = await protocol.read()
+            try:
+                message, content = await protocol.read()
+            except (aiohttp.ClientError, OSError):
+                if kept is not None:
+                    self._keep_none_for_now()
+                raise
             while message.code < _OK and message.code != _SWITCHING_PROTOCOLS:
                 message, content = await protocol.read()
             answer = (
@@ -102,20 +113,32 @@ class DirectPost:
             raise aiohttp.ConnectionTimeoutError from error
 
     def _take(self) -> Connection | None:
-        """Return the connection that was used last, if one is kept and was not lost."""
+        """Return the connection that was used last, if one is kept and nothing came on it since."""
         oldest = self._now() - KEPT_S
         while self._idle and self._idle[0][1] < oldest:
             self._idle.popleft()[0].close()
         while self._idle:
             connection, _ = self._idle.pop()
-            if not connection.closed:
+            if _is_usable(connection):
                 return connection
+            if not connection.closed:  # more may come unasked, and would be taken for an answer
+                self._keep_none_for_now()
             connection.close()
         return None
 
     def _keep(self, connection: Connection) -> None:
         """Keep a connection for the next request, unless the answer ends it."""
-        if connection.protocol is None or connection.protocol.should_close:
+        if _is_usable(connection) and self._now() >= self._kept_again_at:
+            self._idle.append((connection, self._now()))
+        else:
             connection.close()
-            return
-        self._idle.append((connection, self._now()))
+
+    def _keep_none_for_now(self) -> None:
+        self._kept_again_at = self._now() + NEW_ONES_S
+        self.close()
+
+
+def _is_usable(connection: Connection) -> bool:
+    """Return whether a connection is open, and nothing has come on it but answers."""
+    protocol = connection.protocol
+    return not connection.closed and protocol is not None and not protocol.should_close

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from yarl import URL
 
-from pipeline.service.direct_post import KEPT_S, DirectPost
+from pipeline.service.direct_post import KEPT_S, NEW_ONES_S, DirectPost
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -271,6 +271,41 @@ async def test_what_comes_unasked_on_an_idle_connection_is_taken_for_no_answer()
         for _ in range(100):  # turns of the event loop, in which it arrives
             await asyncio.sleep(0)
 
-        with pytest.raises(aiohttp.ClientConnectionError):
-            await direct.send(b"", whole)
-        assert (await direct.send(b"", whole))[2] == b"ok"
+        answers = [(await direct.send(b"", whole))[2] for _ in range(2)]
+
+    assert answers == [b"ok", b"ok"]
+    assert server.num_connections == 3
+
+
+async def test_no_connection_is_kept_for_a_while_after_one_was_lost_under_a_request(
+    monkeypatch,
+) -> None:
+    server = RawServer(OK, b"")
+    async with posting(server) as direct:
+        now = asyncio.get_running_loop().time()
+        monkeypatch.setattr(direct, "_now", lambda: now)
+        await direct.send(b"x", whole)
+        server.closes = True
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await direct.send(b"x", whole)
+        server.closes = False
+        for _ in range(3):
+            await direct.send(b"x", whole)
+        assert server.num_connections == 4
+        now += NEW_ONES_S
+        for _ in range(3):
+            await direct.send(b"x", whole)
+
+    assert server.num_connections == 5
+
+
+async def test_a_new_connection_that_is_lost_changes_nothing_for_those_that_are_kept() -> None:
+    server = RawServer(b"", closes=True)
+    async with posting(server) as direct:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await direct.send(b"x", whole)
+        server.closes = False
+        for _ in range(3):
+            await direct.send(b"x", whole)
+
+    assert server.num_connections == 2
