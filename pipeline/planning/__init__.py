@@ -1,1 +1,1 @@
-"""One group to its requests, within the limits of the service."""
+"""Plan the requests of a group, within the limits of the service."""

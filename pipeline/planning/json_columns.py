@@ -12,7 +12,7 @@ from pipeline.core.json_texts import JsonTexts
 from pipeline.tokens.text_buffers import text_bytes, text_offsets
 
 _FIRST_UNESCAPED: Final = 0x20
-"""JSON writes what is below as an escape (RFC 8259, section 7)."""
+"""JSON escapes all characters below this one (RFC 8259, section 7)."""
 
 _SHORT_ESCAPES: Final = {"\b": r"\b", "\t": r"\t", "\n": r"\n", "\f": r"\f", "\r": r"\r"}
 _BETWEEN: Final = pa.scalar('","', pa.large_string())

@@ -1,8 +1,8 @@
-"""Places of a request, of which a service gives images and videos fewer than texts.
+"""Places of a request, where it may hold fewer images and videos than texts.
 
-A request to qwen3-vl-rerank holds 100 texts, or 40 images, or 4 videos. What it may hold of several
-kinds together is not published, so each document takes its share: an image 1/40, a text 1/100. The
-shares are counted in whole *places*, the least number of which all of them are multiples.
+A request to qwen3-vl-rerank holds 100 texts, or 40 images, or 4 videos. The limit for a mixture is
+not published, so each document takes its share: an image 1/40, a text 1/100. The shares are counted
+in whole *places*: a request has as many as the least common multiple of its limits.
 """
 
 import math
@@ -23,9 +23,10 @@ class PlacesByKind(Struct, frozen=True):
     """How many places documents of each kind take.
 
     Attributes:
-        total: Those of a request.
-        of_kind: Those of a document; empty if all documents are texts, which take one each.
-        most: The most that one of the units takes.
+        total: The places of a request.
+        of_kind: The places of a document by kind; empty if all documents are texts, which take one
+            each.
+        most: The most places that one of the units takes.
     """
 
     total: int = 0

@@ -1,4 +1,4 @@
-"""Measure what a batch holds: its texts, and in their place images and videos.
+"""Measure the contents of a batch: texts, or images and videos in their place.
 
 Tokens of an image follow from its size, which is read from the header of its file. How the hosted
 model counts is not published; the rule here is that of the open Qwen3-VL-Reranker
@@ -32,7 +32,7 @@ def measure_batch(batch: GroupBatch, *, max_tokens: int) -> TextMeasures:
 
     Args:
         batch: Its groups.
-        max_tokens: What the model reads of an image or a video.
+        max_tokens: Tokens of an image or a video that the model reads.
     """
     measures = measure_texts(batch.texts)
     if batch.media is None:

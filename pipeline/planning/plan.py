@@ -1,4 +1,4 @@
-"""What is sent for one group: its units of scoring, in requests within the limits."""
+"""The plan of one group: its units of scoring, in requests within the limits."""
 
 from collections.abc import Callable, Sequence
 
@@ -75,7 +75,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
 
     `Planner.plan` makes it for any group. For a group that fits one request unchanged `plan_batch`
     makes it from `single_request` alone, at a fraction of the cost; units and packing are then
-    computed only if they are read, which is where the service refuses something.
+    computed only if they are read, which happens when the service refuses something.
 
     Attributes:
         group: The candidates.
@@ -128,7 +128,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
         return self._packed().packing
 
     def to_ask(self) -> tuple[IntArray, ...]:
-        """Return the units of each first-round request to send; with the base's they are all."""
+        """Return the units of each first-round request to send; the base covers the others."""
         return self.packing.requests[0 if self.base is None else 1 :]
 
     def is_better_whole(self, num_documents: int) -> bool:

@@ -1,4 +1,4 @@
-"""Plan what is sent for a group: which rows, how much of each text, and in which requests.
+"""Plan a group: which rows are sent, how much of each text, and in which requests.
 
 A plan is a pure function of the group, the settings and the vocabulary.
 """
@@ -122,7 +122,7 @@ class Planner:
             rejects += [Reject(row, "query_too_long") for row in np.flatnonzero(lost_rows).tolist()]
             document_of_row[lost_rows] = NOT_SENT
             units, document_of_row = renumbered(units, document_of_row)
-        # The service itself cuts a text that is over the limit and has no safe place to cut it.
+        # A text over the limit without a safe place for a cut is left to the service to cut.
         cut = units.tokens > self._cut_at
         if units.own_contents and not self._splits:
             cut[list(units.own_contents.keys() - units.media.keys())] = True

@@ -37,7 +37,7 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
         return self.max_bytes - self.query_bytes
 
     def load(self, places: IntArray, tokens: IntArray, sizes: IntArray) -> IntArray:
-        """Return what documents take of a request, int64[3, n]: places, tokens, bytes."""
+        """Return the share of each document in a request, int64[3, n]: places, tokens, bytes."""
         return np.stack((places, tokens + self.pair_tokens, sizes))
 
     @property

@@ -13,8 +13,8 @@ def count_chunks(
 
     Args:
         rule: How the vendor counts.
-        query_tokens: Of the query; at most half of a chunk is taken for it. One for all documents,
-            or one for each.
+        query_tokens: Tokens of the query, of which at most half a chunk counts. One for all
+            documents, or one for each.
         document_tokens: int64, tokens of each document, as many as the service reads.
     """
     if rule.chunk_tokens is None:

@@ -1,7 +1,7 @@
 """Count the tokens of a group's units as far as packing needs it, and pack them.
 
-Most groups fit one request by their bounds, and of most large ones documents decide the number of
-requests. Then a few exact counts, or none, show that the tokens fit.
+Most groups fit one request by their bounds, and for most large ones the number of documents decides
+how many requests they take. Then a few exact counts, or none, show that the tokens fit.
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ from pipeline.tokens.policies import CountingPolicy
 from pipeline.tokens.settling import settle
 
 _USABLE_OF_SEVERAL: Final = 0.9
-"""Of the tokens of several requests; the rest is for anchors and for requests of unequal weight."""
+"""Usable share of the tokens of several requests; anchors and unequal requests take the rest."""
 
 
 class UnitPacker:
@@ -45,9 +45,9 @@ class UnitPacker:
         return self._policy.document_weights(tokens, sizes)
 
     def suffice(self, units: Units, limits: RequestLimits) -> bool:
-        """Return whether exact counts, which are lower, would hardly make fewer requests.
+        """Return whether exact counts, which are lower, would hardly lead to fewer requests.
 
-        They may where anchors or unequal documents take more than the rest of the usable share.
+        They still may where anchors or unequal documents take more than the rest of the limit.
         """
         weights = self.weights(units.tokens, units.sizes)
         total = int(weights.sum()) + len(weights) * limits.pair_tokens
@@ -88,7 +88,7 @@ class UnitPacker:
         limits: RequestLimits,
         places: IntArray | None = None,
     ) -> tuple[Units, Packing]:
-        """Return the units in the fewest requests, counted further if that may save some.
+        """Return the units in the fewest requests; count more of them if that may save requests.
 
         Args:
             units: What is scored.
@@ -106,6 +106,6 @@ class UnitPacker:
 
 
 def _usable_share(num_documents: int, limits: RequestLimits) -> float:
-    """Return how many times a request's tokens the documents may have without costing a request."""
+    """Return the tokens that documents may have without costing a request, in requests."""
     by_documents = -(-num_documents // limits.max_documents)
     return by_documents if by_documents <= 1 else _USABLE_OF_SEVERAL * by_documents

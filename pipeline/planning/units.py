@@ -39,8 +39,8 @@ class Units(Struct, frozen=True, eq=False):
         documents: The document of each unit, ascending from 0 without a gap.
         content_hashes: Hash of each content before it is cut.
         tokens: Upper bound of the Qwen tokens of what is sent.
-        exact: Whether counting would not change `tokens`.
-        sizes: Bytes of what is sent: of a text its UTF-8, else those in a JSON body.
+        exact: Whether `tokens` is already exact, so that counting would not change it.
+        sizes: Bytes of each content: for a text those of its UTF-8, else those in a JSON body.
     """
 
     row_texts: pa.LargeStringArray
@@ -75,7 +75,7 @@ class Units(Struct, frozen=True, eq=False):
         return np.diff(text_offsets(texts)), text_bytes(texts)
 
     def texts(self, units: IntArray) -> list[str]:
-        """Return the same for units that are texts, which alone are counted and cut."""
+        """Return the texts of units that are texts; only these are counted and cut."""
         contents = self.contents(units)
         assert not self.own_contents or all(isinstance(content, str) for content in contents)
         return cast("list[str]", contents)
@@ -180,7 +180,7 @@ def whole_units(group: Group, rows: IntArray) -> Units:
         unit: media[row] for unit, row in enumerate(rows.tolist() if media else ()) if row in media
     }
     exact = np.zeros(len(rows), dtype=np.bool_)
-    exact[list(own_contents)] = True  # of what is no text there is nothing to count
+    exact[list(own_contents)] = True  # images and videos have nothing to count
     return Units(
         row_texts=group.texts,
         rows=rows,

@@ -1,10 +1,11 @@
 """Score documents in one request, without those that the service refuses.
 
-If the service refuses a request, the cause may be one document. If the content is refused, it is
-found by bisection. If the size is refused, it is the longest document, if that is refused alone.
-The others are then sent again as one request, since a score is relative to its request. One refused
-document among n costs at most log2(n) + 3 further requests. Documents that the service leaves out
-of its answer, at every attempt, have no score; the others keep theirs from that answer.
+If the service refuses a request, the cause may be one document. If the content is refused, the
+document is found by bisection. If the size is refused, the cause is the longest document, provided
+that it is also refused alone. The others are then sent again as one request, since a score is
+relative to its request. One refused document among n costs at most log2(n) + 3 further requests.
+Documents that the service leaves out of its answer, at every attempt, have no score; the others
+keep theirs from that answer.
 """
 
 from collections.abc import Awaitable, Callable
@@ -192,6 +193,6 @@ class _Search(Struct, eq=False):
         except (ContentRefused, TooLarge) as refusal:
             return refusal
         except IncompleteAnswer:
-            pass  # accepted, which is all that counts here
+            pass  # it was accepted; its scores do not matter
         self.accepted_any = True
         return None

@@ -1,8 +1,8 @@
 """The sizes of requests that the service refused, so that no such request is sent again.
 
-What a run remembers must not change its outcome, since a resumed run repeats it without the memory.
-So only certain refusals are predicted: whatever the service limits, documents, tokens or bytes of a
-request, it also refuses a request that is at least as large as a refused one in every respect.
+A remembered size must not change the outcome, since a resumed run does not have it. So only certain
+refusals are predicted: whether the service limits documents, tokens or bytes of a request, it also
+refuses a request that is at least as large as a refused one in every respect.
 """
 
 from collections.abc import Callable

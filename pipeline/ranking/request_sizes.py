@@ -44,7 +44,7 @@ class RequestSizes:
         return RequestSize(len(sent), tokens, self._least_bytes(sent))
 
     def least_with_most_tokens(self, sent: IntArray) -> RequestSize:
-        """Return the same with an upper bound of the tokens, which takes no counting."""
+        """Return `least` with an upper bound of the tokens, which needs no counting."""
         return RequestSize(len(sent), self._plan.num_tokens(sent), self._least_bytes(sent))
 
     def most(self, sent: IntArray) -> RequestSize:

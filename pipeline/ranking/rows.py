@@ -57,7 +57,7 @@ def make_ranking(
     score = np.full(group.num_candidates, np.nan)
     sent = np.flatnonzero(document_of_row != NOT_SENT)
     score[sent] = score_of_document[document_of_row[sent]]
-    # A merged order is the order of its scores, so the rows follow from those.
+    # The merged order is that of its scores, so the order of the rows follows from the scores.
     order = rows_by_score(score, group.first_stage_rank, document_of_row)
     ranked = order[: len(score) - np.count_nonzero(np.isnan(score))]
     documents = document_of_row[ranked]
@@ -104,7 +104,7 @@ def _may_stand_lower(
 
 
 def _best_units(documents: IntArray, merged: Merged) -> tuple[IntArray, FloatArray]:
-    """Place and score of the best unit of each document (MaxP).
+    """Return place and score of the best unit of each document (MaxP).
 
     If a passage has no score, the best one is unknown, so the document has no score either.
     """
@@ -118,7 +118,7 @@ def _best_units(documents: IntArray, merged: Merged) -> tuple[IntArray, FloatArr
 
 
 def _rejects(plan: Plan, rows: IntArray, failures: Mapping[int, Failure]) -> Iterator[Reject]:
-    """Why these rows have no score; of several passages the first one that failed counts."""
+    """Return why these rows have no score; of several passages the first that failed counts."""
     of_document: dict[int, Failure] = {}
     for unit in sorted(failures):
         of_document.setdefault(int(plan.units.documents[unit]), failures[unit])

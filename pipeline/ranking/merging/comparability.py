@@ -10,8 +10,8 @@ hypothesis of the first three is that an anchor's values in all requests are one
 2. *Little noise*: the sum of the anchors' squared deviations, each divided by its tolerated
    variance (`TOLERATED_NOISE` squared, plus that of rounding), is within chi-square, at the level
    .01. It covers what lines do not explain.
-3. *One distribution*: the home documents of all requests have scores of one distribution. That is
-   the test of Anderson and Darling at the level .01, see `distribution_test`. It covers what
+3. *One distribution*: the home documents of all requests have scores of one distribution. This is
+   an Anderson-Darling test at the level .01, see `distribution_test`. It covers differences that
    anchors do not show.
 4. *Enough evidence*: requests on different scales would agree so well by chance with a probability
    of at most `MAX_COINCIDENCE`. Anchors that are saturated or coarsely rounded agree in any case,
@@ -22,8 +22,8 @@ With few degrees of freedom noise cannot be told from a difference, so less of i
 with fewer than `MIN_FREEDOM` none: the anchors must repeat exactly. If all tests pass, raw scores
 are compared: for parallel test forms, identity is better than a noisy link (ETS RR-09-38).
 
-What no anchor shows, nor the distribution of all scores, is not seen: another scale at the first
-places alone, above all anchors, if only a few documents are there.
+A difference that shows neither in the anchors nor in the distribution of all scores goes unnoticed:
+another scale at only the first places, above all anchors, if few documents lie there.
 """
 
 import math
@@ -43,7 +43,7 @@ from pipeline.ranking.merging.share_scale import ShareScale
 ALPHA: Final = 0.01
 """Level of the tests: the share of comparable groups that are linked without need, for each."""
 CONFIRMED: Final = 0.05
-"""Where the F-test decides, the p-value by permutation must be at most this, if it can be."""
+"""Where the F-test decides: largest p-value by permutation, if it can be that small."""
 TOLERATED_NOISE: Final = 0.11
 """Standard deviation between repeats that needs no link, rounding not included."""
 TOLERATED_SHARE_NOISE: Final = 0.14
@@ -68,12 +68,12 @@ class Comparability(Struct, frozen=True):
             it: 1 if the anchors repeat exactly, else 0.
         p_noise: p-value of the test for noise.
         alike: Whether the home documents of all requests have the same distribution of scores; true
-            if they are no equivalent samples.
+            if they are not equivalent samples.
         coincidence: Bound of the probability that different scales agree as well.
         rms_before: Root mean square of the anchors' values about their means.
         rms_after: Root mean square about the lines of their requests.
         fingerprint: Whether the answers look normalised over their request.
-        connected: Whether anchors that are not saturated connect each request with each other.
+        connected: Whether anchors that are not saturated connect all requests with each other.
     """
 
     p_lines: float
@@ -138,12 +138,12 @@ def _are_homes_alike(first: FirstRound) -> bool:
 
 
 def _fingerprint(first: FirstRound, *, exact: bool) -> bool:
-    # Normalisation moves the anchors. If they repeat exactly, ends, sums, shares agree by chance.
+    # Normalisation moves the anchors. If they repeat exactly, equal ends or sums are chance.
     return first.rank_shaped or (first.normalised and not exact)
 
 
 def _connect_all(cells: BoolArray) -> bool:
-    """Return whether each two requests are connected by anchors that both measure, or by others."""
+    """Return whether common anchors connect any two requests, directly or through others."""
     reached: BoolArray = cells[:, 0]
     for _ in range(cells.shape[1]):
         reached = np.any(cells[:, cells[reached].any(axis=0)], axis=1)

@@ -2,11 +2,11 @@
 
 Documents are dealt to the requests in serpentine order, so the homes are equivalent samples of the
 group, and more alike than random ones. If the requests are on one scale, their scores are samples
-of one distribution. This shows differences where no anchor is, and where anchors are too coarse or
-too saturated to show any. The test is that of Anderson and Darling for several samples, which looks
-at the ends of a distribution as closely as at its middle, with ties at their mid-ranks (Scholz and
-Stephens 1987, doi 10.1080/01621459.1987.10478517). It depends on the order of the scores alone, so
-on no range and no scale.
+of one distribution. The test finds differences where there is no anchor, and where anchors are too
+coarse or too saturated to show any. It is the Anderson-Darling test for several samples, which is
+as sensitive at the ends of a distribution as in its middle, with ties at their mid-ranks (Scholz
+and Stephens 1987, doi 10.1080/01621459.1987.10478517). It depends on the order of the scores alone,
+so on no range and no scale.
 """
 
 import math
@@ -18,9 +18,9 @@ import numpy as np
 from pipeline.core.arrays import FloatArray
 
 LEAST_SAMPLE: Final = 5
-"""The critical values hold for samples of at least so many documents; smaller ones do not count."""
+"""Fewest documents of a sample for the critical values to hold; smaller samples are left out."""
 PARTS: Final = 100
-"""In the variance, scores are told apart to such parts of the group."""
+"""Number of parts of the group into which scores are divided for the variance."""
 CRITICAL: Final = (2.326, 1.822, -0.396)
 """b of the critical value b0 + b1 / sqrt(m) + b2 / m at the level .01, for m + 1 samples."""
 

@@ -61,7 +61,7 @@ class FinalRequest(Struct, frozen=True, eq=False):
         documents: The documents to send together, ascending.
         witnesses: Those of them that are witnesses.
         linked: The result of the first round.
-        lists: What is known of the documents' order.
+        lists: The known order of the documents.
         depth: How many places the final request shall settle.
         narrower: The head by the final request that this one widens; None for the first one.
     """

@@ -6,7 +6,7 @@ together, with its witnesses, and settles the first places of the section, as a 
 does those of the group. Each section is then one list, so there are fewer lists and witnesses.
 
 The certificate is the same argument, applied twice. Every request orders its own documents rightly;
-what a request scores alike, such as what it saturates at 1, counts as equal.
+documents with equal scores in a request, such as scores saturated at 1, count as equal.
 
 1. A preliminary request holds the first documents of each list of its section, and the next one of
    each list as witness. Let p be the last certified place of its order: that of the best witness.
@@ -19,8 +19,9 @@ what a request scores alike, such as what it saturates at 1, counts as equal.
    the document at p, which is w or ranks below w.
 3. So no document that is left out can claim a place above the best witness of the final request.
 
-Step 1 needs nothing of the lists but that what is left out of a list ranks below its witness, which
-is what step 2 proves of a section. So sections may be divided again, to any number of levels.
+Step 1 needs only one property of the lists: documents left out of a list rank below its witness.
+Step 2 proves this property for a section. So sections may be divided again, to any number of
+levels.
 """
 
 from bisect import bisect_left

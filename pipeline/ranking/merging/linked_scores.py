@@ -1,4 +1,4 @@
-"""The scores of a linked ranking: strictly decreasing, but for ties.
+"""The scores of a linked ranking: strictly decreasing, except for ties.
 
 Readers of an output sort by the score, often as 32-bit floats. So different places have scores that
 differ as 32-bit floats, and equal scores mean that the request which ordered the documents gave
@@ -14,12 +14,12 @@ from pipeline.core.arrays import BoolArray, FloatArray
 
 SIGN: Final = np.int64(0x8000_0000)
 SMALLEST: Final = np.int64(0x0080_0000)
-"""Bits of the smallest normal 32-bit float; smaller ones are not used: many read them as 0."""
+"""Bits of the smallest normal 32-bit float; many programs read smaller ones as 0."""
 LARGEST: Final = float(np.finfo(np.float32).max) / 2
 
 
 def decreasing_scores(scores: FloatArray, tied: BoolArray, *, least: float) -> FloatArray:
-    """Return scores along a ranking that decrease from place to place, but for ties.
+    """Return scores along a ranking that decrease from place to place, except for ties.
 
     They are the given scores in descending order, rounded to 32-bit floats, and decreased by as few
     32-bit floats as needed where they are equal.

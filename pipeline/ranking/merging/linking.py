@@ -17,7 +17,7 @@ from pipeline.ranking.merging.rank_link import RankLink, fit_rank_link
 from pipeline.ranking.merging.scale import Scale, natural_range, precision
 
 AFFINE_ALLOWANCE: Final = 1.2
-"""The affine model, which is finer, is preferred up to this ratio of errors."""
+"""The affine model, which is finer, is preferred up to this ratio of its error to the other's."""
 MAX_ERROR: Final = 0.05
 """Largest leave-one-out error of a stable link, as a share of the group."""
 MAX_RMS: Final = 0.25

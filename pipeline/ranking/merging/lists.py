@@ -1,4 +1,4 @@
-"""Lists: what is known of the documents' order before the final request.
+"""Lists: the known order of the documents before the final request.
 
 A list is a set of documents with one order, of which the first places are known. At first each home
 request orders its documents, so every place is known. After preliminary requests the lists of
@@ -50,8 +50,8 @@ class Lists(Struct, frozen=True, eq=False):
     def close(self, documents: IntArray) -> tuple[IntArray, IntArray]:
         """Extend documents so that they hold the first ones of each list without a gap.
 
-        Of a list whose last places are not known, the last known document is not among them, since
-        it is the only possible witness.
+        If the last places of a list are not known, its last known document is left out, since it is
+        the only possible witness.
 
         Args:
             documents: Documents whose places are known.

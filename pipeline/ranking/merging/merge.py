@@ -85,8 +85,8 @@ def merge(
         packing: How the group was packed.
         answers: For each of `packing.requests`, its scores in the request's order, NaN for a
             document without a score; None for a request that failed.
-        depth: How many places from the top the final request shall settle; None for what is cheap,
-            see `settle_head`.
+        depth: How many places from the top the final request shall settle; None for as many as are
+            cheap, see `settle_head`.
         trust: Whether to compare raw scores without a test; the status is then `trusted`.
         listwise: Whether a score depends on the other documents of its request: raw scores of
             different requests are then never compared, whatever a test of the anchors finds.

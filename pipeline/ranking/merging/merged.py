@@ -139,7 +139,7 @@ def by_link(
 
 
 def _merged(first: FirstRound, of_scored: Merged) -> Merged:
-    """Add the documents without a score, and what the failure of a request means."""
+    """Add the documents without a score, and the status if a request failed."""
     without = np.flatnonzero(first.home == NO_HOME)
     failed = first.failed > 0
     return Merged(

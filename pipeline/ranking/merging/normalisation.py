@@ -23,7 +23,7 @@ MAX_SUM_ROUNDING: Final = 0.01
 EQUAL_BESIDE: Final = 1e-6
 """Difference of equal ends, relative to their distance from the next score."""
 APART: Final = 5.0
-"""An extreme score tells something if it stands apart from the next by so many resolutions."""
+"""An extreme score is evidence only if it is this many resolutions from the next one."""
 ONE_DOCUMENT: Final = 1.1
 """Largest difference between numbers of documents that are the same up to one document."""
 
@@ -34,7 +34,7 @@ class _End(Struct, frozen=True):
     Attributes:
         equal: Whether they are equal, perhaps by rounding.
         apart: Whether they are equal, and stand apart from the other scores of their answers.
-        of_one: Whether they are those of one document, which is an anchor.
+        of_one: Whether they all belong to one document, which is an anchor.
     """
 
     equal: bool
@@ -59,11 +59,10 @@ class _End(Struct, frozen=True):
 def look_normalised(answers: Sequence[FloatArray], documents: Sequence[IntArray]) -> bool:
     """Return whether all answers have the same ends or the same sum.
 
-    The same best or the same worst score is the fingerprint of a division by the best one and the
-    like, unless it is that of one document; both of them that of min-max normalisation; the same
-    sum that of softmax and of raw z-scores. An equal end must stand apart from the other scores,
-    since rounding and saturation make equal ends too. Answers without a score for some document do
-    not count.
+    An equal best or worst score indicates a division by the best score or the like, unless it is
+    the score of the same document; both indicate min-max normalisation; an equal sum indicates
+    softmax or raw z-scores. An equal end must stand apart from the other scores, since rounding and
+    saturation make equal ends too. Answers that lack the score of some document do not count.
 
     Args:
         answers: The scores of each request, NaN for a document without a score.

@@ -3,7 +3,7 @@
 If the requests are on one scale, the repeated values of an anchor are exchangeable: any assignment
 of them to the requests was as likely. So the explained variation is compared with that of permuted
 values. The level is exact for every distribution of the noise, also if some anchors are noisier
-than others, on which an F-test relies (Pitman 1937, doi 10.2307/2984124).
+than others, whereas an F-test relies on equal noise (Pitman 1937, doi 10.2307/2984124).
 """
 
 from functools import cache
@@ -21,7 +21,7 @@ MAX_EXACT: Final = 10
 PRIOR_FREEDOM: Final = 4.0
 """Weight of the common variance in that of an anchor, in degrees of freedom."""
 LEAST_VARIANCE: Final = 0.02**2
-"""Of an anchor that repeats exactly, in squared spreads."""
+"""Variance of an anchor that repeats exactly, in squared spreads."""
 ROUNDING_ERROR: Final = 1e-9
 """Relative difference of equal sums of squares."""
 
@@ -32,9 +32,9 @@ def explained_variation(
     """Return the variation that one straight line per request explains, weighted sums of squares.
 
     Args:
-        deviations: Of the anchors' values from their means, float64[..., k, C].
+        deviations: The anchors' values less their means, float64[..., k, C].
         values: The anchors' means, float64[k].
-        weights: Of each value, float64[k, C]; 0 for a missing one.
+        weights: The weight of each value, float64[k, C]; 0 for a missing one.
     """
     total = np.maximum(weights.sum(axis=0), 1e-300)
     slopes = values[:, None] - (weights * values[:, None]).sum(axis=0) / total

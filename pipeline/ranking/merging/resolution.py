@@ -13,7 +13,7 @@ SAMPLE: Final = 32
 TIED_SHARE: Final = 0.02
 """Scores on a grid that is not decimal are recognised if at least this share of them is tied."""
 TIED_SCORES: Final = 3
-"""And if at least so many different scores are; saturation and normalisation tie the ends alone."""
+"""And if at least so many different scores are tied; saturation ties only the ends."""
 _POWERS: Final = np.array([10.0**digits for digits in range(MAX_DIGITS)])
 
 

@@ -32,7 +32,7 @@ from pipeline.ranking.merging.share_scale import SQRT_12, ShareScale
 NOISE: Final = 0.05
 """Standard deviation that is assumed even where scores repeat exactly, in spreads."""
 MAX_ROUNDING: Final = 0.5
-"""A score whose rounding error has a larger standard deviation is *saturated*: it tells nothing."""
+"""A score whose rounding error has a larger standard deviation is *saturated*: not evidence."""
 RANGES: Final = ((0.0, 1.0), (-1.0, 1.0), (0.0, 100.0))
 """Probabilities, cosines, percentages."""
 FINEST: Final = 1e-12
@@ -134,7 +134,7 @@ class LogOddsScale(Struct, frozen=True):
 
 
 def natural_range(first: FirstRound) -> tuple[float, float]:
-    """Return the range that the scores of a group are taken for; infinite where there is no end."""
+    """Return the range that a group's scores are assumed to have; infinite where it has no end."""
     lowest, highest = float(first.all_scores.min()), float(first.all_scores.max())
     for low, high in RANGES:
         if low <= lowest and highest <= high:

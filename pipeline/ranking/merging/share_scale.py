@@ -17,7 +17,7 @@ SQRT_12: Final = float(np.sqrt(12))
 LOGISTIC_SD: Final = float(np.pi / np.sqrt(3))
 """Standard deviation of the logistic distribution: that of the log-odds of a uniform share."""
 KNOT_DISTANCE: Final = 0.5
-"""Least distance of the knots of a share scale, in spreads; finer ones would follow chance."""
+"""Least distance of the knots of a share scale, in spreads; finer ones would fit noise."""
 
 
 class ShareScale(Struct, frozen=True, eq=False):
@@ -77,7 +77,7 @@ class ShareScale(Struct, frozen=True, eq=False):
     def rounding(self, scores: FloatArray) -> FloatArray:
         """Return the standard deviations of the values' rounding errors.
 
-        Equal scores are counted as rounded ones: a score says no more than its block of them.
+        Equal scores count as rounded: a score is known only to within its block of equal scores.
         """
         half = self.resolution / 2
         block = np.clip(np.searchsorted(self.scores, scores) - 1, 0, len(self.blocks) - 1)
