@@ -1,8 +1,8 @@
 """Many partitions in one session: each an ordinary run with an output of its own.
 
-Partitions overlap in time: another one is begun when the last groups of one before it are in work,
-so that the quota is used while they are answered. An error of one leaves the others alone; an error
-of the service or the budget ends all.
+Partitions overlap in time: the next one begins when the last groups of an earlier one are in work,
+so that the quota is used while these are answered. An error of one partition leaves the others
+alone; an error of the service or the budget ends all.
 """
 
 import asyncio
@@ -38,11 +38,11 @@ from pipeline.storage.partitions import Partition, list_partitions
 log = logging.getLogger(__name__)
 
 BUSY_AT_ONCE: Final = 2
-"""Partitions with groups that wait to be begun: while one is opened, the other one sends."""
+"""Partitions with groups left to begin: while one is opened, the other one sends."""
 AT_ONCE: Final = 16
-"""Partitions in work, those included that only wait for their last answers."""
+"""Partitions in work, including those that only wait for their last answers."""
 POLL_S: Final = 0.02
-"""Between two looks at the partitions in work."""
+"""Seconds between two checks of the partitions in work."""
 
 
 def backfill_settings(settings: RunSettings, root: Location) -> RunSettings:
@@ -127,7 +127,7 @@ class Backfill:
             OutputMismatch: if the root is an output itself.
             OutputBusy: if another backfill holds the root.
             RerankError: after all partitions, the worst error of one; see `worst_error`.
-            ServiceEnded: if the service gives no more answers; partitions that wait stay so.
+            ServiceEnded: if the service gives no more answers; no waiting partition begins.
             Interrupted: after a signal.
         """
         if self._root.child(MANIFEST_NAME).exists() or self._root.size_bytes() is not None:
@@ -159,7 +159,7 @@ class Backfill:
         return self.snapshot()
 
     async def _run_all(self) -> None:
-        """Begin one partition after the other, each as soon as it can be of use."""
+        """Begin one partition after the other, each as soon as it can use the quota."""
         async with asyncio.TaskGroup() as tasks:
             for partition in self._partitions:
                 await self._wait_for_room()
@@ -195,7 +195,7 @@ class Backfill:
         except Exception as bug:  # one partition's, which must not end the others
             leaf = first_leaf(bug)
             error = RerankError(f"unexpected {type(leaf).__name__}: {leaf}", which=name)
-        run = self._runs.pop(name, None)  # it holds memory, and its numbers do not change any more
+        run = self._runs.pop(name, None)  # the run holds memory, and its numbers are final
         summary = run.snapshot() if run is not None else None
         self._results[name] = PartitionResult(name=name, summary=summary, error=error)
         self._in_work.remove(name)
@@ -227,7 +227,7 @@ class Backfill:
 
 
 def refuse_input_as_root(input_root: Location, root: Location) -> None:
-    """Refuse to write where the partitions are read.
+    """Refuse an OUTPUT_ROOT that is the INPUT_ROOT.
 
     Raises:
         SettingsError: if both are the same folder.

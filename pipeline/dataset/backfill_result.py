@@ -1,4 +1,4 @@
-"""What became of the partitions of a backfill: their numbers, sums, and the worst error."""
+"""The results of a backfill's partitions: their numbers, sums, and the worst error."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ WORST_FIRST: Final = (4, 9, 8, 1, 3, 5, 6, 7)
 
 
 class PartitionResult(Struct, frozen=True, kw_only=True):
-    """What became of one partition.
+    """The result of one partition.
 
     Attributes:
         name: Its folder, `KEY=VALUE`.
@@ -29,7 +29,7 @@ class PartitionResult(Struct, frozen=True, kw_only=True):
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing of it changes any more."""
+        """Whether the result is final."""
         return self.summary is not None or self.error is not None
 
     @property

@@ -14,7 +14,7 @@ from pipeline.service.metrics import Metrics
 
 
 class KnownScores(Struct, eq=False, weakref=True):
-    """What the store had for the first requests of some groups, and got since.
+    """Stored scores of the first requests of some groups, those saved since included.
 
     Attributes:
         scores: By the request's key; None where the store has nothing.
@@ -28,7 +28,7 @@ class SharedScores(Struct, eq=False):
 
     Attributes:
         store: Every answer that was paid for.
-        in_flight: Keys of requests that are being asked; an event where another call waits.
+        in_flight: Keys of requests in flight; an event where another call waits for the answer.
     """
 
     store: ScoreStore
@@ -47,7 +47,7 @@ class SharedScores(Struct, eq=False):
         return known
 
     def announce(self, key: bytes, scores: Scores) -> None:
-        """Let those know an answer that looked for it before it came."""
+        """Pass an answer on to callers that looked it up before it arrived."""
         for reference in self._known:
             known = reference()
             if known is not None and key in known.scores:

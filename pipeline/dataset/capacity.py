@@ -1,7 +1,7 @@
 """A bound on the groups in work and on the bytes that they hold.
 
-A group acquires capacity before it is enqueued and releases it when it is ranked. So the reading
-waits for the service, and memory does not grow with the dataset.
+A group acquires capacity before it is enqueued and releases it when it is ranked. So reading waits
+for the service, and memory does not grow with the dataset.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ class CapacityLimiter:
 
     Attributes:
         groups: Groups in work.
-        bytes: What they hold.
+        bytes: Bytes that they hold.
     """
 
     def __init__(self, *, max_groups: int, max_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Publish the results of a run after the answers that they are made of, and with patience."""
+"""Publish results only after their answers are saved, and retry what fails."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,11 +20,11 @@ async def write_patiently(
     stop_switch: StopSwitch,
     held: Gate | None = None,
 ) -> Result:
-    """Return what `work`, which writes, returns; run it in a thread, again if it fails.
+    """Return the result of `work`, which writes; run it in a thread, and retry it if it fails.
 
     Args:
-        work: May be tried again, whatever it has done before it failed.
-        patience: How long to insist.
+        work: Must be safe to repeat, whatever it has done before it failed.
+        patience: How long to retry.
         stop_switch: Ends the waits.
         held: `work` is begun only while this gate is open.
 
@@ -52,7 +52,7 @@ class Committer:
     Args:
         store: Holds the answers.
         held: Open while the output is certainly held.
-        patience: How long to insist.
+        patience: How long to retry.
         stop_switch: Ends all waits.
     """
 
@@ -65,7 +65,7 @@ class Committer:
         self._stop_switch = stop_switch
 
     async def commit_part(self, publish: Callable[[], PartInfo]) -> PartInfo:
-        """Publish a part; before it, save what an object store takes a second or two to save.
+        """Publish a part; if the score store is remote, save all answers first.
 
         Raises:
             OutputFailed: if that failed for too long; the part is then absent.

@@ -36,7 +36,7 @@ async def commit_output(
 ) -> Committed:
     """Check that all parts of all shards are there, and mark the output as finished.
 
-    Every part says by its fingerprint of which settings and input it is; others count as missing.
+    The fingerprint of a part names its settings and input; parts of others count as missing.
 
     Args:
         output_name: A folder or an object-store URI.
@@ -44,7 +44,7 @@ async def commit_output(
         lock_wait_s: How long to wait for shards that still run, in seconds.
 
     Raises:
-        InputError: if it is no output, or if parts are missing: names their shards.
+        InputError: if it is not an output, or if parts are missing; names their shards.
         OutputMismatch: if the manifest is damaged or of another format.
         OutputBusy: if a run holds the output or a shard of it.
         OutputFailed: if it cannot be read or written.

@@ -12,7 +12,7 @@ from msgspec import Struct
 from pipeline.dataset.summary import RunSummary
 
 Values: TypeAlias = float | Mapping[str, float] | None
-"""A number, a number for each value of the label, or nothing while it is not known."""
+"""A number, a number for each value of the label, or None while it is not known."""
 
 _STATES: Final = ("running", "interrupted", "failed", "partial", "done")
 
@@ -22,11 +22,11 @@ class ExportedMetric(Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Lower case, words joined by `_`.
-        kind: `counter` only rises during a run; `gauge` is what it is now.
+        kind: `counter` only rises during a run; `gauge` is a present value.
         unit: As UCUM writes it, for OpenTelemetry.
         suffix: The unit in a Prometheus name, before `_total`.
         label: What tells its values apart; empty for one value.
-        help: What it is.
+        help: What it measures.
         read: Returns its value.
     """
 

@@ -1,4 +1,4 @@
-"""What is checked of a whole input before the first request: its ids."""
+"""Check the ids of a whole input before the first request."""
 
 import asyncio
 import threading
@@ -9,16 +9,16 @@ from pipeline.dataset.run_stats import RunStats
 from pipeline.source.source import Source
 
 _MAX_ROWS: Final = 50_000_000
-"""Reading the ids of so many rows takes some seconds of one core."""
+"""Inputs with more rows are not checked: reading the ids of so many takes seconds of one core."""
 
 
 async def check_ids(source: Source, stats: RunStats, *, duplicates: str) -> None:
     """Count the queries of the input and its repeated ids; only the ids are read.
 
     Args:
-        source: The input; nothing is checked of one with too many rows.
+        source: The input; one with too many rows is not checked.
         stats: Where the queries are counted.
-        duplicates: What becomes of repeated ids, for the log.
+        duplicates: How repeated ids are handled, for the log.
 
     Raises:
         InputError: if the ids show a fault; nothing is paid for the input yet.
@@ -29,6 +29,6 @@ async def check_ids(source: Source, stats: RunStats, *, duplicates: str) -> None
     try:
         checked = await asyncio.to_thread(source.check_ids, ended.is_set)
     finally:
-        ended.set()  # the thread ends too, if nobody waits for it any more
+        ended.set()  # ends the thread once nobody waits for it
     stats.groups = checked.num_groups
     log_repeated_ids(checked.num_repeated, duplicates)

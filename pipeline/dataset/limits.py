@@ -23,15 +23,15 @@ class RunLimits(Struct, frozen=True, kw_only=True):
             be encoded, those of the groups in work included; more than a piece of a part.
         drain_s: Seconds that requests in flight may take once the run must stop.
         groups_at_once: Groups that are planned on the event loop without a pause.
-        max_candidates_inline: Work on more candidates than these goes to a thread: it takes more
+        max_candidates_inline: Work on more candidates than this goes to a thread: it takes more
             than about 10 ms.
-        max_bytes_inline: The same for texts; more than a batch of the input, so that only a group
-            that pieces cut apart can have more.
-        large_group_bytes: Texts of groups whose work takes so long that it costs next to nothing to
-            return free memory to the system.
+        max_bytes_inline: The same for bytes of texts; larger than a batch of the input, so that
+            only a group that spans several pieces can exceed it.
+        large_group_bytes: Bytes of texts from which a group takes so long that returning free
+            memory to the system costs next to nothing.
         max_free_bytes: What may be free in the heap while such groups are in work.
         batch: How much of the input is decoded at once.
-        storage_backoff: Waits between two tries to write or read what fails.
+        storage_backoff: Waits between two attempts at a failed read or write.
     """
 
     groups_per_request: int = 2

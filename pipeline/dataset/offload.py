@@ -24,7 +24,7 @@ async def run(work: Callable[[], Result], *, aside: bool) -> Result:
 async def run_to_end(work: Callable[[], Result]) -> Result:
     """Run `work` in a thread and return its result; a cancelled caller still waits for its end.
 
-    For work that writes: nobody else may write in its place while the thread goes on.
+    For work that writes: no one else may write while the thread still runs.
     """
     running = asyncio.get_running_loop().run_in_executor(None, work)
     try:
@@ -79,6 +79,6 @@ async def prefetch(read: Callable[[], Item | None]) -> AsyncGenerator[Item]:
             upcoming = loop.run_in_executor(None, read)
             yield item
     finally:
-        # Leave no thread running. An error of an item that nobody wants any more is dropped.
+        # Leave no thread running. Drop the error of an item that is no longer wanted.
         await asyncio.wait([upcoming])
         upcoming.exception()

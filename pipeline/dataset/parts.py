@@ -1,7 +1,7 @@
-"""Rankings, in any order, to whole parts.
+"""Collect rankings, which come in any order, into whole parts.
 
-A part is a fixed range of groups. Its rankings wait here until those before them are there, and are
-then encoded piece by piece. A slow group holds back its own part but not the next ones, as long as
+A part is a fixed range of groups. A ranking waits here until all before it have arrived, and is
+then encoded with its piece. A slow group holds back its own part but not the next ones, as long as
 not too much waits in open parts.
 """
 
@@ -33,7 +33,7 @@ class OpenPart(Struct, eq=False):
         num_ranked: Groups that are ranked.
         num_candidates: Candidates of the groups that were enqueued.
         is_read: All groups of the part were enqueued.
-        is_taken: Somebody encodes or writes it.
+        is_taken: A worker is encoding or writing it.
         begun_s: When it was opened, in seconds since 1970.
     """
 
@@ -54,7 +54,7 @@ class OpenPart(Struct, eq=False):
 
     @property
     def is_ready(self) -> bool:
-        """Whether something can be encoded or written, and nobody does it."""
+        """Whether something can be encoded or written, and no worker does it yet."""
         return not self.is_taken and (self.encoding.pieces.has_complete or self.is_whole)
 
     @property

@@ -1,4 +1,4 @@
-"""What a run would send and cost, without sending a request.
+"""Plan what a run would send and cost, without sending a request.
 
 Requests are exact, since every group is planned as a run plans it. Tokens are exact for a small
 input; for a large one they are estimated from counted samples, since counting every text would take
@@ -39,9 +39,9 @@ class DatasetPlan(Struct):
         cost_usd: The price of these tokens, or search units.
         minutes: How long a run takes at the quota; None without a quota.
         bound_by: The limit that takes longest, `nothing` without a quota.
-        image_tokens: Those of them that are tokens of images and videos, at most.
-        tokens_per_qwen_token: 1, or of a model with a tokenizer of its own the measured mean, by
-            which tokens, and so cost and time, and what is truncated are then estimated.
+        image_tokens: Upper bound of those of `tokens` that are tokens of images and videos.
+        tokens_per_qwen_token: 1, or the measured mean for a model with a tokenizer of its own;
+            tokens, cost, time and truncation are then estimates.
         truncated_documents: Candidates whose text is cut at the per-item limit.
         truncated_queries: Groups whose query is cut at the per-item limit.
         skipped: Candidates with nothing to score.
@@ -50,7 +50,7 @@ class DatasetPlan(Struct):
         files: Files of the input.
         files_beside: Where INPUT is one file, files beside it whose names differ in digits alone.
         repeated_ids: Candidates whose doc_id occurs earlier in their query.
-        skipped_files: Other files that its name stands for.
+        skipped_files: Other files that the input's name covers; they are not read.
         skipped_examples: The first of them.
         widened_columns: Columns whose types differ in the input's files, with the output's type.
     """
@@ -80,7 +80,7 @@ class DatasetPlan(Struct):
     widened_columns: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Return the numbers that say something, a line each."""
+        """Return the numbers that are not empty, a line each."""
         return as_text(asdict(self))
 
     def _repr_html_(self) -> str:
@@ -165,7 +165,7 @@ def _add(plan: DatasetPlan, group: Plan) -> IntArray:
 
 
 class _TokenTotals:
-    """Tokens as the model counts them, and what it cuts; estimated if its tokenizer is not Qwen's.
+    """Tokens as the model counts them, and texts it cuts; estimated if its tokenizer is not Qwen's.
 
     Args:
         planner: Plans the groups.

@@ -1,4 +1,4 @@
-"""What a backfill would do with each partition, without sending a request."""
+"""Plan what a backfill would do with each partition, without sending a request."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ class PartitionPlan(Struct, frozen=True, kw_only=True):
         name: Its folder, `KEY=VALUE`.
         state: `new`, `begun`, `done`, `changed` (its output belongs to other settings or input), or
             `failed` (it cannot be read).
-        plan: What it would take, as if nothing was paid before; nothing if it is done.
+        plan: What it would take, as if nothing was paid before; empty if it is done.
         error: Why it cannot be read.
     """
 

@@ -29,7 +29,7 @@ def prepare_file(
         input_name: The candidates: a file, a folder, a glob or an object-store URI.
         target_name: The file, its name ending in `.parquet`.
         preparation: What to do.
-        columns: The columns that play roles, where they bear other names.
+        columns: The columns that play roles, where they have other names.
         layout: The candidates' layout.
         max_queries: Take only so many queries, the first ones.
 

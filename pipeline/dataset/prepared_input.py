@@ -1,6 +1,6 @@
-"""An input that is made ready in a folder of the output, and kept there until the output is done.
+"""An input that is prepared in a folder of the output, and kept there until the output is done.
 
-It is used again if it was made whole of the same input; else it is made anew.
+It is used again if it was completed from the same input; else it is prepared anew.
 """
 
 import logging

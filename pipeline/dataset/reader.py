@@ -35,13 +35,13 @@ from pipeline.tokens.measures import measure_texts
 log = logging.getLogger(__name__)
 
 SHOWN_FILES: Final = 4
-"""How many of the skipped files are named."""
+"""How many of the skipped files the log names."""
 GROUP_BYTES: Final = 4_096
 """Memory that a group takes besides its texts."""
 
 
 def log_odd_input(source: Source) -> None:
-    """Log what a user may not expect of an input, and what is not an error."""
+    """Log features of an input that are no errors but may surprise a user."""
     if not source.rows_are_candidates:
         log_event(log, logging.INFO, "input.layout_found", layout=source.layout_found)
     if skipped := source.listing.skipped:
@@ -54,7 +54,7 @@ def log_odd_input(source: Source) -> None:
 
 
 def log_repeated_ids(num_repeated: int, duplicates: str) -> None:
-    """Warn of candidates whose doc_id occurs earlier in their query, and of what becomes of them.
+    """Warn of candidates whose doc_id occurs earlier in their query, and say if they are kept.
 
     Args:
         num_repeated: How many there are.
@@ -88,7 +88,7 @@ class GroupReader:
         reading: The input.
         planner: Plans what is sent for a group.
         borders: Which part each group belongs to.
-        reuse: Finds what groups can begin with; None for exact reuse alone.
+        reuse: Finds stored answers that groups can begin with; None for exact reuse only.
         check: Checks the whole input while its beginning is read; no group is yielded before it
             has returned.
         limits: How much to plan without a pause, and outside a thread.

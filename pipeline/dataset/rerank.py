@@ -91,12 +91,12 @@ class DatasetRun:
 
     @property
     def metrics(self) -> Metrics:
-        """What this run did so far."""
+        """The numbers of this run so far."""
         return self._stats.metrics
 
     @property
     def is_draining(self) -> bool:
-        """Whether all groups are in work, so that soon there is nothing more to send."""
+        """Whether all groups are in work, so that there will soon be nothing left to send."""
         return self._scheduler is not None and self._scheduler.is_draining
 
     def snapshot(self) -> RunSummary:
@@ -110,7 +110,7 @@ class DatasetRun:
             self.stop_by(Interrupted(signal_number))
 
     def stop_by(self, error: RerankError) -> None:
-        """Stop this run in order; it ends with this error. Only the first call counts."""
+        """Stop this run cleanly; it ends with this error. Only the first call counts."""
         self._stop_switch.stop(error)
 
     async def run(self) -> RunSummary:

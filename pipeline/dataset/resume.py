@@ -1,4 +1,4 @@
-"""What earlier runs left in an output: finished parts, and whether anything is missing."""
+"""The state that earlier runs left an output in: finished parts, and whether any are missing."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -27,7 +27,7 @@ class OpenedOutput(Struct, frozen=True, eq=False):
         parts: The parts that are written, by index.
         fingerprint: Of settings and input.
         num_input_rows: Rows of the input; None while the input is not open.
-        work: The share of it that this run has; None for all of it.
+        work: The share of it that this run writes; None for all of it.
     """
 
     sink: Sink
@@ -109,7 +109,7 @@ def open_output(
     Args:
         output: The output.
         settings: What changes it.
-        facts: What identifies each file of the input.
+        facts: Values that identify each file of the input.
 
     Raises:
         OutputMismatch: if it belongs to other settings or input, or is not an output of this job.

@@ -1,4 +1,4 @@
-"""The input of a run: read as it is, or first made ready; see `prepared_input`."""
+"""The input of a run: read as it is, or prepared first; see `prepared_input`."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def find_preparer(input_name: str, settings: RunSettings) -> "Preparer | None":
-    """Return what makes the input ready; None if it can be read as it is.
+    """Return the preparer of an input; None if it can be read as it is.
 
     Raises:
         InputError: if a file cannot be found.
@@ -45,7 +45,7 @@ def find_preparer(input_name: str, settings: RunSettings) -> "Preparer | None":
 def opened_input(
     input_name: str, settings: RunSettings
 ) -> Iterator[tuple[Source, list[dict[str, str | int]]]]:
-    """Yield an input, and what identifies its files; it is made ready in a temporary folder.
+    """Yield an input and the facts that identify its files; prepare it in a temporary folder.
 
     Raises:
         InputError: if it cannot be read or understood.
@@ -81,7 +81,7 @@ class RunInput(Protocol):
         """Return the input, to be read from now on; see `PreparedInput.open`."""
 
     def discard(self) -> None:
-        """Remove what is of no use once the output is done."""
+        """Remove prepared files, which are of no use once the output is done."""
 
 
 def find_input(

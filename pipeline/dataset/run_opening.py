@@ -1,4 +1,4 @@
-"""What a run finds out before it sends anything: its input, its output, and its share of them."""
+"""Open a run before it sends anything: its input, its output, and its share of them."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext

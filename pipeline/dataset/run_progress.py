@@ -1,4 +1,4 @@
-"""What is told of a run while it goes on: its numbers, its ticks, its record, and telemetry."""
+"""Report on a run while it goes on: its numbers, ticks, record and telemetry."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class RunProgress:
-    """Tell how one run goes.
+    """Report on one run.
 
     Args:
         session: Access to the service.
@@ -82,7 +82,7 @@ class RunProgress:
             yield record
 
     def _stopped_by(self) -> str | None:
-        """Return what keeps everything from being sent now, as `Ticker` asks for it."""
+        """Return the cause that stops all sending now, as `Ticker` asks for it."""
         causes = {
             "outage": self._session.outage_s > 0,
             "storage": self.gate is not None and not self.gate.is_open,
@@ -104,7 +104,7 @@ class RunProgress:
         return facts if shard is None else facts | {"shard": str(shard)}
 
     def _end(self, ticker: Ticker, state: EndState) -> None:
-        """Note how the run ended, and log it."""
+        """Record how the run ended, and log it."""
         ticker.sample(is_last=True)
         self._stats.end(state)
         log_event(log, logging.INFO, "run.ended", **self.snapshot().log_fields())

@@ -24,7 +24,7 @@ class RunStats:
         quota_use: How the session's throttle uses the quota.
 
     Attributes:
-        metrics: What this run did; everybody who does something for the run adds to it.
+        metrics: The counts of this run; every component that works for the run adds to them.
         finished: The parts that were written before this run, by index.
         written: The parts that this run wrote, by index.
         groups: Queries of the input; None while it is not known.
@@ -33,7 +33,7 @@ class RunStats:
         budget: What this run may spend; None before it has begun.
         earlier_usd: What earlier runs on the output may have cost.
         ticks: How the run went over time.
-        recent: The same of the last seconds alone, a tick for each of them.
+        recent: The same for the last seconds only, a tick for each second.
         telemetry: What reports the run to OpenTelemetry; None if nothing does.
     """
 
@@ -87,13 +87,13 @@ class RunStats:
         return sum(part.num_rejected for part in self.parts().values())
 
     def end(self, state: EndState) -> None:
-        """Note how the run ended; nothing more is spent."""
+        """Record how the run ended; nothing more is spent."""
         self.state = state
         if self.budget is not None:
             self.budget.end()
 
     def conclude(self) -> None:
-        """Take what is written for all that there is: the run came to its end."""
+        """Take the written groups for all groups: the run has come to its end."""
         self.groups = sum(part.num_groups for part in self.parts().values())
         self._is_concluded = True
 
@@ -151,7 +151,7 @@ class RunStats:
         )
 
     def record_facts(self, outage_s: float = 0.0) -> dict[str, Any]:
-        """Return the numbers as a record holds them, which knows its state by itself.
+        """Return the numbers for a record, without the state, which the record keeps itself.
 
         Args:
             outage_s: For how long the service has been down.

@@ -1,4 +1,4 @@
-"""What OpenTelemetry gets of a run: its span, those of its parts, and its numbers."""
+"""Report a run to OpenTelemetry: its span, those of its parts, and its numbers."""
 
 import time
 from collections import deque
@@ -18,7 +18,7 @@ _INSTRUMENTS: Final = {"counter": "create_observable_counter", "gauge": "create_
 
 
 MAX_OBSERVED: Final = 64
-"""Runs whose numbers are reported: those of a long backfill that ended long ago are not."""
+"""How many runs are reported, the latest ones; those of a long backfill end long before it."""
 
 
 class ObservedRuns:

@@ -1,7 +1,7 @@
 """Estimate the search units of a plan, from the groups whose texts are counted.
 
-A group of short texts needs no count. Of the others every so many is counted text by text, and
-those between are taken to need as many units, compared to what short texts would need.
+A group of short texts needs no count. Of the other groups, every n-th is counted text by text;
+those between are assumed to exceed the units of short texts by the same factor.
 """
 
 from typing import Final
@@ -16,7 +16,7 @@ from pipeline.planning.search_units import count_chunks, count_search_units
 from pipeline.tokens.policies import POLICIES
 
 SAMPLE_SIZE: Final = 20_000
-"""Texts that are counted, about."""
+"""About how many texts are counted."""
 
 
 class SearchUnitEstimate:

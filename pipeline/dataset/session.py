@@ -1,4 +1,4 @@
-"""What runs against one service share: its quota, a cost budget, connections, paid answers."""
+"""A session: the quota, cost budget, connections and paid answers that its runs share."""
 
 import logging
 from collections.abc import Iterator
@@ -66,8 +66,8 @@ class Session:
         budget: What all runs may spend.
         quota_use: How the quota was used so far, by all runs.
         quota_use_now: Returns the same, brought up to date by the waits that go on.
-        patience: How long to insist on an output or a score store that cannot be written.
-        pace: What all runs keep to now.
+        patience: How long to retry on an output or a score store that cannot be written.
+        pace: The limits that all runs keep now.
         is_paused: The operator's pace file pauses all runs.
 
     Raises:

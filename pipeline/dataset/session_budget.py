@@ -1,4 +1,4 @@
-"""What a session may spend: its limit holds for its outputs over all runs, earlier ones too."""
+"""The budget of a session: its limit holds for its outputs over all runs, earlier ones too."""
 
 from collections.abc import Awaitable, Callable
 

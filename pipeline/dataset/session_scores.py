@@ -22,7 +22,7 @@ class SessionScores:
 
     Args:
         settings: Name the store that all runs share, if there is one.
-        patience: How long to insist on a store that cannot be written.
+        patience: How long to retry on a store that cannot be written.
 
     Raises:
         SettingsError: for an address that no file system understands.

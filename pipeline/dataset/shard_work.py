@@ -1,4 +1,4 @@
-"""What one shard of an input has to do: which parts are its own, and what the others have."""
+"""The work of one shard: which parts are its own, and which are the others'."""
 
 import logging
 import time
@@ -51,9 +51,9 @@ def share_out(
     groups_per_part: int,
     check: Callable[[], None],
 ) -> ShardWork:
-    """Return what a shard does; read the whole input once if no other shard did it.
+    """Return the work of a shard; read the whole input once if no other shard has done so.
 
-    To be called while no other shard does.
+    To be called by one shard at a time.
 
     Args:
         output: Where the shards agree.
@@ -84,7 +84,7 @@ def share_out(
 
 
 def earlier_for_shard(runs: Sequence[RunRecord], shard: Shard, limit_usd: float | None) -> float:
-    """Return what a shard has to count as spent, so that all together keep the limit.
+    """Return the amount that a shard must count as spent, so that all together keep the limit.
 
     Each may spend its part of what other runs (whole ones, or of another number of shards) left.
 

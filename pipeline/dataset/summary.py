@@ -1,4 +1,4 @@
-"""What a run did, as one value: the numbers of its report, of its record and of its progress."""
+"""The numbers of a run as one value, for its report, its record and its progress."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -39,8 +39,8 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         truncated_documents: Documents whose text was cut at the per-item limit.
         truncated_queries: Groups whose query was cut at the per-item limit.
         requests: Requests that this run got scores for, and so paid for.
-        requests_sent: Attempts, whatever came of them: answered, failed, or refused by 429.
-        requests_failed: Attempts that got no scores, those refused by 429 apart.
+        requests_sent: All attempts: answered, failed, or refused by 429.
+        requests_failed: Attempts that got no scores, except those refused by 429.
         requests_reused: Answers that the score store had.
         total_tokens: Tokens of the paid answers, as the service counted them.
         search_units: Their search units, of a vendor that bills these; else 0.
@@ -127,7 +127,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         return {"state": self.state, **counts, **rounded}
 
     def __str__(self) -> str:
-        """Return the numbers that say something, a line each."""
+        """Return the numbers that are not empty, a line each."""
         return as_text(self._facts())
 
     def _repr_html_(self) -> str:

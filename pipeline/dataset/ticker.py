@@ -1,4 +1,4 @@
-"""Notes every second how a run goes: its numbers, and what holds it back at the moment."""
+"""Record every second how a run goes: its numbers, and what limits it at the moment."""
 
 import asyncio
 import time
@@ -17,8 +17,8 @@ class Ticker:
     Args:
         stats: The numbers of the run, among them its ticks.
         quota_use: Returns how its session used the quota so far, waits that go on included.
-        stopped_by: Returns what keeps everything from being sent now: `outage`, `storage` or
-            `operator`; None if nothing does.
+        stopped_by: Returns the cause that stops all sending now: `outage`, `storage` or `operator`;
+            None if there is none.
         waits_for_money: Returns whether requests wait for others to be settled. They do so before
             they wait for the quota, so it holds the run back only where that does not.
         on_sample: Called after each sample that `run` takes.
@@ -65,7 +65,7 @@ class Ticker:
             self._on_sample()
 
     def sample(self, *, is_last: bool = False) -> None:
-        """Note what happened since the last sample; add a tick if it is time for one.
+        """Record what happened since the last sample; add a tick if it is time for one.
 
         Args:
             is_last: The run has ended, so it is.

@@ -21,7 +21,7 @@ STRATA: Final = 16
 
 
 class TokenEstimate:
-    """Adds up tokens; those that are only bounded are scaled by what the sample shows.
+    """Adds up tokens; where only a bound is known, scales it by the ratio in the sample.
 
     Args:
         counter: Counts the sample.

@@ -1,1 +1,1 @@
-"""One request to its scores over HTTP: paced, within the budget, retried where that helps."""
+"""Get the scores of a request over HTTP: paced, within the budget, retried where that helps."""

@@ -1,7 +1,7 @@
 """Read the body of an answer, decompressed, and never more of it than is allowed.
 
 A compressed body is inflated piece by piece, so that a few kilobytes cannot become gigabytes in
-memory; the connection must not decompress it before.
+memory; the connection must not decompress it first.
 """
 
 import zlib
@@ -58,7 +58,7 @@ async def read_answer(stream: BodyStream, encoding: str, max_bytes: int) -> byte
 async def read_start(
     stream: BodyStream, encoding: str, max_bytes: int = MAX_ERROR_BYTES
 ) -> tuple[bytes, bool]:
-    """Return at most so many bytes of a body, as `read_answer` does, and whether that is all."""
+    """Return at most so many bytes of a body, as `read_answer` does, and whether these are all."""
     pieces: list[bytes] = []
     missing = max_bytes
     async for piece in _pieces(stream, encoding.strip().lower(), max_bytes):

@@ -1,4 +1,4 @@
-"""Tell an outage of the service, and a wrong service, from a failure of one request.
+"""Distinguish an outage, and a wrong service, from the failure of a single request.
 
 A failed attempt says nothing by itself. It counts against its request if the service then serves a
 request that was sent after the failure: other traffic, or a witness that is sent to find out. If
@@ -35,7 +35,7 @@ MAX_UNKNOWN: Final = 8
 after which a witness is sent without delay."""
 
 _MAX_UNSERVED: Final = 8
-"""Answers without scores, and not one with, after which a service is a wrong one. Two witnesses
+"""Answers without scores, and none with scores, after which a service is a wrong one. Two witnesses
 are among them, some time apart."""
 
 _UNSERVED_BACKOFF: Final = Backoff(first_s=0.5, cap_s=0.5)
@@ -43,7 +43,7 @@ _UNSERVED_BACKOFF: Final = Backoff(first_s=0.5, cap_s=0.5)
 
 
 class AttemptFailed(Struct, eq=False):
-    """An attempt that brought no scores, and what is known of it.
+    """An attempt that got no scores, and whether it counts against its request.
 
     Attributes:
         error: How it failed.
@@ -101,7 +101,7 @@ class CircuitBreaker:
         timer: The same.
         is_open: The service is down.
         has_served: Some request got its scores.
-        line: Interrupts those who wait to be sent when the circuit opens.
+        line: Interrupts requests that wait to be sent when the circuit opens.
         probes: Witnesses that failed in this outage.
     """
 

@@ -1,7 +1,7 @@
-"""One request to its scores: paced, within the budget, tried again where that helps.
+"""Get the scores of a request: paced, within the budget, retried where that helps.
 
-Knows nothing of HTTP: a `Transport` sends a request once. While a request waits for its next
-attempt it holds no place in flight, no place in the queue and no reservation of money.
+This module knows nothing of HTTP: a `Transport` sends a request once. While a request waits for its
+next attempt it holds no place in flight, no place in the queue and no reservation of money.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class RerankClient:
     """Ask an endpoint until there are scores, a verdict, or no attempt left; for one run.
 
     Args:
-        endpoint: What is asked; other clients may ask it at the same time.
+        endpoint: The service to ask; other clients may ask it at the same time.
         metrics: Where this client's attempts, tokens, money and latencies are counted.
         stop_switch: Ends the waits of calls when it is stopped.
         gate: Nothing is sent while it is closed, such as while no answer could be saved.
@@ -63,7 +63,7 @@ class RerankClient:
         self._num_resting = 0
 
     def target_concurrency(self) -> int:
-        """Return how many requests to ask for at once, so that none in flight is missing."""
+        """Return how many calls of `score` keep every place in flight taken."""
         return self._endpoint.throttle.target_concurrency + self._num_resting
 
     def stop(self, error: RerankError) -> None:
@@ -168,7 +168,7 @@ class RerankClient:
             trial.release()
 
     async def _wait_for_service(self) -> None:
-        """Wait until an outage is over; one of those that wait sends witnesses."""
+        """Wait until an outage is over; one of the waiting calls sends witnesses."""
         async with self._witness_turn():
             while self._circuit.is_open:
                 await self._rest(self._circuit.next_wait_s())
@@ -216,7 +216,7 @@ def _gaps(error: RequestError) -> bytes:
 
 
 def _last_error(error: RequestError, request: Request, *, is_erratic: bool) -> RequestError:
-    """Return what the last attempt's error amounts to.
+    """Return the final error of a request, by its last attempt.
 
     The scores of an incomplete answer are used, unless other documents had none before.
     """

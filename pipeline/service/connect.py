@@ -1,4 +1,4 @@
-"""The endpoint that a run's settings name, asked over HTTP, by the environment's proxy if any."""
+"""Connect to the endpoint that a run's settings name, through the environment's proxy if any."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,14 +33,14 @@ async def open_endpoint(
         api_key: The key; None if the service takes none. Never shown.
         throttle: The pace, shared by all that use the same account.
         budget: What may be spent, shared by all that count against the same limit.
-        policy: How long to insist; by default what the settings say.
+        policy: How long to retry; by default what the settings say.
         timeouts: How long an attempt may take.
         transport: Carries the requests; by default HTTP.
         telemetry: Gets a span and a measurement of each request; None for none.
 
     Raises:
         SettingsError: if the address cannot be parsed, no header can hold the key, the environment
-            names no usable proxy, or the endpoint does not take an option that is given.
+            names an unusable proxy, or the endpoint does not take an option that is given.
     """
     policy, billing = policy or _retry_policy(settings), settings.profile.billing
     if transport is not None:

@@ -14,7 +14,7 @@ _OPEN_PER_ANSWER: Final = 2
 
 
 class Reservation(Struct, frozen=True, eq=False):
-    """The most that a request may use, by what is known before it is sent; 0 without a limit."""
+    """An upper bound of what a request uses, known before it is sent; 0 without a limit."""
 
     units: int = 0
 
@@ -29,8 +29,7 @@ class CostBudget:
     for an answer, all reservations rise by as much, those of requests in flight too. Until answers
     have proved the bound few requests are in flight: one at first, two more with each answer.
 
-    A request that only the others keep from being sent waits until they are settled, in order of
-    arrival.
+    A request that would fit if others were settled waits for them, in order of arrival.
 
     Args:
         limit_usd: What may be spent; None for any amount.
@@ -60,12 +59,12 @@ class CostBudget:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether a request waits until others are settled."""
+        """Whether a request waits for others to be settled."""
         return self._turn.locked()
 
     @property
     def left_usd(self) -> float:
-        """What may still be spent; below 0 if the service counted more than could be foreseen."""
+        """The amount that may still be spent; below 0 if the service counted more than bounds."""
         return (self._limit_usd or 0.0) - self.spent_usd
 
     def usd(self, reserved_units: int) -> float:

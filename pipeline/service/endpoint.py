@@ -1,4 +1,4 @@
-"""One service as all its clients share it: connections, quota, money, and whether it is up."""
+"""One service, shared by all its clients: connections, quota, money, and whether it is up."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,7 +26,7 @@ MAX_UNREACHED_S: Final = 30.0
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
-    """How long to insist.
+    """How long to retry.
 
     Attributes:
         max_attempts: Attempts of a request that fails while others are served.
@@ -53,14 +53,14 @@ class Endpoint:
         transport: Sends a request once.
         throttle: Admits requests within the limits of the account.
         budget: What may be spent.
-        policy: How long to insist.
+        policy: How long to retry.
         billing: What requests are billed by.
 
     Attributes:
-        usage_check: Tells which counts of tokens and search units cannot be.
-        circuit: Tells an outage of the service from a failure of one request.
-        witness: What is sent to find out.
-        witness_lock: Held by whoever sends it.
+        usage_check: Recognises impossible counts of tokens and search units.
+        circuit: Distinguishes an outage of the service from a failure of one request.
+        witness: The request that is sent to find out.
+        witness_lock: Held by the call that sends it.
         trial: Bounds the requests that are unanswered while nothing was ever served.
         num_asked: Requests being asked at this moment, by all clients.
         retry_log: Told of every retry.

@@ -1,4 +1,4 @@
-"""Failures without a usable HTTP answer, by their codes, and what a failure says.
+"""Codes of failures without a usable HTTP answer, and conclusions from a failure.
 
 A failure is one of two kinds. Server errors, time-outs and broken connections are signs of a
 service that is down for a while. Answers without scores and refusals are signs of a wrong address,
@@ -26,7 +26,7 @@ CONNECTION_LOST: Final = "connection_lost"
 """The connection broke before an answer began."""
 
 UNREADABLE: Final = "unreadable_answer"
-"""An answer that is no valid HTTP: truncated, wrongly compressed, or not HTTP at all."""
+"""An answer that is not valid HTTP: truncated, wrongly compressed, or not HTTP at all."""
 
 TIMEOUT: Final = "timeout"
 """The answer was not complete in time."""
@@ -36,7 +36,7 @@ _REFUSING_STATUSES: Final = frozenset({401, 402, 403, 404, 405, 410})
 
 
 def is_outage(error: RequestError) -> bool:
-    """Return whether a service that fails so for all requests is down, not a wrong one."""
+    """Return whether a service that fails like this for all requests is down, not a wrong one."""
     return isinstance(error, Transient) and error.code != UNTRUSTED
 
 
@@ -64,11 +64,11 @@ def _is_about_service(status: int | None) -> bool:
 
 
 def may_be_billed(error: RequestError) -> bool:
-    """Return whether the service may have done the work of a request that failed so."""
+    """Return whether the service may have billed a request that failed like this."""
     return isinstance(error, BadAnswer) or error.code in _MAYBE_BILLED
 
 
 def describe(error: RequestError) -> str:
-    """Return what came instead of scores: status, code and message."""
+    """Return the failure in words: status, code and message."""
     status = f"HTTP {error.status}, " if error.status else ""
     return f"{status}{error.code}" + (f": {error.message}" if error.message else "")

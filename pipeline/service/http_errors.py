@@ -1,4 +1,4 @@
-"""What goes wrong on the wire, as errors of ours."""
+"""Translate errors of aiohttp into errors of this project."""
 
 import os
 

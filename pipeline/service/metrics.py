@@ -58,7 +58,7 @@ class LatencyHistogram(Struct):
         ]
 
     def quantile_ms(self, share: float) -> float:
-        """Return the latency in milliseconds that `share` of all do not exceed; 0 without any."""
+        """Return the `share` quantile of the latencies in milliseconds; 0 without any."""
         wanted, seen = share * sum(self.counts), 0
         for bucket, count in enumerate(self.counts):
             seen += count
@@ -74,7 +74,7 @@ class Waits(Struct):
         requests_s: For the rate of requests.
         tokens_s: For the rate of tokens.
         in_flight_s: For a place in flight: seconds for which all were taken.
-        documents_in_flight_s: For room for the documents of the first request in line.
+        documents_in_flight_s: For room for the documents of the first request in the queue.
         pause_s: For the end of a pause that the service asked for.
     """
 
@@ -149,9 +149,9 @@ class Metrics(Struct):
     """What was done so far; counts unless the name says otherwise.
 
     Attributes:
-        requests: Attempts that were sent, whatever came of them; witnesses among them.
+        requests: Attempts that were sent, with whatever result; witnesses included.
         answered: Attempts that got their scores.
-        failed: Attempts that got none, those answered by 429 apart.
+        failed: Attempts that got none, except those answered by 429.
         unanswered: Failed attempts that may be billed: the answer was lost, late or unusable.
         unanswered_usd: What they may cost: upper bounds at the model's price.
         retries: Further attempts after a failure; not those after a 429.

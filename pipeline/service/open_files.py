@@ -16,9 +16,9 @@ OTHER_FILES: Final = 64
 
 
 def fit_open_files(pace: Pace) -> Pace:
-    """Return the pace with no more requests in flight than the process may open connections.
+    """Return the pace, with requests in flight limited to the connections that may be open.
 
-    Its own limit is raised before, as far as the system lets it.
+    The process's limit is raised first, as far as the system allows.
     """
     wanted = pace.max_in_flight + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""How long a service has served nothing, and when that has been too long."""
+"""Measure how long a service has served nothing, and give up when that is too long."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pipeline.core.errors import OutageTooLong, RequestError, RerankError
 from pipeline.service.failures import describe, is_reached
 
 _SHARE_OF_REST: Final = 0.9
-"""Of what is left of the allowed time; a longer wait leaves no time for another attempt."""
+"""Largest share of the time left that a wait may take; then another attempt still fits."""
 
 _SHORTEST_TIMER_S: Final = 0.05
 
@@ -75,7 +75,7 @@ class OutageTimer:
             self._timer = None
 
     def cut(self, wait_s: float) -> float:
-        """Return a wait that the service asks for, or one that leaves time for another attempt."""
+        """Return a wait that the service asks for, cut to leave time for another attempt."""
         return min(wait_s, _SHARE_OF_REST * max(self.limit_s - self.elapsed_s, 0.0))
 
     def _set_timer(self) -> None:

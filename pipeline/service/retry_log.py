@@ -1,4 +1,4 @@
-"""Retries in the log: one line every ten seconds with their number, not a line for each."""
+"""Log retries: one line every ten seconds with their number, not a line for each."""
 
 import logging
 from collections import Counter

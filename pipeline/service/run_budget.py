@@ -1,7 +1,7 @@
 """One run's share of a cost budget, stated in a lasting place before it is spent.
 
-A run that is killed cannot say what it spent. So it says before what it may spend: it states an
-amount, and states more before its reservations exceed it. The next run counts the amount that was
+A run that is killed cannot say what it spent. So it says beforehand what it may spend: it states an
+amount, and raises it before its reservations exceed it. The next run counts the amount that was
 stated last. Statements grow while the run spends quickly, so that one is made about every second.
 """
 
@@ -12,7 +12,7 @@ from typing import Final
 from pipeline.service.cost_budget import CostBudget, Reservation
 
 _STATED_FOR_S: Final = 1.0
-"""A statement that was used up sooner is followed by a larger one."""
+"""A statement that is used up sooner is followed by a larger one."""
 
 
 async def _state_nowhere() -> None:
@@ -85,7 +85,7 @@ class RunBudget:
         return self._budget.is_exhausted or self._lock.locked()
 
     def end(self) -> None:
-        """Take back what was stated and not spent."""
+        """Withdraw the amount that was stated but not spent."""
         self.at_most_usd = self.spent_usd
 
     def _needed_usd(self) -> float:

@@ -1,6 +1,6 @@
 """OpenTelemetry: spans and metrics of runs, parts and requests, through its API alone.
 
-Nothing of it is imported unless somebody uses it: a `Telemetry` is made by who has set up an SDK.
+OpenTelemetry is not imported unless it is used: whoever has set up an SDK makes a `Telemetry`.
 
 Requests follow the semantic conventions for HTTP client spans and metrics, which are stable:
 opentelemetry.io/docs/specs/semconv/http/http-spans and .../http-metrics, read 2026-11 (version
@@ -47,7 +47,7 @@ class Telemetry:
 
     @classmethod
     def of(cls, tracers: "TracerProvider", meters: "MeterProvider") -> Self:
-        """Return what sends to these providers."""
+        """Return the telemetry that sends to these providers."""
         return cls(tracers.get_tracer(SCOPE), meters.get_meter(SCOPE))
 
     @contextmanager
@@ -69,7 +69,7 @@ class Telemetry:
 
 
 def telemetry_in_use() -> Telemetry | None:
-    """Return what sends to the process's providers; None unless an SDK has set one up."""
+    """Return telemetry to the process's providers; None unless an SDK has set one up."""
     sdk = [sys.modules.get(f"opentelemetry.sdk.{name}") for name in ("trace", "metrics")]
     if not any(sdk):
         return None

@@ -1,7 +1,7 @@
-"""Do not believe a token count that no request of that size can have.
+"""Reject a token count that is impossible for a request of its size.
 
-A count of 10**12 would stall the pace for years, and be taken for money that was spent. What is
-negative, or no number at all, counts as missing too.
+A count of 10**12 would stall the pace for years, and be taken for money that was spent. A count
+that is negative, or not a number, counts as missing too.
 """
 
 import logging
@@ -24,7 +24,7 @@ _TEMPLATE_TOKENS: Final = 100
 
 
 class UsageCheck:
-    """Removes impossible counts from answers, and warns of the first one."""
+    """Remove impossible counts from answers, and warn of the first one."""
 
     def __init__(self) -> None:
         self._has_warned = False

@@ -1,7 +1,7 @@
 """The witness: a request that the service is known to serve, sent to learn whether it still does.
 
-Its answer is used for nothing else: it is neither ranked nor stored. It is paced and paid for as
-any request.
+Its answer is used for nothing else: it is neither ranked nor stored. A witness is paced and paid
+for like any request.
 """
 
 import math
@@ -34,7 +34,7 @@ class Witness:
         """Remember a request that was served, if it is smaller than those before."""
         if request.tokens < self._size:
             if not isinstance(request.documents, JsonTexts):
-                # Else they might keep all that was read with them.
+                # Copies, which do not keep the whole batch in memory.
                 request = replace(request, documents=list(request.documents))
             self._smallest, self._size = request, request.tokens
 

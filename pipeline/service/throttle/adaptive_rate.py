@@ -1,10 +1,10 @@
-"""The rate that the service really grants: as configured, until a refusal; then as observed.
+"""The rate that the service really grants: as configured until a refusal, then as observed.
 
-Decides without a clock of its own and without waiting. A refusal cuts once per episode: requests
+The caller passes the time; nothing here waits. A refusal cuts once per episode: requests
 carry the version of the rate that admitted them, so those sent at an old rate say nothing about the
-new one, and a new rate must have had a success before it can be cut in turn. Growth happens with
-answers, and only while the rate is what binds: quickly to just below the ceiling, where refusals
-began; then not for a while; then beyond it, ever faster.
+new one, and a new rate must have had a success before it can be cut in turn. The rate grows with
+answers, and only while it is the limit that binds: quickly to just below the ceiling, where
+refusals began; then not for a while; then beyond it, ever faster.
 """
 
 import math
@@ -24,7 +24,7 @@ _BELOW_OBSERVED: Final = 0.98
 
 _FEW: Final = 5
 _LONG_AGO_S: Final = 10.0
-"""So few grants say little about the rate, unless refusals follow each other this closely."""
+"""Fewer grants say little about the rate, unless refusals follow each other this closely."""
 
 _UNKNOWN_CUT: Final = 0.8
 _LEAST_PER_S: Final = 4.0

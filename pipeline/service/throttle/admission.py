@@ -73,13 +73,13 @@ class AdmissionControl:
         return self._paused_before_s + (0.0 if since is None else self.now() - since)
 
     def book_waits(self) -> None:
-        """Count how long the waits that go on have lasted until now."""
+        """Count the present waits up to now."""
         now = self.now()
         self._meter.book_full(now)
         self._meter.book_wait(now)
 
     def set(self, pace: Pace) -> None:
-        """Change the configured limits; a request that waits for the pace waits anew."""
+        """Change the configured limits; a request that waits for the pace starts its wait again."""
         self.concurrency.set_limits(pace.max_in_flight, pace.max_documents_in_flight)
         self.requests.set(pace.requests_per_minute)
         self.tokens.set(pace.tokens_per_minute)
@@ -101,7 +101,7 @@ class AdmissionControl:
         return self._estimates.estimate(kind, tokens)
 
     def try_grant_of_any_kind(self, documents: int, tokens: int) -> ThrottlePermit | None:
-        """Do what `try_grant` does, if the kind of texts does not matter: the quota is ample."""
+        """Do the same as `try_grant`, if the quota is so ample that the kind does not matter."""
         if not self.tokens.is_ample(self.now(), tokens):
             return None
         return self.try_grant(documents, tokens, UNKNOWN_KIND)

@@ -9,7 +9,7 @@ from typing import Final
 _FIRST_WINDOW: Final = 16
 _CUT: Final = 0.7
 _BINDING_SHARE: Final = 0.5
-"""A window of which a smaller share is in use does not bind."""
+"""A window does not bind while a smaller share of it is in use."""
 
 
 class ConcurrencyWindow:

@@ -1,4 +1,4 @@
-"""What the client needs of a throttle, wherever the quota comes from."""
+"""The interface of a throttle for the client, wherever the quota comes from."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -46,7 +46,8 @@ class Admission(Protocol):
         Args:
             documents: Documents in the request.
             tokens: Upper bound of its tokens.
-            texts: The documents, which tell how much of the bound the service will count.
+            texts: The documents, from which to estimate how much of the bound the service will
+                count.
         """
         ...
 
@@ -97,7 +98,7 @@ class RateLimit(Protocol):
 
     @property
     def windows(self) -> Sequence[SlidingWindow]:
-        """What must have room besides."""
+        """Sliding windows that must have room as well."""
 
     def set(self, per_minute: float | None) -> None:
         """Change what is configured."""

@@ -1,4 +1,4 @@
-"""Requests that take more tokens than a minute's quota, in the log: one line for all of them."""
+"""Log requests that take more tokens than a minute's quota: one line for all of them."""
 
 import logging
 from typing import Final

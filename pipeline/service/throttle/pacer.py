@@ -16,10 +16,10 @@ from typing import Final
 from aiolimiter import AsyncLimiter
 
 _SHARE: Final = 0.995
-"""Of the rate that is used: windows of ten seconds and more are within it, catch-up included."""
+"""Share of the rate that is used: with catch-up, windows of ten seconds and more stay within it."""
 
 _CATCH_UP_S: Final = 0.020
-"""Lateness that is made up for: with the share above, at most 2.5 % over in one second."""
+"""Lateness in seconds that is made up for: with the share above, at most 2.5 % over in a second."""
 
 _SLOW_CATCH_UP_S: Final = 0.005
 """The same for slow rates, where one request more in a second would be over 5 %."""

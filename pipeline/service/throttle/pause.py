@@ -12,7 +12,7 @@ _BACKOFF: Final = Backoff(first_s=0.25, cap_s=60.0)
 """Pauses after refusals that ask for none."""
 
 _SHORTEST_RETRY_AFTER_S: Final = 1.0
-"""A service that asks for less, or for none at all, is given our own pauses."""
+"""Where a service asks for a shorter pause, or for none, our own pauses apply."""
 
 _LONGEST_RETRY_AFTER_S: Final = 600.0
 

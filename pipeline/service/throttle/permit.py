@@ -1,4 +1,4 @@
-"""The permit of a `Throttle`, with what its outcome says about the limits."""
+"""The permit of a `Throttle`, which reports the outcome of its request."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -11,7 +11,7 @@ from pipeline.service.throttle.text_kind import TextKind
 
 
 class PermitOwner(Protocol):
-    """Whoever grants permits, and learns from their outcomes."""
+    """Grants permits, and learns from their outcomes."""
 
     def released(self, permit: "ThrottlePermit") -> None:
         """Learn that the request is no longer in flight."""

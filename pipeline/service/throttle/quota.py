@@ -15,13 +15,13 @@ _HEADROOM: Final = 4.0
 """A pacer is built for so many times a learned rate, so that it is kept while the rate grows."""
 
 _OVER_IN_A_SECOND: Final = 1.01
-"""Of the configured rate; the rest of what a service takes is left for errors of the estimates."""
+"""Limit of one second, of the configured rate; services take more: room for wrong estimates."""
 
 _AMPLE_SHARE: Final = 0.1
-"""Of a quota: while no more is used, not even estimates that are five times wrong exceed it."""
+"""Share of a quota: while no more is used, even estimates wrong by a factor of five fit it."""
 
 _MOST_CREDIT_S: Final = 0.02
-"""Seconds of the rate that are made up for when the service counted less than estimated."""
+"""Seconds of the rate that may be made up when the service counted less than estimated."""
 
 
 class Quota:
@@ -76,7 +76,7 @@ class Quota:
         return second.has_room(now, amount) and minute.has_room(now, amount)
 
     def is_ample(self, now: float, amount: float) -> bool:
-        """Return whether next to nothing of the quota is used, so that estimates do not matter."""
+        """Return whether so little of the quota is used that estimates do not matter."""
         current = self.rate.current
         if current is None:
             return True
@@ -143,8 +143,8 @@ class Quota:
     def correct(self, entries: Sequence[Entry], difference: float) -> None:
         """Adjust to the service's count, `difference` above the estimate; the pace makes up.
 
-        What an estimate was too high by some time ago is lost: to send it now would exceed the
-        quota of the next seconds.
+        The excess of an old estimate is lost: to use it now would exceed the quota of the next
+        seconds.
         """
         if self._pacer is not None:
             credit = _MOST_CREDIT_S * (self.rate.current or self._pacer.rate)

@@ -1,11 +1,11 @@
-"""What requests wait for, and how much of what the quota offered was used."""
+"""Measure what requests wait for, and how much of the offered quota is used."""
 
 from typing import Final, Literal, TypeAlias
 
 from pipeline.service.metrics import QuotaUse
 
 WAITED_S: Final = 0.000_1
-"""What takes longer was a wait, not a computation."""
+"""A longer time is a wait, not a computation."""
 
 _Cause: TypeAlias = Literal["requests_s", "tokens_s", "pause_s"]
 
@@ -17,7 +17,7 @@ class QuotaMeter:
         use: Where they are counted.
 
     Attributes:
-        full_since: Since when all places in flight are taken, as far as it is counted; None while
+        full_since: Since when all places in flight have been taken and not yet counted; None while
             one is free.
     """
 

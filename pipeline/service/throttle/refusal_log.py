@@ -1,4 +1,4 @@
-"""Refusals of the service in the log: one line for all of ten seconds."""
+"""Log refusals of the service: one line for all of ten seconds."""
 
 import logging
 import math
@@ -38,7 +38,7 @@ class RefusalLog:
             is_new: Whether it changed the pace.
             requests: The rate of requests after it.
             tokens: The rate of tokens after it.
-            pause_s: For how many seconds it asks to send nothing.
+            pause_s: The pause in seconds that it asks for.
         """
         self._refused += 1
         if not is_new or now < self._next_line_at:

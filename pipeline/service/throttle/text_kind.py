@@ -1,7 +1,7 @@
-"""The kind of a request's texts: of equal kinds, a service counts a like share of the token bound.
+"""The kind of a request's texts: for one kind, a service counts a similar share of the bound.
 
-The bound of an ASCII text is its length. Of an English one the service counts about a fifth, of one
-of digits all. So a kind is the bound per character with the mix of scripts in a sample.
+The bound of an ASCII text is its length. The service counts about a fifth of that for English, and
+all of it for digits. So a kind is the bound per character with the mix of scripts in a sample.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ _CLASSES: Final = tuple(
         range(0xEE, 0x100),  # emoji and others
     )
 )
-"""First bytes of UTF-8 characters, by script; punctuation is what is left."""
+"""First bytes of UTF-8 characters, by script; all others are punctuation."""
 
 _CONTINUATIONS: Final = bytes(range(0x80, 0xC0))
 _TABLE: Final = bytes(

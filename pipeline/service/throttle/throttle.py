@@ -70,12 +70,12 @@ class Throttle:
         return self._control.concurrency.max_in_flight
 
     def set_pace(self, pace: Pace) -> None:
-        """Change the limits from now on; whoever waits for an old one begins its wait anew."""
+        """Change the limits from now on; requests that wait for an old one wait anew."""
         self._control.set(pace)
         self._advance()
 
     def quota_use_now(self) -> QuotaUse:
-        """Return the use of the quota, in which waits that go on are counted until now."""
+        """Return the use of the quota, with present waits counted up to now."""
         self._control.book_waits()
         if self._line and self._no_room_since is not None:
             self._has_room(self._line[0].documents)
@@ -94,7 +94,8 @@ class Throttle:
         Args:
             documents: Documents in the request.
             tokens: Upper bound of its tokens.
-            texts: The documents, which tell how much of the bound the service will count.
+            texts: The documents, from which to estimate how much of the bound the service will
+                count.
         """
         control, permit = self._control, None
         if not self._line:
@@ -154,7 +155,7 @@ class Throttle:
         self._advance()
 
     async def _wait_for_pace(self, first: "_Waiter") -> ThrottlePermit:
-        """Wait, as the first in line, for all but room; then leave the line."""
+        """Wait, as the first in line, for everything except room; then leave the line."""
         permit = await self._control.grant(first.documents, first.tokens, first.kind)
         self._line.popleft()
         self._advance()
@@ -178,5 +179,5 @@ class _Waiter:
 
     @cached_property
     def kind(self) -> TextKind:
-        """The kind of its texts, found when it first matters."""
+        """The kind of its texts, computed when it is first needed."""
         return self._find_kind()

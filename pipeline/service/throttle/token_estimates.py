@@ -1,7 +1,7 @@
-"""How many tokens the service will count of a request, learned for each kind of text by itself.
+"""Estimate how many tokens the service will count, learned for each kind of text separately.
 
-One ratio for all would be wrong for a whole latency when the texts change their kind: digits after
-English are five times what English says.
+A single ratio would be wrong for the time of a round trip when the kind of texts changes: digits
+count five times as much as the ratio of English predicts.
 """
 
 from typing import Final
@@ -11,19 +11,19 @@ from msgspec import Struct
 from pipeline.service.throttle.text_kind import TextKind
 
 _LEARNING: Final = 0.02
-"""Least weight of one answer in the ratio of its kind."""
+"""Minimum weight of one answer in the ratio of its kind."""
 
 _DOUBT: Final = 0.10
-"""Added to a ratio that rests on one answer; a share 1/n of it to one that rests on n."""
+"""Margin added to a ratio based on one answer; a share 1/n of it to one based on n answers."""
 
 _MOST_UNKNOWN: Final = 2.0
-"""The ratio of a kind of which nothing is known: 1, or what others had at most, up to this."""
+"""Cap on the ratio of an unknown kind, which is the highest of the others, at least 1."""
 
 _MOST_KINDS: Final = 4_096
 
 
 class _Ratio(Struct):
-    """Counted tokens per token of the bound, and the answers that it rests on."""
+    """Counted tokens per token of the bound, and the number of answers that it is based on."""
 
     mean: float
     count: int

@@ -1,1 +1,1 @@
-"""What goes over the wire: request bodies, answers, refusals, and what of them may be shown."""
+"""The wire: request bodies, answers, refusals, and the redaction of their messages."""

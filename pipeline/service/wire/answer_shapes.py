@@ -1,7 +1,7 @@
-"""Where answers hold what is read from them, and how a valid one is decoded by its types.
+"""The shapes of answers: where scores and counts are, and the types that decode a valid one.
 
-Whatever else an answer holds, such as the documents that some services repeat, is skipped while it
-is decoded and never held.
+All other fields, such as the documents that some services repeat, are skipped while an answer is
+decoded and never kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ Index: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Result(Protocol):
-    """One document's score, as an answer says it."""
+    """One document's score in an answer."""
 
     @property
     def index(self) -> int:
@@ -34,7 +34,7 @@ class ResponseBody(Protocol):
 
     @property
     def usage(self) -> Any:
-        """What the service counted, as it says it."""
+        """The token counts that the service states, unchecked."""
 
     @property
     def response_id(self) -> Any:
@@ -42,15 +42,15 @@ class ResponseBody(Protocol):
 
     @property
     def search_units(self) -> Any:
-        """The search units that it billed, as it says it; None if it says nothing."""
+        """The search units that it states as billed, unchecked; None if it states none."""
 
 
 class AnswerShape(Struct, frozen=True, kw_only=True):
-    """Where an answer holds what is read from it.
+    """Where an answer holds its scores and counts.
 
     Attributes:
-        decode_valid: Decodes a valid answer by its types, or raises; it finds what the names below
-            find.
+        decode_valid: Decodes a valid answer by its types, or raises; it reads the same values as
+            the names below.
         results: The keys that lead to the list of results; empty if the answer is that list.
         index: A result's field with the place of the document in the request, from 0.
         score: A result's field with the score.
@@ -74,7 +74,7 @@ class AnswerShape(Struct, frozen=True, kw_only=True):
 
 
 def find(answer: Any, keys: Sequence[str]) -> Any:
-    """Return the value that keys lead to, one object in the other; None if there is none."""
+    """Return the value that nested keys lead to; None if there is none."""
     for key in keys:
         answer = answer.get(key) if isinstance(answer, dict) else None
     return answer

@@ -1,7 +1,7 @@
 """Read the scores of an answer, with the checks that every answer must pass.
 
-Scores are matched by index, never by place: one finite number for each document. Nothing that is
-missing is made up: an answer that is valid but lacks some scores is an error that holds the others.
+Scores are matched by index, never by place: one finite number for each document. No missing score
+is made up: an answer that is valid but lacks some scores is an error that holds the others.
 
 A valid answer, as nearly all are, is decoded by its types in a third of the time. Any other is
 decoded again field by field, to say what is wrong with it.
@@ -26,10 +26,10 @@ from pipeline.service.wire.refusals import Clean, RefusalCodes, classify
 
 _NAME: Final = re.compile(r"[A-Za-z_]{1,24}")
 _MAX_NAMES: Final = 6
-"""So many names of fields are shown of an answer in a wrong shape."""
+"""How many field names are shown of an answer in a wrong shape."""
 
 NO_COUNT: Final = -1
-"""The token count of an answer that tells it by something else than a whole number."""
+"""Stands for a token count that is not a whole number; no request can have it."""
 
 
 def decode(
@@ -45,7 +45,7 @@ def decode(
         clean: Makes the service's message in such a body fit to be shown.
 
     Raises:
-        IncompleteAnswer: if some documents have no score, and all is well but for that.
+        IncompleteAnswer: if some documents have no score, but the answer is valid otherwise.
         BadAnswer: if there is not exactly one finite score for each document.
         RequestError: of another class, if the body is an error.
         ServiceRefused: if that error is for good.
@@ -153,7 +153,7 @@ def _invalid(what: str) -> BadAnswer:
 
 
 def _describe_text(body: bytes, error: orjson.JSONDecodeError) -> str:
-    """Return what a body that is not JSON looks like, without a word of it."""
+    """Describe a body that is not JSON, without quoting it."""
     start = body.lstrip()[:1]
     if not start:
         return "an empty body"
@@ -163,7 +163,7 @@ def _describe_text(body: bytes, error: orjson.JSONDecodeError) -> str:
 
 
 def _describe_value(answer: Any) -> str:
-    """Return what a JSON value is, with the names of an object's fields."""
+    """Describe a JSON value: its type, and the names of an object's fields."""
     if not isinstance(answer, dict):
         return "an array" if isinstance(answer, list) else "no object"
     names = [name for name in answer if _NAME.fullmatch(name)][:_MAX_NAMES]
@@ -173,7 +173,7 @@ def _describe_value(answer: Any) -> str:
 def _total_tokens(usage: Any, shape: AnswerShape) -> int | None:
     """Return what the service counted: the total, else the sum of its parts, else None.
 
-    Something else than a whole number is `NO_COUNT`, which no request can have.
+    Anything but a whole number becomes `NO_COUNT`, which no request can have.
     """
     if not isinstance(usage, dict):
         return None if usage is None else NO_COUNT
@@ -188,7 +188,7 @@ def _total_tokens(usage: Any, shape: AnswerShape) -> int | None:
 
 
 def _search_units(units: Any) -> int | None:
-    """Return the search units that a service billed, rounded up; None if it tells no number."""
+    """Return the search units that a service billed, rounded up; None if it states no number."""
     if isinstance(units, bool) or not isinstance(units, int | float) or not math.isfinite(units):
         return None
     return math.ceil(units)

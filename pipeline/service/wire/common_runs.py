@@ -1,4 +1,4 @@
-"""Find whether a short text and long ones have a run of characters in common, in little time."""
+"""Find quickly whether short texts and a long one have a run of characters in common."""
 
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
@@ -42,7 +42,7 @@ def _words(needle: bytes) -> Iterator[bytes]:
 
 
 def _hits(haystack: bytes, wanted: NDArray[np.uint64]) -> Iterator[int]:
-    """Yield where wanted words stand; of places with equal surroundings one."""
+    """Yield the places of wanted words; of places with equal surroundings, only one."""
     table = np.zeros(1 << _TABLE_BITS, dtype=np.bool_)
     table[_hash(wanted)] = True
     seen: set[tuple[bytes, bytes]] = set()

@@ -1,4 +1,4 @@
-"""The body of an answer without scores: what code and message it holds, in whatever envelope."""
+"""Read the code and message of an answer without scores, in any known envelope."""
 
 import re
 from typing import Any, Final
@@ -53,7 +53,7 @@ def _envelope(body: bytes) -> ErrorBody:
 
 
 def _truncated_envelope(body: bytes) -> ErrorBody:
-    """Read what JSON without its end still holds; nothing from HTML."""
+    """Read the fields of truncated JSON; nothing from HTML."""
     if not body.lstrip().startswith(b"{"):
         return ErrorBody()
     code, message = (pattern.search(body) for pattern in (_CODE, _MESSAGE))

@@ -23,7 +23,7 @@ _MAX_EXAMINED: Final = 4_000
 _MAX_NAME: Final = 80
 _NAME: Final = re.compile(rf"[A-Za-z0-9_.:-]{{1,{_MAX_NAME}}}")
 _USUAL_ID: Final = re.compile(r"(?:[A-Za-z]{1,12}[-_.:])?[0-9a-fA-F-]+|[A-Za-z0-9_.:-]{1,13}")
-"""Ids as services give them, `rerank-4f2a...`: too short, or too much of a number, for a text."""
+"""Ids as services give them, `rerank-4f2a...`: too short, or too numeric, to be a text."""
 
 _NUMBER: Final = re.compile(rf"[0-9a-fA-F-]{{1,{_MAX_NAME}}}")
 """A name that is a hexadecimal number, as most services give: a UUID."""
@@ -32,7 +32,7 @@ _MIN_KEY_PART: Final = 8
 _MIN_TEXT: Final = 4
 """Shorter texts occur in any message."""
 _WORD_LIKE: Final = 8
-"""A text of fewer characters counts only where it is no part of a longer word."""
+"""A text of fewer characters counts only where it is not part of a longer word."""
 _DATA_URL: Final = re.compile(r"data:\s*[a-z]+/[a-z0-9.+-]+\s*;\s*base64", re.IGNORECASE)
 _MIN_RUN: Final = 14
 """So many characters in a row repeat a text; blanks do not count, so 24 with them are found."""

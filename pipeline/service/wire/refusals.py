@@ -1,4 +1,4 @@
-"""What a refusal means for the request and for the job, decided by status and code.
+"""Classify refusals: what one means for the request and the job, by status and code.
 
 The codes are the vendor's (`RefusalCodes`); the rules by status and their order hold for every
 vendor. The text decides in a few places only, each under its code: whether a quota that is used up
@@ -33,7 +33,7 @@ Clean: TypeAlias = Callable[[str], str]
 MAX_SERVICE_MESSAGE: Final = 200
 
 _INVALID: Final = frozenset({"invalid_request_error", "validation"})
-"""Codes that several servers give to requests that cannot be served as they are."""
+"""Codes of several servers for requests that cannot be served as they are."""
 
 _SIZE_TEXTS: Final = (
     "batch size",
@@ -54,7 +54,7 @@ CURES: Final = {
     404: "check --model and --url",
     405: "check --url",
 }
-"""What to do about a service that refuses everything with such a status."""
+"""The cure for a service that refuses every request with such a status."""
 
 _ACCOUNT_STATUSES: Final = (401, 402)
 
@@ -104,7 +104,7 @@ def classify(
     codes: RefusalCodes,
     clean: Clean = shorten,
 ) -> RequestError | ServiceRefused:
-    """Return the error that an answer without scores amounts to; raise nothing.
+    """Return the error for an answer without scores; raise nothing.
 
     Args:
         status: The HTTP status; 200 is possible.
@@ -131,7 +131,7 @@ def classify(
         return Throttled(code, message, status=status, limit=limit, retry_after_s=wait)
     if status in _ACCOUNT_STATUSES and (refusal.code or refusal.message):
         return _refused(code, message, status)
-    if status == 403:  # a firewall may refuse a single document so
+    if status == 403:  # a firewall may refuse a single document like this
         return ContentRefused(code, message, status=status)
     if status in CURES or 300 <= status < 400:
         return Rejected(code, message, status=status)

@@ -8,7 +8,7 @@ from typing import Final
 from pipeline.core.printable import remove_sequences
 
 _MAX_NESTED: Final = 4
-"""Escapes within escapes are resolved so many times."""
+"""How many levels of nested escapes are resolved."""
 
 _ESCAPE: Final = re.compile(
     r"(?P<url>(?:%[0-9a-f]{2})+)"
@@ -23,7 +23,7 @@ _ESCAPE: Final = re.compile(
 _FOLDS: Final = re.compile(
     "[ \\t]*[\\r\\n]+[ \\t]*|[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u200b-\\u202e]+"
 )
-"""What breaks a line, and may do so within an escape."""
+"""Line breaks, which may also stand within an escape."""
 
 _MAY_BE_ESCAPED: Final = re.compile(r"[%\\&]")
 _SHORT: Final = {"n": " ", "r": " ", "t": " ", "b": " ", "f": " ", "v": " ", "0": " "}
@@ -36,7 +36,7 @@ _ASCII_IGNORED: Final = bytes(filter(lambda code: _IGNORED.match(chr(code)), ran
 
 
 def spellings(text: str) -> list[str]:
-    """Return the text, and what it reads like with its escapes resolved once, twice and so on."""
+    """Return the text, and the text with its escapes resolved once, twice and so on."""
     found = [remove_sequences(text)]
     while len(found) <= _MAX_NESTED and _MAY_BE_ESCAPED.search(found[-1]):
         resolved = remove_sequences(_ESCAPE.sub(_resolve, found[-1]))
@@ -53,7 +53,7 @@ def unfolded_spellings(text: str) -> list[str]:
 
 
 def fold(text: str, *, blanks: bool = False) -> str:
-    """Return what texts have in common that differ in case, normal form or white space.
+    """Return a form that is equal for texts that differ only in case, normal form or white space.
 
     Args:
         text: Any text.

@@ -1,4 +1,4 @@
-"""All that is particular to one vendor's endpoint, declared as one value."""
+"""Everything specific to one vendor's endpoint, declared as one value."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
@@ -26,7 +26,7 @@ class Encode(Protocol):
             request: What is scored.
             model: The model to ask.
             instruct: The instruction for it; None for none.
-            fps: Frames of a second of video to look at; None for the model's own number.
+            fps: Frames per second of a video to look at; None for the model's own number.
         """
         ...
 
@@ -38,7 +38,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
         top_n: The field that asks for so many results; None if every document is scored anyway.
         instruct: The field of the instruction; None if none is taken.
         return_documents: The field that keeps documents out of the answer; None if there is none.
-        fps: The field of the frames of a second of video; None if none is taken.
+        fps: The field of the frames per second of a video; None if none is taken.
         accepts: The kinds of query and documents.
         listwise: A document's score depends on the others in its request.
     """
@@ -51,7 +51,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     listwise: bool = False
 
     def options(self, num_documents: int, instruct: str | None) -> dict[str, Any]:
-        """Return the fields that ask for all scores, without the texts, by an instruction."""
+        """Return the fields that ask for all scores without texts, and give the instruction."""
         options: dict[str, Any] = {}
         if self.top_n is not None:
             options[self.top_n] = num_documents
@@ -137,5 +137,5 @@ class WireFormat(Struct, frozen=True, kw_only=True):
         *,
         clean: Clean = shorten,
     ) -> RequestError | ServiceRefused:
-        """Return the error that an answer without scores amounts to; see `refusals.classify`."""
+        """Return the error for an answer without scores; see `refusals.classify`."""
         return classify(status, body, headers, codes=self.refusals, clean=clean)

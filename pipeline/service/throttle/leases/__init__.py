@@ -1,1 +1,1 @@
-"""One quota for several processes: the moments of one schedule, leased to who has requests."""
+"""One quota for several processes: one schedule, whose slots are leased on demand."""

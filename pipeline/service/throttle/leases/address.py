@@ -3,8 +3,8 @@
     http://HOST:PORT[/NAME]    rerank quota serve
     redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?name=NAME]    Redis; rediss:// with TLS
 
-Without a name the quota is that of the provider, the model and the key, of which the leaser sees
-no more than a short digest: processes with equal ones share a quota, others do not.
+Without a name, processes with the same provider, model and key share a quota; the leaser sees only
+a short digest of the key.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ _HTTP: Final = ("http", "https")
 _REDIS: Final = ("redis", "rediss")
 _EXPECTED: Final = "http://HOST:PORT[/NAME] or redis://HOST[:PORT][/DATABASE][?name=NAME]"
 _DIGEST_BYTES: Final = 4
-"""Of the key: 1 in 4 billion others has the same, which would only slow both."""
+"""Of the key's digest: 1 in 4 billion others has the same, which would only slow both."""
 
 
 class QuotaAddress(Struct, frozen=True):
@@ -67,10 +67,10 @@ class QuotaAddress(Struct, frozen=True):
 
 
 def parse_address(url: str) -> QuotaAddress:
-    """Return what an address names.
+    """Parse the address of a quota.
 
     Raises:
-        SettingsError: if it names nothing that leases a quota; the message shows no password.
+        SettingsError: if it is not the address of a leaser; the message shows no password.
     """
     try:
         parts = urlsplit(url)

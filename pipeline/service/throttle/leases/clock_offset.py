@@ -1,4 +1,4 @@
-"""How far another machine's clock is ahead of ours, as far as the delays of answers tell."""
+"""Estimate how far another machine's clock is ahead of ours, from the delays of answers."""
 
 from collections import deque
 
@@ -27,5 +27,5 @@ class ClockOffset:
         self._offset = min(self._samples)[1]
 
     def ours(self, theirs: float) -> float:
-        """Return by our clock a moment by theirs."""
+        """Convert a moment from their clock to ours."""
         return theirs - self._offset

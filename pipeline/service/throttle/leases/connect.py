@@ -1,4 +1,4 @@
-"""The leases that a run's settings name."""
+"""Open the leases that a run's settings name."""
 
 from pipeline.core.environment import read_token
 from pipeline.core.settings import RunSettings
@@ -16,8 +16,8 @@ def open_leases(
 
     Args:
         settings: Name the quota in `quota`.
-        api_key: Tells quotas of different accounts apart.
-        leaser: Who leases it, in the place of `quota`.
+        api_key: Distinguishes quotas of different accounts.
+        leaser: Leases the quota, in place of the one that `quota` names.
 
     Raises:
         SettingsError: for an address that cannot be used, a missing extra, or an unset token.

@@ -1,8 +1,8 @@
 """A taker of a shared quota: asks for slots while there are requests.
 
-Without the leaser it goes on at the share that it was promised, by a ledger of its own, and
-returns to the leaser as soon as that answers. The leaser keeps the share of a silent taker free,
-so all takers together stay within the quota; see `LeaseTimes` for how the times fit together.
+Without the leaser it continues at the share that it was promised, by a ledger of its own, and
+returns to the leaser as soon as that answers. The leaser keeps the share of a silent taker free, so
+all takers together stay within the quota; see `LeaseTimes` for how the times fit together.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class LeaseHolder:
 
     @property
     def source(self) -> SlotSource:
-        """Where slots come from now."""
+        """The present source of slots."""
         return self._leased if self._own is None else self._own.source
 
     @property
@@ -122,7 +122,7 @@ class LeaseHolder:
                     await self._ask(is_leaving=True)
 
     def refused(self, limit: Limit, version: int, pause_s: float) -> bool:
-        """Report soon that the service refused a request; return whether that is news to us."""
+        """Report soon that the service refused a request; return whether this is new to us."""
         is_new = self.source.refused(limit, version, pause_s)
         if is_new:
             self._wanted.set()
@@ -148,7 +148,7 @@ class LeaseHolder:
             await asyncio.sleep(_JOIN_AGAIN_S)
 
     async def _ask_on(self) -> None:
-        """Ask the leaser again and again, for ever."""
+        """Ask the leaser again and again until cancelled."""
         pause_s = self._leased.grant.again_s
         while True:
             await self._rest(pause_s)
@@ -162,7 +162,7 @@ class LeaseHolder:
                 pause_s = self._times.ahead_s if self._own is None else self._times.heartbeat_s
 
     async def _rest(self, pause_s: float) -> None:
-        """Wait; a new request cuts it short if none waited before."""
+        """Wait; a new request ends the wait if none waited before."""
         if self._own is not None or self._num_unmet:
             await asyncio.sleep(pause_s)
             return
@@ -236,7 +236,7 @@ class LeaseHolder:
         log_event(_log, logging.WARNING, "quota.leaser_back", leaser=self._leaser.name)
 
     async def _serve_ourselves(self) -> None:
-        """Give us slots of our own while the leaser is lost, for ever."""
+        """Make slots by the own ledger while the leaser is lost; runs until cancelled."""
         while True:
             await self._alone.wait()
             if self._own is not None:

@@ -1,8 +1,8 @@
 """The rate that all takers together may use: as configured, until a refusal; then as observed.
 
-Simpler than `AdaptiveRate`, which learns from one process's own requests at once: what this one
-learns arrives in reports, some hundredths of a second late and from many processes, and a Lua
-script in Redis must do the same (`ledger.lua`).
+It is simpler than `AdaptiveRate`, which learns at once from its process's own requests: here
+reports arrive from many processes, some hundredths of a second late, and a Lua script in Redis must
+do the same (`ledger.lua`).
 """
 
 from msgspec import Struct, field
@@ -48,7 +48,7 @@ class LearnedRate(Struct):
             self.ceiling, self.is_proven, self.version = None, True, self.version + 1
 
     def succeed(self, now: float, amount: float, version: int) -> None:
-        """Learn that so much was served, which was admitted under this version."""
+        """Learn that `amount`, admitted under `version` of the rate, was served."""
         self.served = [one for one in self.served if one[0] > now - _OBSERVED_S]
         self.served.append((now, amount))
         if version != self.version:

@@ -10,7 +10,7 @@ from pipeline.service.throttle.quota import Quota
 
 
 def leased_quota(holder: LeaseHolder, pace: Pace) -> tuple["LeasedQuota", "LeasedQuota"]:
-    """Return the limits of requests and of tokens whose slots `holder` has."""
+    """Return the limits of requests and of tokens that take the slots of `holder`."""
     return (
         LeasedQuota(holder, "requests", pace.requests_per_minute),
         LeasedQuota(holder, "tokens", pace.tokens_per_minute),
@@ -64,8 +64,8 @@ class LeasedQuota:
 
     Args:
         holder: Has the slots.
-        limit: Which limit it is. That of requests takes the slots; that of tokens reports what the
-            requests in them take.
+        limit: Which limit it is. The limit of requests takes the slots; the limit of tokens reports
+            the tokens of the requests in them.
         per_minute: What the settings say.
 
     Attributes:
@@ -93,7 +93,7 @@ class LeasedQuota:
         return None if current is None else current * self._holder.share
 
     def set(self, per_minute: float | None) -> None:
-        """Hold this process alone to another rate than the settings say; that again lifts it."""
+        """Limit this process alone to another rate; the rate of the settings lifts the limit."""
         if per_minute == self._settings or per_minute is None:
             self._operator = None
         elif self._operator is None:

@@ -1,10 +1,10 @@
-"""Who gets which slots: one schedule for all takers of one quota.
+"""Decide who gets which slots: one schedule for all takers of one quota.
 
 Every slot is a moment of its own in an even pace (`SlotSchedule`), so the takers together keep the
 pace, however many they are. Slots are given to the taker that was served least ("start-time fair
-queueing", Goyal, Vin and Cheng, SIGCOMM 1996), at most a quarter of a second ahead, so a newcomer
-has its share at once and nobody starves. Decides without waiting and without a clock of its own.
-`ledger.lua` does the same in Redis.
+queueing", Goyal, Vin and Cheng, SIGCOMM 1996), at most a quarter of a second ahead, so a new taker
+has its share at once and none starves. The caller passes the time; nothing here waits. `ledger.lua`
+does the same in Redis.
 """
 
 import random
@@ -23,13 +23,14 @@ class Taker(Struct):
 
     Attributes:
         heard: When it asked last.
-        served: Seconds of the schedule that it had, on a scale on which newcomers begin late.
-        share: The share that it was promised for times without the leaser, or that it uses in one.
+        served: Seconds of the schedule that it was given, on a scale on which new takers begin
+            late.
+        share: The share that it was promised for use without the leaser, or that it now uses so.
         wants: Expected tokens of its waiting requests.
-        slots: What it was given and has not fetched.
+        slots: Slots that it was given and has not fetched.
         report: The number of its last report.
         on_own: It sends on its own until it asks again.
-        reserved_until: It may send on its own for so long.
+        reserved_until: Until when it may send on its own.
     """
 
     heard: float
@@ -45,7 +46,7 @@ class Taker(Struct):
 
 
 class Ledger:
-    """The takers of one quota, and what each of them was given.
+    """The takers of one quota, and the slots that each was given.
 
     Args:
         requests_per_s: The quota of requests; None for the lowest that a taker's settings say.
@@ -82,7 +83,7 @@ class Ledger:
         return len(self._takers)
 
     def ask(self, now: float, ask: Ask) -> Grant:
-        """Hear a taker, and give it slots.
+        """Process a taker's message, and give it slots.
 
         Args:
             now: Seconds by one clock, never going back.
@@ -117,9 +118,9 @@ class Ledger:
         taker.wants = ask.wants[len(taker.slots) :]  # the taker does not know of these yet
         if not is_gathering:
             self._allocate(now)
-        # A leaser that began anew does not know what it promised before, and to whom.
+        # A restarted leaser does not know what it promised before, and to whom.
         share = 0.0 if is_gathering else self._fair_share(taker)
-        # One on its own goes on at the share that it said, at least until this answer arrives.
+        # A taker on its own keeps the share that it reported, at least until this answer arrives.
         taker.share = share if ask.share is None else max(share, ask.share)
         return Grant(
             now,
@@ -147,7 +148,7 @@ class Ledger:
     def _forget_the_dead(self, now: float) -> None:
         """Remove takers that are silent for too long, not counting time in which nobody asked.
 
-        A silence of all is more likely the leaser's own: it was stopped, or out of reach.
+        If all are silent, the leaser itself was probably stopped or out of reach.
         """
         times = self._times
         silence_s = now - self._asked
@@ -162,7 +163,7 @@ class Ledger:
         self._schedule.give_back(self._takers.pop(name).slots)
 
     def _configure(self) -> None:
-        """Take the leaser's own quota, else the lowest that a taker knows."""
+        """Use the leaser's own quota, else the lowest that a taker states."""
         for rate, own, known in (
             (self._requests, self._own[0], [one.requests_per_s for one in self._takers.values()]),
             (self._tokens, self._own[1], [one.tokens_per_s for one in self._takers.values()]),
@@ -189,7 +190,7 @@ class Ledger:
         return self._tokens if limit == "tokens" else self._requests
 
     def _allocate(self, now: float) -> None:
-        """Give slots to all that wait for some, as far ahead as allowed."""
+        """Give slots to all takers that want some, as far ahead as allowed."""
         free = 1.0 - sum(
             taker.share
             for taker in self._takers.values()
@@ -219,7 +220,7 @@ class Ledger:
                 waiting.remove(taker)
 
     def _fair_share(self, taker: Taker) -> float:
-        """Return what a taker may use without the leaser, so that no promises exceed the quota."""
+        """Return the share that a taker may use without the leaser; all together fit the quota."""
         promised = sum(one.share for one in self._takers.values() if one is not taker)
         return max(min(1.0 / len(self._takers), 1.0 - promised), 0.0)
 

@@ -1,4 +1,4 @@
-"""What a taker and the leaser of a quota tell each other; all times are by the leaser's clock.
+"""The messages of a taker and the leaser of a quota; all times are by the leaser's clock.
 
 A *taker* is a process that sends requests. A *slot* is the right to send one request at one moment,
 with the tokens that it may take. A taker that cannot reach the leaser sends *on its own*, at a
@@ -37,7 +37,7 @@ class Refused(Struct, array_like=True):
     """The service refused a request that was admitted under this version of a rate.
 
     Attributes:
-        pause_s: For how long nothing should be sent.
+        pause_s: Seconds in which nothing should be sent.
     """
 
     limit: Limit
@@ -46,10 +46,10 @@ class Refused(Struct, array_like=True):
 
 
 class Report(Struct):
-    """What became of slots since the last report.
+    """How slots were used since the last report.
 
     Attributes:
-        number: Of this report; a leaser that has it takes it for repeated.
+        number: The number of this report; the leaser ignores one that it has already.
         unused: Slots in which nothing was sent.
         corrections: Tokens that were counted beyond those of a slot, by the slot's moment.
     """
@@ -67,17 +67,17 @@ class Report(Struct):
 
 
 class Ask(Struct):
-    """What a taker says; at least once a second, whether or not it has requests.
+    """The message of a taker, sent at least once a second, whether or not it has requests.
 
     Attributes:
-        taker: Its name, of which there is no other.
+        taker: Its unique name.
         requests_per_s: The quota of requests by its settings; None if none is known.
         tokens_per_s: The same for tokens.
         wants: Expected tokens of each request that waits for a slot, in order.
-        report: What became of its slots.
+        report: How it used its slots.
         share: The share of the quota, from 0 to 1, at which it now sends on its own, if it does.
         is_leaving: It will send nothing more.
-        epoch: Of the leaser that the report speaks of; another one ignores it.
+        epoch: The epoch of the leaser that the report is for; another leaser ignores the report.
     """
 
     taker: str
@@ -91,21 +91,21 @@ class Ask(Struct):
 
 
 class Grant(Struct):
-    """What the leaser answers.
+    """The answer of the leaser.
 
     Attributes:
         now: The time by its clock, in seconds since it began.
-        epoch: Tells leasers apart: one that began anew has another one.
+        epoch: Identifies the leaser: after a restart it has another epoch.
         slots: New slots, in order.
         again_s: When to ask again, in seconds.
         share: The share of the quota that the taker may use if it loses the leaser.
-        takers: How many there are.
-        stay: The taker goes on on its own, since the leaser does not know all takers yet.
+        takers: The number of takers.
+        stay: The taker must continue on its own, since the leaser does not know all takers yet.
         requests_per_s: The rate of all takers together as it is now; None for no limit.
         tokens_per_s: The same for tokens.
         requests_version: Of the rate of requests; changes with each refusal that lowers it.
         tokens_version: Of the rate of tokens.
-        pause_s: For so long nobody sends anything.
+        pause_s: Seconds in which no taker may send anything.
     """
 
     now: float
@@ -126,17 +126,17 @@ class LeaseTimes(Struct, frozen=True, kw_only=True):
     """When what happens between takers and leaser, in seconds.
 
     Attributes:
-        ahead_s: How far ahead slots are given out: a newcomer waits no longer for its share.
-        late_s: A slot may be used so long after its moment, since event loops are late.
-        wants_s: Wants are forgotten if they are not repeated for so long.
-        heartbeat_s: A taker asks at least so often.
+        ahead_s: How far ahead slots are given out: a new taker waits no longer for its share.
+        late_s: How long after its moment a slot may be used, since event loops are late.
+        wants_s: Wants that are not repeated for this long are forgotten.
+        heartbeat_s: Longest time between two messages of a taker.
         call_s: An unanswered call is given up after this.
         silent_s: The share of a taker that was not heard for so long is kept free, since it may
             send on its own.
         own_s: Since its last answered call was begun, a taker without the leaser sends on its own.
             At least `silent_s`, `ahead_s` and `call_s` together, so that nobody does it too early.
         dead_s: A taker that was not heard for so long is dead; its share goes to the others.
-        gather_s: A leaser that has begun, perhaps anew, waits so long for those on their own.
+        gather_s: How long a leaser that starts, or restarts, waits for takers on their own.
     """
 
     ahead_s: float = 0.25

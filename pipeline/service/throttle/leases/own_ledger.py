@@ -6,14 +6,14 @@ from pipeline.service.throttle.leases.slot_queue import HeldSlot
 from pipeline.service.throttle.leases.slot_source import SlotSource
 
 _OF_SHARE = 0.95
-"""Without the leaser nobody keeps the takers' moments apart."""
+"""Without the leaser, nothing keeps the takers' moments apart."""
 _OVER_IN_A_SECOND = 1.05
 
 
 class OwnLedger:
-    """Give slots at rates at which the takers, each by itself, stay within the quota.
+    """Make slots at a rate at which the takers, each on its own, together stay within the quota.
 
-    Each may begin a second with a request: so one request a second and taker is left out.
+    Several takers may send at the same moment, so one request a second is left out for each taker.
 
     Args:
         number: Of this source of slots; no other has it.

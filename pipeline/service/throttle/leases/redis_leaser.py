@@ -14,7 +14,7 @@ from pipeline.service.throttle.leases.messages import Ask, Grant, LeaseTimes
 
 _PREFIX: Final = "rerank:quota:"
 _KEPT_S: Final = 86_400
-"""A quota that nobody asks for is forgotten after a day."""
+"""A quota that no taker asks for is forgotten after a day."""
 
 SERVER_CLOCK: Final = """
 local time = redis.call('TIME')
@@ -84,6 +84,6 @@ class RedisLeaser:
 
 
 def script_facts(ask: Ask) -> bytes:
-    """Return what a taker says, as the script reads it: Lua's JSON tells no null from nothing."""
+    """Return a taker's message for the script, without nulls: Lua reads a missing field as nil."""
     facts = msgspec.to_builtins(ask)
     return msgspec.json.encode({name: value for name, value in facts.items() if value is not None})

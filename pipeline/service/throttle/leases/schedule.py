@@ -1,7 +1,7 @@
 """The moments of all slots of a quota: an even pace, within every window of tokens.
 
-All times are in seconds by the ledger's clock. Takers do not matter here: only which share of the
-quota is free to be given out.
+All times are in seconds by the ledger's clock. Takers are not known here, only the share of the
+quota that may be given out.
 """
 
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from pipeline.service.throttle.leases.messages import Slot
 from pipeline.service.throttle.leases.token_windows import TokenWindows
 
 _USED_SHARE = 0.995
-"""Of a rate: windows of ten seconds are within it although some slots are used late."""
+"""Used share of a rate: so windows of ten seconds stay within it although some slots are late."""
 _CATCH_UP_S = 0.01
-"""Idle time that is made up for."""
+"""Seconds of idle time that are made up for."""
 _MOST_CREDIT_S = 0.02
 """Seconds of the rate of tokens that are made up for when fewer were counted than expected."""
 _SAME_S = 1e-6

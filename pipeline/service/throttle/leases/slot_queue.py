@@ -20,7 +20,7 @@ class HeldSlot(Struct, frozen=True, eq=False):
     source: SlotSource
 
     def correct(self, difference: float) -> None:
-        """Report so many tokens more than it was given for."""
+        """Report that the request took so many tokens more than the slot was given for."""
         self.source.correct(self.slot, difference)
 
 

@@ -1,4 +1,4 @@
-"""Where a taker's slots come from for a time, and what it reports on them there."""
+"""A source of a taker's slots, and the reports to it."""
 
 from msgspec import Struct
 
@@ -18,7 +18,7 @@ class SlotSource(Struct, eq=False):
     """The leaser, or a ledger of our own.
 
     Attributes:
-        number: Of the source; the versions of its rates are no other's.
+        number: The number of the source; no other source has versions with it.
         grant: Its last answer.
         report: What the next request tells it.
     """
@@ -44,7 +44,7 @@ class SlotSource(Struct, eq=False):
         self.report.served.append(Served(limit, version, amount))
 
     def refused(self, limit: Limit, version: int, pause_s: float) -> bool:
-        """Report that the service refused a request; return whether that is news."""
+        """Report that the service refused a request; return whether this is new."""
         if version != self.version(limit):
             return False
         version %= 1 << _NUMBER_BITS
