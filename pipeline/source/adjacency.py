@@ -1,8 +1,8 @@
-"""Whether the rows of each query are adjacent.
+"""Check whether the rows of each query are adjacent.
 
-While groups are read, `SeenIds` keeps 8 bytes for each id. To count the queries of a whole input
+While groups are read, `SeenIds` keeps 8 bytes for each id. Counting the queries of a whole input
 takes 4 bytes each: the first pass keeps a 32-bit hash of every id, and a second pass looks at the
-ids whose hashes occur twice, about a hundred in a million, so the verdict is exact.
+ids whose hashes occur twice, about a hundred in a million, so the result is exact.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -76,7 +76,7 @@ class SeenIds:
 
 
 def count_queries(read: ReadStarts, hash_ids: HashIds = hash_ids_32) -> int:
-    """Return how many queries there are, having proved that the rows of each are adjacent.
+    """Return how many queries there are, after a check that the rows of each are adjacent.
 
     Args:
         read: Reads the ids; called again if two of them have the same hash.

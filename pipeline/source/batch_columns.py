@@ -1,4 +1,4 @@
-"""The columns of a record batch as checked values, and words for where a value stands."""
+"""The columns of a record batch as checked values, and descriptions of their places."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from pipeline.source.schema import InputSchema
 
 
 class Places(Struct, frozen=True, eq=False):
-    """Describes where the values of a batch stand in the file, for messages.
+    """Describes the places of a batch's values in the file, for messages.
 
     Attributes:
         file: The file.

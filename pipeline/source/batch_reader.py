@@ -18,11 +18,11 @@ _PROBE_ROWS: Final = 32
 
 
 class BatchLimits(Struct, frozen=True, kw_only=True):
-    """How much is decoded at once; the groups that come out do not depend on it.
+    """How much is decoded at once; the groups do not depend on it.
 
     Attributes:
         max_rows: Input rows of a batch; more of them are no faster, and take memory.
-        max_bytes: Decoded bytes of a batch, as far as the footer and earlier rows foretell.
+        max_bytes: Decoded bytes of a batch, as estimated from the footer and earlier rows.
         max_id_rows: Input rows of a batch of which only the query ids are decoded.
         max_checked_bytes: Stored bytes of an input with images, up to which every row is checked
             before the first group is planned.
@@ -70,7 +70,7 @@ def runs_of(
 class BatchReader:
     """Reads runs of row groups as record batches of a size that suits their rows.
 
-    It uses one thread, which is fastest: a batch is too little work to be shared.
+    It uses one thread, which is fastest: a batch is too little work to divide.
     """
 
     def __init__(self, parquet: pq.ParquetFile, limits: BatchLimits) -> None:

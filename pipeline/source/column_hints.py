@@ -1,4 +1,4 @@
-"""What a user can do about columns that are not found; only for messages."""
+"""Suggest cures for columns that are not found; only for messages."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -16,7 +16,7 @@ _OTHER_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 _CLOSE: Final = 0.75
 """How alike two names must be, of 1."""
 _BY_REFERENCE: Final = {"query": "--queries FILE", "text": "--corpus FILE"}
-"""The options that bring what the candidates do not hold."""
+"""The options that supply the values that the candidates lack."""
 
 
 def suggest_columns(
@@ -40,7 +40,7 @@ def suggest_columns(
 
 
 def cure_for_missing(roles: Collection[str], names: Collection[str], taken: Collection[str]) -> str:
-    """Return what to do about roles without a column."""
+    """Return the cure for roles without a column."""
     found = suggest_columns(roles, names, taken)
     if found:
         return "use " + " ".join(f"--column {role}={name}" for role, name in found.items())

@@ -1,4 +1,4 @@
-"""Which column types the input may have, and what they become in the output.
+"""Which column types the input may have, and their types in the output.
 
 Ids keep their type exactly. Encodings that only the writer chose (dictionary, string_view, run-end)
 become the plain type they stand for: the dictionary of a record batch depends on how the input was
@@ -51,7 +51,7 @@ def plain_type(kind: pa.DataType, *, swap_list_views: bool = False) -> pa.DataTy
 
 
 def text_type(kind: pa.DataType) -> pa.DataType | None:
-    """Return what a text column becomes; None if the type holds no text."""
+    """Return the output type of a text column; None if the type holds no text."""
     kind = plain_type(kind.storage_type if isinstance(kind, pa.JsonType) else kind)
     if pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_null(kind):
         return pa.string()
@@ -61,7 +61,7 @@ def text_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def bytes_type(kind: pa.DataType) -> pa.DataType | None:
-    """Return what a column of files becomes; None if the type holds no bytes."""
+    """Return the output type of a column of files; None if the type holds no bytes."""
     plain = plain_type(kind)
     if pa.types.is_binary(plain) or pa.types.is_fixed_size_binary(plain) or pa.types.is_null(plain):
         return pa.binary()
@@ -69,7 +69,7 @@ def bytes_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def id_type(kind: pa.DataType) -> pa.DataType | None:
-    """Return what an id column becomes, a UUID its text; None if it cannot hold ids exactly."""
+    """Return the output type of ids, string for UUIDs; None if the type holds no exact ids."""
     if isinstance(kind, pa.UuidType):
         return pa.string()
     plain = plain_type(kind)
@@ -77,7 +77,7 @@ def id_type(kind: pa.DataType) -> pa.DataType | None:
 
 
 def rank_type(kind: pa.DataType) -> pa.DataType | None:
-    """Return what a column of ranks becomes; None if the type holds no ranks."""
+    """Return the output type of a column of ranks; None if the type holds no ranks."""
     return pa.int32() if pa.types.is_integer(plain_type(kind)) else None
 
 

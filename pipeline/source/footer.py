@@ -18,7 +18,7 @@ _OTHER_KINDS: Final = {
     b"ORC": "an ORC file",
     b"SQLite format 3": "an SQLite database",
 }
-"""What files begin with that are mistaken for Parquet."""
+"""First bytes of files that are mistaken for Parquet."""
 _LONGEST_BEGINNING: Final = max(map(len, _OTHER_KINDS))
 _TAIL_BYTES = 8  # the footer's length and the magic bytes
 _FIRST_READ_BYTES = 64 << 10  # holds most footers whole, so that one request is enough
@@ -52,7 +52,7 @@ def read_footer(stream: pa.NativeFile) -> Footer:
         OSError: if it cannot be read.
     """
     content = _read_footer_bytes(stream)
-    # The parser wants a file; what it does not look at may be missing.
+    # The parser expects a whole file, but reads only its end: the rest may be missing.
     try:
         metadata = pq.read_metadata(pa.BufferReader(_MAGIC + content))
     except UnicodeDecodeError as error:

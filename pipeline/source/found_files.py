@@ -1,8 +1,8 @@
-"""Which files an input name stands for; none of them is left out in silence.
+"""Find the files that an input name covers; none of them is left out silently.
 
-Names that begin with `_` or `.` are hidden, unless a glob spells out that mark, and names that do
-not end in `.parquet`, `.parq` or `.pq` are not read. A link that leads nowhere is refused, since it
-may have stood for candidates.
+Names that begin with `_` or `.` are hidden, unless a glob spells out that character, and names that
+do not end in `.parquet`, `.parq` or `.pq` are not read. A broken link is refused, since it may have
+led to candidates.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,9 +23,9 @@ class FoundFiles(Struct, frozen=True):
     """Files by their paths below the input's base, in order.
 
     Attributes:
-        paths: What is read; "" is the base itself.
-        skipped: What is not read, though the name stands for it. For a folder, hidden files are not
-            counted.
+        paths: The files to read; "" is the base itself.
+        skipped: Files that the name covers but that are not read. In a folder, hidden files do not
+            count.
     """
 
     paths: tuple[str, ...]
@@ -43,8 +43,8 @@ def find_files(
         suffixes: How the names of files to read end.
 
     Raises:
-        InputError: for a link that leads nowhere, a file whose name is not UTF-8, and a part of a
-            Delta Lake, Hudi or Iceberg table.
+        InputError: for a broken link, a file whose name is not UTF-8, and a part of a Delta Lake,
+            Hudi or Iceberg table.
         OSError: if a folder cannot be listed.
     """
     info = base.files.info(base.path)
@@ -69,7 +69,7 @@ def find_files(
 
 
 def _list(base: Location, pattern: Pattern) -> Iterator[FileInfo]:
-    """Yield what is below the base, as far as the pattern may stand for it."""
+    """Yield all paths below the base that the pattern may match."""
     if not pattern.is_one_name:
         yield from base.files.children(base.path, recursive=True)
         return
@@ -91,7 +91,7 @@ def _is_hidden(path: str, pattern: Pattern) -> bool:
 def _refuse_broken_link(
     base: Location, path: str, pattern: Pattern, suffixes: tuple[str, ...]
 ) -> None:
-    """Refuse a link that leads nowhere if it may have led to a file or a folder of the input."""
+    """Refuse a broken link if it may have led to a file or a folder of the input."""
     name = path.rpartition("/")[2]
     is_named = pattern and pattern.matches(path)
     may_be_read = is_named or "." not in name or name.lower().endswith(suffixes)

@@ -1,4 +1,4 @@
-"""One GroupBatch from the rows of whole groups; computed by column, never row by row."""
+"""Make a GroupBatch from the rows of whole groups; by column, never row by row."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -88,7 +88,7 @@ def make_group_batch(
 def _string_bytes(candidates: pa.Table, offsets: IntArray) -> IntArray:
     """Return the bytes in each group's string and binary columns, without ids and nested columns.
 
-    Arrow's own `nbytes` would not do: it depends on how the rows were cut into batches.
+    Arrow's own `nbytes` cannot be used: it depends on how the rows were cut into batches.
     """
     num_bytes = np.zeros(len(offsets) - 1, np.int64)
     for column in candidates.columns[2:]:
@@ -112,7 +112,7 @@ def is_string(kind: pa.DataType) -> bool:
 def _one_query_each(queries: Array, row_offsets: IntArray) -> tuple[list[Any], int | None]:
     """Return the query text of each group, from the rows where it is not null.
 
-    Returns also the first row with another text than an earlier row of its group; None if all
+    Return also the first row whose text differs from an earlier row of its group; None if all
     agree.
     """
     present, texts = np.arange(len(queries)), queries

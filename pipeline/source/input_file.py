@@ -1,4 +1,4 @@
-"""One file of the input, which must stay what it was when the input was listed."""
+"""One file of the input, which must not change after the input was listed."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ class InputFile(Struct, frozen=True, eq=False):
     Attributes:
         path: Its path below the input, the same wherever the input lies.
         location: Where it lies.
-        state: Its size, version and footer; whatever is read of it later must have the same.
+        state: Its size, version and footer; every later read must find the same.
         num_rows: Its rows, from the footer.
         schema: Its columns, those of its `key=value` folders last.
         constants: The values of these folders, by column.
@@ -59,12 +59,12 @@ class InputFile(Struct, frozen=True, eq=False):
                 yield opened
                 opened.refuse_changes()
         except InputError:
-            # What is wrong with the content of a file that is being written to is no news.
+            # If the file was written to, report that, not the damage that was read.
             self.refuse_changes()
             raise
 
     def refuse_changes(self) -> None:
-        """Compare the file with what was listed, its footer included.
+        """Compare the file, its footer included, with its state at the listing.
 
         Raises:
             InputError: if it has changed, is gone, or cannot be read.

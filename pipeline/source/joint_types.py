@@ -1,4 +1,4 @@
-"""The type that holds the values of a column in two files without loss.
+"""Find the type that holds the values of a column in two files without loss.
 
 The types are plain ones, see `column_types`. A number stays a number, text stays text, and a time
 without a zone gets none. A column that only one of two structs has is null in the other.
@@ -16,9 +16,9 @@ Type: TypeAlias = Any
 _UNITS: Final = ("s", "ms", "us", "ns")
 _SIGNED: Final = (pa.int8(), pa.int16(), pa.int32(), pa.int64())
 _FLOATING: Final = ((11, pa.float16()), (24, pa.float32()), (53, pa.float64()))
-"""With the bits of the integers that each holds exactly."""
+"""Types of floats, with the bits of the integers that each holds exactly."""
 _DECIMAL: Final = ((38, pa.decimal128), (76, pa.decimal256))
-"""With the most digits that each holds."""
+"""Types of decimals, with the most digits that each holds."""
 
 
 def joint_type(one: Type, other: Type) -> Type | None:

@@ -1,4 +1,4 @@
-"""The Parquet files that an input name stands for, in path order, with their footers.
+"""List the Parquet files that an input name covers, in path order, with their footers.
 
 A name is a file, a folder, a glob or an object store's URI; see `found_files`. Folders called
 `key=value` below the input become columns; for a glob, the input begins where the part without
@@ -36,7 +36,7 @@ class InputListing(Struct, frozen=True):
     Attributes:
         name: What the user called the input.
         files: What is read.
-        skipped: Paths of other files that the name stands for, in printable characters; see
+        skipped: Paths of other files that the name covers, in printable characters; see
             `found_files`.
         num_beside: Where the name is that of one file, how many files lie beside it whose names
             differ in digits alone.
@@ -68,11 +68,11 @@ class InputListing(Struct, frozen=True):
         return file, row - (stops[number] - file.num_rows)
 
     def facts(self) -> list[dict[str, str | int]]:
-        """Return what the manifest keeps of each file."""
+        """Return the facts of each file that the manifest keeps."""
         return [file.facts() for file in self.files]
 
     def refuse_changes(self) -> None:
-        """Compare every file with what was listed; to be called when all is read.
+        """Compare every file with its state at the listing; to be called when all is read.
 
         Files that were added to the input since are not looked for: they are no part of it.
 

@@ -18,7 +18,7 @@ _REMOTE_BUFFER_BYTES = 8 << 20  # one request to the object store fills a buffer
 
 
 class FileState(Struct, frozen=True):
-    """What a file was when it was opened; equal contents have equal digests.
+    """The state of a file when it was opened; equal contents have equal digests.
 
     Attributes:
         info: Its size, and when it was written or its version.
@@ -38,7 +38,7 @@ class OpenParquet(Struct, frozen=True, eq=False):
 
     Attributes:
         parquet: Reads it; column chunks are streamed, not loaded whole.
-        state: What the file was when it was opened.
+        state: The state of the file when it was opened.
     """
 
     parquet: pq.ParquetFile
@@ -47,9 +47,10 @@ class OpenParquet(Struct, frozen=True, eq=False):
     _file: OpenFile
 
     def refuse_changes(self) -> None:
-        """Refuse what was read from the file if something was written to it since it was opened.
+        """Refuse what was read if the file has changed since it was opened.
 
-        To be called after each read, and cheap: an object that was replaced is not read at all.
+        Call it after each read; it is cheap, since an object that was replaced cannot be read at
+        all.
 
         Raises:
             InputError: if it has changed.
@@ -65,7 +66,7 @@ def open_parquet(location: Location, *, for_rows: bool) -> Iterator[OpenParquet]
 
     Args:
         location: The file.
-        for_rows: Its rows are wanted, not the footer alone: then a small file of an object store
+        for_rows: Whether rows are wanted, not only the footer: then a small file of an object store
             is fetched in one request, instead of one or two for each column.
 
     Raises:

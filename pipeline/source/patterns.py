@@ -8,9 +8,9 @@ from pipeline.storage.location import Location, locate
 
 
 class Pattern:
-    """A glob below a folder; an empty one stands for all that is below it.
+    """A glob below a folder; an empty one covers everything below it.
 
-    A glob that matches a folder stands for every path below that folder.
+    A glob that matches a folder covers every path below that folder.
     """
 
     def __init__(self, text: str) -> None:
@@ -28,11 +28,11 @@ class Pattern:
         return len(self._parts) == 1 and "**" not in self.text
 
     def matches(self, path: str) -> bool:
-        """Return whether the glob stands for a path."""
+        """Return whether the glob covers a path."""
         return self._fullmatch(path) is not None
 
     def may_match_below(self, path: str) -> bool:
-        """Return whether the glob could stand for something below a path, were it a folder."""
+        """Return whether the glob could cover anything below a path, were it a folder."""
         parts = self._parts[: path.count("/") + 1]
         return (
             self.matches(path)

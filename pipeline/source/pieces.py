@@ -1,6 +1,6 @@
-"""The rows of an input in pieces, in file order and in bounded memory.
+"""Read the rows of an input in pieces, in file order and in bounded memory.
 
-Of finished rows only the query ids are decoded.
+Only the query ids of finished rows are decoded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ class Piece(Struct, frozen=True, eq=False):
 
 
 class IdPiece(Struct, frozen=True, eq=False):
-    """Adjacent rows of one file, of which the ids alone are decoded.
+    """Adjacent rows of one file, of which only the ids are decoded.
 
     Attributes:
         file: Where they come from.

@@ -1,4 +1,4 @@
-"""One pass over an input, in two steps: read pieces, make groups of them."""
+"""Read an input once, in two steps: read pieces, then make groups of them."""
 
 from collections.abc import Iterator
 

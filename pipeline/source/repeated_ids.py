@@ -1,4 +1,4 @@
-"""How many candidates of an input bear a doc_id that occurs earlier in their query."""
+"""Count the candidates of an input whose doc_id occurs earlier in their query."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from pipeline.source.decoded_rows import DecodedIds
 
 
 class RepeatedIds:
-    """Counts repeated ids, piece by piece; keeps the ids of the query that is not yet at its end.
+    """Counts repeated ids, piece by piece; keeps the ids of the last query, which may continue.
 
     Attributes:
         count: Candidates whose doc_id occurs earlier in their query.
@@ -24,7 +24,7 @@ class RepeatedIds:
     def add(self, ids: DecodedIds) -> None:
         """Take the ids of the next rows, at least one.
 
-        A null doc_id is not counted: it is that of a query without candidates.
+        A null doc_id is not counted: it stands for a query without candidates.
         """
         starts = ids.offsets[find_starts(ids.query_ids, self._last_id)]
         self._last_id = ids.query_ids[-1].as_py()
@@ -38,7 +38,7 @@ class RepeatedIds:
         self._open = [ids.doc_ids.slice(last)]
 
     def end(self) -> int:
-        """Take it that all ids were given; return the count."""
+        """Count the last query too, as all ids were given; return the count."""
         self._close()
         return self.count
 
@@ -50,7 +50,7 @@ class RepeatedIds:
 
 
 def _count(doc_ids: Array, sizes: IntArray) -> int:
-    """Return the repeated ids of whole queries, which have so many candidates each."""
+    """Return the repeated ids of whole queries with these numbers of candidates."""
     encoded = doc_ids.dictionary_encode()
     num_ids = len(encoded.dictionary)
     if num_ids == len(doc_ids):

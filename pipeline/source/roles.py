@@ -38,14 +38,14 @@ _TYPE_RULES: Final = {
 
 
 def has_type_of_its_own(role: str) -> bool:
-    """Return whether the job works with the values of a role, which do not just pass through."""
+    """Return whether the job reads the values of a role, rather than passing them through."""
     return role in _TYPE_RULES
 
 
 def refuse_unknown_roles(
     columns: Mapping[str, str], other_names: Sequence[str], *, media: bool
 ) -> None:
-    """Refuse what `--column` cannot name.
+    """Refuse names that `--column` cannot take.
 
     Args:
         columns: The input column that plays a role, as the user named it.

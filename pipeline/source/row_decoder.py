@@ -1,4 +1,4 @@
-"""Decoding of one file: record batches become checked rows with the columns of all files."""
+"""Decode one file: record batches become checked rows with the columns of all files."""
 
 from collections.abc import Callable, Sequence
 

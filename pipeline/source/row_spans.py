@@ -41,7 +41,7 @@ class RowSpans:
         return all(inside for _, _, inside in self.split(start, stop))
 
     def end_of_work(self, num_rows: int) -> int:
-        """Return the row from which on all of an input's `num_rows` rows are in the set."""
+        """Return the first row from which all of an input's `num_rows` rows are in the set."""
         last = bisect_left(self._starts, num_rows) - 1
         reaches_end = last >= 0 and self._stops[last] >= num_rows
         return self._starts[last] if reaches_end else num_rows

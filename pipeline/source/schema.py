@@ -1,4 +1,4 @@
-"""Which input column plays which role, checked over all files before any row is read.
+"""Find which input column plays which role, over all files, before any row is read.
 
 A *role* is a column that the job needs under a name of its own; `--column ROLE=COLUMN` says which
 input column plays it. Every other column passes through to the output.
@@ -39,13 +39,14 @@ class InputSchema(Struct, frozen=True, eq=False):
     Attributes:
         layout: How rows hold candidates.
         sources: The input column that plays each role; optional roles may be absent.
-        passthrough: What passes through: output name to input column, in the output's order.
+        passthrough: The columns that pass through: output name to input column, in the output's
+            order.
         candidate_schema: `query_id`, `doc_id` and the passed-through columns.
         output_schema: The columns of a part.
         widened: Columns of a part whose types differ in the files; the part has a type that holds
             the values of all of them.
         media: Whether images and videos are read, by columns that play their roles.
-        media_beside: Columns that would play them, were the model not one of texts alone.
+        media_beside: Columns that would play these roles if the model scored more than texts.
     """
 
     layout: Layout

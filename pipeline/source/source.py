@@ -25,7 +25,7 @@ from pipeline.source.schema import resolve_schema
 
 
 class CheckedIds(Struct, frozen=True):
-    """What the ids of an input tell.
+    """The result of a check of an input's ids.
 
     Attributes:
         num_groups: Its queries.
@@ -134,9 +134,9 @@ class Source:
         return self.num_rows if self.rows_are_candidates else None
 
     def count_groups(self, stopped: Callable[[], bool] = lambda: False) -> int:
-        """Return how many groups there are; reads the query ids of the whole input, nothing else.
+        """Return how many groups there are; read only the query ids of the whole input.
 
-        After it the rows of every query are known to be adjacent, and a `Reading` keeps no ids.
+        Afterwards the rows of every query are known to be adjacent, and a `Reading` keeps no ids.
 
         Args:
             stopped: Asked often whether to read no further, since the result is not wanted.
@@ -171,7 +171,7 @@ class Source:
     def check_ids(self, stopped: Callable[[], bool] = lambda: False) -> CheckedIds:
         """Count groups, as `count_groups`, and repeated ids; reads ids and ranks.
 
-        Of an input that may hold images all is read, up to `BatchLimits.max_checked_bytes`, so that
+        An input that may hold images is read whole, up to `BatchLimits.max_checked_bytes`, so that
         a path in place of a URL is found before anything is paid.
 
         Raises:
@@ -186,11 +186,11 @@ class Source:
         return CheckedIds(num_groups, repeated.end())
 
     def read(self, start_row: int = 0, *, finished: Iterable[tuple[int, int]] = ()) -> Reading:
-        """Begin to read whole groups; which groups does not depend on the limits.
+        """Begin to read whole groups; the groups do not depend on the limits.
 
-        Of the rows before `start_row` and of those in `finished` only the query ids are read: the
-        index of a group, and that no query comes twice, follow from all ids before it. Files that
-        hold no unfinished row and have none after them are not opened.
+        For the rows before `start_row` and those in `finished`, only the query ids are read: the
+        index of a group, and the check that no query comes twice, need all ids before it. Files
+        that hold no unfinished row and have none after them are not opened.
 
         Args:
             start_row: The first row to read.

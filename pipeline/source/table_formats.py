@@ -1,7 +1,7 @@
-"""Folders that hold a table of Delta Lake, Hudi or Iceberg.
+"""Recognise folders that hold a table of Delta Lake, Hudi or Iceberg.
 
-Which Parquet files are part of such a table is written in files beside them; the others are left
-from earlier states. To read them all would bring deleted rows back.
+Files beside the Parquet files say which of these are part of the table; the others are left from
+earlier states. Reading all of them would bring deleted rows back.
 """
 
 import re
@@ -21,7 +21,7 @@ _DATA_FOLDER = re.compile(r"data|[^=]+=.*")
 
 
 class _Table(Struct, frozen=True):
-    """A table: its format, its folder by the path below the input's base, and what told it."""
+    """A table: its format, its folder below the input's base, and the file that shows it."""
 
     kind: str
     folder: str
@@ -60,7 +60,7 @@ def _find_tables(base: Location, below: Iterable[str]) -> Iterator[_Table]:
                 yield _Table(_LOG_FOLDERS[part], "/".join(folders[:depth]), part)
         if folders[-1:] == [METADATA_FOLDER] and name.endswith(_METADATA_SUFFIX):
             yield _Table("Iceberg", "/".join(folders[:-1]), f"{METADATA_FOLDER}/{name}")
-    # What lies above may be out of bounds; then nothing is known of it.
+    # A folder above may not be readable; then nothing is known of it.
     with suppress(OSError):
         yield from _find_tables_above(base)
 

@@ -20,7 +20,7 @@ from pipeline.source.arrow import Array, Field
 DOCUMENTS: Final = "documents"
 """The column of the candidates, unless `--column documents=NAME` names another."""
 WHOLE: Final = ""
-"""The name of the field that holds all of a candidate: of a map, whose names no type tells."""
+"""Stands for all fields of a candidate in a map, whose names are not in its type."""
 
 
 class UnequalLists(Exception):
@@ -63,11 +63,9 @@ def fields_of(kind: Any, names: Sequence[str]) -> list[Field] | None:
 
     Args:
         kind: The column's type.
-        names: What to look for in maps, whose types tell no names.
+        names: The names to look for in maps, whose types hold no names.
 
-    Returns:
-        The fields; None for a type that holds no candidates. They need not be all that a candidate
-        must have.
+    Returns: The fields; None for a type that holds no candidates. Required fields may be missing.
     """
     if is_list(kind) and pa.types.is_struct(kind.value_type):
         return list(kind.value_type)

@@ -11,17 +11,17 @@ from pipeline.core.arrays import IntArray
 REQUIRED: Final = ("query_id", "query", "doc_id", "text")
 """The roles that every input must have a column for."""
 OPTIONAL: Final = ("first_stage_rank", "first_stage_score")
-"""The roles that may have one."""
+"""The roles that may have a column."""
 DOCUMENT_MEDIA: Final = ("image", "image_bytes", "video")
-"""The roles of a document that is no text, for a model that scores such."""
+"""The roles of a document that is not a text, for a multimodal model."""
 QUERY_MEDIA: Final = ("query_image", "query_image_bytes")
-"""The roles of a query that is an image, for such a model."""
+"""The roles of a query that is an image, for a multimodal model."""
 CANDIDATE_ROLES: Final = ("doc_id", "text", *OPTIONAL)
 """The roles with one value per candidate, besides `DOCUMENT_MEDIA`; others have one per row."""
 
 
 def content_roles(media: bool) -> tuple[str, ...]:
-    """Return the roles of which a candidate has at least one: its text, or also its image."""
+    """Return the roles of which a candidate has at least one: text, or with `media` also others."""
     return ("text", *DOCUMENT_MEDIA) if media else ("text",)
 
 
@@ -62,13 +62,13 @@ class Layout(Protocol):
 
     @property
     def found(self) -> str:
-        """What the rows of this input are."""
+        """A description of the rows of this input."""
 
     def column_of(self, role: str) -> str:
         """Return the column of `flat_schema` that plays a role, whether a file has it or not."""
 
     def flat_schema(self, schema: pa.Schema) -> pa.Schema:
-        """Return the columns of a file as if each candidate were a row: of rows and candidates."""
+        """Return the columns of rows and candidates of a file, as if each candidate were a row."""
 
     def id_columns(self) -> list[str]:
         """Return the columns of a file to decode where only `query_id` is wanted."""

@@ -24,7 +24,7 @@ class LongLayout:
     def fits(
         cls, columns: Mapping[str, str], schemas: Sequence[pa.Schema], media: bool = False
     ) -> bool:
-        """Return whether each file has a column of documents' ids, and one of what they are."""
+        """Return whether each file has a column of doc_ids, and one of texts, images or videos."""
 
         def has(schema: pa.Schema, role: str) -> bool:
             name = columns.get(role, role)
@@ -37,7 +37,7 @@ class LongLayout:
 
     @property
     def found(self) -> str:
-        """What a row is."""
+        """A description of the rows."""
         return "a row per candidate"
 
     def column_of(self, role: str) -> str:

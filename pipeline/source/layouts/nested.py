@@ -93,9 +93,9 @@ class NestedLayout:
         return [self.column_of("query_id")]
 
     def leaves_of_ids(self, leaves: Sequence[str]) -> list[str]:
-        """Return the column of `query_id`, and the fields of ids and ranks where they are such.
+        """Return the column of `query_id`, and the fields of ids and ranks.
 
-        Where the ids are no fields, as the keys of a map, all that the candidates hold.
+        Where the ids are not fields, such as keys of a map, return all fields of the candidates.
         """
         fields = {self._field(role) for role in OF_IDS if role in CANDIDATE_ROLES}
         tops = fields if self._documents is None else {self._documents}
@@ -148,7 +148,7 @@ class NestedLayout:
         return self._suffices({field.name for field in self._held_fields(schema)})
 
     def _suffices(self, names: set[str], documents: str | None = None) -> bool:
-        """Return whether these fields hold the ids of candidates, and what they are."""
+        """Return whether these fields hold the ids and the contents of candidates."""
         return self._field("doc_id", documents) in names and any(
             self._field(role, documents) in names for role in self._contents
         )
@@ -176,13 +176,13 @@ class NestedLayout:
         return field if dot and column in (DOCUMENTS, documents or self._documents) else name
 
     def _map_names(self) -> list[str]:
-        """Return what to look up in maps: what must be there, and what the user has named."""
+        """Return the names to look up in maps: required ones, and those that the user has named."""
         looked_up = ("doc_id", *(role for role in self._contents if role != "image_bytes"))
         roles = [role for role in self._roles if role in looked_up or role in self._columns]
         return [self._field(role) for role in roles]
 
     def _flat_name(self, field: str) -> str:
-        """Return the name of a field among the columns, which is that of no column of the row."""
+        """Return the name of a field among the columns, unlike that of any column of the row."""
         if self._documents is None:
             return field
         if field == WHOLE:

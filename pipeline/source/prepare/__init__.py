@@ -1,1 +1,1 @@
-"""Candidates of any form to Parquet that a layout reads: converted, joined with texts, sorted."""
+"""Prepare candidates of any form as Parquet that a layout reads: convert, join, sort."""

@@ -1,4 +1,4 @@
-"""Files of text formats as Parquet, and nested files as one."""
+"""Convert files of text formats to Parquet, and write nested files as one."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -25,10 +25,10 @@ class Join(Struct, frozen=True, eq=False):
     """Texts that candidates are to be joined with.
 
     Attributes:
-        role: What they are: `text` or `query`, or an image or a video in its place.
-        id_role: By which id they are found.
+        role: Their role: `text` or `query`, or an image or a video in its place.
+        id_role: The id by which they are found.
         option: The option that names their files.
-        which: What the user called these.
+        which: The name that the user gave for these.
         texts: `key` and `value`, see `lookup`.
         readable: Returns a context that translates errors of reading them.
         is_binary: Whether they are files.
@@ -47,7 +47,7 @@ class JoinLimits(Struct, frozen=True, kw_only=True):
     """How much is in memory at once; the result does not depend on it.
 
     Attributes:
-        max_text_bytes: Bytes of the texts that are held, as far as their mean size tells.
+        max_text_bytes: Bytes of the texts that are held, by their mean size.
         batch_rows: Candidates of a batch.
     """
 

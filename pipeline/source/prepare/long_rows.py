@@ -1,4 +1,4 @@
-"""Candidates as a row each, with the names of roles, in the order of the input or sorted."""
+"""Return a row per candidate, with the names of roles, in the order of the input or sorted."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,7 +79,7 @@ def sort_candidates(
     max_queries: int | None,
     max_bucket_bytes: int,
 ) -> Iterator[pa.Table]:
-    """Yield the rows with those of each query together; of the first queries, if so many."""
+    """Yield the rows, those of each query together; only the first `max_queries` if given."""
     if source.rows_are_candidates:
         ids = (piece.query_ids for piece in source.iter_query_ids())
     else:

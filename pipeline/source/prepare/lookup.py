@@ -1,4 +1,4 @@
-"""Texts by id: the corpus and the queries, as lazy frames of two columns of strings.
+"""Look up texts by id: the corpus and the queries, as lazy frames of two columns of strings.
 
 `key` is the id as text, an integer in decimal digits, so that 7 finds "7" but not "007". `value`
 is the text, or a file, and is never null.
@@ -76,7 +76,7 @@ class TextSource:
             self._parquet = list_input(name).files
 
     def facts(self) -> list[dict[str, str | int]]:
-        """Return what the manifest keeps of each file."""
+        """Return the facts of each file that the manifest keeps."""
         prefix = f"{self.wanted.option}/"
         return [
             *(file.facts(prefix) for file in self._named.files),
@@ -84,7 +84,7 @@ class TextSource:
         ]
 
     def refuse_changes(self) -> None:
-        """Compare every file with what was found.
+        """Compare every file with its state when it was found.
 
         Raises:
             InputError: if one has changed or is gone.
@@ -139,7 +139,7 @@ class TextSource:
 
     @contextmanager
     def readable(self) -> Iterator[None]:
-        """Translate the errors of reading what `scan` returned; their own words are not repeated.
+        """Translate errors of reading the result of `scan`; their own words are not repeated.
 
         Raises:
             InputError: naming the file, and its first bad line.

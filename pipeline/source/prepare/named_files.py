@@ -1,4 +1,4 @@
-"""The files that a name stands for, whatever their format; the suffix alone tells it.
+"""Find the files that a name covers, in any format, which only the suffix tells.
 
 Every format but Parquet may be compressed: `.gz` or `.zst` follows its own suffix.
 """
@@ -50,7 +50,7 @@ class NamedFile(Struct, frozen=True):
         path: Its path below the name that stands for it.
         location: Where it lies.
         codec: How it is compressed.
-        info: What it was when it was found.
+        info: Its state when it was found.
         digest: Digest of its bytes; of an object, of its entity tag where the store gives one.
     """
 
@@ -87,7 +87,7 @@ class NamedFile(Struct, frozen=True):
         return target
 
     def refuse_changes(self) -> None:
-        """Compare the file with what was found.
+        """Compare the file with its state when it was found.
 
         Raises:
             InputError: if it has changed or is gone.
@@ -101,7 +101,7 @@ class NamedFile(Struct, frozen=True):
 
 
 class NamedFiles(Struct, frozen=True):
-    """What a name stands for.
+    """The files that a name covers.
 
     Attributes:
         name: What the user called it.
@@ -127,10 +127,10 @@ def format_of(name: str) -> tuple[Format | None, Codec | None]:
 
 
 def find_named_files(name: str) -> NamedFiles:
-    """Find the files that a name stands for: a file, a folder, a glob or an object-store URI.
+    """Find the files that a name covers: a file, a folder, a glob or an object-store URI.
 
-    A file of unknown suffix is taken for Parquet. Of a folder its Parquet files count, or without
-    such its files of one text format.
+    A file of unknown suffix is taken for Parquet. In a folder its Parquet files count, or if there
+    are none, its files of one text format.
 
     Raises:
         InputError: if nothing is there, or files of several text formats.
@@ -165,7 +165,7 @@ def find_named_files(name: str) -> NamedFiles:
 
 
 def _look_at(path: str, location: Location, codec: Codec | None) -> NamedFile:
-    """Return a file as it is; a local one is read whole, which takes about .2 s a gigabyte."""
+    """Return the facts of a file; a local one is read whole, at about .2 s a gigabyte."""
     name = path or location.path.rpartition("/")[2]
     digest = xxh3_128()
     with translate_errors(location):

@@ -1,6 +1,6 @@
-"""Long rows as a row per query again: nested candidates stay nested, with their empty lists.
+"""Turn long rows into a row per query again: nested candidates stay nested, with empty lists.
 
-On the way a query without candidates is one row whose `doc_id` is null.
+Among the long rows, a query without candidates is one row whose `doc_id` is null.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,9 +16,9 @@ from pipeline.source.layouts.documents import DOCUMENTS
 from pipeline.source.layouts.layout import QUERY_MEDIA
 
 LIST_PATH: Final = f"{DOCUMENTS}.list.element"
-"""Where Parquet has the fields of the candidates."""
+"""Path of the candidates' fields in Parquet."""
 _OF_ROWS: Final = ("query_id", "query", *QUERY_MEDIA)
-"""The columns with one value per query, where there are such."""
+"""The columns with one value per query, where they exist."""
 
 
 def nested_schema(schema: pa.Schema) -> pa.Schema:

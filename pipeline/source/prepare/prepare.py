@@ -1,4 +1,4 @@
-"""Candidates of any form, made into one Parquet file of a layout that a run reads."""
+"""Prepare candidates of any form: one Parquet file of a layout that a run reads."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,8 +32,8 @@ class PrepareLimits(Struct, frozen=True, kw_only=True):
     """How much is in memory at once; the result does not depend on it.
 
     Attributes:
-        join: Of the texts.
-        max_bucket_bytes: Of rows that are sorted at once.
+        join: Limits of the join with texts.
+        max_bucket_bytes: Bytes of the rows that are sorted at once.
     """
 
     join: JoinLimits = JoinLimits()
@@ -45,7 +45,7 @@ class Prepared(Struct, frozen=True):
 
     Attributes:
         layout: Its layout.
-        columns: The columns that play roles, where they bear other names.
+        columns: The columns that play roles, where they have other names.
         num_repeated: Candidates whose doc_id occurs earlier in their query.
     """
 
@@ -55,7 +55,7 @@ class Prepared(Struct, frozen=True):
 
 
 class Preparer:
-    """Candidates that are to be made ready.
+    """Prepares candidates.
 
     Args:
         input_name: What the user called them: a file, a folder, a glob or an object-store URI.
@@ -101,7 +101,7 @@ class Preparer:
         return bool(self._listing is None or self._texts or self._preparation.sort_input)
 
     def facts(self) -> list[dict[str, str | int]]:
-        """Return what the manifest keeps of each file."""
+        """Return the facts of each file that the manifest keeps."""
         if self._listing is not None:
             facts = self._listing.facts()
         else:
@@ -195,7 +195,7 @@ class Preparer:
         return Prepared("nested" if is_nested else "long", {}, repeated.end())
 
     def _shows_media(self, listing: InputListing, spool: Path) -> bool:
-        """Return whether images or videos are named, or stand where no texts are."""
+        """Return whether images or videos are named, or are present where there are no texts."""
         if not self._columns.keys().isdisjoint((*DOCUMENT_MEDIA, *QUERY_MEDIA)):
             return True
         names = {name for file in listing.typed_files for name in file.schema.names}
@@ -209,7 +209,7 @@ class Preparer:
         return False
 
     def _joined(self, spool: Path) -> dict[str, TextSource]:
-        """Return what is joined, by role: texts, and the images and videos beside them.
+        """Return the contents to join, by role: texts, and the images and videos beside them.
 
         Raises:
             InputError: for a file of another format.

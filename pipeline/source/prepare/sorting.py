@@ -29,7 +29,7 @@ def hash_ids(ids: Any) -> KeyArray:
 def sorted_places(hashes: KeyArray) -> IntArray:
     """Return the place of each row once the rows of each query are together.
 
-    Two queries of one hash would come out mixed, which later checks refuse.
+    The rows of two queries with equal hashes would be mixed, which later checks refuse.
 
     Args:
         hashes: The hash of each row's query id.

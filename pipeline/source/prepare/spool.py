@@ -1,4 +1,4 @@
-"""Rows on their way: kept in files, and read again a piece at a time."""
+"""Keep intermediate rows in files, and read them again a piece at a time."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ def write_tables(tables: Iterable[pa.Table], path: Path) -> int:
 
 @contextmanager
 def stored_tables(path: Path) -> Iterator[Iterator[pa.Table]]:
-    """Yield an iterator over what `write_tables` has written, a record batch at a time."""
+    """Yield an iterator over the rows that `write_tables` wrote, a record batch at a time."""
     with pa.OSFile(str(path), "rb") as stream, pa.ipc.open_file(stream) as reader:
         yield (
             pa.Table.from_batches([reader.get_batch(at)]) for at in range(reader.num_record_batches)

@@ -1,6 +1,6 @@
-"""Files of text formats as lazy frames, and the line that a parser could not read.
+"""Read files of text formats as lazy frames, and find the line that a parser could not read.
 
-Messages never repeat a parser's own, which may quote a text.
+Messages never repeat those of a parser, which may quote a text.
 """
 
 import re
@@ -19,7 +19,7 @@ PARSER_ERRORS: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What Polars raises for a damaged file; it panics over some damage of Parquet."""
 _SEPARATORS: Final = {"csv": ",", "tsv": "\t"}
 _QUOTES: Final = {"csv": '"', "tsv": None}
-"""TSV has none: collections such as MS MARCO's hold single quote characters."""
+"""TSV has no quotes: collections such as MS MARCO's hold single quote characters."""
 _CURES: Final = {
     "jsonl": "write an object a line, without a byte order mark, each name with one type of value",
     "csv": "check for rows with too many fields, or an open quote",
@@ -28,7 +28,7 @@ _CURES: Final = {
 _TREC_COLUMNS: Final = ("query_id", "doc_id", "first_stage_rank", "first_stage_score")
 _TREC_LINE: Final = r"^\s*(\S+)\s+\S+\s+(\S+)\s+(-?\d+)\s+(\S+)\s+\S+\s*$"
 _NUMBERS: Final = {"first_stage_rank": pl.Int32, "first_stage_score": pl.Float64}
-"""Columns of numbers, where a format has strings alone."""
+"""Columns of numbers in formats that have only strings."""
 
 
 def scan_rows(path: Path, which: str, kind: Format) -> pl.LazyFrame:
