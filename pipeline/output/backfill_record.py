@@ -1,4 +1,4 @@
-"""What a backfill keeps in its OUTPUT_ROOT: its partitions, and the records of its own runs."""
+"""The records that a backfill keeps in its OUTPUT_ROOT: of its partitions and its own runs."""
 
 import msgspec
 from msgspec import Struct, field

@@ -1,4 +1,4 @@
-"""What an output was begun with and what a run brings: facts of input files, and differences."""
+"""Compare the settings and input files of an output with those of a run."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class FileFacts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     footer_digest: str | None = None
 
     def is_same(self, other: "FileFacts") -> bool:
-        """Return whether the two are the same file, as far as both tell."""
+        """Return whether the two are the same file, by the facts that both have."""
         unknown = None in (self.footer_digest, other.footer_digest)
         return (replace(self, footer_digest=other.footer_digest) if unknown else self) == other
 

@@ -24,11 +24,11 @@ PACE_NAME = "_pace.json"
 REPORT_NAME = "_report.html"
 LOCK_NAME = "_lock"
 SHARDS_NAME = "_shards.json"
-"""What the shards of an output agreed on; removed by the commit."""
+"""The plan that the shards of an output share; removed by the commit."""
 SUCCESS_NAME = "_SUCCESS"
 
 RESULT_FOLDERS = (GROUPS_FOLDER, REJECTS_FOLDER)
-"""What belongs to the parts and is removed with them."""
+"""Folders that belong to the parts and are removed with them."""
 
 
 def part_name(index: int) -> str:

@@ -1,4 +1,4 @@
-"""What an output was begun with, and whether this run may continue it.
+"""The manifest: settings and input of an output, and whether a run may continue it.
 
 `_manifest.json` holds the settings and the input files. A run with others is refused, and the
 message names what differs. Everything here blocks on files: call it in a thread.
@@ -29,12 +29,12 @@ _SHOWN_DIFFERENCES = 4
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What an output was begun with, as it is written into the file.
+    """The content of the manifest.
 
     Attributes:
         format: Version of the output's files.
         fingerprint: A short name of settings and input.
-        settings: What changes the output, by name (`RunSettings.output_settings()`).
+        settings: The settings that change the output, by name (`RunSettings.output_settings()`).
         input_files: The input's files, in reading order.
         created: When the output was begun, or begun anew; the same for every run on it.
     """
@@ -77,12 +77,12 @@ def check_or_create(
 
     Args:
         output: The output folder.
-        settings: What changes the output, by name.
+        settings: The settings that change the output, by name.
         input_files: The `FileFacts` of each input file, in reading order.
         restart: Remove results of other settings or input; scores and run records are kept.
         has_answers: Returns whether its own score store holds paid answers. An output that has
             neither these nor a part may be taken over by other settings or input.
-        is_shared: Other runs write to it now: leave their half-written files alone.
+        is_shared: Whether other runs write to it now: then leave their half-written files alone.
 
     Raises:
         OutputMismatch: if it belongs to others, or is not an output of this job.
@@ -113,13 +113,13 @@ def check_or_create(
 
 
 def remove_unfinished(output: Location) -> None:
-    """Remove what killed runs left half-written; no run may hold the output but this one."""
+    """Remove half-written files of killed runs; only this run may hold the output."""
     for folder in (output, *map(output.child, (*RESULT_FOLDERS, RUNS_FOLDER))):
         folder.remove_unfinished()
 
 
 def read_manifest(output: Location) -> Manifest | None:
-    """Return what the output was begun with; None if there is no manifest.
+    """Return the manifest of an output; None if there is none.
 
     Raises:
         OutputMismatch: if the manifest is damaged or of another format.
@@ -150,7 +150,7 @@ def refuse_foreign(output: Location) -> None:
 def _new_manifest(
     settings: Mapping[str, Any], input_files: Sequence[Mapping[str, str | int]]
 ) -> Manifest:
-    # As they come back from JSON: a tuple is a list there.
+    # Compare as JSON: there a tuple is a list.
     facts = msgspec.json.decode(msgspec.json.encode(settings))
     files = msgspec.convert(input_files, list[FileFacts])
     return Manifest(
@@ -177,7 +177,7 @@ def _read(output: Location, *, check: bool) -> Manifest | None:
     if content is None:
         return None
     try:
-        # Only the format is sure to mean the same in every version.
+        # Only the field `format` has the same meaning in every version.
         found = msgspec.json.decode(content, type=_Format).format
         manifest = msgspec.json.decode(content, type=Manifest) if found == OUTPUT_FORMAT else None
     except msgspec.MsgspecError:

@@ -31,7 +31,7 @@ _Count: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
 class PaceChange(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a pace file may hold: the limits of a `Pace`; None is no limit, 0 pauses."""
+    """The content of a pace file: the limits of a `Pace`; None is no limit, 0 pauses."""
 
     requests_per_minute: _Rate | UnsetType | None = UNSET
     tokens_per_minute: _Rate | UnsetType | None = UNSET
@@ -44,7 +44,7 @@ class PaceFile:
 
     Args:
         output: The output folder.
-        pace: What the settings say.
+        pace: The pace by the settings.
         change: Called with each new pace.
         sleep: Waits between two reads.
     """

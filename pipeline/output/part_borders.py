@@ -1,6 +1,6 @@
-"""Where one part ends and the next begins: a function of the input alone.
+"""Decide where one part ends and the next begins: a function of the input alone.
 
-It depends on no batch size, answer, crash or concurrency, so a resumed job cuts the same parts.
+It depends on no batch size, answer, crash or concurrency, so a resumed job makes the same parts.
 """
 
 from collections.abc import Iterable
@@ -54,7 +54,7 @@ class PartBorders:
     def place_sizes(
         self, index: int, num_candidates: int, passthrough_bytes: int
     ) -> tuple[int, bool]:
-        """Do the same for the group of an index, a number of candidates and of bytes."""
+        """Do the same as `place`, for a group given by its index and sizes."""
         if not self._groups:
             self._index = self._index_at.get(index, self._index + 1)
         self._groups += 1

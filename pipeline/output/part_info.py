@@ -1,4 +1,4 @@
-"""What the footer of a part states about it: enough to resume and to report without its rows."""
+"""The facts in the footer of a part: enough to resume and to report without its rows."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +29,7 @@ class PartInfo(Struct, frozen=True, kw_only=True):
         fingerprint: Of the settings and the input that it belongs to.
         first_group: Index of its first group in the dataset.
         first_row: The input row where it begins, counted over all files from 0.
-        num_rows: Input rows that it covers, those included whose candidates are dropped.
+        num_rows: Input rows that it covers, including those whose candidates are dropped.
         num_candidates: Candidates ranked; the part has fewer rows where top-n cuts.
         merge_status: Groups by how their scores were joined.
         groups_bytes: Size of its file in `_groups`.

@@ -1,6 +1,6 @@
-"""Which rankings of a part are encoded together and become a row group of its file.
+"""Cut the rankings of a part into pieces, each encoded together as a row group of its file.
 
-A part may hold the texts of all its candidates. Those of a piece alone are in memory, and some
+A part may hold the texts of all its candidates. Only those of one piece are in memory, and some
 copies of them while it is encoded.
 """
 

@@ -1,4 +1,4 @@
-"""What was made ready for an output: `_prepared/record.json`, which outlives the file itself."""
+"""The record of a prepared input: `_prepared/record.json`, which outlives the file itself."""
 
 from typing import Final
 
@@ -13,13 +13,13 @@ _NAME: Final = "record.json"
 
 
 class PreparedRecord(Struct, frozen=True, kw_only=True):
-    """What was made ready.
+    """A prepared input.
 
     Attributes:
-        fingerprint: Of the input's files and of what was done with them.
+        fingerprint: Of the input's files and of the preparation.
         layout: How to read it.
         columns: The columns that play roles.
-        num_rows: Its rows, or those of its first queries if so few are wanted.
+        num_rows: Its rows, or with `--limit` those of its first queries.
         facts: What identifies the file.
     """
 
@@ -31,7 +31,7 @@ class PreparedRecord(Struct, frozen=True, kw_only=True):
 
 
 def prepared_folder(output: Location) -> Location:
-    """Return the folder of what is made ready for an output."""
+    """Return the folder of an output's prepared input."""
     return output.child(PREPARED_FOLDER)
 
 

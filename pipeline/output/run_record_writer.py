@@ -1,4 +1,4 @@
-"""When a run's record is written: now and then, and whenever somebody waits for it."""
+"""Write a run's record at intervals, and whenever it is waited for."""
 
 import asyncio
 import logging
@@ -12,11 +12,11 @@ _log = logging.getLogger(__name__)
 
 
 class RecordWriter:
-    """Writes a run's record now and then, and whenever it is asked to; one write at a time.
+    """Writes a run's record at intervals and on request; one write at a time.
 
     Args:
         publish: Writes the record as it is now; raises OutputFailed.
-        every_s: Between two writes that nobody asked for.
+        every_s: Seconds between two regular writes.
     """
 
     def __init__(self, publish: Callable[[], Awaitable[None]], every_s: float) -> None:
@@ -27,7 +27,7 @@ class RecordWriter:
         self._is_ending = False
 
     async def write(self) -> None:
-        """Wait until the record is written as it is now.
+        """Write the record as it is now; return when it is written.
 
         Raises:
             OutputFailed: if it cannot be written.
@@ -41,7 +41,7 @@ class RecordWriter:
         await written
 
     def end(self) -> None:
-        """Write no more; writes that are waited for are cancelled, later ones fail at once."""
+        """Stop writing: cancel requested writes; later ones fail at once."""
         self._is_ending = True
         self._due.set()
 

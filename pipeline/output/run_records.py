@@ -2,9 +2,9 @@
 
 What differs from run to run is recorded here alone, so that results are the same bytes. A record is
 written at the start with state `running`, again every few seconds, and a last time at the end. One
-that says `running` long after its last update is of a run that was killed. Records serve observers:
-a failed write is logged and does not stop the run. But what a run may spend is recorded before it
-is spent: whoever asks for a write waits until it is done.
+that says `running` long after its last update belongs to a run that was killed. Records serve
+observers: a failed write is logged and does not stop the run. But the amount that a run may spend
+is recorded before it is spent: a requested write is waited for.
 """
 
 import asyncio
@@ -61,10 +61,11 @@ class RunFacts(Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(RunFacts, frozen=True, kw_only=True):
-    """A record as it is read: with the numbers that others add up; the file may hold more.
+    """A record as it is read, with the numbers that are summed over runs; the file may hold more.
 
     Attributes:
-        limits: What the run was started with, by the names of `Pace`, and `max_cost_usd`.
+        limits: The limits that the run was started with, by the names of `Pace`, and
+            `max_cost_usd`.
         latency_histogram: Upper end of a bucket of latencies in milliseconds, and how many answered
             requests lie in it; neighbouring buckets differ by 9 %.
         ticks: How the run went over time.
@@ -97,7 +98,7 @@ class RunRecord(RunFacts, frozen=True, kw_only=True):
 
     @property
     def spent_usd(self) -> float:
-        """What the run may have cost; of a killed run what it had stated before."""
+        """The amount that the run may have cost; for a killed run, the amount stated last."""
         return max(self.cost_at_most_usd, self.cost_usd + self.unanswered_usd)
 
 
@@ -123,7 +124,7 @@ async def recorded_run(
         on_end: Called with how the body ended, before the last snapshot.
         is_partial: Returns whether a body that ended without an error left too much undone.
         clock: Seconds since 1970.
-        update_s: Between two updates; 2 s on disk, 5 s on an object store.
+        update_s: Seconds between two updates; 2 on disk, 5 on an object store.
 
     Yields:
         Writes the record when it is asked to.
@@ -147,7 +148,7 @@ async def recorded_run(
         try:
             yield writer
             state, exit_code = ("partial", 7) if is_partial() else ("done", 0)
-        except BaseException as error:  # recorded whatever it is, and raised again
+        except BaseException as error:  # any error is recorded, and raised again
             leaf = first_leaf(error)
             message = str(leaf) or type(leaf).__name__
             exit_code = leaf.exit_code if isinstance(leaf, RerankError) else 1

@@ -1,7 +1,8 @@
-"""Which parts an output will have and which shard writes them, as its shards agree on it.
+"""The plan that the shards of an output share: its parts, and which shard writes them.
 
 `_shards.json` exists from the first shard's start until the commit. Where parts end is a function
-of the input alone (`PartBorders`), but of all of it, so one shard finds out and the others read it.
+of the input alone (`PartBorders`), but of all of it, so one shard computes the plan and the others
+read it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,8 +51,7 @@ class ShardPlan(Struct, frozen=True, kw_only=True):
     def range_of(self, shard: Shard) -> range:
         """Return the parts of a shard: neighbours, with about as many rows as any other's.
 
-        All shards of a count together have every part once. A shard of more shards than parts
-        may have none.
+        All shards together have every part once. With more shards than parts, some have none.
         """
         owners = [self._owner(part, shard.count) for part in self.parts]
         starts = {owner: len(list(those)) for owner, those in groupby(owners)}
@@ -59,11 +59,11 @@ class ShardPlan(Struct, frozen=True, kw_only=True):
         return range(first, first + starts.get(shard.index, 0))
 
     def owner(self, index: int, count: int) -> Shard:
-        """Return which of so many shards writes a part."""
+        """Return which of `count` shards writes a part."""
         return Shard(self._owner(self.parts[index], count), count)
 
     def infos(self, indices: Iterable[int]) -> list[PartInfo]:
-        """Return some parts as those of another run."""
+        """Return some of the parts as `PartInfo`, as if another run had written them."""
         return [
             PartInfo(
                 index=index,
@@ -94,7 +94,7 @@ class ShardPlan(Struct, frozen=True, kw_only=True):
 
 
 def read_shard_plan(output: Location, fingerprint: str) -> ShardPlan | None:
-    """Return what the shards of an output agreed on; None if there is nothing of this fingerprint.
+    """Return the plan of an output's shards; None if there is none with this fingerprint.
 
     Raises:
         OutputFailed: if it cannot be read.
@@ -102,13 +102,13 @@ def read_shard_plan(output: Location, fingerprint: str) -> ShardPlan | None:
     content = output.child(SHARDS_NAME).read()
     try:
         plan = None if content is None else msgspec.json.decode(content, type=ShardPlan)
-    except msgspec.MsgspecError:  # damaged: found out anew
+    except msgspec.MsgspecError:  # damaged: it is computed anew
         return None
     return plan if plan is not None and plan.fingerprint == fingerprint else None
 
 
 def write_shard_plan(output: Location, plan: ShardPlan) -> None:
-    """Write it for the other shards.
+    """Write the plan for the other shards.
 
     Raises:
         OutputFailed: if it cannot be written.

@@ -1,7 +1,7 @@
-"""How a run went over time: its numbers every few seconds, in a bounded number of ticks.
+"""Ticks of a run: its numbers every few seconds, in a bounded number of samples.
 
-A tick counts from the start of the run. The difference of two is what happened between them, so
-one in between can be dropped. Whenever there are too many, every second one is: a run of ten
+A tick counts from the start of the run. The difference of two ticks is what happened between them,
+so one in between can be dropped. Whenever there are too many, every second one is: a run of ten
 hours takes as many bytes as one of four minutes, at a coarser resolution.
 """
 
@@ -13,16 +13,16 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 MAX_TICKS: Final = 240
-"""In the record of one run; about 20 KB of JSON."""
+"""Most ticks in the record of one run; about 20 KB of JSON."""
 
 EVERY_S: Final = 1.0
-"""Between two ticks at first."""
+"""Seconds between two ticks at first."""
 
 SHORTEST_S: Final = 0.1
-"""Between two ticks, and before the first: a rate over less time says nothing."""
+"""Least seconds between two ticks, and before the first: a rate over less is meaningless."""
 
 RECENT_S: Final = 10.0
-"""What is called recent."""
+"""How many seconds count as recent."""
 
 _COUNTS: Final = (
     *("requests", "sent", "throttled", "failed", "reused", "tokens"),
@@ -37,7 +37,7 @@ class Tick(Struct, frozen=True, kw_only=True):
     Attributes:
         at_s: Seconds since the start.
         requests: Requests that got their scores.
-        sent: Attempts, whatever came of them.
+        sent: Attempts, with whatever result.
         throttled: Attempts refused by 429.
         failed: Attempts that got no scores for another reason.
         reused: Answers that the score store had.
@@ -105,7 +105,7 @@ class Stretch(Struct, frozen=True, kw_only=True):
 
 
 def side_by_side(stretches: Iterable[Stretch]) -> Stretch | None:
-    """Return the sums of what runs did at the same time; None without any."""
+    """Return the sums over runs at the same time; None without any."""
     given = list(stretches)
     if not given:
         return None
@@ -155,7 +155,7 @@ class Ticks(Struct, kw_only=True):
     def add(self, tick: Tick, *, max_ticks: int = MAX_TICKS) -> None:
         """Add a later tick; drop every second one if there are then more than `max_ticks`.
 
-        One that is not `SHORTEST_S` later takes the place of the last one.
+        A tick less than `SHORTEST_S` after the last one replaces it.
         """
         tick = replace(tick, at_s=max(round(tick.at_s, 1), SHORTEST_S))
         if self.at_s and tick.at_s <= self.at_s[-1]:
@@ -174,7 +174,7 @@ class Ticks(Struct, kw_only=True):
             self._halve()
 
     def drop_before(self, at_s: float) -> None:
-        """Drop the ticks of which a later one is at this moment or before it."""
+        """Drop all ticks before the last one that is not after this moment."""
         num_dropped = max(sum(tick_s <= at_s for tick_s in self.at_s) - 1, 0)
         for column in self._columns():
             del column[:num_dropped]

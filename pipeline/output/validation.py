@@ -1,4 +1,4 @@
-"""Checks of where an output is to be, made before anything is written."""
+"""Check where an output is to be, before anything is written."""
 
 from pathlib import PurePosixPath
 

@@ -1,9 +1,9 @@
-"""Folding small segments into full ones.
+"""Fold small segments into full ones.
 
 Only segments without a writer are touched: closed ones, and unclosed ones of dead runs that were
-not written for a day (a living run closes its segment after an hour). Since a machine's clock may
+not written for a day (a live run closes its segment after an hour). Since a machine's clock may
 jump, that is confirmed: a local file must be unlocked, and an object must be old by the store's
-clock. A crash at any step loses nothing; the next compaction drops what is stored twice.
+clock. A crash at any step loses nothing; the next compaction drops answers that are stored twice.
 """
 
 import fcntl
@@ -29,7 +29,7 @@ def compact(
 ) -> int:
     """Fold the small segments that have no writer; return the number of segments replaced.
 
-    What killed runs have left, and segments that an earlier compaction has replaced, are deleted
+    Files left by killed runs, and segments that an earlier compaction has replaced, are deleted
     first, if they are old enough.
 
     Args:

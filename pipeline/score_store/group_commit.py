@@ -1,8 +1,9 @@
-"""The one writer of a run's answers: writes what has arrived as one record batch.
+"""The single writer of a run's answers: writes all that have arrived as one record batch.
 
 Locally a batch is in the file 20 ms after its first answer arrived, plus the time of the write; on
-an object store the growing segment is uploaded again after a second. What cannot be written is kept
-and tried again. Meanwhile a gate is closed, so that nothing more is paid for and few answers wait.
+an object store the growing segment is uploaded again after a second. Answers that cannot be written
+are kept and tried again. Meanwhile a gate is closed, so that nothing more is paid for and few
+answers wait.
 """
 
 import asyncio
@@ -45,7 +46,7 @@ class GroupCommit:
         clock: Seconds since 1970.
         linger_s: How long the first answer of a batch waits for others.
         limits: When a segment is closed, and how many answers may wait.
-        patience: How long to insist if the store cannot be written.
+        patience: How long to retry if the store cannot be written.
         on_written: Called with each batch when it is in its file.
 
     Attributes:
@@ -72,19 +73,19 @@ class GroupCommit:
         self._on_written = on_written
         self._segments = SegmentWriter(folder, clock, limits)
         self._failures = Failures(patience, lambda: asyncio.get_running_loop().time())
-        # A thread of its own: what was paid must not queue behind slow Parquet reads.
+        # A thread of its own: paid answers must not queue behind slow Parquet reads.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="score-store")
         self._arrived: dict[bytes, StoredAnswer] = {}
         self._in_writing: dict[bytes, StoredAnswer] = {}
-        self._messages: list[Message] = []  # of answers that are being written, but not just now
-        self._error: BaseException | None = None  # of the last try
+        self._messages: list[Message] = []  # of answers in writing, between two attempts
+        self._error: BaseException | None = None  # of the last attempt
         self._given_up: OutputFailed | None = None
         self._due = asyncio.Event()
         self._closing = asyncio.Event()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Begin to write what is due."""
+        """Start the writer."""
         self._writing = await self._stack.enter_async_context(
             background(self._write_when_due(), name="score-store-writer")
         )
@@ -96,7 +97,7 @@ class GroupCommit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write what is left, in one more try, and close the segment.
+        """Write the remaining answers, in one more attempt, and close the segment.
 
         Raises:
             OutputFailed: if an answer could not be written.

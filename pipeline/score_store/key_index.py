@@ -22,7 +22,7 @@ _BUCKETS = np.arange((1 << (_KEY_BITS - _LOW_BITS)) + 1, dtype=np.uint32)
 
 
 class IndexLimits(Struct, frozen=True):
-    """When arrays of keys are joined or change their form; no result depends on it.
+    """When arrays of keys are merged or change their form; no result depends on it.
 
     Attributes:
         max_batches: Batches of one run, which are counted in 16 bits.

@@ -1,8 +1,8 @@
 """When stored answers were last used, so that unused ones can be pruned.
 
 A run records the keys that it looked up and found in one small file at its end; compaction folds
-these files into one. A run that is killed records nothing: what it used counts from the time that
-it was saved, or used before.
+these files into one. A run that is killed records nothing: the answers that it used count as last
+used when they were saved, or used before.
 """
 
 import uuid
@@ -16,7 +16,7 @@ from pipeline.core.arrays import IntArray, KeyArray
 from pipeline.storage.location import Location
 
 FEW_FILES = 16
-"""More files than these are folded into one."""
+"""More files than this are folded into one."""
 
 _SCHEMA = pa.schema(
     [

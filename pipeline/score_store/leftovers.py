@@ -1,4 +1,4 @@
-"""What killed runs leave beside the segments of a store, half-written files and probes.
+"""Remove what killed runs leave beside the segments of a store: half-written files and probes.
 
 They take next to no space and are not read. They are removed once they are so old that no run can
 still use them.
@@ -14,11 +14,11 @@ from pipeline.storage.local_files import is_unfinished
 from pipeline.storage.location import Location
 
 _PROBE: Final = re.compile(r"_?probe-[0-9a-f]{8}")
-"""A file that is written to see whether the store can be, or to read its clock."""
+"""A file that is written to test whether the store is writable, or to read its clock."""
 
 
 def remove_leftovers(folder: Location, now: float, *, older_than_s: float) -> None:
-    """Remove half-written files and probes that were written so many seconds ago.
+    """Remove half-written files and probes older than so many seconds.
 
     Raises:
         OutputFailed: if the folder cannot be listed, or something cannot be removed.
@@ -35,7 +35,7 @@ def remove_leftovers(folder: Location, now: float, *, older_than_s: float) -> No
 def old_files(
     folder: Location, infos: Iterable[FileInfo], now: float, *, older_than_s: float
 ) -> list[FileInfo]:
-    """Return the files of a folder that were written so many seconds ago.
+    """Return the files of a folder older than so many seconds.
 
     Since a machine's clock may jump, an age on an object store is confirmed by the store's clock.
     """

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 
 class StoreLimits(Struct, frozen=True):
-    """When batches and segments are written, closed and folded; what a store holds is the same.
+    """When batches and segments are written, closed and folded; no stored answer depends on it.
 
     Attributes:
         max_waiting: Answers that may wait to be written; with 500 documents each they take 16 MB.
@@ -13,12 +13,12 @@ class StoreLimits(Struct, frozen=True):
             smaller ones. Whole segments fit in memory.
         remote_full_bytes: The same on an object store, where a segment is uploaded again with each
             batch: bounds what is sent again.
-        folded_bytes: Size of a batch that compaction writes: what one look-up reads at least.
+        folded_bytes: Size of a batch that compaction writes: the least that one look-up reads.
         max_age_s: A segment of this age is closed.
         abandoned_after_s: A segment that is not closed and was not written for so long has no
             writer; many times `max_age_s`.
-        replaced_for_s: A segment that compaction has replaced is deleted so much later, since runs
-            that listed it before still read it.
+        replaced_for_s: How long a segment that compaction has replaced is kept, since runs that
+            listed it before still read it.
     """
 
     max_waiting: int = 2_048

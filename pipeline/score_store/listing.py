@@ -1,4 +1,4 @@
-"""Which segments a store has, though others replace and delete some meanwhile."""
+"""List the segments of a store, while other runs may replace and delete some."""
 
 import re
 from collections import deque
@@ -39,7 +39,7 @@ def list_segments(folder: Location) -> list[FileInfo]:
                 cure="choose another --score-store, or remove the old segments",
             )
     replaced = read_replaced(folder, children)
-    if replaced:  # what replaces them may have been published while the files were listed
+    if replaced:  # their replacements may have been published while the files were listed
         children = folder.children()
     return [
         info

@@ -1,4 +1,4 @@
-"""What a store holds, and how to make it smaller, seen from outside a run."""
+"""Show what a store holds, and make it smaller, from outside a run."""
 
 import time
 from collections.abc import Callable

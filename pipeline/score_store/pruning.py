@@ -1,4 +1,4 @@
-"""Leaving out answers that are no longer used."""
+"""Drop answers that are no longer used."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,7 @@ def prune(
 ) -> Pruned:
     """Remove the answers that were neither saved nor used in the last days.
 
-    What is replaced is deleted at once; runs that use the store meanwhile list it again.
+    Replaced segments are deleted at once; runs that use the store meanwhile list it again.
 
     Args:
         folder: The store.

@@ -1,7 +1,7 @@
-"""Answers that were paid for before a moment, found by their query.
+"""Find answers that were paid for before a given time, by their query.
 
-It reads independently of the store's own index, and only answers that were saved before the moment.
-So it finds the same at the end of a run, and when a killed run is repeated, as at the beginning.
+The index is independent of the store's own, and holds only answers that were saved before that
+time. So it finds the same answers throughout a run, and when a killed run is repeated.
 
 Everything here blocks on files: call it in a thread.
 """

@@ -1,4 +1,4 @@
-"""Segments whose answers compaction has written into others, and their deletion some minutes later.
+"""Record segments whose answers compaction has written into others, and delete them later.
 
 A compaction publishes the new segments, then a note that names the old ones. Readers of the store
 leave these out from then on. Runs that listed them before still read them, so they are deleted
@@ -41,7 +41,7 @@ def note_replaced(folder: Location, names: Sequence[str], now: float) -> None:
 def read_replaced(folder: Location, children: Iterable[FileInfo]) -> set[str]:
     """Return the names of replaced segments, given the files of the store.
 
-    What replaces them is there already, but may be missing among files that were listed before.
+    Their replacements exist already, but may be missing among files that were listed before.
 
     Raises:
         OutputFailed: if a note exists and cannot be read.
@@ -50,7 +50,7 @@ def read_replaced(folder: Location, children: Iterable[FileInfo]) -> set[str]:
 
 
 def delete_replaced(folder: Location, now: float, *, older_than_s: float) -> None:
-    """Delete the segments that were replaced so many seconds ago (0: all), and their notes.
+    """Delete the segments that were replaced at least so many seconds ago, and their notes.
 
     Raises:
         OutputFailed: if something cannot be deleted.

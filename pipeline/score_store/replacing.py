@@ -1,4 +1,4 @@
-"""Segments made of the rows of others, which they then replace.
+"""Make segments from the rows of others, and replace those.
 
 New segments are published whole before a note replaces the old ones (see `replaced`). So a crash at
 any step leaves every answer in the store, at worst twice.
@@ -54,7 +54,7 @@ class SegmentTarget(Struct):
             self.publish()
 
     def publish(self) -> None:
-        """Publish what was taken."""
+        """Publish the batches taken so far."""
         self._write_waiting()
         if self.content:
             self.content += self.builder.end()

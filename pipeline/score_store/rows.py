@@ -1,7 +1,7 @@
 """The form of a stored answer: one row of an Arrow record batch.
 
-Every row has a checksum of what it serves, made when the answer arrived and kept unchanged by
-compaction. So whatever bits flip between the network and the look-up, in a body, an offset or a
+Every row has a checksum of its contents, made when the answer arrived and kept unchanged by
+compaction. So whichever bits flip between the network and the look-up, in a body, an offset or a
 footer, a row that verifies is the answer that was paid for.
 """
 
@@ -65,8 +65,8 @@ class StoredAnswer(Struct, frozen=True, eq=False):
 def encode_in_batches(answers: Sequence[StoredAnswer]) -> list[pa.RecordBatch]:
     """Return the answers as record batches, in their order.
 
-    Nearly always as one. What has piled up behind a slow disk is cut into several, since a look-up
-    reads a whole batch.
+    Nearly always this is one batch. Answers that have piled up behind a slow disk are cut into
+    several, since a look-up reads a whole batch.
     """
     batches, first, num_documents = [], 0, 0
     for place, answer in enumerate(answers):
@@ -143,7 +143,7 @@ class Rows:
         return self._scopes[row * KEY_BYTES : (row + 1) * KEY_BYTES]
 
     def find(self, wanted: KeyArray) -> Iterator[tuple[bytes, Saved, Scores]]:
-        """Yield each row that verifies and whose key begins with wanted bits."""
+        """Yield each row that verifies and whose key begins with one of the wanted prefixes."""
         # One comparison each beats np.isin for the few keys that a batch usually has to answer.
         matches = (
             np.isin(self.prefixes, wanted)
@@ -156,7 +156,7 @@ class Rows:
                 yield self.key(row), self.saved(row), scores
 
     def find_scopes(self, wanted: KeyArray, before_us: int) -> Iterator[tuple[Saved, StoredAnswer]]:
-        """Yield each row that verifies, whose scope begins with wanted bits, and that is older.
+        """Yield each row that verifies, is old enough, and has a wanted prefix of its scope.
 
         Args:
             wanted: The first 64 bits of some scopes.
@@ -175,7 +175,7 @@ class Rows:
                 )
 
     def verified(self) -> BoolArray:
-        """Return which rows are as they were when they were saved."""
+        """Return which rows are unchanged since they were saved, bool per row."""
         rows = range(self.batch.num_rows)
         return np.array([self._verified(row) is not None for row in rows], np.bool_)
 

@@ -1,7 +1,7 @@
-"""What a segment holds, batch by batch: where each batch is, and which keys it has.
+"""The index of a segment: where each batch is, and which keys it has.
 
 A closed segment ends in its index. The index is kept as columns, in memory as in the file: a
-segment is written for minutes, and as many small objects that live as long would fragment memory.
+segment is written for minutes, and a small object per batch would fragment memory for as long.
 """
 
 from array import array

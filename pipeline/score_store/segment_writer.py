@@ -26,7 +26,7 @@ from pipeline.storage.location import Location
 class SegmentWriter:
     """Writes batches into the run's current segment; used from one thread at a time.
 
-    What could not be written can be tried again: a failed call leaves all as it was.
+    A failed call changes nothing and can be repeated.
 
     Args:
         folder: The store.
@@ -44,7 +44,7 @@ class SegmentWriter:
         self._closing: list[Future[None]] = []
 
     def write(self, messages: Sequence[Message]) -> list[tuple[Place, BatchFacts]]:
-        """Write batches and return where they are; then a killed process loses none of them.
+        """Write batches and return their places; after that a killed process loses none of them.
 
         Raises:
             OutputFailed: if they cannot be written.
@@ -106,7 +106,7 @@ class _Current:
 
     @property
     def size_bytes(self) -> int:
-        """What is written so far."""
+        """Bytes written so far."""
         return self._builder.size_bytes
 
     def write(self, messages: Sequence[Message]) -> list[BatchFacts]:
@@ -126,7 +126,7 @@ class _File(Protocol):
         """Return whether readers will find what is appended."""
 
     def close(self) -> None:
-        """Let the disk have it; raises OutputFailed."""
+        """Flush it to the disk and close it; raises OutputFailed."""
 
 
 class _AppendedFile:

@@ -1,10 +1,10 @@
-"""Segments: the store's files, and how one is read whatever happened to it.
+"""Segments: the store's files, and how one is read even if it is damaged.
 
 A segment is an Arrow IPC stream of record batches, written by one run and never changed once it is
 closed. A closed segment ends in its index (where each batch is and which keys it has) and a trailer
 that says where the index begins, so opening it reads a few bytes per key. A segment without a valid
-trailer (its run goes on or died, or bits flipped) is scanned from the start: what cannot be read is
-skipped, and a torn tail ends it.
+trailer (its run is live or died, or bits flipped) is scanned from the start: unreadable batches are
+skipped, and a torn tail ends the scan.
 """
 
 import struct
@@ -65,7 +65,7 @@ class Message(Struct, frozen=True):
 
     Attributes:
         content: Its bytes.
-        facts: What is in it; the offset is not known yet.
+        facts: Its entry in the index; the offset is not known yet.
     """
 
     content: bytes

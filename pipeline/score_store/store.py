@@ -52,7 +52,7 @@ class ScoreStore:
         linger_s: How long the first answer of a batch waits for others; by default 20 ms, on an
             object store 1 s.
         limits: When batches and segments are written, closed and folded.
-        patience: How long to insist if the store cannot be written or, on an object store, read.
+        patience: How long to retry if the store cannot be written or, on an object store, read.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ScoreStore:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Check that the store can be written, and read where the stored answers are.
+        """Check that the store is writable, and read the places of the stored answers.
 
         Raises:
             SettingsError: if the store cannot be written until somebody acts: permissions, buckets.
@@ -103,7 +103,7 @@ class ScoreStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write what is left and record which answers were used.
+        """Write the remaining answers and record which answers were used.
 
         Raises:
             OutputFailed: if an answer could not be written.
@@ -118,7 +118,7 @@ class ScoreStore:
 
     @property
     def gate(self) -> Gate:
-        """Open while answers can be saved; whoever pays for answers waits for it."""
+        """Open while answers can be saved; wait for it before paying for answers."""
         return self._writer.gate
 
     @property

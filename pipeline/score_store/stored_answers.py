@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class StoredAnswers:
-    """What was stored when the segments were listed, and what was added since.
+    """Answers that were stored when the segments were listed, and those added since.
 
     Batches are added on the event loop while others are read in threads. So `find` must be called
     on the loop, and `read`, which does not look at the index, in a thread.
@@ -31,7 +31,7 @@ class StoredAnswers:
         self._damaged: set[str] = set()
 
     def refresh(self) -> None:
-        """List the segments, and read where the answers are; blocks.
+        """List the segments, and read the places of the answers; blocks.
 
         Raises:
             OutputFailed: if the store exists and cannot be read.
@@ -39,11 +39,11 @@ class StoredAnswers:
         self._index = read_listed(self._folder, self._read_index)
 
     def add(self, place: Place, facts: BatchFacts) -> None:
-        """Note a batch that was written since."""
+        """Add a batch that was written since."""
         self._index.add(place, prefixes(facts.keys))
 
     def find(self, keys: Sequence[bytes]) -> dict[Place, list[int]]:
-        """Return the batches that may hold some of these keys, and which; `read` tells for sure."""
+        """Return the batches that may hold some of these keys, and which; `read` verifies them."""
         return self._index.find(prefixes(b"".join(keys)))
 
     def read(self, keys: Sequence[bytes], places: Mapping[Place, list[int]]) -> dict[bytes, Scores]:
@@ -86,7 +86,7 @@ class StoredAnswers:
         return index
 
     def _check(self, segment: str, rows: Rows | None) -> None:
-        """Warn if a batch that lacks a key is damaged; another key may begin alike."""
+        """Warn if a batch that lacks a key is damaged; another key may have the same prefix."""
         if rows is None or not rows.verified().all():
             self._warn_of_damage(segment)
 

@@ -55,7 +55,7 @@ class FileLock:
         return read_owner(self._place.read() or b"")
 
     async def keep(self) -> None:
-        """Wait for ever: the system keeps the lock."""
+        """Wait until cancelled: the system keeps the lock."""
         await asyncio.Event().wait()
 
     async def release(self) -> None:

@@ -35,11 +35,12 @@ class LeaseTimes(Struct, frozen=True):
     """When a lease is renewed and when it ends, in seconds.
 
     Attributes:
-        renew_s: Between two renewals.
-        retry_s: Until a renewal that failed is tried again.
-        doubt_s: After the last renewal, an owner no longer acts as one; less than `expire_s`.
-        expire_s: After the last renewal, others may take over.
-        outage_s: After the last renewal, an owner gives up.
+        renew_s: Time between two renewals.
+        retry_s: Time until a renewal that failed is tried again.
+        doubt_s: Time since the last renewal after which an owner stops acting as one; less than
+            `expire_s`.
+        expire_s: Time since the last renewal after which others may take over.
+        outage_s: Time since the last renewal after which an owner gives up.
     """
 
     renew_s: float = 15.0
@@ -110,7 +111,7 @@ class Lease:
         return None if stored is None else read_owner(stored.content)
 
     async def keep(self) -> None:
-        """Renew the lease for ever; return when it is lost.
+        """Renew the lease until it is lost, then return.
 
         Raises:
             OutputFailed: if it could not be renewed for too long.

@@ -24,10 +24,10 @@ from pipeline.storage.location import Location
 _log = logging.getLogger(__name__)
 
 LOCAL_POLL_S, REMOTE_POLL_S = 0.25, 5.0
-"""Between two tries to take a lock that another run holds."""
+"""Seconds between two attempts at a lock that another run holds."""
 
 _LONGEST_OPENING_S = 6 * 3_600.0
-"""To make a large input ready takes long."""
+"""Preparing a large input takes long."""
 
 
 @asynccontextmanager
@@ -45,12 +45,12 @@ async def hold_output(
 
     Args:
         output: The output folder; a local one is created.
-        shard: The share of it that is held; None for the whole of it.
+        shard: The share of it to hold; None for the whole output.
         wait_s: How long to wait for another run, in seconds.
         max_outage_s: For how long it may be out of reach.
         lock: How to hold it; by default as suits the place.
-        is_brief: To wait for others is usual, and not worth a warning.
-        sleep: Waits between two tries.
+        is_brief: Whether a wait for others is usual, and not worth a warning.
+        sleep: Waits between two attempts.
 
     Yields:
         A gate that is open while the output is certainly held.
@@ -90,7 +90,7 @@ async def hold_output(
 
 @asynccontextmanager
 async def hold_opening(output: Location, *, max_outage_s: float = 600.0) -> AsyncIterator[None]:
-    """Let one shard after the other do what all of them need once; waits for the others.
+    """Let one shard at a time do the work that all shards share; wait for the others.
 
     Raises:
         OutputBusy: if it takes hours.
@@ -106,7 +106,7 @@ class _LockLost(Exception):
 
 
 async def _keep(lock: Lock) -> None:
-    """Hold the lock; raise at once when it is lost."""
+    """Keep the lock; raise at once when it is lost."""
     try:
         await lock.keep()
     except Exception as error:  # whatever it is, nobody renews the lock any more
@@ -117,7 +117,7 @@ async def _keep(lock: Lock) -> None:
 async def _holder_if_reachable(lock: Lock) -> Owner | None:
     try:
         return await lock.holder()
-    except OutputFailed:  # out of reach, which may be why the lock was lost
+    except OutputFailed:  # the lock may be lost because the store is out of reach
         return None
 
 

@@ -38,8 +38,8 @@ class Lock(Protocol):
 class OutputLock:
     """The lock of a whole output or of a shard, which exclude each other.
 
-    Who has taken a lock looks for others afterwards, and gives it up if there are any: two that
-    begin at once may both do so, but never go on both.
+    A run that has taken a lock then looks for rivals, and gives the lock up if there are any. Of
+    two that begin at once both may give up, but never do both continue.
     """
 
     def __init__(self, output: Location, shard: Shard | None, times: LeaseTimes) -> None:
@@ -55,7 +55,7 @@ class OutputLock:
         return self._lock.gate
 
     async def try_acquire(self) -> bool:
-        """Take it if neither it nor a rival is held."""
+        """Take the lock if neither it nor a rival is held."""
         self._in_the_way = None
         if not await self._lock.try_acquire():
             return False
@@ -71,7 +71,7 @@ class OutputLock:
         return is_free
 
     async def holder(self) -> Owner | None:
-        """Return who holds it, or the rival in its way, if that is known."""
+        """Return who holds the lock, or a rival of it, if that is known."""
         if self._in_the_way is not None:
             content = await asyncio.to_thread(self._in_the_way.read)
             return read_owner(content or b"")
@@ -99,7 +99,7 @@ def _shard_locks(output: Location) -> list[Location]:
 
 
 def _held_rival(output: Location, shard: Shard | None, times: LeaseTimes) -> Location | None:
-    """Return a lock that another run holds and must not: a shard's, if its number is another."""
+    """Return a lock held by another run that excludes ours: shards of one count share an output."""
     rivals = _shard_locks(output)
     if shard is not None:
         same = f"-of-{shard.count}"
@@ -109,7 +109,7 @@ def _held_rival(output: Location, shard: Shard | None, times: LeaseTimes) -> Loc
 
 
 def opening_lock(output: Location, times: LeaseTimes) -> Lock:
-    """Return the lock of what all shards need once, which one of them does."""
+    """Return the lock for the work that all shards share and one of them does."""
     return _lock(output.child(LOCKS_FOLDER, _OPENING), times)
 
 
@@ -133,7 +133,7 @@ def _is_held(place: Location, times: LeaseTimes) -> bool:
     owner, written = read_owner(place.read() or b""), place.modified()
     if written is None or (owner is not None and (owner.released or has_ended(owner))):
         return False
-    # A clock behind the store's makes the age negative, which must not mean alive for ever.
+    # A clock behind the store's makes the age negative; the lease must still expire.
     age_s = abs((datetime.now(UTC) - written).total_seconds())
     return age_s < times.expire_s
 

@@ -18,7 +18,7 @@ _ENDED_STATES = ("Z", "X", "x")
 
 
 class Owner(Struct, frozen=True, kw_only=True):
-    """Who holds a lock, as it is written into the lock.
+    """The holder of a lock, as it is written into the lock.
 
     Attributes:
         since: When the owner was started or first asked for the lock; ISO 8601, UTC.
