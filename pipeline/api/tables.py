@@ -14,6 +14,8 @@ from pipeline.core.arrays import IntArray
 from pipeline.core.environment import cache_folder
 from pipeline.core.errors import SettingsError
 from pipeline.output.layout import GROUPS_FOLDER
+from pipeline.source.column_types import plain_type
+from pipeline.source.roles import MEDIA_ROLES, ROLES
 
 Table = TypeVar("Table")
 
@@ -45,29 +47,35 @@ def rerank_table(candidates: Table, **options: Any) -> Table:
     for name in _REFUSED:
         if name in options:
             raise SettingsError("means nothing for a table", which=name, cure="leave it out")
-    table = _as_arrow(candidates)
-    twice = [name for name in (*_ADDED, _ROW) if name in table.column_names]
+    whole = _read_once(candidates)
+    names = list(getattr(whole, "column_names", None) or whole.columns)
+    twice = [name for name in (*_ADDED, _ROW) if name in names]
     if twice:
         raise SettingsError(
             "the candidates have a column of this name already",
             which=twice[0],
             cure="rename it or leave it out",
         )
-    query_id = dict(options.get("columns", {})).get("query_id", "query_id")
-    if query_id not in table.column_names:
+    columns = dict(options.get("columns", {}))
+    query_id = columns.get("query_id", "query_id")
+    if query_id not in names:
         raise SettingsError("the candidates have no such column", which=query_id)
+    read = {columns.get(role, role) for role in (*ROLES, *MEDIA_ROLES)}
+    table = _as_arrow(whole, [name for name in names if name in read])
     rows = _by_query(table[query_id])
+    if isinstance(whole, pa.Table):
+        _take(whole.slice(0, 1), rows[:0])  # what cannot be returned is told before it is paid
     options.setdefault("score_store", str(cache_folder() / "scores"))
     with tempfile.TemporaryDirectory(prefix="rerank-") as temporary:
         source, output = Path(temporary, "candidates.parquet"), Path(temporary, "out")
         pq.write_table(table.take(rows).append_column(_ROW, pa.array(rows)), source)
         rerank(source, output, layout="long", **options)
         ranked = _read_parts(output)
-    return cast("Table", _taken(candidates, ranked.pop(_ROW).to_numpy(), ranked))
+    return cast("Table", _taken(whole, ranked.pop(_ROW).to_numpy(), ranked))
 
 
-def _as_arrow(candidates: Any) -> pa.Table:
-    """Return a table that speaks the Arrow PyCapsule interface as an Arrow table, uncopied."""
+def _read_once(candidates: Any) -> Any:
+    """Return a frame as it is, and else an Arrow table: a stream may be read only once."""
     if not hasattr(candidates, "__arrow_c_stream__"):
         raise SettingsError(
             "not a table",
@@ -75,13 +83,67 @@ def _as_arrow(candidates: Any) -> pa.Table:
             found=type(candidates).__name__,
             expected="a Polars or pandas frame, or an Arrow table",
         )
-    table = pa.table(candidates)
-    for place, field in enumerate(table.schema):  # Arrow cannot take rows of views
-        if pa.types.is_string_view(field.type):
-            table = table.set_column(place, field.name, table[place].cast(pa.large_string()))
-        elif pa.types.is_binary_view(field.type):
-            table = table.set_column(place, field.name, table[place].cast(pa.large_binary()))
-    return table
+    return candidates if _library(candidates) in ("polars", "pandas") else pa.table(candidates)
+
+
+def _library(table: Any) -> str:
+    return type(table).__module__.partition(".")[0]
+
+
+def _as_arrow(whole: Any, names: list[str]) -> pa.Table:
+    """Return the columns of a table that a run reads, of plain types; others may be of any type."""
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise SettingsError("more than one column of the candidates is called so", which=twice[0])
+    if isinstance(whole, pa.Table):
+        table = whole.select(names)
+    elif _library(whole) == "polars":
+        import polars as pl
+
+        table = whole[names].to_arrow(compat_level=pl.CompatLevel.oldest())
+    else:
+        table = pa.table(whole[names])
+    return table.cast(
+        pa.schema([field.with_type(_wide_type(field.type)) for field in table.schema])
+    )
+
+
+def _wide_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type without dictionaries, views and runs, with 64-bit offsets."""
+    kind = plain_type(kind)
+    if pa.types.is_string(kind):
+        return pa.large_string()
+    return pa.large_binary() if pa.types.is_binary(kind) else kind
+
+
+def _take(table: pa.Table, rows: IntArray) -> pa.Table:
+    """Return rows of a table.
+
+    Raises:
+        SettingsError: if Arrow cannot take rows of a column's type.
+    """
+    columns = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        try:
+            columns.append(column.take(rows))
+        except pa.ArrowNotImplementedError:
+            columns.append(_take_plain(field, column, rows))
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
+def _take_plain(
+    field: "pa.Field[Any]", column: "pa.ChunkedArray[Any]", rows: IntArray
+) -> "pa.ChunkedArray[Any]":
+    """Return rows of a column by way of its plain type: Arrow takes no rows of views."""
+    try:
+        return column.cast(_wide_type(field.type)).take(rows).cast(field.type)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        raise SettingsError(
+            "rows of this type cannot be put in another order",
+            which=field.name,
+            found=field.type,
+            cure="cast the column, or leave it out",
+        ) from None
 
 
 def _by_query(query_ids: "pa.ChunkedArray[Any]") -> IntArray:
@@ -120,7 +182,7 @@ def _kept(ranks: IntArray) -> IntArray:
 
 def _taken(candidates: Any, rows: IntArray, added: "Mapping[str, pa.ChunkedArray[Any]]") -> Any:
     """Return rows of a table with further columns, as a table of its own kind."""
-    kind = type(candidates).__module__.partition(".")[0]
+    kind = _library(candidates)
     if kind == "polars":
         import polars as pl
 
@@ -129,7 +191,7 @@ def _taken(candidates: Any, rows: IntArray, added: "Mapping[str, pa.ChunkedArray
     if kind == "pandas":
         values = {name: column.to_pandas().array for name, column in added.items()}
         return candidates.iloc[rows].assign(**values)
-    table = pa.table(candidates).take(rows)
+    table = _take(candidates, rows)
     for name, column in added.items():
         table = table.append_column(name, column)
     return table

@@ -74,6 +74,56 @@ def test_an_arrow_table_keeps_its_types(url: str) -> None:
     assert ranked["doc_id"].to_pylist() == ["c", "d"]
 
 
+def test_an_arrow_table_of_views_keeps_its_types(url: str) -> None:
+    views = {"query_id": pa.int64(), "extra": pa.list_(pa.string_view())}
+    schema = pa.schema([(name, views.get(name, pa.string_view())) for name in CANDIDATES])
+    table = pa.table({**CANDIDATES, "extra": [["1"], ["2"], ["3"], None, []]}, schema=schema)
+
+    ranked = rerank(table, url)
+
+    assert ranked.schema.types[:5] == schema.types
+    assert ranked["doc_id"].to_pylist() == ["c", "a", "e", "d", "b"]
+    assert ranked["extra"].to_pylist() == [["3"], ["1"], [], None, ["2"]]
+
+
+def test_a_stream_that_can_be_read_once_comes_back_as_a_table(url: str) -> None:
+    ranked = rerank(pa.table(CANDIDATES).to_reader(), url)
+
+    assert ranked["doc_id"].to_pylist() == ["c", "a", "e", "d", "b"]
+
+
+def test_ids_of_categories_and_columns_without_a_type_in_arrow_are_ranked_too(url: str) -> None:
+    frame = pl.DataFrame(CANDIDATES).with_columns(
+        pl.col("query_id").cast(pl.String).cast(pl.Categorical),
+        extra=pl.Series([1, 2, 3, 4, 5], dtype=pl.Int128),
+    )
+
+    ranked = rerank(frame, url)
+
+    assert ranked.schema["query_id"] == pl.Categorical
+    assert ranked["doc_id"].to_list() == ["c", "a", "e", "d", "b"]
+    assert ranked["extra"].to_list() == [3, 1, 5, 4, 2]
+
+
+def test_a_dictionary_that_names_a_query_twice_is_one_query(url: str) -> None:
+    ids = pa.DictionaryArray.from_arrays([0, 1, 2, 1, 0], ["7", "3", "7"])
+
+    ranked = rerank(pa.table({**CANDIDATES, "query_id": ids}), url)
+
+    assert ranked["doc_id"].to_pylist() == ["c", "a", "e", "d", "b"]
+
+
+def test_a_column_whose_rows_cannot_be_moved_is_told_before_anything_is_paid(
+    url: str, tmp_path: Path
+) -> None:
+    runs = pa.RunEndEncodedArray.from_arrays([2, 5], ["a", "b"])
+
+    with pytest.raises(pipeline.SettingsError, match="extra: rows of this type"):
+        rerank(pa.table({**CANDIDATES, "extra": runs}), url)
+
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_instruction_is_another_call_on_the_same_frame(url: str) -> None:
     frame = pl.DataFrame(CANDIDATES)
 
@@ -111,6 +161,11 @@ def test_an_empty_table_comes_back_empty(url: str) -> None:
         ([1, 2], {}, "candidates: not a table"),
         (pl.DataFrame(CANDIDATES), {"with_text": True}, "with_text: means nothing for a table"),
         (pl.DataFrame(CANDIDATES).with_columns(rank=1), {}, "rank: the candidates have a column"),
+        (
+            pa.Table.from_arrays([pa.array(["a"])] * 2, names=["query_id", "query_id"]),
+            {},
+            "query_id: more than one column",
+        ),
         (pl.DataFrame(CANDIDATES).drop("query_id"), {}, "query_id: the candidates have no such"),
     ],
 )
