@@ -49,6 +49,20 @@ sys.exit(main(sys.argv[2:]))
 """
 """An import in the body of a library, whose errors some libraries catch."""
 
+STARTING = """
+import os, signal, sys
+
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == "jobs.console.failures":
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(interrupt)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+from jobs.__main__ import main
+sys.exit(main())
+"""
+"""Ctrl-C while the command line itself is imported."""
+
 CAREFUL = """
 import signal
 
@@ -149,6 +163,15 @@ def test_a_signal_while_a_library_is_imported_ends_the_command(
     assert interrupted.returncode == 143, interrupted.stderr
     assert "interrupted" in interrupted.stderr
     assert "Traceback" not in interrupted.stderr
+
+
+def test_ctrl_c_while_the_command_line_is_imported_exits_without_a_word() -> None:
+    interrupted = subprocess.run(
+        [sys.executable, "-c", STARTING, "--version"],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+
+    assert (interrupted.returncode, interrupted.stdout, interrupted.stderr) == (130, "", "")
 
 
 def test_an_ignored_hangup_stays_ignored() -> None:
