@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, Literal, Self
+from os import PathLike
+from typing import Any, Final, Literal, Self, TypeVar, get_args, get_type_hints
 from urllib.parse import urlsplit
 
+import msgspec
+import numpy as np
 from msgspec import Struct, field
 
 from pipeline.core import environment
@@ -22,6 +25,17 @@ _SAME_NAME = (
     *("restart", "score_store", "reuse", "quota", "quota_token_env"),
 )
 """Options whose settings have the same name and unit."""
+
+
+Number = TypeVar("Number", int, float)
+
+_KIND_NAMES: Final[dict[Any, str]] = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Mapping[str, str]: "a mapping of names",
+}
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):
@@ -74,11 +88,12 @@ class RunOptions(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """Return the options of these names.
+        """Return the options of these names; numbers may be NumPy's, and places be paths.
 
         Raises:
-            SettingsError: for a name that is no option.
+            SettingsError: for a name that is no option, and a value of a wrong type.
         """
+        kinds = get_type_hints(cls)
         for name in options:
             if name not in cls.__struct_fields__:
                 nearest = get_close_matches(name, cls.__struct_fields__, n=1)
@@ -87,7 +102,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
                     which=name,
                     cure=f"did you mean {nearest[0]}?" if nearest else "see rerank run --help",
                 )
-        return cls(**options)
+        return cls(**{name: _convert(name, options[name], kinds[name]) for name in options})
 
     @property
     def preset(self) -> Provider:
@@ -168,11 +183,12 @@ class RunOptions(Struct, frozen=True, kw_only=True):
             profile=profile,
             url=self.address(url),
             pace=Pace(
-                requests_per_minute=self.requests_per_minute or profile.requests_per_minute,
-                tokens_per_minute=self.tokens_per_minute or profile.tokens_per_minute,
+                requests_per_minute=_given(self.requests_per_minute, profile.requests_per_minute),
+                tokens_per_minute=_given(self.tokens_per_minute, profile.tokens_per_minute),
                 max_in_flight=self.max_in_flight,
-                max_documents_in_flight=self.max_documents_in_flight
-                or provider.max_documents_in_flight,
+                max_documents_in_flight=_given(
+                    self.max_documents_in_flight, provider.max_documents_in_flight
+                ),
             ),
             max_outage_s=None if self.max_outage is None else 60 * self.max_outage,
             timeout_s=self.timeout,
@@ -183,6 +199,33 @@ class RunOptions(Struct, frozen=True, kw_only=True):
             shard=None if self.shard is None else Shard.parse(self.shard),
             **{name: getattr(self, name) for name in _SAME_NAME},
         )
+
+
+def _given(value: Number | None, default: Number | None) -> Number | None:
+    return default if value is None else value
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    """Return the value of an option in its type.
+
+    Raises:
+        SettingsError: if it is of another type, or not one of the words that the option takes.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    elif isinstance(value, PathLike):
+        value = str(value)
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        kinds = [kind, *get_args(kind)]
+        names = [_KIND_NAMES[kind] for kind in kinds if kind in _KIND_NAMES]
+        raise SettingsError(
+            "not a value of this option",
+            which=name,
+            found=repr(value),
+            expected=names[0] if names else list(get_args(kind)),
+        ) from None
 
 
 def _require_address(url: str) -> None:

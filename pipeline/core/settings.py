@@ -143,13 +143,16 @@ class RunSettings(Struct, frozen=True, kw_only=True):
         for option, amount in (
             ("--max-cost", self.max_cost_usd),
             ("--max-outage", self.max_outage_s),
-            ("--timeout", self.timeout_s),
             ("--lock-wait", self.lock_wait_s),
         ):
             if amount is not None and not 0 <= amount < math.inf:
                 raise SettingsError(
                     "impossible", which=option, found=amount, expected="a finite number"
                 )
+        if not 0 < self.timeout_s < math.inf:
+            raise SettingsError(
+                "impossible", which="--timeout", found=self.timeout_s, expected="a number over 0"
+            )
         cap = self.profile.max_tokens_per_document
         least = MIN_PASSAGE_TOKENS[self.profile.tokenizer]
         if self.long_documents == "max-passage" and cap < least:

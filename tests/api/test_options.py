@@ -1,7 +1,10 @@
 """The options of the library are those of the command, with the same defaults."""
 
 import inspect
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from jobs.commands.run import run
@@ -41,3 +44,47 @@ def test_a_limit_of_the_cost_needs_a_price() -> None:
     assert RunOptions(provider="vllm", model="m", max_cost=1.0).settings().max_cost_usd == 1.0
     assert RunOptions(provider="cohere", max_cost=1.0).settings().max_cost_usd == 1.0
     assert RunOptions(provider="voyage", max_cost=1.0).settings().max_cost_usd == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("duplicates", "last", "['keep', 'first']"),
+        ("merge", "never", "['auto', 'trust']"),
+        ("reuse", "all", "['exact', 'partial']"),
+        ("restart", "false", "True or False"),
+        ("top_n", 2.5, "a whole number"),
+        ("top_n", True, "a whole number"),
+        ("groups_per_part", "2", "a whole number"),
+        ("max_cost", "20", "a number"),
+        ("provider", None, "text"),
+        ("columns", ["text=passage"], "a mapping of names"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        RunOptions.of({name: value})
+
+    message = f"{name}: not a value of this option (found {value!r}, expected {expected})"
+    assert str(error.value) == message
+
+
+def test_numbers_may_be_those_of_numpy_and_places_may_be_paths() -> None:
+    options = RunOptions.of({"top_n": np.int64(5), "score_store": Path("a", "b"), "max_cost": 20})
+
+    assert options == RunOptions(top_n=5, score_store="a/b", max_cost=20.0)
+    assert type(options.top_n) is int
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("requests_per_minute", "--requests-per-minute"),
+        ("tokens_per_minute", "--tokens-per-minute"),
+        ("max_documents_in_flight", "--max-documents-in-flight"),
+        ("timeout", "--timeout"),
+    ],
+)
+def test_a_limit_of_nothing_is_refused_not_taken_for_no_limit(name: str, option: str) -> None:
+    with pytest.raises(SettingsError, match=f"{option}: impossible"):
+        RunOptions.of({"provider": "emulator", "url": "http://x", name: 0}).settings()
