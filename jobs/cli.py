@@ -157,13 +157,13 @@ def _name_variables(command: click.Command, prefix: str) -> None:
 
 
 def _named_command(arguments: Sequence[str] | None) -> str:
-    """Return the command that the arguments begin with, where an error does not tell it."""
+    """Return the command that the arguments begin with, for an error that does not name it."""
     given = sys.argv[1:] if arguments is None else arguments
     return " ".join(["rerank", *(name for name in given[:1] if name in COMMANDS)])
 
 
 def _refusal(error: click.UsageError) -> str:
-    """Return what is wrong with the command line, in the words of all our failures."""
+    """Return the error of a command line in the form of all our failures."""
     if isinstance(error, click.MissingParameter) or not isinstance(error, click.BadParameter):
         return error.format_message()
     which = error.param.opts[-1] if error.param else error.param_hint

@@ -32,7 +32,7 @@ from pipeline.dataset.summary import RunSummary
 log = logging.getLogger(__name__)
 
 _TELL_S: Final = 1.0
-"""Between two words to the scheduler that the run is still wanted."""
+"""Seconds between two messages to the scheduler that the run is still wanted."""
 _DRAIN_S: Final = 4.7
 """For how long a stopped driver waits for its shards."""
 
@@ -52,7 +52,7 @@ def rerank_on_cluster(
     need this package. The output is the same bytes as that of a run in one process.
 
     Args:
-        client: Of the cluster.
+        client: Client of the cluster.
         input_path: A file, a folder or a glob of candidates, or an address.
         output_path: The folder or the address to write to.
         shards: How many; by default one a worker. One that has several threads may get more.
@@ -132,7 +132,7 @@ def _with_address(options: RunOptions) -> Iterator[RunOptions]:
 def _kept_from_children(number: signal.Signals) -> Iterator[None]:
     """Keep a signal from the processes that are started in the body; it is raised afterwards.
 
-    They inherit that it is blocked, also from the threads that are started here.
+    Processes, and threads that start processes, inherit the blocked signal.
     """
     resource_tracker.ensure_running()  # to start it later would unblock SIGINT in that thread
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])

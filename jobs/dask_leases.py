@@ -1,4 +1,4 @@
-"""What the scheduler of a Dask cluster does for the shards on it: it leases the quota.
+"""Let the scheduler of a Dask cluster lease the quota to the shards on it.
 
 Every worker reaches the scheduler already, by the cluster's own connections and certificates, and
 if it is lost the work ends anyway. An actor would live in one of the workers and die with it, and
@@ -22,7 +22,7 @@ from pipeline.service.throttle.leases.messages import Ask, Grant
 
 PLUGIN_NAME: Final = "rerank-pipeline"
 DRIVER_GONE_S: Final = 30.0
-"""A driver that was silent for so long is gone, and its shards stop."""
+"""Seconds of silence after which a driver counts as gone, and its shards stop."""
 
 
 class RerankPlugin(SchedulerPlugin):
@@ -49,7 +49,7 @@ class RerankPlugin(SchedulerPlugin):
         return msgspec.json.encode(grant)
 
     async def want(self, run: str, wanted: bool) -> None:
-        """Note that a driver wants its run to go on; one that it gave up stays so."""
+        """Record whether a driver wants its run to go on; a run that was given up stays so."""
         if not wanted:
             self._wanted[run] = -math.inf
         elif self._wanted.get(run) != -math.inf:
@@ -98,7 +98,7 @@ class SchedulerLeaser:
 
 
 async def call_on_worker(worker: distributed.Worker, call: Callable[[], Any]) -> Any:
-    """Return what a call of a worker's connections returns; these belong to its own loop."""
+    """Return the result of a call over a worker's connections, which belong to its own loop."""
 
     async def made() -> Any:
         return await call()

@@ -19,7 +19,7 @@ from pipeline.dataset.summary import RunSummary
 from pipeline.service.throttle.leases.connect import quota_name
 
 _ASK_S: Final = 1.0
-"""Between two questions whether the shard is still wanted."""
+"""Seconds between two questions whether the shard is still wanted."""
 LOCK_WAIT_S: Final = 90.0
 """On an object store the lock of a lost worker expires after a minute."""
 
@@ -66,7 +66,7 @@ async def _work(
 
 
 async def _stop_unwanted(worker: distributed.Worker, run_id: str, session: Session) -> None:
-    """Stop a shard once its driver does not want it any more, for ever."""
+    """Stop a shard once its driver no longer wants it; runs until cancelled."""
     while True:
         try:
             wanted = await call_on_worker(

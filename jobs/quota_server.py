@@ -22,7 +22,7 @@ from pipeline.service.throttle.leases.messages import Ask
 log = logging.getLogger(__name__)
 
 _MOST_QUOTAS = 1_000
-"""A client that names a new quota each time must not fill the memory."""
+"""Most quotas: a client that names a new one each time must not fill the memory."""
 _SHUTDOWN_TIMEOUT_S = 1.0
 
 
@@ -47,7 +47,7 @@ class QuotaServerConfig(Struct, frozen=True, kw_only=True):
     token: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an open door."""
+        """Refuse a server that others can reach without a token."""
         if self.token is None and not _is_loopback(self.host):
             raise SettingsError(
                 "anybody who reaches it could use up the quota",

@@ -2,11 +2,11 @@
 
 The child leads a process group of its own, so that a signal reaches all that it started. Its
 standard input is a pipe from this process: when this process ends, however it ends, the pipe closes
-and the child stops in order, so none is left that works unseen. The same holds when the parent of
-this process ends, which is what watches over a task: nobody would learn how it ended.
+and the child stops cleanly, so no child is left running unseen. The child also stops when the
+parent of this process, the supervisor of the task, ends: no one would learn its result.
 
 A signal handler may call `stop` while `wait` is waiting in the same thread, so neither takes a
-lock: both poll what the threads find out.
+lock: both poll values that the threads set.
 """
 
 import os
@@ -79,13 +79,13 @@ class Child:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the child was asked to stop: then its work is not done, whatever its exit."""
+        """Whether the child was asked to stop: then its work counts as not done."""
         return self._is_stopped
 
     def wait(self) -> tuple[int, str]:
         """Wait for the end; return the exit code, minus the number of a signal, and stdout.
 
-        Whatever interrupts it, the child is stopped before that goes on.
+        If an exception interrupts the wait, the child is stopped before it is raised.
         """
         with self._out:
             try:

@@ -1,7 +1,7 @@
 """Lines that a command writes on stderr, as level and message for the log of a task.
 
-Most are JSON objects (`--log-format json`). What is none, such as the traceback of a crash, is kept
-as it is.
+Most are JSON objects (`--log-format json`). Other lines, such as the traceback of a crash, are kept
+as they are.
 """
 
 import json
@@ -35,7 +35,7 @@ class LogLines:
     def read(self, line: str) -> tuple[int, str]:
         """Return level and message of a line.
 
-        Lines that are no JSON objects are warnings, from the start of a traceback on errors.
+        Lines that are not JSON objects are warnings, and errors from the start of a traceback on.
         """
         facts = _parse(line)
         if facts is None:

@@ -35,16 +35,16 @@ OnRejects: TypeAlias = Literal["fail", "warn"]
 
 
 class CommandOperator(BaseOperator):
-    """What the operators have in common: run a command, log what it logs, judge how it ended.
+    """Base of the operators: run a command, pass on its log, and judge how it ended.
 
     Args:
-        rerank_conn_id: Connection whose password is the key of the rerank service. Without one
-            the key is in the worker's environment, as for the command.
+        rerank_conn_id: Connection whose password is the key of the rerank service. Without it the
+            key comes from the worker's environment, as for the command.
         secret_conn_ids: Connections whose passwords the command finds in its environment, by
             variable: `{"PGPASSWORD": "warehouse"}`.
         python: Interpreter of the environment in which the project is installed; by default the
             worker's own.
-        arguments_of_airflow: Those of every operator: `task_id`, `retries`, `pool`, ...
+        arguments_of_airflow: Arguments of every operator: `task_id`, `retries`, `pool`, ...
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class RerankCommandOperator(CommandOperator):
 
 
 class JobOperator(CommandOperator):
-    """What the tasks that rerank have in common: the options of a run, and the rejects.
+    """Base of the operators that rerank: the options of a run, and the rejects.
 
     Args:
         on_rejects: What to do if more candidates were rejected than `max_rejects` allows: `fail`,

@@ -68,9 +68,9 @@ FLAGS: Final = frozenset(name for name, kind in RunOptions.__annotations__.items
 
 
 def takes_options(init: Init) -> Init:
-    """Give a method that has `**options` a signature that names them.
+    """Give a method with `**options` a signature that names them.
 
-    Airflow reads it: it tells `default_args`, `partial` and `expand` which names there are.
+    Airflow reads the signature to learn which names `default_args`, `partial` and `expand` may set.
     """
     own = inspect.signature(init)
     named = [
@@ -89,7 +89,7 @@ def split_options(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[st
 
 
 def refuse_misspelt(names: Iterable[str], known: Collection[str]) -> None:
-    """Refuse a name that nobody knows and that is close to the name of an option.
+    """Refuse an unknown name that is close to the name of an option.
 
     Args:
         names: Of arguments that are no options.

@@ -60,7 +60,7 @@ def outcome_of(code: int) -> Outcome:
 
 
 def failure(command: str, code: int, message: str | None) -> TaskFailed:
-    """Return the failure of a task whose command ended with this code, and said this."""
+    """Return the failure of a task whose command ended with this code and message."""
     meaning, may_pass = outcome_of(code)
     text = f"rerank {command} ended with exit {code} ({meaning})"
     return TaskFailed(text + (f": {message}" if message else ""), may_pass=may_pass)

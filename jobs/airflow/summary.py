@@ -1,14 +1,14 @@
-"""What a command printed, as the XCom of its task: a small JSON object."""
+"""Make the XCom of a task from the output of its command: a small JSON object."""
 
 import json
 from collections import Counter
 from typing import Any, Final
 
 MAX_BYTES: Final = 16_384
-"""Of an XCom. It is a row of Airflow's database, and every downstream task may read it."""
+"""Largest XCom in bytes: it is a row in Airflow's database, read by every downstream task."""
 
 MAX_NAMED: Final = 20
-"""Of the partitions of a backfill that are not done."""
+"""How many partitions that are not done are named."""
 
 LEFT_OUT: Final = "left_out"
 

@@ -1,4 +1,4 @@
-"""A command as a task: what an operator does, without Airflow."""
+"""Run a command as a task: the work of an operator, without Airflow."""
 
 import logging
 import shlex
@@ -47,7 +47,7 @@ class CommandTask:
             environment: All of it.
 
         Raises:
-            TaskFailed: if the command failed, or was stopped, whatever its exit code is then.
+            TaskFailed: if the command failed, or was stopped with any exit code.
         """
         command = [python, "-P", "-m", "jobs", *words]  # -P: no module of the working folder
         self._log.log(logging.INFO, "Running %s", shlex.join(command))

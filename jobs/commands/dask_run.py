@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LOCAL = re.compile(r"local:([1-9][0-9]{0,2})", re.ASCII)
 _CONNECT_S = 10
 _NO_ADDRESS = "http://emulator"
-"""Of an emulator that ran for this run alone."""
+"""Options of an emulator that runs for this run alone."""
 
 
 def run_on_dask(
@@ -38,7 +38,7 @@ def run_on_dask(
         input_name: As `rerank run` takes it.
         output_name: The same.
         options: Those of `rerank run`.
-        shown: What may be shown on stderr.
+        shown: Which logs may be shown on stderr.
         as_json: Whether to print a JSON object.
 
     Raises:

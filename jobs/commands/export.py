@@ -22,7 +22,7 @@ SUFFIXES = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
 }
-"""The format that each suffix tells."""
+"""The format of each suffix."""
 _PACKED = (".gz", ".zst")
 
 
@@ -127,7 +127,7 @@ def choose_format(dest: str, given: str | None) -> str:
     """Return the format of a file: the one given, else that of its suffix.
 
     Raises:
-        SettingsError: if neither tells, or if the suffix tells another one.
+        SettingsError: if neither names a format, or if they contradict each other.
     """
     name = dest.lower()
     packed = name.endswith(_PACKED)

@@ -137,7 +137,7 @@ def _name(system: str, table: str | None, index: str | None) -> str:
 
 
 class _Noted:
-    """A signal that asked the load to stop, also if a client library caught its error."""
+    """Remembers a signal that asked the load to stop, also if a client library caught the error."""
 
     number: signal.Signals | None = None
 

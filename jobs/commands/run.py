@@ -182,12 +182,12 @@ def run_to_end(
     partitions: Partitions | None = None,
     metrics: MetricsFile | None = None,
 ) -> None:
-    """Run the job in an event loop of its own; SIGINT and SIGTERM stop it in order.
+    """Run the job in an event loop of its own; SIGINT and SIGTERM stop it cleanly.
 
     Args:
         session: Access to the service, not open yet.
         job: A run of this session, or a backfill.
-        shown: What may be shown on stderr.
+        shown: Which logs may be shown on stderr.
         progress: Whether to show progress there.
         partitions: Of a backfill, as for `progress_display`.
         metrics: Where its numbers are written for Prometheus; None for nowhere.
@@ -214,7 +214,7 @@ def run_to_end(
 
 
 def locate_metrics(name: str | None, settings: RunSettings, output_name: str) -> MetricsFile | None:
-    """Return what writes `--metrics-file`; None without one.
+    """Return the writer of `--metrics-file`; None without that option.
 
     Raises:
         SettingsError: if it cannot be written.

@@ -74,7 +74,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 def _watch(
     place: Location, *, as_json: bool, sleep: Callable[[float], None] = time.sleep
 ) -> dict[str, Any]:
-    """Show the state until the run ends or Ctrl-C, and return it: as lines of JSON, or in place."""
+    """Show the state, as lines of JSON or in place, until the run ends or Ctrl-C; return it."""
     facts = _read(place)
     is_terminal = sys.stdout.isatty() and not as_json
     try:
@@ -141,7 +141,7 @@ def _speed(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _local(moment: str | None) -> str:
-    """Return a time of a record, which is in UTC, as it is on this machine."""
+    """Return a time of a record, which is in UTC, in local time."""
     if moment is None:
         return "-"
     return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"

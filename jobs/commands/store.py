@@ -66,7 +66,7 @@ def prune(folder: str, unused_for: float, dry_run: bool, as_json: bool) -> None:
 
 
 def _confirm_if_all(pruned: Pruned) -> None:
-    """Ask before nothing is left; the answers were paid for."""
+    """Ask before all answers are removed, since they were paid for."""
     if pruned.removed and not pruned.kept:
         click.confirm(
             f"Remove all {num(pruned.removed, 'answer')}? They would be paid for again.",

@@ -1,1 +1,1 @@
-"""What commands show: results on stdout, logs, progress and failures on stderr."""
+"""Output of commands: results on stdout; logs, progress and failures on stderr."""

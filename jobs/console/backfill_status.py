@@ -1,4 +1,4 @@
-"""How far a backfill is, or how it ended, from what its OUTPUT_ROOT holds."""
+"""Read how far a backfill is, or how it ended, from its OUTPUT_ROOT."""
 
 from typing import Any, Final
 

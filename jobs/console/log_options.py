@@ -1,4 +1,4 @@
-"""The options that say what is logged where, and the log set up by them."""
+"""The options of the log, and the log set up by them."""
 
 import logging
 from collections.abc import Callable, MutableMapping
@@ -40,10 +40,10 @@ _OPTIONS: Final = (
 
 
 class LogOptions(Struct, frozen=True):
-    """What is logged where.
+    """Where and in what format to log.
 
     Attributes:
-        log_format: Of the lines on stderr.
+        log_format: Format of the lines on stderr.
         quiet: Only warnings and failures are shown.
     """
 

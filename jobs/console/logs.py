@@ -39,7 +39,7 @@ def configure(log_format: LogFormat, level: int = logging.INFO) -> None:
     """Send log records to stderr, in place of all earlier handlers; failures use this format too.
 
     Args:
-        log_format: Of the lines.
+        log_format: Format of the lines.
         level: The lowest level shown of our own records; of libraries at least warnings.
     """
     choose_format(log_format)
@@ -173,7 +173,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
                 super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Ignore that stderr cannot be written: there is nowhere to say so."""
+        """Ignore a failed write to stderr: there is nowhere to report it."""
 
 
 class _LogFile(WatchedFileHandler):
@@ -182,7 +182,7 @@ class _LogFile(WatchedFileHandler):
     has_failed = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say once that the file cannot be written."""
+        """Report once that the file cannot be written."""
         if not self.has_failed:
             self.has_failed = True
             error = sys.exc_info()[1]

@@ -94,7 +94,7 @@ class MetricsFile:
             self.write(replace(now, state="failed") if now.state == "running" else now)
 
     def _write(self, text: str) -> None:
-        # Of another suffix, so that node_exporter does not read it.
+        # The suffix is another one, so that node_exporter does not read the file.
         unfinished = self._file.with_name(f".{self._file.name}.{os.getpid()}.tmp")
         try:
             with unfinished.open("w", encoding="utf-8") as stream:

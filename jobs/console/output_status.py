@@ -1,4 +1,4 @@
-"""How far a run is, or how it ended, from what its OUTPUT holds: for `rerank status`."""
+"""Read how far a run is, or how it ended, from its OUTPUT: for `rerank status`."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -112,20 +112,20 @@ def read_status(output: Location) -> dict[str, Any]:
 
 
 def next_step(state: str, exit_code: int | None) -> str:
-    """Return what to do about an output in this state, whose last run ended with this code."""
+    """Return the next step for an output in this state, whose last run ended with this code."""
     by_code = _NEXT_BY_CODE.get(exit_code or 0) if state == "failed" else None
     return by_code or _NEXT_BY_STATE[state]
 
 
 def _next_of_shards(state: str, exit_code: int | None, *, are_written: bool) -> str:
-    """Return what to do about an output that shards write, until it is committed."""
+    """Return the next step for an output that shards write, until it is committed."""
     if are_written and state != "done":
         return _COMMIT
     return _RUN_SHARDS if state == "interrupted" else next_step(state, exit_code)
 
 
 def _state(output: Location, last: RunRecord) -> State:
-    """Return the last record's state, corrected if its run was killed or its result removed."""
+    """Return the last record's state, corrected if the run was killed or its result removed."""
     if last.state == "running" and is_held(output):
         return last.state
     if last.state not in ("running", "done"):
@@ -160,7 +160,7 @@ def _shards_done(plan: ShardPlan, parts: Sequence[PartInfo]) -> int:
 def _candidates_paid(runs: Sequence[RunRecord]) -> int:
     """Return how many candidates have their scores, written or not: the most that a run ranked.
 
-    A run that continues another one begins at none, until it has read again what that one has paid.
+    A run that continues another begins at 0, until it has read the answers that the other one paid.
     """
     if not runs:
         return 0
@@ -175,7 +175,7 @@ def _percent(state: str, paid: int, candidates: int | None) -> float | None:
 
 
 def _speed(last: RunRecord, *, is_running: bool) -> dict[str, Any]:
-    """Return the speed of a run that goes on, lately, or that of one that has ended, as a whole."""
+    """Return the recent speed of a running run, or the overall speed of one that has ended."""
     recent = last.ticks.recent() if is_running else None
     if recent is None:
         per_s = last.requests / last.seconds if last.seconds else 0.0

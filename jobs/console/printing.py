@@ -44,7 +44,7 @@ def emit(text: str) -> None:
 
 @contextmanager
 def not_printed_is_no_failure() -> Iterator[None]:
-    """Log a report that cannot be printed, and go on: what it speaks of is done."""
+    """Log a report that cannot be printed, and continue: the work itself is done."""
     try:
         yield
     except (OSError, ValueError) as error:  # a full disk, a closed stdout
@@ -53,7 +53,7 @@ def not_printed_is_no_failure() -> Iterator[None]:
 
 
 def _discard_stdout() -> None:
-    """Lead stdout to the null device: Python flushes it again at exit, which would fail again."""
+    """Redirect stdout to the null device: Python flushes it again at exit, and would fail again."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -26,7 +26,7 @@ DRAW_FROM_S: Final = 0.4
 SAY_READING_FROM_S: Final = 2.0
 """Opening a large input, or joining it with its texts, takes longer."""
 _WINDOW_S: Final = 60.0
-"""How far back the time left is reckoned from."""
+"""Seconds of the past from which the time left is estimated."""
 _COLORS: Final = {"done": "green", "failed": "red", "partial": "red"}
 
 
@@ -46,7 +46,7 @@ class WatchedSession(Protocol):
 
     @property
     def pace(self) -> Pace:
-        """What it keeps to now."""
+        """Its present limits."""
         ...
 
     @property
@@ -56,7 +56,7 @@ class WatchedSession(Protocol):
 
 
 class ProgressView:
-    """Makes a `View` of a run whenever it is asked for one, and keeps in mind how fast it goes.
+    """Makes a `View` of a run on request, and keeps track of its speed.
 
     Args:
         job: A run, or a backfill.
@@ -162,14 +162,14 @@ def _line(view: ProgressView) -> Iterator[None]:
             with _repeated(DRAW_EVERY_S, draw):
                 yield
         finally:
-            if view.look().now.state == "running":  # it never began, and its error says why
+            if view.look().now.state == "running":  # the run never began; its error says why
                 line.erase()
             else:
                 draw()
 
 
 def draw_line(line: TerminalLine, text: Line, color: str | None = None) -> None:
-    """Draw a line on a terminal, what is done in a color."""
+    """Draw a line on a terminal, the done part of the bar in a color."""
     done = line.paint(text.done, color) if color else text.done
     line.draw(text.before + done + line.paint(text.left, "dim") + text.after)
 

@@ -1,4 +1,4 @@
-"""How far a run is, as one line that fits; what matters least is left out first.
+"""Compose the progress of a run as one line that fits; the least important is left out first.
 
 312/900 queries 34 % ━━━━ 7.5 req/s of 90 · $0.05 of $0.18 · 1:41 left · limited by quota
 """
@@ -28,7 +28,7 @@ LIMITED_BY: Final = {
     "storage": "waiting for storage",
     "operator": "paused by _pace.json",
 }
-"""In a few words what `RunSummary.recent.bound_by` says."""
+"""Short descriptions of the values of `RunSummary.recent.bound_by`."""
 
 Part = Literal[
     "quota", "expected", "retries", "limit", "bar", "rate", "noun", "cost", "left", "count"
@@ -37,22 +37,22 @@ _LEAST_FIRST: Final[tuple[Part, ...]] = (
     *("quota", "expected", "retries", "limit", "bar"),
     *("rate", "noun", "cost", "left", "count"),
 )
-"""What is left out, in this order, until the line fits."""
+"""The items to leave out, in this order, until the line fits."""
 
 _SHORTEST_BAR, _LONGEST_BAR = 4, 40
 
 
 class View(Struct, frozen=True, kw_only=True):
-    """What the line shows.
+    """The contents of the line.
 
     Attributes:
         now: The numbers of the run.
-        done: What is done, of `total`.
-        total: None while it is not known.
-        noun: What these are, in the plural.
-        share: How much of the work is done, from 0 to 1; None while it is not known.
-        pace: What the run keeps to now.
-        seconds_left: None while it is not known.
+        done: How many are done, of `total`.
+        total: How many there are; None while it is not known.
+        noun: The noun for these, in the plural.
+        share: Share of the work that is done, from 0 to 1; None while it is not known.
+        pace: The present limits of the run.
+        seconds_left: Estimated seconds left; None while they are not known.
         is_stopping: The run was asked to stop.
     """
 
@@ -67,12 +67,12 @@ class View(Struct, frozen=True, kw_only=True):
 
     @property
     def percent(self) -> float | None:
-        """The share in percent, rounded down: 100 is reached at the end alone."""
+        """The share in percent, rounded down: 100 is reached only at the end."""
         return None if self.share is None else int(1_000 * self.share) / 10
 
     @property
     def expected_usd(self) -> float | None:
-        """What this run will have cost, if the rest costs as much as what it has ranked."""
+        """The expected cost of this run, if the rest costs as much as the part done."""
         now = self.now
         if not (now.cost_usd and now.candidates_ranked and now.candidates):
             return None
@@ -80,7 +80,7 @@ class View(Struct, frozen=True, kw_only=True):
 
     @property
     def limit(self) -> str:
-        """What holds the run back, or why it stands still."""
+        """The limit that holds the run back, or why it stands still."""
         now = self.now
         if self.is_stopping:
             waiting = now.requests_sent - now.requests - now.requests_failed - now.throttled

@@ -1,4 +1,4 @@
-"""How the requests of a run are counted for people: by what came of them."""
+"""Describe the requests of a run for people, by their outcomes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from jobs.console.printing import num, usd
 
 
 def describe_sent(facts: Mapping[str, Any]) -> str:
-    """Return how many requests were sent, and what came of them unless all were answered.
+    """Return how many requests were sent, and their outcomes unless all were answered.
 
     Args:
         facts: The numbers of `run --json` or `status --json`.
@@ -20,12 +20,12 @@ def describe_sent(facts: Mapping[str, Any]) -> str:
 
 
 def describe_unanswered(facts: Mapping[str, Any]) -> str:
-    """Return what may have been paid for requests without a usable answer."""
+    """Return the amount that requests without a usable answer may have cost."""
     requests = num(facts["unanswered"], "request")
     return f"{requests} without a usable answer, up to {usd(facts['unanswered_usd'])}"
 
 
 def describe_billed(facts: Mapping[str, Any]) -> str:
-    """Return what the service counted: search units, if it bills these, else tokens."""
+    """Return the billed units: search units, if the service bills these, else tokens."""
     units = facts["search_units"]
     return num(units, "search unit") if units else num(facts["total_tokens"], "token")

@@ -111,7 +111,7 @@ def _is_quota(bound_by: str) -> bool:
 
 
 def _advice(used: float, summary: "RunSummary", pace: Pace) -> str:
-    """Return which quota to give next time, to two digits; nothing if it cannot be told."""
+    """Return which quota to give next time, to two digits; nothing if that is not known."""
     name = summary.bound_by if summary.bound_by != "pause" else "requests_per_minute"
     given = getattr(pace, name)
     granted = float(f"{used * (given or 0.0):.1e}")

@@ -1,7 +1,7 @@
 """Lines on a terminal that are drawn again and again in place, as `top` does.
 
-They are drawn on the terminal's second screen, so that nothing of them is left, whatever the size
-of the terminal is meanwhile.
+They are drawn on the terminal's alternate screen, so that nothing of them is left, even if the
+terminal is resized meanwhile.
 """
 
 import os
@@ -16,7 +16,7 @@ _HOME, _END_OF_LINE, _BELOW = "\x1b[H", "\x1b[K\r\n", "\x1b[J"
 
 @contextmanager
 def redrawn(stream: TextIO, *, wanted: bool) -> Iterator[Callable[[Sequence[str]], None]]:
-    """Yield a function that draws lines, cut where the terminal ends; nothing if not wanted."""
+    """Yield a function that draws lines, cut at the terminal's edges, or does nothing."""
 
     def draw(lines: Sequence[str]) -> None:
         columns = rows = 0

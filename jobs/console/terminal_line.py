@@ -77,7 +77,7 @@ class TerminalLine:
         self.leave()
 
     def leave(self) -> None:
-        """Leave the line as it was drawn last, without what was typed over it, and end it."""
+        """End the line as it was drawn last, without characters typed over it."""
         if self._drawn:
             self._write(f"{_ERASE}{self._drawn}{_SHOW}\n")
             self._drawn = ""

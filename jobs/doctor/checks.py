@@ -1,4 +1,4 @@
-"""The checks that send requests: whether a service can do what a run will ask of it.
+"""The checks that send requests: whether a service can do what a run needs.
 
 Each check yields one finding; a failure that makes the others pointless ends them. Only the texts
 of `jobs.doctor.texts` are sent, and numbers as documents of one word.
@@ -34,7 +34,7 @@ from pipeline.tokens.policies import POLICIES
 BEYOND_LIMIT: Final = 200
 """Tokens by which the long document exceeds the limit; a run exceeds it by at most 63."""
 CUT_MARGIN: Final = 64
-"""A run truncates a text within so many tokens over the limit."""
+"""A run truncates a text at most so many tokens over the limit."""
 ONE_WORD_QUERY: Final = "rain"
 
 
@@ -211,7 +211,7 @@ class ServiceChecks(Struct):
         return policy.pair_overhead + (self.counter.count(instruct) if instruct else 0)
 
     def _text_of(self, cap: int) -> tuple[str, int]:
-        """Return sentences of a bit more than `cap` tokens in any tokenizer, and their tokens."""
+        """Return sentences of a little over `cap` tokens in any tokenizer, and the number."""
         wanted = cap * POLICIES[self.settings.profile.tokenizer].cut_factor + BEYOND_LIMIT
         paragraph = " ".join(EASY)
         times = wanted // max(self.counter.count(paragraph), 1) + 1

@@ -25,7 +25,7 @@ from pipeline.ranking.merging.scale import FINEST, LinearScale, Scale, choose_sc
 MOST_DOCUMENTS: Final = len(COMMON) + len(EASY)
 """In a request of the probe."""
 NOISELESS: Final = 1e-9
-"""A smaller difference, in logits, counts as none."""
+"""A smaller difference, in logits, is ignored."""
 
 
 class ProbeResult(Struct, frozen=True, kw_only=True):
@@ -61,7 +61,7 @@ class ProbeResult(Struct, frozen=True, kw_only=True):
 
     @property
     def is_noise_alone(self) -> bool:
-        """Whether the scores are incomparable for their noise alone."""
+        """Whether only their noise makes the scores incomparable."""
         return not self.comparable and not self.fingerprint and self.p_lines >= ALPHA
 
 
@@ -78,7 +78,7 @@ def probe_sets(max_documents: int) -> tuple[tuple[str, ...], tuple[str, ...], in
 
 
 def sending_order(documents: Sequence[str]) -> list[int]:
-    """Return the order to send documents in: by content, as in a run, so no place is special."""
+    """Return the order to send documents in: by content, as in a run, so no position is special."""
     keys = [xxh3_64_intdigest(text.encode()) for text in documents]
     return sorted(range(len(documents)), key=keys.__getitem__)
 

@@ -80,7 +80,7 @@ def describe_usage(
 
 
 def describe_probe(name: str, probe: ProbeResult) -> Finding:
-    """Return what the probe found, and what that means for `--merge`."""
+    """Return the finding of the probe, and its consequence for `--merge`."""
     noise = "no noise" if not probe.repeat_sd else f"noise of {probe.repeat_sd:.2g} logits"
     rounding = "not rounded" if probe.digits is None else f"rounded to {probe.digits} digits"
     facts = f"{noise} between equal requests, {rounding}"

@@ -15,7 +15,7 @@ from pipeline.core.errors import RerankError
 from pipeline.storage.location import locate
 
 MOST_OFF_S: Final = 60.0
-"""A clock may be off by so much; object stores refuse signatures from five minutes on."""
+"""Tolerated seconds of a clock; object stores refuse signatures from five minutes on."""
 
 _TIMEOUT_S: Final = 10.0
 
@@ -29,7 +29,7 @@ async def check_clock(url: str) -> Finding:
 
 
 def describe_clock(ahead_s: float) -> Finding:
-    """Return what it means that this machine's clock is so many seconds ahead."""
+    """Return the finding for a clock that is so many seconds ahead."""
     if abs(ahead_s) <= MOST_OFF_S:
         return Finding("clock", "ok", "this machine and the service agree on the time")
     where = "ahead of" if ahead_s > 0 else "behind"
@@ -42,7 +42,7 @@ def describe_clock(ahead_s: float) -> Finding:
 
 
 async def check_output(name: str) -> Finding:
-    """Write a small file to OUTPUT and remove it; a folder that was not there is gone again."""
+    """Write a small file to OUTPUT and remove it, with a folder that was created for it."""
     return await asyncio.to_thread(_check_output, name)
 
 

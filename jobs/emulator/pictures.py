@@ -1,4 +1,4 @@
-"""What the emulator takes of images and videos, and what it reads of them.
+"""Images and videos in the emulator: which it accepts, and the words that it reads in them.
 
 Formats and limits: alibabacloud.com/help/en/model-studio/, page `text-rerank-api` (June 2026). The
 wording of the refusals follows page `error-messages`; that for a URL which cannot be fetched is the
@@ -61,7 +61,7 @@ def check_address(kind: str, url: str, path: str) -> None:
 
 
 def tokens_of(kind: str, url: str) -> int:
-    """Return the tokens of an image or a video; of those at a URL always the same number."""
+    """Return the tokens of an image or a video; at a URL always the same number."""
     if kind == "video":
         return media_tokens(Video(url))
     image = image_of_url(url)
@@ -69,7 +69,7 @@ def tokens_of(kind: str, url: str) -> int:
 
 
 def words_of(url: str) -> str:
-    """Return what is read of an image or a video."""
+    """Return the words that are read in an image or a video."""
     if not url.startswith("data:"):
         return " ".join(_WORDS.findall(unquote(urlsplit(url).path)))
     image: Image = image_of_url(url)

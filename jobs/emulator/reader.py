@@ -1,4 +1,4 @@
-"""What the model reads of a text: its first tokens, as terms, cached for repeated texts."""
+"""Read texts as the model does: the first tokens, as terms, cached for repeated texts."""
 
 from collections import OrderedDict
 from functools import cache
@@ -72,7 +72,7 @@ def encoding() -> Encoding | None:
 
 
 def first_tokens(text: str, count: int) -> str:
-    """Return the first tokens of a text; a character of which a part is cut off is dropped."""
+    """Return the first tokens of a text; a character that is cut in two is dropped."""
     encoder = encoding()
     if encoder is None:
         return text

@@ -31,7 +31,7 @@ _ARABIC_LETTERS = str.maketrans("أإآىة", "ااايه")
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in order, case-folded; of unspaced scripts, the pairs."""
+    """Return the words of a text in order, case-folded; for unspaced scripts, character pairs."""
     if text.isascii():
         return _ASCII_WORDS.findall(text.lower())
     folded = unicodedata.normalize("NFKC", text).casefold()
@@ -46,7 +46,7 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=1 << 17)
 def stem(word: str) -> str:
-    """Return what the inflected forms of a word share, about."""
+    """Return approximately the part that the inflected forms of a word share."""
     if "\u0600" <= word[0] <= "\u06ff":
         bare = _ARABIC_MARKS.sub("", word).translate(_ARABIC_LETTERS)
         word = _ARABIC_PREFIX.sub("", bare, count=1) if _ARABIC_PREFIX.match(bare) else bare

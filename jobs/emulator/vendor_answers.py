@@ -1,4 +1,4 @@
-"""How vendors word their answers and their refusals."""
+"""The forms of vendors' answers and refusals."""
 
 import math
 from typing import Any

@@ -1,8 +1,8 @@
 """The formats of other vendors' endpoints: their paths, fields, answers and refusals.
 
-Each is as strict as it can be: an unknown field, a missing one and a null where the server takes
-none are refused, so that what passes here passes there. Sources of the shapes: the modules of the
-same names in `pipeline.service.wire.formats`.
+Each is as strict as possible: an unknown field, a missing one and a null that the server does not
+accept are refused, so that a request accepted here is accepted there. Sources of the shapes: the
+modules of the same names in `pipeline.service.wire.formats`.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class VendorFormat:
         top_n: The field that limits the results; None if there is none.
         echo: How a document is repeated: `text` in an object, as a `string`, or not at all.
         always_echoes: Whether documents are repeated unasked.
-        max_documents: In one request; None for those of the model.
+        max_documents: Documents in one request; None for the limit of the model.
         batch_status: The status of a refusal of too many documents.
     """
 

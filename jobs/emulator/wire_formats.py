@@ -25,7 +25,7 @@ MULTIMODAL_MODELS = frozenset({"qwen3-vl-rerank"})
 Kind = Literal["text", "image", "video"]
 KINDS: tuple[Kind, ...] = ("text", "image", "video")
 PARAMETERS = frozenset({"top_n", "return_documents", "instruct", "fps"})
-"""What `parameters` may hold."""
+"""The fields that `parameters` may hold."""
 
 
 class Item(NamedTuple):

@@ -1,4 +1,4 @@
-"""A command: its examples, the sections of its options, and the word about its config file."""
+"""A command: its examples, the sections of its options, and the note about its config file."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -56,7 +56,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, file: str | None) -> No
         which = f"--config {file}"
         if ctx.meta.get(_NONE):
             raise SettingsError("excludes --config", which="--no-config", cure="leave one out")
-    elif ctx.meta.get(_NONE) or not os.path.lexists(CONFIG_NAME):  # a broken link is no absence
+    elif ctx.meta.get(_NONE) or not os.path.lexists(CONFIG_NAME):  # a broken link is there
         return
     else:
         which = file = CONFIG_NAME
@@ -87,10 +87,10 @@ def _parse(file: str, which: str) -> dict[str, Any]:
 def _values_for(
     ctx: click.Context, content: Mapping[str, Any], which: str
 ) -> Iterator[tuple[str, Any]]:
-    """Yield option and value for each key that serves this command, the more specific last.
+    """Yield option and value for each key that applies to this command, the more specific last.
 
     Raises:
-        SettingsError: for a key that serves no command, and for a table that is no command's.
+        SettingsError: for a key that applies to no command, and for a table that names no command.
     """
     root = ctx.find_root().command
     commands = root.list_commands(ctx) if isinstance(root, click.Group) else [ctx.info_name or ""]

@@ -30,7 +30,7 @@ MAX_WIDTH: Final = 120
 NARROW: Final = 60
 """On a terminal of fewer columns the help of an option begins on a line of its own."""
 LONGEST_NAME: Final = 30
-"""So are the options of longer names, on any terminal."""
+"""On any terminal, the help of an option with a longer name begins on a line of its own."""
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -69,7 +69,7 @@ def option(*names: str, **attributes: Any) -> Callable[[Decorated], Decorated]:
 
 
 class HelpPage(click.Command):
-    """What is the same in the help of a command and of the list of commands."""
+    """The common parts of the help of a command and of the list of commands."""
 
     examples: tuple[str, ...] = ()
 

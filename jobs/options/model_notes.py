@@ -1,4 +1,4 @@
-"""What to know about the model of a run before anything is sent."""
+"""Notes about the model of a run, before anything is sent."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""The options that say how candidates are made ready, and what is read of them."""
+"""The options of the input: how candidates are prepared and read."""
 
 from typing import get_args
 
@@ -76,10 +76,10 @@ PREPARE_OPTIONS = (
 
 
 def make_columns(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Return the column that plays each role, where it bears another name.
+    """Return the column that plays each role, where it has another name.
 
     Raises:
-        SettingsError: for what is no pair, and for a role that is named twice.
+        SettingsError: for an invalid pair, and for a role that is named twice.
     """
     columns: dict[str, str] = {}
     for pair in pairs:

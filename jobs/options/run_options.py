@@ -26,7 +26,7 @@ _SETTINGS_OPTIONS = (
         metavar="N",
         section="Service",
         example=1,
-        help="Frames of a second of video that the model looks at, from 0 to 1. "
+        help="Frames per second of a video that the model looks at, from 0 to 1. "
         "[default: the model's]",
     ),
     option(

@@ -10,7 +10,7 @@ from pipeline.core.settings import RunSettings
 
 
 def run_options(options: Mapping[str, Any]) -> RunOptions:
-    """Return a command's options as those of the library; what only the command has is left out.
+    """Return a command's options as those of the library, without options of the command only.
 
     Raises:
         SettingsError: for pairs of `--column` that cannot be used.

@@ -1,4 +1,4 @@
-"""Types of options beside those of Click, which say plainly what they expected."""
+"""Types of options in addition to Click's, with messages that say what they expected."""
 
 import math
 from difflib import get_close_matches
@@ -9,10 +9,10 @@ from click.shell_completion import CompletionItem
 
 
 class Number(click.FloatRange):
-    """A finite number: of no comparison with NaN or an infinity would a range learn anything.
+    """A finite number: range checks do not catch NaN and infinities.
 
     Args:
-        expected: What is right, in words.
+        expected: Valid values, in words.
         limits: Those of `click.FloatRange`.
     """
 
@@ -42,7 +42,7 @@ class Count(click.IntRange):
     """A whole number.
 
     Args:
-        expected: What is right, in words.
+        expected: Valid values, in words.
         limits: Those of `click.IntRange`.
     """
 

@@ -1,8 +1,8 @@
-"""Defaults of memory allocators, BLAS threads and the garbage collector, set once per process.
+"""Set defaults of memory allocators, BLAS threads and the garbage collector, once per process.
 
-Arrow allocates from the C library. An allocator of its own leaves fewer holes between the objects
-that stay, but returns memory to the system that is soon asked for again: a twentieth more CPU for
-short texts, an eighth for long ones. Figures: `tests/benchmarks/README.md`.
+Arrow allocates from the C library. An allocator of its own leaves fewer holes between long-lived
+objects, but returns memory to the system that is soon needed again: this costs a twentieth more CPU
+for short texts, an eighth for long ones. Figures: `tests/benchmarks/README.md`.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ _IMPORTED_OBJECTS: Final = 300_000
 
 
 def set_library_defaults() -> None:
-    """Set what libraries read when they are imported, unless the user has set it; call it first.
+    """Set variables that libraries read at import, unless the user has set them; call it first.
 
     `pyarrow.set_memory_pool` would be too late and reach too little: Parquet encodes and decodes in
     the pool that the environment names (arrow.apache.org/docs/cpp/env_vars.html).
@@ -34,7 +34,7 @@ def set_library_defaults() -> None:
 
 def prepare_for_run() -> None:
     """Limit the memory that a run keeps; call it after the imports."""
-    if not gc.get_freeze_count():  # once in a process, else what an earlier run left stays too
+    if not gc.get_freeze_count():  # once, else garbage of an earlier run would stay
         gc.freeze()  # the modules stay: collections need not look at them
     # The values of a run hold no cycles: at the default of 700 new objects, collections would
     # search them over and over to find nothing.

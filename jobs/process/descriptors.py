@@ -1,4 +1,4 @@
-"""Put the null device in the place of standard descriptors that the caller closed (`2>&-`).
+"""Open the null device on standard descriptors that the caller closed (`2>&-`).
 
 Otherwise the next file or socket gets the number of a standard descriptor: logs would be written
 into a Parquet file, or a library would abort the process.

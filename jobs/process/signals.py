@@ -18,14 +18,14 @@ from pipeline.core.errors import Interrupted
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_AFTER_S = 4.8
 """From the first signal to a forced exit, if a slow disk or a thread still holds the process.
-Answers are stored 50 ms after they arrive, on an object store 2 s. What is not stored by then is
-lost, since the store is out of order, and counted in the message."""
+Answers are stored 50 ms after they arrive, on an object store 2 s. Answers not stored by then are
+lost, since the store does not work, and counted in the message."""
 
 _IMPORT_SYSTEM: Final = "<frozen importlib"
-"""What the names of the import system's files begin with."""
+"""Prefix of the names of the import system's files."""
 
 _IMPORT_CHECK_S: Final = 0.02
-"""From one look at whether the import is done to the next."""
+"""Seconds between two checks whether the import is done."""
 
 
 class Stoppable(Protocol):

@@ -36,7 +36,7 @@ _NAMES: Final = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 def telemetry_of_environment() -> "Iterator[Telemetry | None]":
     """Yield where spans and metrics go; None if the environment does not ask for any.
 
-    What is left when the body ends is sent, for two seconds at most, after a failure for half a
+    When the body ends, the rest is sent for at most two seconds; after a failure, for half a
     second.
 
     Raises:

@@ -18,7 +18,7 @@ from pipeline.source.prepare.named_files import format_of
 from pipeline.source.source import Source
 
 _JOINED = {"query": "--queries/", "text": "--corpus/"}
-"""How the manifest's paths of the files begin that brought a role's values."""
+"""Prefixes, in the manifest, of the paths of files that supplied a role's values."""
 _PIECE_ROWS = 200_000
 """Rows scored at once: bounds memory, and keeps the overhead per call small."""
 
@@ -32,8 +32,8 @@ def find_input(output: WrittenOutput, input_name: str | None, *, ids_only: bool 
         ids_only: The texts are not wanted, so those that the run has joined may be missing.
 
     Raises:
-        InputError: if it cannot be read or has changed since, or was converted, joined or sorted
-            and is not named in the form that came of it.
+        InputError: if it cannot be read or has changed since, or if the run converted, joined or
+            sorted it and `input_name` does not name the prepared file.
     """
     settings = output.manifest.settings
     if input_name is not None and (prepared := _find_prepared(output, input_name)) is not None:
@@ -75,7 +75,7 @@ def find_input(output: WrittenOutput, input_name: str | None, *, ids_only: bool 
 
 
 def _find_prepared(output: WrittenOutput, name: str) -> Source | None:
-    """Open what the run has made of its input, made again by `rerank prepare`; None for others.
+    """Open a file of `rerank prepare` equal to the run's prepared input; None for other files.
 
     Raises:
         InputError: if it cannot be read.

@@ -1,4 +1,4 @@
-"""Quality gates: what a ranking must reach before a pipeline may load it."""
+"""Quality gates: values that a ranking must reach before a pipeline may load it."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ UNDER, WORSE = "--fail-under", "--fail-if-worse"
 
 
 class Gate(Struct, frozen=True):
-    """What a ranking must reach.
+    """The values that a ranking must reach.
 
     Attributes:
         least: The minimum of each named value.

@@ -105,7 +105,7 @@ def table_parser(separator: str) -> Callable[[str, bytes], RawJudgements]:
         """Parse a table, with its values as text.
 
         Raises:
-            InputError: if it is none, or lacks a column.
+            InputError: if it is not a table, or lacks a column.
         """
         try:
             rows = pl.read_csv(
@@ -160,7 +160,7 @@ def find_columns(
         cure: What to suggest if a column is missing.
 
     Raises:
-        InputError: if one of them is missing, or there twice.
+        InputError: if one of them is missing, or is there twice.
     """
     alike: dict[str, list[str]] = {}
     for name in names:

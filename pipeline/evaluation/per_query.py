@@ -19,7 +19,7 @@ def locate_per_query(name: str, *, apart_from: Sequence[str]) -> Location:
         apart_from: Files and folders that the command reads: none is overwritten or written into.
 
     Raises:
-        SettingsError: for another suffix, an unusable address, a folder, or a place it reads.
+        SettingsError: for another suffix, an unusable address, a folder, or a place that is read.
     """
     if not name.lower().endswith((".parquet", ".csv")):
         raise SettingsError("unknown suffix", which=OPTION, found=name, expected=".parquet or .csv")

@@ -14,7 +14,7 @@ _BEYOND: dict[str, Sureness] = {"trusted": "trusted", "incomplete": "open"}
 
 
 def candidate_keys(group: Group) -> list[tuple[Any, int]]:
-    """Return what tells the candidates of a group apart: doc_id and rank, one for each row."""
+    """Return keys that distinguish the candidates of a group, one per row: doc_id and rank."""
     ids = group.output.candidates["doc_id"].to_pylist()
     return list(zip(ids, group.first_stage_rank.tolist(), strict=True))
 
@@ -38,10 +38,10 @@ def explain_candidates(
     """Yield the candidates in the order of the output, then those that are only rejected.
 
     Args:
-        found: What the output holds of the query.
+        found: The query in the output.
         group: The same query in the input; None if it cannot be read.
-        planned: What the plan says of each row of the group; None if that is not known.
-        replayed: What the answers say of it; None if that is not known.
+        planned: Facts about each row of the group from the plan; None if they are not known.
+        replayed: Facts about each row from the answers; None if they are not known.
     """
     rows = _rows_of(group)
     rejects = {(one["doc_id"], one["first_stage_rank"]): one for one in found.rejects}

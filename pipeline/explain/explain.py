@@ -1,8 +1,8 @@
 """Explain one query of an output: its candidates before and after, and why they stand there.
 
-The output tells ranks, scores, the certificate and the rejects. Home requests, anchors and the
-service's own scores are not kept in it: they come from the input and the score store, where these
-still are what they were. The notes say what is not known.
+The output holds ranks, scores, the certificate and the rejects. Home requests, anchors and the
+service's own scores are not in it: they come from the input and the score store, if these are
+unchanged. The notes say what is not known.
 """
 
 from collections.abc import Iterator

@@ -38,8 +38,8 @@ class AskedRequest(Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: From 1, in the order in which they were planned.
-        documents: Documents in it, anchors and witnesses included; of a reused one those that are
-            candidates still.
+        documents: Documents in it, anchors and witnesses included; in a reused request, those that
+            are still candidates.
         tokens: What the service counted; None if it does not say, or the answer is not known.
     """
 
@@ -116,7 +116,7 @@ class LinkFacts(Struct, frozen=True, kw_only=True):
 
     Attributes:
         model: `affine`, a line per request, or `rank`, counts between anchors.
-        error: How far the link misses an anchor that it was not fitted to, as a share of the group;
+        error: Error of the link for an anchor that it was not fitted to, as a share of the group;
             None where it cannot be estimated.
         stable: Whether the link predicts well.
     """
@@ -130,7 +130,7 @@ class Explanation(Struct, frozen=True, kw_only=True):
     """Why one query is ranked as it is.
 
     Attributes:
-        output: Where it stands.
+        output: The output that holds it.
         partition: `KEY=VALUE` in a backfill.
         query: Its text, if that is known.
         part: The number of its part.

@@ -44,7 +44,7 @@ class FoundQuery(Struct, frozen=True, kw_only=True):
 
 
 def find_query(output: WrittenOutput, query_id: str) -> FoundQuery | None:
-    """Return the query whose id reads like this; None if the output does not hold it.
+    """Return the query with this id; None if the output does not hold it.
 
     Ids are compared by their text: `7` finds the number 7 and the string "7", not "007".
 
@@ -68,7 +68,7 @@ def find_query(output: WrittenOutput, query_id: str) -> FoundQuery | None:
 
 
 def not_found(outputs: list[WrittenOutput], name: str, query_id: str) -> InputError:
-    """Return the error that names the ids that are like one which is nowhere."""
+    """Return the error for an id that no output holds; it names similar ids."""
     ids: list[str] = []
     for output in outputs:
         for part in output.parts:
@@ -82,7 +82,7 @@ def not_found(outputs: list[WrittenOutput], name: str, query_id: str) -> InputEr
 
 
 def _nearest(query_id: str, ids: list[str]) -> list[str]:
-    """Return up to three ids that are like this one, the likeliest first."""
+    """Return up to three ids that are similar to this one, the most similar first."""
     plain = _plain(query_id)
     alike = [one for one in ids if _plain(one) == plain]
     if len(ids) > _MOST_COMPARED:  # of many, those that begin alike
@@ -94,7 +94,7 @@ def _nearest(query_id: str, ids: list[str]) -> list[str]:
 
 
 def _plain(query_id: str) -> str:
-    """Return an id without what is easily mistaken: case, punctuation, zeros before digits."""
+    """Return an id without case, punctuation and leading zeros, which are easily mistaken."""
     words = re.sub(r"[\W_]+", "", query_id.casefold())
     return re.sub(r"(?<!\d)0+(?=\d)", "", words)
 

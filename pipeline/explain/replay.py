@@ -1,8 +1,8 @@
-"""Plan a query again, and merge the stored answers again, to see what the ranking is made of.
+"""Plan a query again, and merge the stored answers again, to see how its ranking came about.
 
-Nothing is sent. A plan is a function of the group and the settings, and the merge one of the
-answers, so both come out as in the run, if the input is as it was and the store still holds the
-answers.
+Nothing is sent. A plan is a function of the group and the settings, and a merge is a function of
+the answers. So both give the same result as in the run, if the input is unchanged and the store
+still holds the answers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,10 +64,10 @@ class ReplayedRequest(Struct, frozen=True, eq=False):
 
 
 class Replay(Struct, frozen=True, eq=False):
-    """What a ranking is made of.
+    """The plan, requests and merged answers of a ranking.
 
     Attributes:
-        plan: What was sent at first.
+        plan: The plan of the first round.
         requests: In the order of their planning.
         merged: The ranking of the units.
     """
@@ -115,7 +115,7 @@ def read_group(source: Source, part: PartInfo, query_id: str, planner: Planner) 
 
 
 def stored_answers(folder: Location) -> LookUp:
-    """Return what looks up answers in a store, without changing it.
+    """Return a function that looks up answers in a store, without changing it.
 
     Raises:
         OutputFailed: if the store cannot be read.
@@ -129,9 +129,9 @@ def replay(plan: Plan, planner: Planner, refused_rows: IntArray, look_up: LookUp
     """Merge the stored answers to a group's requests as the run did.
 
     Args:
-        plan: Of the whole group.
-        planner: By which it was planned.
-        refused_rows: Rows that the service refused; they were left out of the last try.
+        plan: The plan of the whole group.
+        planner: The planner that made it.
+        refused_rows: Rows that the service refused; they were left out of the last attempt.
         look_up: Finds stored answers.
 
     Raises:
@@ -152,7 +152,7 @@ def replay(plan: Plan, planner: Planner, refused_rows: IntArray, look_up: LookUp
 
 
 class _Replaying:
-    """One try to merge a plan's answers."""
+    """One attempt at merging a plan's answers."""
 
     def __init__(self, plan: Plan, refused_rows: IntArray, look_up: LookUp) -> None:
         self._plan = plan
@@ -214,7 +214,7 @@ class _Replaying:
         raise AnswerMissing("the score store lacks an answer of this query")
 
     def _tries(self, units: IntArray) -> Iterator[IntArray]:
-        """Yield what may have been sent: all, or what the service did not refuse."""
+        """Yield the units that may have been sent: all, or those that were not refused."""
         yield units
         left = units[~np.isin(units, self._refused)]
         if 0 < len(left) < len(units):

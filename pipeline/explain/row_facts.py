@@ -1,4 +1,4 @@
-"""What a plan and its answers say of each row of a group."""
+"""Facts about each row of a group, from its plan and its answers."""
 
 from collections.abc import Mapping
 
@@ -17,11 +17,11 @@ NO_REQUEST = 0
 
 
 class PlannedRows(Struct, frozen=True, eq=False):
-    """What the plan says of each row, one element per row of the group.
+    """Facts from the plan, one element per row of the group.
 
     Attributes:
-        home: The home request, from 1; `NO_REQUEST` for a row that was not sent. Of a document of
-            several passages that of its first one.
+        home: The home request, from 1; `NO_REQUEST` for a row that was not sent. For a document of
+            several passages, the home request of the first.
         is_anchor: Whether it stands in every request of the first round.
         is_truncated: Whether only the beginning of its text is read; None if that is not sure.
     """
@@ -32,7 +32,7 @@ class PlannedRows(Struct, frozen=True, eq=False):
 
 
 def planned_rows(plan: Plan, planner: Planner) -> PlannedRows:
-    """Return what a plan says of each row."""
+    """Return the facts about each row, from its plan."""
     units = plan.units
     home = np.zeros(len(units), np.int64)
     for number, of_home in enumerate(plan.packing.homes, start=1):
@@ -56,7 +56,7 @@ def planned_rows(plan: Plan, planner: Planner) -> PlannedRows:
 
 
 class AnsweredRows:
-    """What the answers say of each row.
+    """Facts about each row from the answers.
 
     Args:
         replay: The merged answers.

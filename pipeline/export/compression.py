@@ -1,4 +1,4 @@
-"""Compression of what is written, by the file's suffix."""
+"""Compress a written file, by its suffix."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""DEST of an export: where it may be, and whether the file that is there may be replaced.
+"""Check DEST of an export: where it may be, and whether an existing file may be replaced.
 
 A file is replaced only if it is an earlier export of the same OUTPUT. What each export writes is
 recorded by size and digest in `OUTPUT/_loads/`, before the file becomes visible.
@@ -29,7 +29,7 @@ _KEPT: Final = 2
 
 
 class FileDigest(Struct, frozen=True):
-    """What a file holds: equal digests mean equal content."""
+    """Size and digest of a file: equal digests mean equal content."""
 
     size_bytes: int
     xxh3: str
@@ -80,7 +80,7 @@ def _is_among(file: str, folder: str) -> bool:
 
 
 class ExportRecord:
-    """What exports of one OUTPUT to one DEST wrote.
+    """The record of exports of one OUTPUT to one DEST.
 
     Args:
         output: The output's folder.
@@ -112,7 +112,7 @@ class ExportRecord:
         )
 
     def add(self, written: FileDigest) -> None:
-        """Record what is about to become visible; a record that cannot be written is logged."""
+        """Record a file that is about to become visible; log a record that cannot be written."""
         files = [written, *(known for known in self._known() if known != written)][:_KEPT]
         content = msgspec.json.encode(_Record(_address(self._file), files))
         try:
@@ -166,7 +166,7 @@ class DigestStream(io.RawIOBase):
         return size_bytes
 
     def digest(self) -> FileDigest:
-        """Return what was written so far."""
+        """Return size and digest of the bytes written so far."""
         return FileDigest(self._size_bytes, self._digest.hexdigest())
 
 

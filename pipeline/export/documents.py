@@ -27,7 +27,7 @@ def document_schema(columns: pa.Schema, key: str | None) -> pa.Schema:
 
 
 def outer_names(names: Sequence[str], key: str | None) -> list[str]:
-    """Return the columns that are of the query, not of its candidates."""
+    """Return the columns that belong to the query, not to its candidates."""
     return [name for name in (*([key] if key else []), *_OUTER) if name in names]
 
 
@@ -56,6 +56,6 @@ def query_starts(rows: pa.Table) -> IntArray:
     """Return the row where each query begins."""
     if not rows.num_rows:
         return np.empty(0, np.int64)
-    # Codes of a dictionary compare faster than strings, and no less surely.
+    # Codes of a dictionary compare faster than strings, with the same result.
     codes = one_chunk(rows["query_id"]).dictionary_encode().indices.to_numpy()
     return np.concatenate(([0], np.flatnonzero(codes[1:] != codes[:-1]) + 1))

@@ -69,7 +69,7 @@ def export_result(
         result: What to export.
         file: Where to; a file that an export of this result wrote is replaced.
         file_format: A name of `FORMATS`.
-        shape: What the format may be told; its columns are those of the result.
+        shape: Options of the format; its columns are those of the result.
         texts: Which texts the file holds.
 
     Raises:

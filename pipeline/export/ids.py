@@ -1,4 +1,4 @@
-"""Names of rows and documents in other systems: the parts of a key, joined.
+"""Ids of rows and documents in other systems: the parts of a key, joined.
 
 `query_id` alone, `KEY_VALUE:query_id` in a backfill, `query_id:doc_id` for one candidate. In all
 parts but the last a `%` is written `%25` and a `:` `%3A`, so different keys have different names.
@@ -40,7 +40,7 @@ def refuse_long_ids(ids: pl.Series) -> None:
 
 
 def without_repeats(rows: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Return the rows without those whose key came before: of each the best place stays."""
+    """Return the rows without repeated keys: of each key, the row at the best place stays."""
     return rows.filter(pl.struct(key).is_first_distinct())
 
 

@@ -46,7 +46,7 @@ def text_bytes(texts: pl.Series) -> memoryview:
 
 
 def _as_json(value: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    """Return the expression of a value that JSON has a form for."""
+    """Return the expression that brings a value into a form that JSON has."""
     match kind:
         case pl.Binary():
             return value.bin.encode("base64")

@@ -1,4 +1,4 @@
-"""Load a result into another system, part by part; what was loaded before is left out."""
+"""Load a result into another system, part by part; parts loaded before are left out."""
 
 import logging
 import time
@@ -23,11 +23,11 @@ _log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 START_OUTAGE_S: Final = 30.0
-"""For so long a server that never answered is waited for."""
+"""How long to wait for a server that never answered, in seconds."""
 
 
 class LoadPatience(Struct, frozen=True, kw_only=True):
-    """How long a server that is down is waited for.
+    """How long to wait for a server that is down.
 
     Attributes:
         max_outage_s: Seconds from the first failure.
@@ -45,7 +45,7 @@ class LoadPatience(Struct, frozen=True, kw_only=True):
 
 
 class LoadSummary(Struct, frozen=True, kw_only=True):
-    """What a load did.
+    """The numbers of a load.
 
     Attributes:
         parts: Parts of the result.
@@ -54,7 +54,7 @@ class LoadSummary(Struct, frozen=True, kw_only=True):
         rows: Rows that this load loaded.
         repeated: Rows left out, since their doc_id stands at a better place of the query.
         seconds: How long it took.
-        record: The file that says what is loaded.
+        record: The file that records what is loaded.
     """
 
     parts: int = 0
@@ -117,7 +117,7 @@ class Load:
         )
 
     def run(self, on_part: Callable[[LoadSummary], None] = lambda _: None) -> LoadSummary:
-        """Load what is not loaded yet.
+        """Load the parts that are not loaded yet.
 
         Args:
             on_part: Called after each part.

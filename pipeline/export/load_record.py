@@ -1,9 +1,9 @@
-"""How far a load is: `OUTPUT/_loads/<name>.json`, one for each table that OUTPUT is loaded into.
+"""The record of a load: `OUTPUT/_loads/<name>.json`, one for each table that OUTPUT is loaded into.
 
-A part is named by its file's size and the time or version of its last change, so a part that was
-written anew is loaded again. The record is void if the table is another one now, or has fewer rows
-than were loaded. A record of many parts is not written after each of them: after a kill, those of
-some seconds are loaded again.
+A part is identified by its file's size and the time or version of its last change, so a part that
+was rewritten is loaded again. The record is void if the table is another one now, or has fewer rows
+than were loaded. With many parts the record is not written after each of them: after a kill, the
+parts of some seconds are loaded again.
 """
 
 import logging
@@ -22,7 +22,7 @@ from pipeline.storage.location import Location
 _log = logging.getLogger(__name__)
 
 _SECONDS_PER_PART: Final = 0.001
-"""Between two writes; a record of a thousand parts is written every second at most."""
+"""Seconds between two writes, by parts; a record of a thousand is written once a second at most."""
 
 
 class LoadedPart(Struct, frozen=True):
@@ -54,7 +54,7 @@ class LoadRecord:
         output: OUTPUT's folder.
         to: The address, which holds no credentials.
         table: The table or index.
-        mode: `upsert` or `replace`: what one loaded, the other loads again.
+        mode: `upsert` or `replace`: parts loaded in one mode are loaded again in the other.
     """
 
     def __init__(self, output: Location, to: str, table: str, mode: str) -> None:
@@ -67,11 +67,11 @@ class LoadRecord:
 
     @property
     def name(self) -> str:
-        """The file, as the user may call it."""
+        """The name of the file, for messages."""
         return self._file.name
 
     def open(self, identity: str, num_rows: int | None) -> None:
-        """Read what was loaded before into this table.
+        """Read which parts were loaded into this table before.
 
         Args:
             identity: Names the table; "" if that is not known.
@@ -87,7 +87,7 @@ class LoadRecord:
         self._loaded = {part.file: part for part in facts.parts} if is_same else {}
 
     def set_identity(self, identity: str) -> None:
-        """Note the name of a table that the load has made."""
+        """Record the identity of a table that the load has created."""
         self._facts.identity = identity
 
     def holds(self, file: str, state: str) -> bool:
@@ -103,7 +103,7 @@ class LoadRecord:
             self.write()
 
     def write(self) -> None:
-        """Write what was recorded since the last time."""
+        """Write the record if it has changed since the last time."""
         if self._is_written:
             return
         self._is_written, self._written_at = True, time.monotonic()

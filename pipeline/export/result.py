@@ -1,4 +1,4 @@
-"""What is exported or loaded: an output, or the outputs of a backfill, one for each partition."""
+"""A result to export or load: an output, or the outputs of a backfill, one for each partition."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +20,7 @@ from pipeline.storage.location import locate
 from pipeline.storage.partitions import Partition, list_partitions, parse_date
 
 Value: TypeAlias = date | int | str
-"""A partition's value: a date or an integer if all values of the key are such, else a string."""
+"""A partition's value: a date or an integer if all values of the key are, else a string."""
 
 _SHOWN: Final = 3
 _TYPES: Final[tuple[tuple[type, pa.DataType], ...]] = (
@@ -35,7 +35,7 @@ class Piece(Struct, frozen=True, eq=False):
 
     Attributes:
         output: The output.
-        partition: The partition that it is of; None for an output that stands alone.
+        partition: Its partition; None for an output that is no partition of a backfill.
         value: The partition's value, of one type in all partitions.
         stored: The columns of the parts; none if there is no part.
     """
@@ -47,7 +47,7 @@ class Piece(Struct, frozen=True, eq=False):
 
     @property
     def name(self) -> str:
-        """What the user may call it, for messages."""
+        """Its name, for messages."""
         return self.output.location.name
 
     def columns(self) -> pa.Schema:
@@ -96,7 +96,7 @@ class Result(Struct, frozen=True, eq=False):
     Attributes:
         name: What the user calls it.
         pieces: The outputs; at least one.
-        key: The partition key of a backfill; None for an output that stands alone.
+        key: The partition key of a backfill; None for a single output.
     """
 
     name: str
@@ -139,7 +139,7 @@ def open_result(name: str, *, partial: bool) -> Result:
 
     Args:
         name: The OUTPUT of a run, or the OUTPUT_ROOT of a backfill.
-        partial: Whether what is there so far will do.
+        partial: Whether to accept an output that is not finished.
 
     Raises:
         InputError: if there is none, if it cannot be read, or if it is not finished.

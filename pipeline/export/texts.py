@@ -1,4 +1,4 @@
-"""Queries and texts of an output that was written without them, from its input.
+"""Read queries and texts from the input of an output that was written without them.
 
 Output and input have their queries in the same order, so both are read once, side by side.
 """
@@ -19,7 +19,7 @@ from pipeline.output.reader import WrittenOutput
 from pipeline.source.source import Source
 
 _KEY: Final = ("query_id", "doc_id", "first_stage_rank")
-"""Names a row of an input; of equal ones the first is taken."""
+"""Key of an input row; of rows with equal keys the first is taken."""
 
 
 class InputTexts:
@@ -70,7 +70,7 @@ class InputTexts:
 
 
 def _iter_batches(source: Source, parts: tuple[PartInfo, ...]) -> Iterator[pl.DataFrame]:
-    """Yield the candidates of these parts with their texts; null for what is no text."""
+    """Yield the candidates of these parts with their texts; null for an image or a video."""
     borders = chain(*((part.first_row, part.stop_row) for part in parts))
     edges = [0, *borders, source.num_rows]
     absent = zip(edges[::2], edges[1::2], strict=True)

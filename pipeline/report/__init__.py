@@ -1,1 +1,1 @@
-"""One page that shows what a run did, what bound it, what it cost, and whether it helped."""
+"""One page that shows what a run did, what limited it, what it cost, and whether it helped."""

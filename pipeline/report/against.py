@@ -1,4 +1,4 @@
-"""An output against another one of the same queries."""
+"""Compare an output with another one of the same queries, for the page."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Against(Struct, frozen=True, kw_only=True):
-    """What a comparison says.
+    """The result of a comparison.
 
     Attributes:
         other: The other output.

@@ -27,7 +27,7 @@ _STATES: Final = {**words.STATES, "partial": "ended with too many rejects in a p
 
 
 class ReportedPartition(Struct, frozen=True, kw_only=True):
-    """What the page shows of one partition; one that is not begun yet has done nothing.
+    """One partition on the page; one that has not begun has only zeros.
 
     Attributes:
         name: `KEY=VALUE`.

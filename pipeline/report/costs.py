@@ -1,4 +1,4 @@
-"""What an output cost, was planned to cost, and may cost."""
+"""The costs of an output: paid, planned, and the limit."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -16,7 +16,7 @@ MAX_PLANNED: Final = 200_000
 
 
 class PlannedCost(Struct, frozen=True, kw_only=True):
-    """What `rerank plan` says of the input.
+    """The numbers of `rerank plan` for the input.
 
     Attributes:
         requests: Of the first round.

@@ -50,7 +50,7 @@ class JudgedMeasure(Struct, frozen=True, kw_only=True):
 
 
 class Judged(Struct, frozen=True, kw_only=True):
-    """What the judgements say.
+    """The result of the judgements.
 
     Attributes:
         evaluation: The result of `rerank evaluate`.

@@ -1,4 +1,4 @@
-"""What a page says of an output in sentences and single numbers."""
+"""The sentences and single numbers of a page."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def notes(
     judges: bool,
     have_texts: bool,
 ) -> Iterator[str]:
-    """Yield what a reader must know before the numbers, each a sentence.
+    """Yield notes that a reader needs before the numbers, each a sentence.
 
     Args:
         output: The output.
@@ -107,7 +107,7 @@ def work_details(story: Story) -> Iterator[tuple[str, str]]:
 
 
 def agreement(facts: RankingFacts) -> Iterator[tuple[str, str]]:
-    """Yield how like the first stage the rankings are, each a name and a mean."""
+    """Yield figures of agreement with the first stage, each a name and a mean."""
     if facts.by_query is None or not facts.by_query.height:
         return
     means = {name: facts.by_query[name].mean() for name in ("overlap@10", "RBO", "tau")}
@@ -121,7 +121,7 @@ def agreement(facts: RankingFacts) -> Iterator[tuple[str, str]]:
 
 
 def sampled(facts: RankingFacts) -> str:
-    """Return what is taken from a sample; nothing where all is counted."""
+    """Return a sentence on what is taken from a sample; nothing if all is counted."""
     if not facts.is_sampled:
         return ""
     return (

@@ -1,4 +1,4 @@
-"""What the parts of an output say of the ranking: how far documents moved, scores, certificates.
+"""Facts about the ranking from the parts of an output: moved documents, scores, certificates.
 
 Statuses, certified depths and rejects are counted over all queries. The rest is taken from whole
 parts, spread evenly over the output, with at most `MAX_ROWS` candidates together; one part is in
@@ -19,10 +19,10 @@ from pipeline.output.part_info import PartInfo
 from pipeline.output.reader import WrittenOutput
 
 MAX_ROWS: Final = 1_000_000
-"""Candidates that are looked at; of a larger output it is a sample."""
+"""Most candidates that are read; of a larger output, a sample."""
 
 _MAX_SCORES: Final = 200_000
-"""Scores that are kept for the quantiles."""
+"""Most scores that are kept for the quantiles."""
 
 _BUCKETS_PER_DECADE: Final = 6
 _RANK_COLUMNS: Final = ("query_id", "rank", "relevance_score", "first_stage_rank")
@@ -48,7 +48,7 @@ class ScoresAtRank(Struct, frozen=True):
 
 
 class RankingFacts(Struct, frozen=True, kw_only=True):
-    """What the parts say.
+    """Facts about a ranking.
 
     Attributes:
         queries: Queries in the parts.
@@ -80,7 +80,7 @@ class RankingFacts(Struct, frozen=True, kw_only=True):
 
     @property
     def is_sampled(self) -> bool:
-        """Whether it is not all candidates that were looked at."""
+        """Whether only some of the candidates were read."""
         return self.queries_sampled < self.queries
 
 

@@ -1,6 +1,6 @@
 """The report of an output: everything that its page shows, gathered and rendered.
 
-Works for an output in any state: what is not there yet, or not any more, is said on the page.
+It works for an output in any state: the page says what is missing.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """What a report shall hold.
+    """The contents that a report is asked for.
 
     Attributes:
         qrels_name: Judgements; None for none.
         measures: Each measure once; the first one sorts the queries.
         against: Another output of the same queries; None for none.
         input_name: The input, for texts and the order before where `--top-n` cut the output.
-        planned: What the plan of the input says; None if it is not known.
+        planned: The numbers of the input's plan; None if they are not known.
         max_rows: Candidates that are looked at; a larger output is sampled.
         made_at: Now.
     """
@@ -110,7 +110,7 @@ def make_report(output: WrittenOutput, asked: Request) -> str:
 
 
 def _changed(facts: RankingFacts, examples: Examples) -> list[ShownQuery]:
-    """Return the sampled queries that are least like the first stage."""
+    """Return the sampled queries that agree least with the first stage."""
     assert facts.by_query is not None
     rows = facts.by_query.sort("RBO", "query_id").head(NUM_QUERIES).to_dicts()
     names = ("overlap@10", "RBO")

@@ -1,4 +1,4 @@
-"""Charts of what the runs did over time, what bound them, and what they cost."""
+"""Charts of the runs over time: what they did, what limited them, and what they cost."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import floor, log
@@ -21,7 +21,7 @@ from pipeline.report.tries import Story
 from pipeline.report.words import CAUSES, number, short_time
 
 _FAR: Final = 4.0
-"""A limit so many times what was reached would flatten the chart: its number alone is given."""
+"""A limit this many times the highest value would flatten the chart: only its number is given."""
 
 _BINS_JOINED: Final = 4
 """Buckets of latencies that are joined; they then differ by 41 %."""

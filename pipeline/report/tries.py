@@ -1,4 +1,4 @@
-"""Every run on an output, as one story: what each did, what bound it, and how it ended."""
+"""Every run on an output, as one story: what each did, what limited it, and how it ended."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from pipeline.output.ticks import Stretch
 from pipeline.storage.location import Location
 
 MAX_STRETCHES: Final = 200
-"""Over all tries; a chart of more is no clearer."""
+"""Most stretches of all tries; a chart of more is no clearer."""
 
 
 class Try(Struct, frozen=True, kw_only=True):
@@ -121,7 +121,7 @@ def read_story(output: Location) -> Story:
 
 
 def _ended(record: RunRecord) -> State:
-    """Return how an earlier run ended; one that says nothing of its end was killed."""
+    """Return how an earlier run ended; one without a recorded end was killed."""
     return "interrupted" if record.state == "running" else record.state
 
 

@@ -46,7 +46,7 @@ def count(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with separators, of small ones four digits."""
+    """Return a number with separators; small ones with four digits."""
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:,.4g}"
 
 
@@ -71,5 +71,5 @@ def size(size_bytes: int) -> str:
 
 
 def shorten(text: str, most: int) -> str:
-    """Return the text, of a longer one the beginning with an ellipsis."""
+    """Return the text; if it is longer, its beginning with an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -16,7 +16,7 @@ from pipeline.export.json_text import text_bytes, to_frame
 
 _EXACT_IN_32_BITS: Final = 1 << 24
 _SEPARATES: Final = r"[\s\p{Cc}]|^$"
-"""What readers of TREC files take for the end of a column, and the empty id."""
+"""Characters that readers of TREC files take for the end of a column, and the empty id."""
 
 
 class TrecWriter:

@@ -1,4 +1,4 @@
-"""What a format must offer: the seam between rows and the bytes of a file."""
+"""The interface of a format: the seam between rows and the bytes of a file."""
 
 from typing import BinaryIO, Protocol
 
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class Shape(Struct, frozen=True, kw_only=True):
-    """What the rows of an export look like, and what a format may be told.
+    """The columns of an export, and the options of its format.
 
     Attributes:
         columns: The columns of the rows; query_id, doc_id, rank and relevance_score among them.
@@ -41,4 +41,4 @@ class Writer(Protocol):
         """
 
     def close(self) -> None:
-        """Write what the file ends with, also after a failure; the stream stays open."""
+        """Write the end of the file, also after a failure; the stream stays open."""

@@ -13,10 +13,10 @@ _SECRETS: Final = frozenset({"password", "sslpassword", "passwd", "api_key", "ap
 
 
 def scheme_of(address: str) -> str:
-    """Return which system an address is of.
+    """Return the system that an address names.
 
     Raises:
-        SettingsError: if it is of none, or holds a password, which lists of processes show.
+        SettingsError: if it names none, or holds a password, which process lists would show.
     """
     scheme, mark, rest = address.partition("://")
     system = {"postgres": "postgresql"}.get(scheme, scheme.partition("+")[0])
@@ -45,10 +45,10 @@ def scheme_of(address: str) -> str:
 
 
 def make_target(address: str) -> Target:
-    """Return the system of an address; nothing is connected yet.
+    """Return the target at an address; nothing is connected yet.
 
     Raises:
-        SettingsError: if it is not usable, or if an extra is missing.
+        SettingsError: if the address is not usable, or if an extra is missing.
     """
     system = scheme_of(address)
     if system == "duckdb":

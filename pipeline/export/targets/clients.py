@@ -33,11 +33,11 @@ class BulkLimits(Struct, frozen=True, kw_only=True):
 
 
 class BulkClient(ABC):
-    """What both clients offer; a client is one of the two official modules with its own settings.
+    """The interface of both clients; each is an official module with its own settings.
 
     Attributes:
-        connection_errors: What the module raises when there is no answer, or none that it can read.
-        status_errors: What it raises for an answer with an HTTP status of failure.
+        connection_errors: Errors that the module raises for no answer, or an unreadable one.
+        status_errors: Errors that it raises for an answer with an HTTP status of failure.
     """
 
     connection_errors: tuple[type[Exception], ...]

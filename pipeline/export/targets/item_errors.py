@@ -1,4 +1,4 @@
-"""Why a search engine refused a document, without what the document says."""
+"""Why a search engine refused a document, without any of its text."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -20,7 +20,7 @@ class ItemError(Struct, frozen=True):
         doc_id: Its `_id`.
         status: Its HTTP status.
         kind: The engine's name of the error.
-        reason: Its words, which may repeat values of the document.
+        reason: Its message, which may repeat values of the document.
     """
 
     doc_id: str
@@ -31,7 +31,7 @@ class ItemError(Struct, frozen=True):
     def told(self, document: Mapping[str, Any] | None) -> str:
         """Return status, kind and reason.
 
-        The reason is withheld if it repeats the document, or if that is not known.
+        The reason is withheld if it repeats the document, or if that cannot be told.
         """
         if document is None:
             return f"{self.status} {self.kind}".strip()

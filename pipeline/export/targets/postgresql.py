@@ -22,15 +22,15 @@ from pipeline.export.targets.target import ServerDown, State, TargetTable, missi
 
 _CONNECT_S: Final = 10
 _PASSING: Final = ("08", "53", "57P", "40", "55P03", "58")
-"""Codes that begin so pass by themselves: connection, resources, shutdown, deadlock, system error
-(postgresql.org/docs/current/errcodes-appendix.html)."""
+"""Codes with these prefixes pass by themselves: connection, resources, shutdown, deadlock, system
+error (postgresql.org/docs/current/errcodes-appendix.html)."""
 _REFUSALS: Final = ("28", "3D", "3F", "42501", "25006")
 """Login, database, schema, permission, read-only: a person must act."""
 _REFUSED_LOGIN: Final = (
     *("authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied"),
     *("not permitted to log in", "permission denied", "invalid connection option"),
 )
-"""Of a login that failed the client tells no code. Any other failure, as that of a server that is
+"""The client gives no code for a failed login. Any other failure, such as that of a server that is
 starting, counts as an outage and is tried again."""
 
 _COLUMNS: Final = """
@@ -122,7 +122,7 @@ class PostgresqlTarget:
         return repeated
 
     def stage(self, table: TargetTable, rows: Iterable[pa.Table]) -> None:
-        """Copy rows into the staging table, and nothing more: to measure it."""
+        """Copy rows into the staging table and do nothing else; for measurements."""
         with self._errors(table), self._connection.transaction():
             self._stage(table, rows)
 

@@ -33,7 +33,7 @@ def column_type(name: str, kind: pa.DataType) -> str:
     """Return the type of a column, in the words of `format_type`.
 
     Raises:
-        InputError: for a type that PostgreSQL has nothing for, or a name that it cuts.
+        InputError: for a type that PostgreSQL lacks, or a name that it would cut.
     """
     if len(name.encode()) > _MAX_NAME_BYTES:
         raise InputError(
@@ -55,7 +55,7 @@ def column_type(name: str, kind: pa.DataType) -> str:
 
 
 def as_csv(frame: pl.DataFrame) -> bytes:
-    """Return rows as CSV for COPY: null is an unquoted nothing, an empty string is `""`."""
+    """Return rows as CSV for COPY: null is empty without quotes, an empty string is `""`."""
     columns = [_as_text(name, kind) for name, kind in frame.schema.items()]
     stream = io.BytesIO()
     frame.select(columns).write_csv(stream, include_header=False, quote_style="non_numeric")
@@ -63,7 +63,7 @@ def as_csv(frame: pl.DataFrame) -> bytes:
 
 
 def find_nul(frame: pl.DataFrame) -> tuple[str, str] | None:
-    """Return a column that holds a NUL, which PostgreSQL refuses, and the query that it is of."""
+    """Return a column that holds a NUL, which PostgreSQL refuses, and the id of its query."""
     for name, kind in frame.schema.items():
         if kind == pl.String:
             found = frame.filter(pl.col(name).str.contains("\0", literal=True))

@@ -1,4 +1,4 @@
-"""What a system that results are loaded into must offer: the seam between parts and rows there."""
+"""The interface of a system that results are loaded into: the seam between parts and its rows."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -18,12 +18,12 @@ class ServerDown(Exception):
 
 
 class TargetTable(Struct, frozen=True, kw_only=True):
-    """What is loaded.
+    """The table to load into.
 
     Attributes:
-        name: Of the table or index.
-        columns: Of the rows.
-        key: The columns that name a row: the partition key in a backfill, query_id, doc_id.
+        name: Name of the table or index.
+        columns: Columns of the rows.
+        key: The columns that identify a row: the partition key in a backfill, query_id, doc_id.
         mode: Whether rows that are gone are removed.
     """
 
@@ -37,8 +37,8 @@ class State(Struct, frozen=True):
     """The table as it is before a load.
 
     Attributes:
-        identity: Names this very table: another one of the same name has another.
-        num_rows: How many rows it has; None if that is not told.
+        identity: Identifies this table: another one of the same name has another identity.
+        num_rows: How many rows it has; None if that is not known.
     """
 
     identity: str

@@ -65,7 +65,8 @@ def fields_of(kind: Any, names: Sequence[str]) -> list[Field] | None:
         kind: The column's type.
         names: The names to look for in maps, whose types hold no names.
 
-    Returns: The fields; None for a type that holds no candidates. Required fields may be missing.
+    Returns:
+        The fields; None for a type that holds no candidates. Required fields may be missing.
     """
     if is_list(kind) and pa.types.is_struct(kind.value_type):
         return list(kind.value_type)
