@@ -102,7 +102,7 @@ def _rerank(
 
 @contextmanager
 def local_cluster(workers: int) -> Iterator[distributed.Client]:
-    """Yield a client of a cluster of so many processes on this machine, on loopback alone."""
+    """Yield a client of a cluster of so many processes on this machine, only on loopback."""
     logging.getLogger("distributed").setLevel(logging.ERROR)
     with _kept_from_children(signal.SIGINT):  # Ctrl-C is for the driver, which stops them
         cluster = distributed.LocalCluster(

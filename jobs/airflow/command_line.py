@@ -14,7 +14,7 @@ LOCK_WAIT_S: Final = 90
 object store may last for 60 s more."""
 
 _AIRFLOWS_OWN: Final = ("AIRFLOW_", "_AIRFLOW")
-"""How variables begin that are not passed on: Airflow's settings, connections and secrets."""
+"""Prefix of variables that are not passed on: Airflow's settings, connections and secrets."""
 
 _TRUTHS: Final = {"true": True, "false": False}
 

@@ -1,4 +1,4 @@
-"""What an exit code of a command means for a task: retry it, or fail it at once."""
+"""The meaning of a command's exit code for a task: retry it, or fail it at once."""
 
 import signal
 from typing import Final, NamedTuple

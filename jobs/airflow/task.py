@@ -12,7 +12,7 @@ from jobs.airflow.summary import read_summary
 
 
 class Log(Protocol):
-    """What a task logs to."""
+    """The log of a task."""
 
     def log(self, level: int, message: str, /, *arguments: object) -> None:
         """Log a message of a level of `logging`."""

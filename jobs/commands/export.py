@@ -136,7 +136,7 @@ def choose_format(dest: str, given: str | None) -> str:
     chosen = given or by_suffix
     if chosen is None:
         raise SettingsError(
-            "its suffix tells no format",
+            "its suffix names no format",
             which="DEST",
             found=dest,
             expected=", ".join(SUFFIXES),

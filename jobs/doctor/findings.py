@@ -17,7 +17,7 @@ Status = Literal["ok", "warn", "fail"]
 
 
 class Finding(Struct, frozen=True):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         error: With `fail`, the error that a run would end with.

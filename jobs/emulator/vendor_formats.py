@@ -29,7 +29,7 @@ _MODEL = "emulated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorFormat:
-    """What one vendor's endpoint takes and answers.
+    """The requests and answers of one vendor's endpoint.
 
     Attributes:
         paths: Where it answers; the first one is the usual one.

@@ -81,7 +81,7 @@ class OneOf(click.Choice[str]):
 
 
 class YesNo(click.types.BoolParamType):
-    """Whether a flag is set; asked where a variable or a file sets it."""
+    """The value of a flag that a variable or a file sets."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
         """Return the truth value, or fail."""

@@ -133,7 +133,7 @@ def _handled_signals() -> list[signal.Signals]:
 
 
 def _reported(number: int) -> signal.Signals:
-    """Return the signal that the exit code speaks of."""
+    """Return the signal that the exit code names."""
     return signal.SIGTERM if number == signal.SIGHUP else signal.Signals(number)
 
 

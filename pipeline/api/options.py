@@ -39,7 +39,7 @@ _KIND_NAMES: Final[dict[Any, str]] = {
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):
-    """What `rerank run` takes, with its defaults; see `rerank run --help`.
+    """The options of `rerank run` with their defaults; see `rerank run --help`.
 
     Quotas are per minute, `timeout` and `lock_wait` in seconds, `max_outage` in minutes, `max_cost`
     in US dollars. `columns` maps a role to the input's column, where that has another name.
@@ -130,7 +130,7 @@ class RunOptions(Struct, frozen=True, kw_only=True):
 
     @property
     def preparation(self) -> Preparation:
-        """How candidates are made ready.
+        """How candidates are prepared.
 
         Raises:
             SettingsError: for a template that cannot be used, and for options without effect.

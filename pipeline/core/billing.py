@@ -14,7 +14,7 @@ _TEMPLATE_TOKENS: Final = 100
 
 
 class SearchUnits(Struct, frozen=True, kw_only=True):
-    """How a vendor that bills by searches counts those of a request.
+    """How a vendor that bills by search units counts those of a request.
 
     Attributes:
         documents: Documents in one search unit; None if a request is one, however many it holds.

@@ -1,4 +1,4 @@
-"""What is scored: a text, an image or a video.
+"""The contents that are scored: texts, images and videos.
 
 A text is a plain `str`: nearly everything is text, and a wrapper would cost as much as the rest of
 its planning. An image is given by its URL or by its bytes, a video by its URL. Contents are values:
@@ -57,10 +57,10 @@ Content: TypeAlias = str | Image | Video
 ContentKind: TypeAlias = Literal["text", "image", "video"]
 
 TEXT_ONLY: Final[frozenset[ContentKind]] = frozenset({"text"})
-"""What a service accepts that scores texts alone."""
+"""Kinds of content that a service for texts accepts."""
 
 EVERY_KIND: Final[frozenset[ContentKind]] = frozenset({"text", "image", "video"})
-"""What a multimodal service accepts."""
+"""Kinds of content that a multimodal service accepts."""
 
 DIGEST_BYTES: Final = 24
 """Of BLAKE3. Finding two contents with the same digest takes some 2^96 hashes."""

@@ -21,7 +21,7 @@ Id: TypeAlias = str | int
 
 
 class TextMeasures(Struct, frozen=True, eq=False):
-    """What packing needs to know of texts, one element per text, in the texts' order.
+    """Measures of texts that packing needs, one element per text, in the texts' order.
 
     Attributes:
         token_bounds: Upper bounds of the token counts; those of texts by their bytes.

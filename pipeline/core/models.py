@@ -1,4 +1,4 @@
-"""What each rerank model accepts and costs: limits, price, quota, tokenizer.
+"""The profiles of rerank models: limits, price, quota, tokenizer.
 
 Qwen and GTE: Alibaba Cloud Model Studio as of 2026-11-21, pages `text-rerank-api`, `qwen3-rerank`
 and `gte-rerank-v2` (alibabacloud.com/help/en/model-studio/), `qwen3-vl-rerank`

@@ -1,4 +1,4 @@
-"""How candidates are made ready before they are ranked: joined with their texts, sorted."""
+"""How candidates are prepared before they are ranked: joined with their texts, sorted."""
 
 from string import Formatter
 from typing import Any, Literal, TypeAlias
@@ -15,7 +15,7 @@ _ESCAPES = {"\\n": "\n", "\\t": "\t"}
 
 
 class Preparation(Struct, frozen=True, kw_only=True):
-    r"""What to do with candidates before they are ranked.
+    r"""How to prepare candidates before they are ranked.
 
     Attributes:
         queries: Where the texts of the queries are; None if the candidates hold them.

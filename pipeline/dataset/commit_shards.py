@@ -22,7 +22,7 @@ _SHOWN: Final = 8
 
 
 class Committed(Struct, frozen=True):
-    """What a finished output holds; counts."""
+    """The contents of a finished output; counts."""
 
     parts: int
     groups: int

@@ -25,7 +25,7 @@ class ExportedMetric(Struct, frozen=True, kw_only=True):
         kind: `counter` only rises during a run; `gauge` is a present value.
         unit: As UCUM writes it, for OpenTelemetry.
         suffix: The unit in a Prometheus name, before `_total`.
-        label: What tells its values apart; empty for one value.
+        label: The label that distinguishes its values; empty for one value.
         help: What it measures.
         read: Returns its value.
     """

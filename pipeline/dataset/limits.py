@@ -1,4 +1,4 @@
-"""How much a run holds at once."""
+"""Limits of the work that a run holds at once."""
 
 from msgspec import Struct
 

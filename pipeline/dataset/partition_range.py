@@ -1,4 +1,4 @@
-"""Which partitions of a root a backfill covers: those from one value to another, in order."""
+"""Select the partitions of a backfill: those from one value to another, in order."""
 
 import re
 from collections.abc import Callable
@@ -17,8 +17,8 @@ _INTEGER: Final = re.compile(r"[+-]?\d{1,18}")
 class PartitionRange:
     """All values from `first` to `last`, both included.
 
-    They are compared as dates if both bounds are dates (YYYY-MM-DD), as integers if both are such,
-    else as strings.
+    They are compared as dates if both bounds are dates (YYYY-MM-DD), as integers if both are
+    integers, else as strings.
 
     Args:
         key: The partition key.

@@ -43,10 +43,10 @@ _SPOOL: Final = "spool-"
 
 
 class PreparedInput:
-    """An input that must be made ready.
+    """An input that must be prepared.
 
     Args:
-        preparer: Makes it ready.
+        preparer: Prepares it.
         output: The output that it is for; for `open` its lock must be held.
         settings: How to read it.
         limits: How much is decoded at once.
@@ -88,12 +88,12 @@ class PreparedInput:
 
     @property
     def num_candidates(self) -> int | None:
-        """The candidates of an input whose rows are such; None if that is not known yet."""
+        """The candidates of an input with a row per candidate; None if not known yet."""
         record = self._read_record()
         return record.num_rows if record is not None and record.layout == "long" else None
 
     def open(self, check: Callable[[], None]) -> Source:
-        """Return the input, made ready if it is not.
+        """Return the input; prepare it first if that is not done.
 
         Args:
             check: Called often; what it raises ends the work.
@@ -110,11 +110,11 @@ class PreparedInput:
         record = self._read_record()
         source = None if record is None else self._reopen(record)
         if source is None:
-            raise InputError("what was made ready is gone", which=self._folder.name)
+            raise InputError("the prepared file is gone", which=self._folder.name)
         return source
 
     def discard(self) -> None:
-        """Remove what was made ready, and keep the record of it.
+        """Remove the prepared file, and keep its record.
 
         Raises:
             OutputFailed: if it cannot be removed.
@@ -164,7 +164,7 @@ class PreparedInput:
         return record if record is not None and record.fingerprint == self._fingerprint else None
 
     def _reopen(self, record: PreparedRecord) -> Source | None:
-        """Return what was made ready; None if it is no longer there as it was."""
+        """Return the prepared file; None if it is gone or has changed."""
         if not self._folder.child(PREPARED_NAME).exists():
             return None
         try:

@@ -95,7 +95,7 @@ def find_input(
 
     Args:
         input_name: What the user called it.
-        output: The output of the run, which holds an input that is made ready.
+        output: The output of the run, which holds a prepared input.
         settings: Layout, columns and preparation.
         limits: How much is decoded at once.
         reads: Insists on reading an object store while groups are read.

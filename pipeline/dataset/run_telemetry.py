@@ -22,10 +22,10 @@ MAX_OBSERVED: Final = 64
 
 
 class ObservedRuns:
-    """The runs of a session that OpenTelemetry gets the numbers of; one instrument for all.
+    """The runs of a session whose numbers go to OpenTelemetry; one instrument for all.
 
     Args:
-        telemetry: Where to.
+        telemetry: Where spans and numbers go.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
@@ -41,10 +41,10 @@ class ObservedRuns:
             )
 
     def begin(self, attributes: Mapping[str, str]) -> "RunTelemetry":
-        """Return what reports a run.
+        """Return the telemetry of a run.
 
         Args:
-            attributes: What tells it from others: on its span, and on each number.
+            attributes: Attributes that identify the run, on its span and on each number.
         """
         run = RunTelemetry(self._telemetry, attributes)
         self._runs.append(run)
@@ -74,8 +74,8 @@ class RunTelemetry:
     So a run costs no more than some microseconds a second, however many requests it sends.
 
     Args:
-        telemetry: Where to.
-        attributes: What tells this run from others.
+        telemetry: Where spans and numbers go.
+        attributes: Attributes that identify this run.
 
     Attributes:
         now: Its numbers at the last `observe`; None before.

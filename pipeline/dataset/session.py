@@ -38,7 +38,7 @@ class SessionRun(Protocol):
 
     @property
     def metrics(self) -> Metrics:
-        """What it did so far."""
+        """Its numbers so far."""
 
     def stop_by(self, error: RerankError) -> None:
         """Start nothing more, and end with this error once what is in flight has arrived."""

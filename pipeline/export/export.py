@@ -43,7 +43,7 @@ class Texts(Struct, frozen=True):
 
 
 class ExportSummary(Struct, frozen=True, kw_only=True):
-    """What an export wrote.
+    """The numbers of an export.
 
     Attributes:
         queries: Queries in the file.

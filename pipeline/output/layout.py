@@ -17,7 +17,7 @@ PREPARED_FOLDER = "_prepared"
 LOCKS_FOLDER = "_locks"
 """A lock for each shard, beside that of a whole run."""
 LOADS_FOLDER = "_loads"
-"""How far each load into another system is."""
+"""Records of loads into other systems, and of exports."""
 
 MANIFEST_NAME = "_manifest.json"
 PACE_NAME = "_pace.json"
@@ -37,7 +37,7 @@ def part_name(index: int) -> str:
 
 
 def part_index(name: str) -> int | None:
-    """Return the number of the part whose file bears this name; None for any other file."""
+    """Return the number of the part whose file has this name; None for any other file."""
     match = _PART_NAME.fullmatch(name)
     return None if match is None else int(match[1])
 

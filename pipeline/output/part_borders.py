@@ -12,7 +12,7 @@ from pipeline.output.part_info import PartInfo
 
 
 class PartLimits(Struct, frozen=True):
-    """When a part ends besides its number of groups; changing these changes outputs."""
+    """Limits of a part besides its number of groups; changing these changes outputs."""
 
     max_candidates: int = 500_000
     max_bytes: int = 32 << 20

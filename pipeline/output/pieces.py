@@ -17,7 +17,7 @@ _MANY_BYTES: Final = 2 << 20
 
 
 class PieceLimits(Struct, frozen=True):
-    """When a piece ends; changing these changes outputs.
+    """Limits of a piece; changing these changes outputs.
 
     Attributes:
         max_rows: Candidates.

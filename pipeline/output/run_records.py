@@ -1,10 +1,10 @@
 """A small record of each run on an output, in `_runs/`: times, end, requests, reuse, cost.
 
-What differs from run to run is recorded here alone, so that results are the same bytes. A record is
-written at the start with state `running`, again every few seconds, and a last time at the end. One
-that says `running` long after its last update belongs to a run that was killed. Records serve
-observers: a failed write is logged and does not stop the run. But the amount that a run may spend
-is recorded before it is spent: a requested write is waited for.
+Only records hold facts that differ from run to run, so results are the same bytes in every run. A
+record is written at the start with state `running`, again every few seconds, and a last time at the
+end. One that says `running` long after its last update belongs to a run that was killed. Records
+serve observers: a failed write is logged and does not stop the run. But the amount that a run may
+spend is recorded before it is spent: a requested write is waited for.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class RunFacts(Struct, frozen=True, kw_only=True):
-    """What a record states besides numbers; times are ISO 8601 in UTC.
+    """The facts of a record other than numbers; times are ISO 8601 in UTC.
 
     Attributes:
         error: Why the run ended early, in one line.

@@ -114,7 +114,7 @@ class Plan(Struct, frozen=True, eq=False, kw_only=True):
 
     @property
     def units(self) -> Units:
-        """What is scored."""
+        """The units of scoring."""
         return self._packed().units
 
     @property

@@ -1,4 +1,4 @@
-"""What one request may hold: documents, tokens and bytes."""
+"""The limits of one request: documents, tokens and bytes."""
 
 import numpy as np
 from msgspec import Struct
@@ -7,7 +7,7 @@ from pipeline.core.arrays import IntArray
 
 
 class RequestLimits(Struct, frozen=True, kw_only=True):
-    """What one request may hold.
+    """The limits of one request.
 
     Its tokens are counted as (query_tokens + pair_overhead) x documents + document tokens,
     its bytes as query_bytes + document bytes. A document takes one of its `max_documents` places,
@@ -42,7 +42,7 @@ class RequestLimits(Struct, frozen=True, kw_only=True):
 
     @property
     def capacity(self) -> IntArray:
-        """What the documents of a request may take, int64[3, 1]: places, tokens, bytes."""
+        """The room for the documents of a request, int64[3, 1]: places, tokens, bytes."""
         capacity = (self.max_documents, self.max_tokens, self.max_bytes - self.query_bytes)
         return np.array(capacity, dtype=np.int64)[:, None]
 

@@ -29,7 +29,7 @@ NOT_SENT: Final = -1
 
 
 class Units(Struct, frozen=True, eq=False):
-    """What is scored, in key order; one element per unit.
+    """The units of scoring of a group, in key order; one element per unit.
 
     Attributes:
         row_texts: The texts of the group's rows.
@@ -112,7 +112,7 @@ class Units(Struct, frozen=True, eq=False):
 
 @dataclass(frozen=True, eq=False)
 class UnitContents(LazyDocuments):
-    """What is sent for some units, in the order of their numbers."""
+    """The contents sent for some units, in the order of their numbers."""
 
     units: Units
     numbers: IntArray

@@ -1,4 +1,4 @@
-"""How large the requests of a group are, to compare them with refused ones.
+"""The sizes of a group's requests, to compare them with refused ones.
 
 What a service counts is not known exactly, so a size is a lower or an upper bound. Tokens are
 counted only where a comparison depends on them.

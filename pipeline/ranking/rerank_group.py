@@ -179,8 +179,8 @@ class _GroupRequests(Struct, eq=False):
             outcomes = [task.result() for task in sending]
         answers = [outcome for outcome in outcomes if isinstance(outcome, DocumentScores)]
         errors = [outcome for outcome in outcomes if isinstance(outcome, RerankError)]
-        for error in sorted(errors, key=lambda error: isinstance(error, TooLarge)):
-            raise error
+        if errors:
+            raise min(errors, key=lambda error: isinstance(error, TooLarge))
         return [self._scores(*of_one) for of_one in zip(sent, orders, answers, strict=True)]
 
     async def _ask_one(

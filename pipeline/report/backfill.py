@@ -52,7 +52,7 @@ class ReportedPartition(Struct, frozen=True, kw_only=True):
 
     @property
     def error(self) -> str | None:
-        """What its last run ended with, unless it is done."""
+        """The error of its last run, unless it is done."""
         if self.story is None or not self.story.tries or self.story.state == "done":
             return None
         return self.story.tries[-1].record.error
@@ -74,7 +74,7 @@ class ReportedPartition(Struct, frozen=True, kw_only=True):
 
     @property
     def cost(self) -> str:
-        """What they cost."""
+        """The cost of these tokens."""
         return words.usd(self._total("cost_usd"))
 
     @property
@@ -84,7 +84,7 @@ class ReportedPartition(Struct, frozen=True, kw_only=True):
 
     @property
     def bound_by(self) -> str:
-        """What held it back most."""
+        """The cause that held it back most."""
         bound_s = {} if self.story is None else self.story.bound_s()
         cause = next(iter(bound_s), "–")
         return words.CAUSES.get(cause, cause)

@@ -1,4 +1,4 @@
-"""Where the page is written: whole or not at all, and never over a file that is no report."""
+"""Write the page: whole or not at all, and never over a file that is not a report."""
 
 from typing import Final
 

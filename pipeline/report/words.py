@@ -15,7 +15,7 @@ CAUSES: Final = {
     "cost": "cost limit",
     "operator": "paused by hand",
 }
-"""What held a run back, by its name in the record."""
+"""Causes that held a run back, by their names in the record."""
 
 STATES: Final = {
     "running": "is running",
@@ -24,7 +24,7 @@ STATES: Final = {
     "partial": "finished with too many rejects",
     "done": "is done",
 }
-"""How an output is, by its state."""
+"""Descriptions of an output, by its state."""
 
 _MINUTE, _HOUR = 60.0, 3_600.0
 

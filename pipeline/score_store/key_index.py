@@ -1,4 +1,4 @@
-"""Where each stored key is, in some 5 bytes a key: its first 29 bits and the number of a batch.
+"""Find stored keys, with about 5 bytes a key: its first 29 bits and the number of a batch.
 
 A key that is not stored is taken for a stored one if these bits agree: of a million look-ups among
 a million keys, about 2,000 read a batch in vain, which takes a millisecond each.

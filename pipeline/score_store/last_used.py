@@ -1,4 +1,4 @@
-"""When stored answers were last used, so that unused ones can be pruned.
+"""Record when stored answers were last used, so that unused ones can be pruned.
 
 A run records the keys that it looked up and found in one small file at its end; compaction folds
 these files into one. A run that is killed records nothing: the answers that it used count as last

@@ -17,7 +17,7 @@ _LATEST_US = 253_402_300_800 * 1_000_000
 
 
 class StoreInfo(Struct, frozen=True):
-    """What a store holds; an answer stored twice counts twice until compaction drops one."""
+    """The contents of a store; an answer stored twice counts twice until compaction drops one."""
 
     requests: int
     documents: int

@@ -20,7 +20,7 @@ _DAY_US = 24 * 3_600 * 1_000_000
 
 
 class Pruned(Struct):
-    """What `prune` removes, and what it keeps.
+    """Numbers of answers that `prune` removes and keeps.
 
     Attributes:
         removed: Answers that are removed.

@@ -36,7 +36,7 @@ _MAGIC = b"rerankSG"
 _TAIL_BYTES = 65_536
 
 _DAMAGE = (pa.ArrowException, OSError, EOFError, ValueError, IndexError)
-"""What Arrow raises for bytes that are not a valid message."""
+"""Errors that Arrow raises for bytes that are not a valid message."""
 
 
 class Segment(Struct, frozen=True):

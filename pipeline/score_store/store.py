@@ -80,7 +80,7 @@ class ScoreStore:
         """Check that the store is writable, and read the places of the stored answers.
 
         Raises:
-            SettingsError: if the store cannot be written until somebody acts: permissions, buckets.
+            SettingsError: if the store cannot be written until a person acts: permissions, buckets.
             OutputFailed: if it exists and cannot be read, or cannot be written for now.
         """
         await asyncio.to_thread(self._check_writable)

@@ -84,7 +84,7 @@ class RerankClient:
             TooLarge: if a smaller request may be served.
             ContentRefused: if the request holds something that the service refuses.
             Rejected: if the service refuses it for another reason; at every attempt, if the status
-                says nothing of the request.
+                is not about the request.
             Transient: if it failed at every attempt, while others were served.
             IncompleteAnswer: if no attempt brought a score for some documents, always the same.
             BadAnswer: if no attempt brought one finite score for each document.

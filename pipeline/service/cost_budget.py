@@ -23,7 +23,7 @@ NOTHING: Final = Reservation()
 
 
 class CostBudget:
-    """What may be spent, with reservations for the requests in flight.
+    """A budget, with reservations for the requests in flight.
 
     A reservation is an upper bound of what a request can cost. If the service counts more than that
     for an answer, all reservations rise by as much, those of requests in flight too. Until answers

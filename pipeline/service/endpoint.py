@@ -47,7 +47,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
 
 
 class Endpoint:
-    """What is asked: one provider, model and account; for one event loop.
+    """One provider, model and account; for one event loop.
 
     Args:
         transport: Sends a request once.

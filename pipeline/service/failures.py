@@ -58,7 +58,7 @@ def is_verdict(error: RequestError) -> bool:
 
 
 def _is_about_service(status: int | None) -> bool:
-    """Return whether a status says nothing of the request: wrong address, account or method."""
+    """Return whether a status is not about the request: wrong address, account or method."""
     is_redirect = status is not None and (status < 200 or 300 <= status < 400)
     return is_redirect or status in _REFUSING_STATUSES
 

@@ -146,7 +146,7 @@ def _differences(later: Struct, earlier: Struct, names: Iterable[str]) -> list[f
 
 
 class Metrics(Struct):
-    """What was done so far; counts unless the name says otherwise.
+    """The numbers so far; counts unless the name says otherwise.
 
     Attributes:
         requests: Attempts that were sent, with whatever result; witnesses included.

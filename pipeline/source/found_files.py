@@ -97,9 +97,9 @@ def _refuse_broken_link(
     may_be_read = is_named or "." not in name or name.lower().endswith(suffixes)
     if may_be_read and pattern.may_match_below(path) and not _is_hidden(path, pattern):
         raise InputError(
-            "a link that leads nowhere",
+            "a broken link",
             which=printable(base.child(path).name),
-            cure="restore what it leads to, or remove it",
+            cure="restore its target, or remove it",
         )
 
 

@@ -76,7 +76,7 @@ def resolve_schema(
     Args:
         files: The files whose columns count.
         layout: How rows hold candidates.
-        columns: The input column that plays a role, where it bears another name.
+        columns: The input column that plays a role, where it has another name.
         with_text: Pass the query and the text through too, and images and videos.
         elsewhere: Roles that no column plays, since their values are not in the files; a column of
             such a name passes through.

@@ -44,7 +44,7 @@ class Source:
 
     Args:
         listing: The input's files.
-        columns: The input column that plays a role, where it bears another name.
+        columns: The input column that plays a role, where it has another name.
         layout: How rows hold candidates: the name of a layout, `auto`, or a layout's factory.
         with_text: Whether the query and the text pass through to the output.
         duplicates: Whether a doc_id that occurs again in a group is kept.
@@ -120,7 +120,7 @@ class Source:
 
     @property
     def layout_found(self) -> str:
-        """What the rows of the input are."""
+        """A description of the rows of the input."""
         return self._layout.found
 
     @property

@@ -33,7 +33,7 @@ class StoreError(OSError):
     Args:
         cause: What went wrong, in one line without any part of the address.
         cure: What the user can do.
-        is_lasting: Whether the same call will fail again until somebody acts.
+        is_lasting: Whether the same call will fail again until a person acts.
     """
 
     def __init__(self, cause: str, cure: str | None = None, *, is_lasting: bool = False) -> None:
@@ -66,7 +66,7 @@ def explain(error: OSError) -> tuple[str, str | None]:
 
 
 def is_lasting(error: BaseException | None) -> bool:
-    """Return whether a call will fail again until somebody acts: permissions, names, buckets."""
+    """Return whether a call will fail again until a person acts: permissions, names, buckets."""
     if isinstance(error, StoreError):
         return error.is_lasting
     return isinstance(error, OSError) and error.errno in _LASTING

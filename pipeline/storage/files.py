@@ -1,4 +1,4 @@
-"""What a place must offer to hold files: the seam between local disks and object stores."""
+"""The interface of a place for files: the seam between local disks and object stores."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class Version(Struct, frozen=True):
-    """Which state of an object is meant: S3 and Azure tell by `e_tag`, Google by `version`."""
+    """Identifies a state of an object: on S3 and Azure by `e_tag`, on Google by `version`."""
 
     e_tag: str | None = None
     version: str | None = None
@@ -23,7 +23,7 @@ class FileInfo(Struct, frozen=True):
         path: Its path in its file system.
         size_bytes: None for a folder.
         modified: When the file was last written, by the clock of the place; None for a folder.
-        version: Of an object, if its store tells versions apart.
+        version: Version of an object, if its store has versions.
         is_broken_link: It is a broken link, so neither a file nor a folder.
     """
 

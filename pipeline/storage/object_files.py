@@ -142,7 +142,7 @@ class ObjectFiles(Struct, frozen=True):
         if info is None:
             return
         found = self.children(path, recursive=True) if info.is_folder else [info]
-        # Removed by somebody else meanwhile, it is gone as well.
+        # If another process has removed it meanwhile, it is gone as well.
         with contextlib.suppress(MissingObject), store_errors():
             self.store.delete([self._key(info.path) for info in found])
 

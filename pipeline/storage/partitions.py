@@ -55,10 +55,10 @@ def list_partitions(root: Location) -> list[Partition]:
 
 
 def parse_date(value: str) -> date:
-    """Return a value as a date, which has one form alone: YYYY-MM-DD.
+    """Return a value as a date, whose only form is YYYY-MM-DD.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is not a date.
     """
     parsed = date.fromisoformat(value)
     if parsed.isoformat() != value:  # Python takes 20261101 too, which is an integer here

@@ -150,7 +150,7 @@ def test_a_link_that_leads_nowhere_is_refused_where_it_may_stand_for_input(
     (tree / link).symlink_to("nowhere")
 
     assert refusal_of(tree / name).endswith(
-        f"{link}: a link that leads nowhere; restore what it leads to, or remove it"
+        f"{link}: a broken link; restore its target, or remove it"
     )
 
 

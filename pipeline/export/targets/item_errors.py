@@ -31,7 +31,7 @@ class ItemError(Struct, frozen=True):
     def told(self, document: Mapping[str, Any] | None) -> str:
         """Return status, kind and reason.
 
-        The reason is withheld if it repeats the document, or if that cannot be told.
+        The reason is withheld if it repeats the document, or if the document is not known.
         """
         if document is None:
             return f"{self.status} {self.kind}".strip()

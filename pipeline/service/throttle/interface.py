@@ -90,7 +90,7 @@ class RateLimit(Protocol):
 
     @property
     def configured(self) -> float | None:
-        """What this process may use, in units a second; None if nothing is known."""
+        """The rate that this process may use, in units a second; None if nothing is known."""
 
     @property
     def rate(self) -> Rate:

@@ -32,7 +32,7 @@ class Encode(Protocol):
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
-    """What an endpoint takes beside query and documents, and how it scores.
+    """The options of an endpoint besides query and documents, and how it scores.
 
     Attributes:
         top_n: The field that asks for so many results; None if every document is scored anyway.

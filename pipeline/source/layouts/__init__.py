@@ -12,7 +12,7 @@ from pipeline.source.layouts.long import LongLayout
 from pipeline.source.layouts.nested import NestedLayout
 
 LAYOUTS: Final[Mapping[LayoutName, LayoutFactory]] = {"long": LongLayout, "nested": NestedLayout}
-"""What `--layout` may name, besides `auto`."""
+"""The layouts that `--layout` may name, besides `auto`."""
 
 
 def choose_layout(
@@ -26,7 +26,7 @@ def choose_layout(
 
     Args:
         name: A name in `LAYOUTS`, `auto` for the one that fits the files, or a layout's factory.
-        columns: The column that plays a role, where it does not bear the role's name.
+        columns: The column that plays a role, where it does not have the role's name.
         files: The files whose columns tell the layout.
         media: Whether the roles of images and videos count.
 

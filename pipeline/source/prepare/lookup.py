@@ -38,7 +38,7 @@ _SHOWN_CHARACTERS: Final = 200
 
 
 class TextsWanted(Struct, frozen=True):
-    """What to read of the files of texts by id.
+    """The ids and texts to read from files of texts by id.
 
     Attributes:
         option: The option that names the files, for messages: `--corpus`.

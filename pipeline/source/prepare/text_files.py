@@ -16,7 +16,7 @@ from pipeline.core.errors import InputError, shorten
 from pipeline.source.prepare.named_files import Format
 
 PARSER_ERRORS: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
-"""What Polars raises for a damaged file; it panics over some damage of Parquet."""
+"""Errors that Polars raises for a damaged file; it panics over some damage of Parquet."""
 _SEPARATORS: Final = {"csv": ",", "tsv": "\t"}
 _QUOTES: Final = {"csv": '"', "tsv": None}
 """TSV has no quotes: collections such as MS MARCO's hold single quote characters."""

@@ -1,4 +1,4 @@
-"""What `--quota URL` names: a leaser, and which of its quotas.
+"""The address `--quota URL`: a leaser, and one of its quotas.
 
     http://HOST:PORT[/NAME]    rerank quota serve
     redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE][?name=NAME]    Redis; rediss:// with TLS

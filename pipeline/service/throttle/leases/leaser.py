@@ -1,4 +1,4 @@
-"""Where leases come from, as a taker sees it."""
+"""The interface of a leaser for a taker."""
 
 from types import TracebackType
 from typing import Protocol, Self

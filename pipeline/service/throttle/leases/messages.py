@@ -26,7 +26,7 @@ class Slot(Struct, frozen=True, array_like=True):
 
 
 class Served(Struct, array_like=True):
-    """What the service served of requests that were admitted under one version of a rate."""
+    """Served requests or tokens that were admitted under one version of a rate."""
 
     limit: Limit
     version: int

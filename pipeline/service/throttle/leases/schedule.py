@@ -82,7 +82,7 @@ class SlotSchedule:
         )
 
     def give_back(self, slots: Iterable[Slot]) -> None:
-        """Take back slots that nobody uses; their moments are given to others."""
+        """Take back unused slots; their moments are given to others."""
         self._holes += slots
 
     def drop_passed(self, now: float) -> None:

@@ -51,7 +51,7 @@ class SlotQueue:
         return asyncio.get_running_loop().time
 
     def add(self, slots: Sequence[HeldSlot]) -> None:
-        """Put new slots behind the others; whoever waits for one is woken."""
+        """Append new slots, and wake the waiter."""
         self._slots.extend(slots)
         if slots:
             self._has_new.set()
@@ -95,5 +95,5 @@ class SlotQueue:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all slots: whoever gave them knows of none."""
+        """Forget all slots without a report: their source no longer knows them."""
         self._slots.clear()

@@ -20,7 +20,7 @@ class SlotSource(Struct, eq=False):
     Attributes:
         number: The number of the source; no other source has versions with it.
         grant: Its last answer.
-        report: What the next request tells it.
+        report: The report that the next message brings it.
     """
 
     number: int
