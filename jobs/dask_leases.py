@@ -86,11 +86,11 @@ class SchedulerLeaser:
 
     async def ask(self, ask: Ask) -> Grant:
         """Return the scheduler's answer, as `Leaser` promises."""
-        told = msgspec.json.encode(ask)
+        message = msgspec.json.encode(ask)
         try:
             granted = await call_on_worker(
                 self._worker,
-                lambda: self._worker.scheduler.rerank_lease(bucket=self._bucket, ask=told),
+                lambda: self._worker.scheduler.rerank_lease(bucket=self._bucket, ask=message),
             )
             return msgspec.json.decode(granted, type=Grant)
         except (OSError, RuntimeError, msgspec.MsgspecError) as error:  # or the worker closes

@@ -144,7 +144,7 @@ def _not_a_table(which: str, content: bytes, separator: str) -> InputError:
                     expected=len(header),
                 )
     except csv.Error:
-        pass  # told below
+        pass  # reported below
     return InputError("cannot be read as a table", which=which, cure="look for an open quote")
 
 

@@ -111,13 +111,13 @@ def agreement(facts: RankingFacts) -> Iterator[tuple[str, str]]:
     if facts.by_query is None or not facts.by_query.height:
         return
     means = {name: facts.by_query[name].mean() for name in ("overlap@10", "RBO", "tau")}
-    told = {
+    labels = {
         "overlap@10": "first ten places shared with the first stage",
         "RBO": "rank-biased overlap (p = 0.9) with the first stage",
         "tau": "Kendall's tau with the first stage",
     }
     for name, mean in means.items():
-        yield told[name], words.figure(mean if isinstance(mean, float) else None)
+        yield labels[name], words.figure(mean if isinstance(mean, float) else None)
 
 
 def sampled(facts: RankingFacts) -> str:

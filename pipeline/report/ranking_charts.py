@@ -71,9 +71,9 @@ def bars(title: str, noun: str, counts: Mapping[str, int]) -> Chart:
             "encoding": {"x": x, "y": y, "text": {"field": "label"}},
         },
     ]
-    told = ", ".join(f"{row['name']} {row['label']}" for row in rows)
+    summary = ", ".join(f"{row['name']} {row['label']}" for row in rows)
     height = max(90, 30 + _BAR_PX * len(rows))
-    return draw(title, f"{noun.capitalize()}: {told}.", layers, data=values(rows), height=height)
+    return draw(title, f"{noun.capitalize()}: {summary}.", layers, data=values(rows), height=height)
 
 
 def overlaps(title: str, shares: Sequence[float]) -> Chart:
@@ -205,13 +205,13 @@ def _measures(measures: Sequence[JudgedMeasure]) -> Chart:
             "encoding": {"x": x, "y": y, "yOffset": offset, "color": colour},
         },
     ]
-    told = ", ".join(
+    summary = ", ".join(
         f"{one.name} {'' if one.before is None else f'{one.before.mean:.4f} to '}"
         f"{one.after.mean:.4f}"
         for one in measures
     )
     height = 60 + 44 * len(measures)
-    return draw("Measures before and after, with 95 % confidence", f"{told}.", layers,
+    return draw("Measures before and after, with 95 % confidence", f"{summary}.", layers,
                 data=values(rows), height=height)  # fmt: skip
 
 

@@ -123,9 +123,9 @@ def _bound(time: TimeAxis) -> Chart:
         },
     }
     total_s = max(sum(seconds.values()), 1e-9)
-    told = ", ".join(f"{name} {seconds[name] / total_s:.0%}" for name in causes)
+    summary = ", ".join(f"{name} {seconds[name] / total_s:.0%}" for name in causes)
     layers = [{"data": values(rows), "mark": {"type": "rect"}, "encoding": encoding}]
-    return draw("What held the run back", f"Share of the time: {told}.", layers)
+    return draw("What held the run back", f"Share of the time: {summary}.", layers)
 
 
 def _refusals(time: TimeAxis) -> Chart:
@@ -191,10 +191,10 @@ def _latencies(latencies: Sequence[tuple[float, int]]) -> Chart:
         "y2": {"datum": 0},
     }
     p50, p95, p99 = (_quantile(latencies, share) for share in (0.5, 0.95, 0.99))
-    told = f"median {p50:,.0f} ms, 95 % within {p95:,.0f} ms, 99 % within {p99:,.0f} ms"
+    summary = f"median {p50:,.0f} ms, 95 % within {p95:,.0f} ms, 99 % within {p99:,.0f} ms"
     mark = {"type": "rect", "opacity": 0.8}
     layers = [{"data": values(rows), "mark": mark, "encoding": encoding}]
-    return draw("Latency of answered requests", f"{told[0].upper()}{told[1:]}.", layers)
+    return draw("Latency of answered requests", f"{summary[0].upper()}{summary[1:]}.", layers)
 
 
 def _quantile(latencies: Sequence[tuple[float, int]], share: float) -> float:

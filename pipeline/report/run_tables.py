@@ -43,8 +43,8 @@ def _row(one: Try) -> Mapping[str, Any]:
 def tries_caption(story: Story) -> str:
     """Return what the table of tries holds."""
     count = len(story.tries)
-    told = f"The last {_MAX_TRIES} of {count:,} runs" if count > _MAX_TRIES else "All runs"
-    return f"{told} on this output, oldest first; each continues where the one before it ended."
+    which = f"The last {_MAX_TRIES} of {count:,} runs" if count > _MAX_TRIES else "All runs"
+    return f"{which} on this output, oldest first; each continues where the one before it ended."
 
 
 def used_settings(output: WrittenOutput, story: Story) -> Iterator[tuple[str, str]]:

@@ -63,8 +63,8 @@ class Telemetry:
             except BaseException as error:
                 span.set_attribute("error.type", type(error).__name__)
                 # Messages of ours hold no text and no key; those of others may.
-                told = str(error) if isinstance(error, RerankError) else type(error).__name__
-                span.set_status(Status(StatusCode.ERROR, told))
+                description = str(error) if isinstance(error, RerankError) else type(error).__name__
+                span.set_status(Status(StatusCode.ERROR, description))
                 raise
 
 

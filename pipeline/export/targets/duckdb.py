@@ -135,8 +135,8 @@ class DuckDbTarget:
         except self._duckdb.Error as error:
             kind = type(error).__name__
             # Only these messages never repeat a value of a row.
-            told = isinstance(error, self._duckdb.IOException | self._duckdb.CatalogException)
-            what = f"DuckDB failed: {kind}" + (f": {shorten(str(error), 160)}" if told else "")
+            is_safe = isinstance(error, self._duckdb.IOException | self._duckdb.CatalogException)
+            what = f"DuckDB failed: {kind}" + (f": {shorten(str(error), 160)}" if is_safe else "")
             raise OutputFailed(what, which=f"{self._path}, table {table.name}") from error
 
 

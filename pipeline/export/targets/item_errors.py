@@ -28,7 +28,7 @@ class ItemError(Struct, frozen=True):
     kind: str = ""
     reason: str = ""
 
-    def told(self, document: Mapping[str, Any] | None) -> str:
+    def describe(self, document: Mapping[str, Any] | None) -> str:
         """Return status, kind and reason.
 
         The reason is withheld if it repeats the document, or if the document is not known.

@@ -121,7 +121,7 @@ def _refused(
     """Log documents that were refused, and return the error that ends the load."""
     documents = [sources.get(item.doc_id) for item in failed[:_SHOWN]]
     reasons = [
-        item.told(None if document is None else msgspec.json.decode(document))
+        item.describe(None if document is None else msgspec.json.decode(document))
         for item, document in zip(failed, documents, strict=False)
     ]
     for item, reason in zip(failed, reasons, strict=False):

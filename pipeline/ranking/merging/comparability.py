@@ -18,9 +18,10 @@ hypothesis of the first three is that an anchor's values in all requests are one
    so they are no evidence.
 5. Anchors that are not saturated connect all requests, and the answers do not look normalised.
 
-With few degrees of freedom noise cannot be told from a difference, so less of it is tolerated, and
-with fewer than `MIN_FREEDOM` none: the anchors must repeat exactly. If all tests pass, raw scores
-are compared: for parallel test forms, identity is better than a noisy link (ETS RR-09-38).
+With few degrees of freedom noise cannot be distinguished from a difference, so less of it is
+tolerated, and with fewer than `MIN_FREEDOM` none: the anchors must repeat exactly. If all tests
+pass, raw scores are compared: for parallel test forms, identity is better than a noisy link (ETS
+RR-09-38).
 
 A difference that shows neither in the anchors nor in the distribution of all scores goes unnoticed:
 another scale at only the first places, above all anchors, if few documents lie there.
@@ -193,6 +194,6 @@ def _coincidence(anchors: AnchorValues) -> float:
     """
     repeats = anchors.cells.sum(axis=1) - 1
     distance = np.sqrt(2 * (anchors.deviation**2).sum(axis=1) / np.maximum(repeats, 1))
-    told = np.sqrt(12) * anchors.rounding.max(axis=1)
-    closeness = np.maximum(np.maximum(distance, told), EXACT) / DISTORTION
+    step = np.sqrt(12) * anchors.rounding.max(axis=1)
+    closeness = np.maximum(np.maximum(distance, step), EXACT) / DISTORTION
     return float(np.prod(np.minimum(closeness, 1.0) ** repeats))

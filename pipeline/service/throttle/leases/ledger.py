@@ -168,8 +168,8 @@ class Ledger:
             (self._requests, self._own[0], [one.requests_per_s for one in self._takers.values()]),
             (self._tokens, self._own[1], [one.tokens_per_s for one in self._takers.values()]),
         ):
-            told = [per_s for per_s in known if per_s is not None]
-            rate.configure(own if own is not None else min(told, default=None))
+            stated = [per_s for per_s in known if per_s is not None]
+            rate.configure(own if own is not None else min(stated, default=None))
 
     def _settle(self, now: float, taker: Taker, report: Report) -> None:
         """Take in a taker's report on its slots; the same report counts once."""
