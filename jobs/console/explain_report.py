@@ -13,7 +13,7 @@ _QUERY_LENGTH: Final = 100
 
 STATUSES: Final = {
     "single_request": "all candidates in one request",
-    "comparable": "the requests are comparable: sorted by the service's own scores",
+    "comparable": "sorted by the service's own scores, which passed the tests",
     "trusted": "sorted by score without a test (--merge trust)",
     "linked_affine": "the requests differ: linked by a line each, then a final request",
     "linked_rank": "the requests differ: linked by counts between anchors, then a final request",
@@ -59,7 +59,7 @@ def _facts(found: Explanation) -> Iterator[tuple[str, str]]:
     if anchors:
         yield "anchors", f"{num(anchors, 'candidate')} in every request (marked *)"
     if (test := found.comparison) is not None:
-        verdict = "are comparable" if test.comparable else "are not comparable"
+        verdict = "comparable" if test.comparable else "not comparable"
         alike = "alike" if test.alike else "not alike"
         text = f"{verdict}: p {test.p_lines:.2g} (lines), {test.p_noise:.2g} (noise), {alike}"
         yield "requests", text + (", normalised over their request" if test.fingerprint else "")
