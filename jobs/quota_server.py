@@ -50,7 +50,7 @@ class QuotaServerConfig(Struct, frozen=True, kw_only=True):
         """Refuse a server that others can reach without a token."""
         if self.token is None and not _is_loopback(self.host):
             raise SettingsError(
-                "anybody who reaches it could use up the quota",
+                "anyone who reaches it could use up the quota",
                 which=f"--host {self.host}",
                 cure="name the variable that holds a token with --token-env",
             )

@@ -166,5 +166,5 @@ def _run_tag(result: "Result", given: str | None) -> str:
         tag = "-".join(str(result.pieces[0].output.manifest.settings.get("model", "")).split())
         tag = tag or "rerank"
     if not tag or tag.split() != [tag] or not tag.isprintable():
-        raise SettingsError("holds blanks, or nothing", which="--run-tag", found=repr(tag))
+        raise SettingsError("is empty or holds blanks", which="--run-tag", found=repr(tag))
     return tag

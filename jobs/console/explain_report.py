@@ -17,7 +17,7 @@ STATUSES: Final = {
     "trusted": "sorted by score without a test (--merge trust)",
     "linked_affine": "the requests differ: linked by a line each, then a final request",
     "linked_rank": "the requests differ: linked by counts between anchors, then a final request",
-    "unstable": "the requests disagree: what is not proved is uncertain",
+    "unstable": "the requests disagree: places that are not proved are uncertain",
     "incomplete": "a request failed for good",
     "empty": "nothing to score",
 }

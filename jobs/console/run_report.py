@@ -20,7 +20,7 @@ LIMITED_BY = {
     "source": "not limited: too few requests were ready to send",
     "outage": "the service was down",
     "storage": "waiting for storage that cannot be written",
-    "cost": "waiting for money that requests in flight have reserved",
+    "cost": "waiting for budget that requests in flight have reserved",
     "operator": "paused by _pace.json",
     "": "nothing had to be sent",
 }

@@ -46,7 +46,7 @@ def rerank_table(candidates: Table, **options: Any) -> Table:
     """
     for name in _REFUSED:
         if name in options:
-            raise SettingsError("means nothing for a table", which=name, cure="leave it out")
+            raise SettingsError("has no meaning for a table", which=name, cure="leave it out")
     whole = _read_once(candidates)
     names = list(getattr(whole, "column_names", None) or whole.columns)
     twice = [name for name in (*_ADDED, _ROW) if name in names]

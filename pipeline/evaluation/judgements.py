@@ -61,7 +61,7 @@ def _ids(raw: RawJudgements, column: str) -> pl.Series:
             which=raw.which,
             found=values.dtype,
             expected="a string or an integer type",
-            cure="cast it (pandas makes floats of integers beside a null)",
+            cure="cast it (pandas turns integers with nulls into floats)",
         )
     if values.null_count():
         raise InputError(

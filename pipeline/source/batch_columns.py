@@ -133,7 +133,7 @@ class BatchColumns:
             ranks = column.cast(pa.int32())
         except pa.ArrowInvalid as error:
             raise InputError(
-                f"column {source!r} holds a number that is no rank",
+                f"column {source!r} holds a number that is not a rank",
                 which=self._file.location.name,
                 found=self.places.describe(_first_over_32_bits(column)),
                 expected="a 32-bit integer",

@@ -129,7 +129,7 @@ def _fault(role: str, url: str) -> str | None:
     if _WEB_ADDRESS.match(url):
         return None
     if role == "video" or not url[:5].lower() == "data:":
-        return "holds no address on the web, http(s)://..."
+        return "holds no web address, http(s)://..."
     try:
         image_of_url(url)
     except ValueError:

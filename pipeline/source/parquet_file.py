@@ -159,7 +159,7 @@ def _damaged(location: Location, error: Exception) -> InputError:
             "not a Parquet file",
             which=location.name,
             found=str(error),
-            cure="if it is CSV or JSON lines, name it .csv, .tsv or .jsonl: the suffix tells",
+            cure="if it is CSV or JSON lines, name it .csv, .tsv or .jsonl: the suffix decides",
         )
     return InputError(
         "not a Parquet file, or a damaged one",

@@ -90,7 +90,7 @@ def role_type(role: str, field: Field, file: InputFile) -> pa.DataType:
     if kind is None:
         cure = f"cast it, or name another column with --column {role}=NAME"
         if role.endswith("_id") and pa.types.is_floating(field.type):
-            cure = "cast it to int64 or string (pandas makes floats of integers beside a null)"
+            cure = "cast it to int64 or string (pandas turns integers with nulls into floats)"
         raise InputError(
             f"column {field.name!r} has a wrong type",
             which=file.location.name,

@@ -159,7 +159,7 @@ def test_an_empty_table_comes_back_empty(url: str) -> None:
     ("table", "options", "message"),
     [
         ([1, 2], {}, "candidates: not a table"),
-        (pl.DataFrame(CANDIDATES), {"with_text": True}, "with_text: means nothing for a table"),
+        (pl.DataFrame(CANDIDATES), {"with_text": True}, "with_text: has no meaning for a table"),
         (pl.DataFrame(CANDIDATES).with_columns(rank=1), {}, "rank: the candidates have a column"),
         (
             pa.Table.from_arrays([pa.array(["a"])] * 2, names=["query_id", "query_id"]),

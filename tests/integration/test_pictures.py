@@ -332,7 +332,7 @@ def test_logs_show_no_picture(asked: Service, tmp_path: Path) -> None:
 
 
 BAD = {
-    "a local path": ({"image": "/data/tent.png"}, "holds no address on the web"),
+    "a local path": ({"image": "/data/tent.png"}, "holds no web address"),
     "a format that is not accepted": ({"image_bytes": b"GIF89a......"}, "found GIF"),
     "both": ({"text": "a", "image": url("tent")}, "exactly one of text, image"),
     "neither": ({"text": None}, "exactly one of text, image"),

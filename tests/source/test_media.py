@@ -179,7 +179,7 @@ def test_a_candidate_is_exactly_one_thing(
 def test_a_local_path_is_no_address(column: str, path: str, tmp_path: Path) -> None:
     message = refusal([{"text": "a"}, {column: path}], tmp_path)
 
-    assert f"column '{column}' holds no address on the web" in message
+    assert f"column '{column}' holds no web address" in message
     assert "found row 1, query_id 'q'" in message
     assert ("image_bytes" in message) is (column == "image")
 
@@ -187,7 +187,7 @@ def test_a_local_path_is_no_address(column: str, path: str, tmp_path: Path) -> N
 def test_a_query_may_be_no_local_path_either(tmp_path: Path) -> None:
     message = refusal([{"text": "a"}], tmp_path, query_image="tent.png")
 
-    assert "column 'query_image' holds no address" in message
+    assert "column 'query_image' holds no web address" in message
     assert "query_image_bytes" in message
 
 

@@ -122,7 +122,7 @@ def test_ranks_of_the_input_are_kept(tmp_path, kind):
 
 @pytest.mark.parametrize(
     ("ranks", "message"),
-    [([1, None], r"null in column .*row 1"), ([1, 2**40], r"no rank \(found row 1, .*32-bit")],
+    [([1, None], r"null in column .*row 1"), ([1, 2**40], r"not a rank \(found row 1, .*32-bit")],
 )
 def test_ranks_that_are_none_are_refused(tmp_path, ranks, message):
     table = candidates([2], first_stage_rank=pa.array(ranks, pa.int64()))

@@ -1,4 +1,4 @@
-"""Find the files that a name covers, in any format, which only the suffix tells.
+"""Find the files that a name covers, in any format; only the suffix tells it.
 
 Every format but Parquet may be compressed: `.gz` or `.zst` follows its own suffix.
 """

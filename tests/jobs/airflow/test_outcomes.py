@@ -33,5 +33,5 @@ def test_the_message_tells_the_code_what_it_means_and_what_the_command_said() ->
 
 def test_a_killed_command_is_told_by_its_signal() -> None:
     assert outcome_of(-15).meaning == "killed by SIGTERM"
-    assert outcome_of(-9).meaning == "killed by SIGKILL, perhaps for want of memory"
+    assert outcome_of(-9).meaning == "killed by SIGKILL, perhaps out of memory"
     assert outcome_of(-70).meaning == "killed by signal 70"
