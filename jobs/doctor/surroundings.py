@@ -50,7 +50,7 @@ def _check_output(name: str) -> Finding:
     try:
         folder = locate(name)
         was_there = not folder.is_local or Path(name).is_dir()
-        probe = folder.child(f"probe-{uuid.uuid4().hex[:8]}")
+        probe = folder.child(f"_probe-{uuid.uuid4().hex[:8]}")
         probe.publish(b"")
         probe.remove()
     except RerankError as error:

@@ -4,6 +4,7 @@
 message names what differs. Everything here blocks on files: call it in a thread.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from pipeline.core.errors import OutputMismatch
 from pipeline.core.settings import OUTPUT_FORMAT, fingerprint
 from pipeline.output.differences import FileFacts, file_differences, setting_differences
 from pipeline.output.layout import (
+    LOCKS_FOLDER,
     MANIFEST_NAME,
     RESULT_FOLDERS,
     RUNS_FOLDER,
@@ -23,6 +25,7 @@ from pipeline.output.layout import (
     is_hidden,
     part_index,
 )
+from pipeline.storage.leftovers import ABANDONED_AFTER_S, remove_leftovers
 from pipeline.storage.location import Location
 
 _SHOWN_DIFFERENCES = 4
@@ -113,9 +116,11 @@ def check_or_create(
 
 
 def remove_unfinished(output: Location) -> None:
-    """Remove half-written files of killed runs; only this run may hold the output."""
+    """Remove half-written files and probes of killed runs; only this run may hold the output."""
     for folder in (output, *map(output.child, (*RESULT_FOLDERS, RUNS_FOLDER))):
         folder.remove_unfinished()
+    for folder in (output, output.child(LOCKS_FOLDER)):
+        remove_leftovers(folder, time.time(), older_than_s=ABANDONED_AFTER_S)
 
 
 def read_manifest(output: Location) -> Manifest | None:

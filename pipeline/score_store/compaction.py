@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from pipeline.score_store.last_used import fold_files
-from pipeline.score_store.leftovers import remove_leftovers
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.listing import iter_segments
 from pipeline.score_store.replaced import delete_replaced
 from pipeline.score_store.replacing import SegmentTarget, replace_segments
 from pipeline.score_store.segments import Segment
+from pipeline.storage.leftovers import remove_leftovers
 from pipeline.storage.location import Location
 
 

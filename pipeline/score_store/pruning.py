@@ -8,12 +8,12 @@ from msgspec import Struct
 from pipeline.core.arrays import BoolArray
 from pipeline.score_store.compaction import iter_finished
 from pipeline.score_store.last_used import fold_files, read_last_used
-from pipeline.score_store.leftovers import remove_leftovers
 from pipeline.score_store.limits import StoreLimits
 from pipeline.score_store.listing import read_listed
 from pipeline.score_store.replaced import delete_replaced
 from pipeline.score_store.replacing import SegmentTarget, iter_rows, replace_segments
 from pipeline.score_store.rows import Rows
+from pipeline.storage.leftovers import remove_leftovers
 from pipeline.storage.location import Location
 
 _DAY_US = 24 * 3_600 * 1_000_000

@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.core.events import log_event
-from pipeline.score_store.leftovers import old_files
 from pipeline.storage.files import FileInfo
+from pipeline.storage.leftovers import old_files
 from pipeline.storage.location import Location
 
 _log = logging.getLogger(__name__)

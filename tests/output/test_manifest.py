@@ -1,10 +1,14 @@
 import json
+import os
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import asdict
+from support.hostile_files import remote
 from support.object_store import moto_store
 
 from pipeline.core.errors import OutputFailed, OutputMismatch
@@ -161,6 +165,22 @@ def test_what_killed_runs_left_half_written_is_removed_in_every_folder(
     check_or_create(output, SETTINGS, FILES)
 
     assert not output.child(folder, ".1.7.unfinished").exists()
+
+
+@pytest.mark.parametrize("place", [lambda out: out, lambda out: remote(Path(out.path))])
+def test_probes_that_killed_runs_left_are_removed_when_they_are_a_day_old(
+    output: Location, place: Callable[[Location], Location]
+) -> None:
+    old = ["_lock.probe-0123abcd", "_locks/1-of-2.probe-0123abcd", "_probe-0123abcd"]
+    put(output, *old, "_lock.probe-00000000", "_lock", "_locks/1-of-2")
+    for name in (*old, "_lock", "_locks/1-of-2"):
+        day_ago = time.time() - 86_460
+        os.utime(output.child(*name.split("/")).path, (day_ago, day_ago))
+
+    check_or_create(place(output), SETTINGS, FILES)
+
+    left = {info.path.removeprefix(f"{output.path}/") for info in output.children(recursive=True)}
+    assert left == {"_manifest.json", "_lock.probe-00000000", "_lock", "_locks", "_locks/1-of-2"}
 
 
 def test_restart_removes_the_results_of_a_damaged_manifest(output: Location) -> None:

@@ -1,6 +1,7 @@
 """The locks of an output, of its shards and of its opening: where they are, and who holds one."""
 
 import asyncio
+import re
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,6 +14,8 @@ from pipeline.output.lock.owner_process import Owner, has_ended, read_owner, thi
 from pipeline.storage.location import Location
 
 _OPENING = "opening"
+_SHARD_LOCK = re.compile(r"\d+-of-\d+")
+"""The probes of a shard's lease bear another name; they are no locks."""
 
 
 class Lock(Protocol):
@@ -95,7 +98,7 @@ def _place(output: Location, shard: Shard | None) -> Location:
 def _shard_locks(output: Location) -> list[Location]:
     folder = output.child(LOCKS_FOLDER)
     names = [info.base_name for info in folder.children()]
-    return [folder.child(name) for name in names if "-of-" in name]
+    return [folder.child(name) for name in names if _SHARD_LOCK.fullmatch(name)]
 
 
 def _held_rival(output: Location, shard: Shard | None, times: LeaseTimes) -> Location | None:

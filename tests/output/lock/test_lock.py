@@ -471,6 +471,12 @@ async def test_how_long_a_lease_lasts_is_the_same_for_every_lock_of_an_output(
     assert await lock(LeaseTimes(expire_s=-60.0)).try_acquire()
 
 
+async def test_a_probe_of_another_shards_lease_is_no_rival(folder: Location) -> None:
+    folder.child("_locks", "1-of-3.probe-0123abcd").publish(b"clock probe")
+
+    assert await held_meanwhile(folder, Shard(1, 2)) == ""
+
+
 async def test_a_rival_there_is_in_the_way_until_its_lease_is_old(folder: Location) -> None:
     rival = ConditionalObject(folder.child("_locks", "1-of-3"), Timeouts())
     assert await Lease(rival, OTHER).try_acquire()

@@ -9,8 +9,8 @@ import pytest
 from support.hostile_files import remote
 from support.score_stores import DAY, compact, save
 
-from pipeline.score_store.leftovers import remove_leftovers
 from pipeline.score_store.maintenance import prune
+from pipeline.storage.leftovers import remove_leftovers
 from pipeline.storage.location import Location, locate
 
 LEFT = ("probe-0123abcd", "_probe-0123abcd", ".used-1.arrows.7.unfinished")

@@ -1,4 +1,4 @@
-"""Remove what killed runs leave beside the segments of a store: half-written files and probes.
+"""Remove what killed runs leave in an output or a score store: half-written files and probes.
 
 They take next to no space and are not read. They are removed once they are so old that no run can
 still use them.
@@ -13,8 +13,11 @@ from pipeline.storage.files import FileInfo
 from pipeline.storage.local_files import is_unfinished
 from pipeline.storage.location import Location
 
-_PROBE: Final = re.compile(r"_?probe-[0-9a-f]{8}")
-"""A file that is written to test whether the store is writable, or to read its clock."""
+ABANDONED_AFTER_S: Final = 24 * 3_600.0
+"""Age at which no process can still use such a file: a probe lives for one or two requests."""
+
+_PROBE: Final = re.compile(r"(_|.+\.)?probe-[0-9a-f]{8}")
+"""A file that is written to test whether a folder is writable, or to read its clock."""
 
 
 def remove_leftovers(folder: Location, now: float, *, older_than_s: float) -> None:
