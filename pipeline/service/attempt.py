@@ -1,4 +1,4 @@
-"""One attempt at a request: paced, within the budget, counted, and told to the circuit breaker."""
+"""One attempt at a request: paced, within the budget, counted, reported to the circuit breaker."""
 
 import asyncio
 import math

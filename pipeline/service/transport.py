@@ -75,7 +75,7 @@ class HttpTransport:
         wire: How the endpoint is asked and answers.
         model: The model to ask.
         instruct: The instruction for the model; None for the model's own.
-        fps: Frames of a second of video that it looks at; None for its own number.
+        fps: Frames per second at which it samples videos; None for its own default.
         api_key: The key; None if the service takes none. Never shown.
         proxy: The address of the HTTP proxy that connections are opened by; None for none. Its
             password is never shown.
