@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from pipeline.core.errors import RerankError
 from pipeline.core.records import Ranking
 from pipeline.output.layout import GROUPS_FOLDER, REJECTS_FOLDER, SUCCESS_NAME, part_name
 from pipeline.output.part_encoding import PartEncoding
@@ -112,6 +113,7 @@ class Sink:
 
         Raises:
             OutputFailed: if something cannot be removed or written.
+            RerankError: if a part is no longer there.
         """
         if num_parts == 0:
             self.write_part(0, [])
@@ -120,10 +122,19 @@ class Sink:
             self._output.child(GROUPS_FOLDER),
             self._output.child(REJECTS_FOLDER),
         )
+        wanted = range(max(num_parts, 1))
         for folder in folders:
-            for index in part_sizes(folder):
-                if index >= max(num_parts, 1):
+            found = part_sizes(folder)
+            for index in found:
+                if index not in wanted:
                     folder.child(part_name(index)).remove()
+            lost = [index for index in wanted if index not in found]
+            if lost and folder is not folders[-1]:  # a part may have no rejects
+                self._success.remove()
+                raise RerankError(
+                    f"{folder.child(part_name(lost[0])).name}: was removed while the run was going",
+                    cure="run the same command again, into a new OUTPUT if nothing is left of this",
+                )
         if complete:
             self._success.publish(b"")
         else:

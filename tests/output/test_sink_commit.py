@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tables import candidates, rank_by, read_groups, write
 
-from pipeline.core.errors import OutputFailed
+from pipeline.core.errors import OutputFailed, RerankError
 from pipeline.core.groups import GroupOutput
 from pipeline.output.part_borders import PartBorders, PartLimits
 from pipeline.output.part_info import PartInfo, read_part_infos
@@ -110,6 +110,18 @@ def test_finishing_removes_stale_parts_and_then_marks_success(tmp_path, source, 
         "part-00000.parquet", "part-00001.parquet",
     ]  # fmt: skip
     assert (tmp_path / "out" / "_SUCCESS").read_bytes() == b""
+
+
+@pytest.mark.parametrize("lost", ["part-00000.parquet", "_groups/part-00000.parquet"])
+def test_an_output_of_which_a_part_was_removed_is_not_marked(tmp_path, source, sink, lost):
+    for index in range(2):
+        sink.write_part(index, rankings_of(source))
+    (tmp_path / "out" / lost).unlink()
+
+    with pytest.raises(RerankError, match=f"{lost}: was removed while the run was going"):
+        sink.finish(2)
+
+    assert not sink.is_finished()
 
 
 def test_an_output_with_too_many_rejects_is_not_marked(tmp_path, source, sink):
