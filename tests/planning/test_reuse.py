@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 from support.equal_hashes import twins
@@ -451,6 +451,7 @@ def _stop_after(count: int, service: FakeService, request: Request) -> RerankErr
     repeated=st.booleans(),
     max_documents=st.sampled_from([12, 40, 500]),
 )
+@example(count=41, new={1, 2, 3, 4, 5, 19, 36, 37}, gone=set(), repeated=False, max_documents=40)
 @settings(deadline=None, max_examples=60)
 async def test_undistorted_scores_give_the_ranking_of_the_whole_group(
     tmp_path_factory: pytest.TempPathFactory,
@@ -473,10 +474,12 @@ async def test_undistorted_scores_give_the_ranking_of_the_whole_group(
     (ranking,) = await night(folder / "s", [make_group(given)], limits, SECOND, planner=planner)
 
     assert limits.refused == 0
-    # Few and unlike samples of one scale may be taken for two: one test in a hundred errs so.
-    assume("linked_affine" not in (ranking.merge_status, whole.merge_status))
-    assert ranking.order.tolist() == whole.order.tolist()
-    assert ranking.scores.tolist() == whole.scores.tolist()
-    assert ranking.merge_status in ("single_request", "comparable", "empty")
+    if ranking.documents_reused:
+        assert ranking.merge_status in ("single_request", "comparable")
+    else:
+        assert ranking.merge_status == whole.merge_status
+    if not whole.merge_status.startswith("linked"):  # as one whole group in a hundred is by chance
+        assert ranking.order.tolist() == whole.order.tolist()
+        assert ranking.scores.tolist() == whole.scores.tolist()
     if ranking.documents_reused:
         assert 2 * sum(map(len, limits.calls[asked:])) <= sum(map(len, alone.calls))

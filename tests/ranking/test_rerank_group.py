@@ -616,3 +616,23 @@ async def test_cancelling_a_group_cancels_its_requests():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cancelled == [20, 20, 20]
+
+
+async def test_one_scale_is_taken_for_two_in_a_hundredth_of_groups_whose_heads_are_right() -> None:
+    """The tests of comparability have the level .01; nothing but chance is in these scores."""
+    split, whole = make_planner(max_documents=40), make_planner(max_documents=500)
+    groups = [
+        make_group([f"text {place}" for place in range(60)], query=f"question {number}")
+        for number in range(1_000)
+    ]
+    linked = 0
+    for group in groups:
+        ranking = await rerank_group(split.plan(group), FakeService().ask, split, RefusedSizes())
+        if ranking.merge_status == "comparable":
+            continue
+        linked += 1
+        plan = whole.plan(group)
+        expected = await rerank_group(plan, FakeService().ask, whole, RefusedSizes())
+        assert ranking.order[:10].tolist() == expected.order[:10].tolist()
+
+    assert 1 <= linked <= 20
