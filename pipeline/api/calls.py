@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any, Final, TypeAlias
 
 import uvloop
@@ -17,6 +17,7 @@ import uvloop
 from pipeline.api.emulator_process import emulator_process
 from pipeline.api.options import RunOptions
 from pipeline.api.progress import ProgressBar
+from pipeline.core.errors import SettingsError
 from pipeline.core.providers import EMULATOR_PATH
 from pipeline.dataset.plan import DatasetPlan, plan_dataset
 from pipeline.dataset.rerank import DatasetRun
@@ -112,7 +113,7 @@ def plan(input: Place, **options: Any) -> DatasetPlan:
         RerankError: for options or candidates that cannot be used.
     """
     settings = RunOptions.of(options).settings(url=_PLAN_URL)
-    with opened_input(str(input), settings) as (source, _):
+    with opened_input(_name(input, "input"), settings) as (source, _):
         return plan_dataset(source, settings)
 
 
@@ -121,6 +122,7 @@ async def _started(
     source: Place, output: Place, options: RunOptions
 ) -> AsyncIterator[tuple[Session, DatasetRun]]:
     """Yield a session and a run in it; provider `emulator` without `url` starts a service."""
+    source_name, output_name = _name(source, "input"), _name(output, "output")
     api_key = options.api_key()
     with ExitStack() as child:
         url = None
@@ -130,7 +132,24 @@ async def _started(
             url = address + EMULATOR_PATH
         telemetry = telemetry_in_use()
         async with Session(options.settings(url=url), api_key, telemetry=telemetry) as session:
-            yield session, DatasetRun(session, str(source), str(output))
+            yield session, DatasetRun(session, source_name, output_name)
+
+
+def _name(place: Place, argument: str) -> str:
+    """Return a path or an address as text.
+
+    Raises:
+        SettingsError: if it is something else; its text would name a folder that nobody meant.
+    """
+    name: object = fspath(place) if isinstance(place, PathLike) else place
+    if not isinstance(name, str) or not name:
+        raise SettingsError(
+            "not a path or an address",
+            which=argument,
+            found=repr(place),
+            expected="one text or path",
+        )
+    return name
 
 
 async def _watched(job: DatasetRun, wanted: Progress | bool, every_s: float) -> RunSummary:

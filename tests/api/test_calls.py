@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -91,6 +92,23 @@ def test_an_unknown_option_is_told_with_the_nearest_name(call, tmp_path: Path) -
 
     with pytest.raises(pipeline.SettingsError, match=r"topn: no such option; did you mean top_n\?"):
         call(*places, topn=3)
+
+
+@pytest.mark.parametrize("value", [None, 3, "", b"out", ["in.parquet"]])
+def test_what_is_no_path_names_no_folder(
+    value: Any, candidates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+
+    with pytest.raises(pipeline.SettingsError, match="output: not a path"):
+        pipeline.rerank(candidates, value, provider="emulator")
+    with pytest.raises(pipeline.SettingsError, match="input: not a path"):
+        pipeline.rerank(value, tmp_path / "out", provider="emulator")
+    with pytest.raises(pipeline.SettingsError, match="input: not a path"):
+        pipeline.plan(value)
+
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_a_plan_needs_neither_key_nor_service(
