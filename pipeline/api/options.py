@@ -7,7 +7,6 @@ from typing import Any, Final, Literal, Self, TypeVar, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
-import numpy as np
 from msgspec import Struct, field
 
 from pipeline.core import environment
@@ -211,6 +210,8 @@ def _convert(name: str, value: Any, kind: Any) -> Any:
     Raises:
         SettingsError: if it is of another type, or not one of the words that the option takes.
     """
+    import numpy as np  # here, since the help of a command imports this module
+
     if isinstance(value, np.generic):
         value = value.item()
     elif isinstance(value, PathLike):
