@@ -122,8 +122,10 @@ def _one_query_each(queries: Array, row_offsets: IntArray) -> tuple[list[Any], i
     first = np.searchsorted(present, row_offsets[:-1])
     has_text = np.diff(np.append(first, len(present))) > 0
     first = first[has_text]
-    differs = pc.not_equal(texts.slice(1), texts.slice(0, max(len(texts) - 1, 0)))
-    conflicts = np.setdiff1d(np.flatnonzero(differs) + 1, first, assume_unique=True)
+    differs = np.zeros(len(texts), np.bool_)
+    differs[1:] = pc.not_equal(texts.slice(1), texts.slice(0, max(len(texts) - 1, 0)))
+    differs[first] = False  # another group
+    conflicts = np.flatnonzero(differs)
     found = iter(texts.take(first).to_pylist())
     by_group = [next(found) if has else None for has in has_text]
     return by_group, int(present[conflicts[0]]) if len(conflicts) else None
