@@ -64,7 +64,7 @@ def rerank_table(candidates: Table, **options: Any) -> Table:
     table = _as_arrow(whole, [name for name in names if name in read])
     rows = _by_query(table[query_id])
     if isinstance(whole, pa.Table):
-        _take(whole.slice(0, 1), rows[:0])  # what cannot be returned is told before it is paid
+        _take(whole.slice(0, 1), rows[:0])  # refuse types that cannot be returned before paying
     options.setdefault("score_store", str(cache_folder() / "scores"))
     with tempfile.TemporaryDirectory(prefix="rerank-") as temporary:
         source, output = Path(temporary, "candidates.parquet"), Path(temporary, "out")

@@ -25,12 +25,12 @@ Read: TypeAlias = Callable[[int, Mapping[str, str], aiohttp.StreamReader], Await
 """Reads the body of an answer of this status and these headers."""
 
 KEPT_S: Final = 15.0
-"""How long a connection is kept that nothing is sent on, as by aiohttp. What is between may forget
-it without a word, and a request on it would wait for its time-out."""
+"""How long an idle connection is kept; aiohttp's default. Firewalls and load balancers drop idle
+connections silently, and a request on such a connection would wait for its time-out."""
 
 NEW_ONES_S: Final = 10.0
-"""For how long each request gets a new connection, once one that was kept was lost under a request.
-Some services close each connection a little after its answer and do not say so before."""
+"""How long every request opens a new connection after a kept one was lost during a request. Some
+services close connections shortly after an answer without announcing it."""
 
 _CONTENT_LENGTH = "Content-Length"
 _SWITCHING_PROTOCOLS, _OK = 101, 200
@@ -49,7 +49,7 @@ class DirectPost:
         self._connector = session.connector
         self._timeout = session.timeout
         self._now = asyncio.get_running_loop().time
-        # With the time since when nothing is sent on them, in its order.
+        # Idle connections, each with the time of its last answer, oldest first.
         self._idle: deque[tuple[Connection, float]] = deque()
         self._kept_again_at = self._now()
         # Says which connection is wanted, and which headers aiohttp would send.

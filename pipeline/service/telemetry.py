@@ -1,6 +1,6 @@
 """OpenTelemetry: spans and metrics of runs, parts and requests, through its API alone.
 
-OpenTelemetry is not imported unless it is used: whoever has set up an SDK makes a `Telemetry`.
+Import OpenTelemetry only where it is used: create a `Telemetry` where an SDK is configured.
 
 Requests follow the semantic conventions for HTTP client spans and metrics, which are stable:
 opentelemetry.io/docs/specs/semconv/http/http-spans and .../http-metrics, read 2026-11 (version

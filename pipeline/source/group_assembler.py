@@ -19,7 +19,7 @@ _COPIED_BYTES: Final = 512 << 10
 plan it alone would cost more."""
 
 _FEW_GROUPS: Final = 8
-"""So few are large, and to plan them takes a thread, which it is better to begin once."""
+"""So few groups in a piece are large. They are planned in a thread, best all in one call."""
 
 
 class GroupAssembler:
