@@ -4,7 +4,6 @@ Each worker runs the same code on its shard as `rerank run --shard` does, and wr
 Dask gives the shard of a lost worker to another one, which goes on from the parts and the store.
 """
 
-import asyncio
 import logging
 import signal
 import threading
@@ -21,6 +20,7 @@ from msgspec.structs import asdict, replace
 from jobs.dask_leases import PLUGIN_NAME, RerankPlugin
 from jobs.dask_shard import LOCK_WAIT_S, run_shard, summary_of
 from jobs.dask_summary import merge_summaries
+from jobs.process.event_loop import run_until_interrupted
 from pipeline.api.emulator_process import emulator_process
 from pipeline.api.options import RunOptions
 from pipeline.core.errors import SettingsError
@@ -93,8 +93,8 @@ def _rerank(
             for index in range(1, count + 1)
         ]
         summaries = _gather(client, run_id, work)
-    done = asyncio.run(
-        commit_output(output, max_rejects=options.max_rejects, lock_wait_s=LOCK_WAIT_S)
+    done = run_until_interrupted(
+        lambda: commit_output(output, max_rejects=options.max_rejects, lock_wait_s=LOCK_WAIT_S)
     )
     merged = merge_summaries(summaries, seconds=time.monotonic() - began)
     return replace(merged, groups=done.groups, parts=done.parts, rejected=done.rejected)

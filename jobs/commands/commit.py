@@ -1,7 +1,5 @@
 """`rerank commit`: the end of an output that shards wrote."""
 
-import asyncio
-
 import click
 from msgspec.structs import asdict
 
@@ -9,6 +7,7 @@ from jobs.console.printing import emit_facts, emit_json, json_option, num
 from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from jobs.options.types import COUNT, NOT_NEGATIVE
+from jobs.process.event_loop import run_until_interrupted
 
 
 @click.command(
@@ -45,7 +44,9 @@ def commit(output: str, max_rejects: int, lock_wait: float, as_json: bool) -> No
     """
     from pipeline.dataset.commit_shards import commit_output
 
-    done = asyncio.run(commit_output(output, max_rejects=max_rejects, lock_wait_s=lock_wait))
+    done = run_until_interrupted(
+        lambda: commit_output(output, max_rejects=max_rejects, lock_wait_s=lock_wait)
+    )
     if as_json:
         emit_json(asdict(done))
         return

@@ -1,8 +1,11 @@
 """`rerank load`: the result into a database or a search engine."""
 
+import asyncio
+import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +17,7 @@ from jobs.console.printing import emit_facts, emit_json, json_option, num
 from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from jobs.options.types import MINUTES
+from jobs.process.signals import handled_by, reported
 from pipeline.core.errors import Interrupted, SettingsError
 
 if TYPE_CHECKING:
@@ -70,6 +74,7 @@ def load(
     continues an interrupted load.
     """
     shown = set_up_log(options)
+    logging.getLogger("opensearch").setLevel(logging.ERROR)  # it warns of a missing index
     from pipeline.export.targets.address import make_target, scheme_of
 
     system = scheme_of(to)
@@ -137,30 +142,46 @@ def _name(system: str, table: str | None, index: str | None) -> str:
 
 
 class _Noted:
-    """Remembers a signal that asked the load to stop, also if a client library caught the error."""
+    """A handler of signals that stops a load, also if a client library catches what it raises.
 
-    number: signal.Signals | None = None
+    In the event loop of a search engine's client it cancels the request instead, since an exception
+    raised there by a handler may be lost.
+    """
+
+    def __init__(self) -> None:
+        self._number: signal.Signals | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal.
+
+        Raises:
+            Interrupted: unless an event loop runs.
+        """
+        self._number = reported(number)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.check()
+        else:
+            loop.call_soon_threadsafe(_cancel_tasks, loop)
 
     def check(self) -> None:
         """Raise `Interrupted` if a signal has come."""
-        if self.number is not None:
-            raise Interrupted(self.number)
+        if self._number is not None:
+            raise Interrupted(self._number)
 
 
 @contextmanager
 def _noted_interrupts() -> Iterator[_Noted]:
     noted = _Noted()
+    with handled_by(noted):
+        try:
+            yield noted
+        except asyncio.CancelledError:
+            noted.check()
+            raise
 
-    def note(number: int, _: object) -> None:
-        noted.number = signal.SIGTERM if number == signal.SIGHUP else signal.Signals(number)
-        noted.check()
 
-    handled = [
-        n for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(n))
-    ]
-    before = {number: signal.signal(number, note) for number in handled}
-    try:
-        yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _cancel_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()

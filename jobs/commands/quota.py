@@ -1,7 +1,5 @@
 """`rerank quota`: one account's quota for several processes."""
 
-import asyncio
-
 import click
 
 from jobs.console import logs
@@ -10,6 +8,7 @@ from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from jobs.options.listen_options import listen_options
 from jobs.options.types import POSITIVE_NUMBER
+from jobs.process.event_loop import run_until_interrupted
 from pipeline.core.environment import read_token
 
 
@@ -72,4 +71,4 @@ def serve(
         tokens_per_minute=tokens_per_minute,
         token=read_token("--token-env", token_env),
     )
-    asyncio.run(run_server(config, click.echo))
+    run_until_interrupted(lambda: run_server(config, click.echo))

@@ -1,6 +1,5 @@
 """`rerank run`: the main job."""
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,7 +19,7 @@ from jobs.options.run_options import settings_options
 from jobs.options.settings import make_settings, read_api_key
 from jobs.options.types import SECONDS_OR_NONE
 from jobs.process.allocator import prepare_for_run
-from jobs.process.signals import stop_when_interrupted
+from jobs.process.event_loop import run_until_interrupted
 from jobs.process.telemetry import telemetry_of_environment
 from pipeline.api.emulator_process import starting_emulator
 from pipeline.core.errors import SettingsError
@@ -198,7 +197,6 @@ def run_to_end(
     import uvloop
 
     async def work() -> None:
-        stop_when_interrupted(session)
         may_be_line = shown.log_format == "text" and not shown.quiet
         display = progress_display(
             job, session, partitions=partitions, wanted=progress, may_be_line=may_be_line
@@ -209,8 +207,7 @@ def run_to_end(
                 await job.run()
 
     prepare_for_run()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(work())
+    run_until_interrupted(work, session, loop_factory=uvloop.new_event_loop)
 
 
 def locate_metrics(name: str | None, settings: RunSettings, output_name: str) -> MetricsFile | None:

@@ -1,6 +1,5 @@
 """`rerank doctor`: check key, endpoint, limits and score comparability with a few tiny requests."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from jobs.options.service_options import limit_options, service_options
 from jobs.options.settings import model_profile, read_api_key, service_url
+from jobs.process.event_loop import run_until_interrupted
 from pipeline.core.errors import SettingsError
 from pipeline.core.providers import EMULATOR_PATH, find_provider
 from pipeline.core.settings import Pace, RunSettings
@@ -62,7 +62,9 @@ def doctor(as_json: bool, comparability: bool, output: str | None, **options: An
     logs.configure("text", logging.WARNING)
     report = Report(print_lines=not as_json)
     with _offline_service(options) as url:
-        asyncio.run(_examine(options, url, report, comparability=comparability, output=output))
+        run_until_interrupted(
+            lambda: _examine(options, url, report, comparability=comparability, output=output)
+        )
     report.end()
 
 

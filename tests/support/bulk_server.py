@@ -22,6 +22,9 @@ class BulkServer:
         refused: The answer's error by `_id`: the item fails for good.
         throttled: By `_id`, how many more times the item is answered with 429.
         silent: Ids of which the answers say nothing.
+        holds: Whether bulk requests wait for `release`, without an answer.
+        held: Set once one waits.
+        release: Lets those that wait go on.
         drops: Requests whose connection is closed without an answer, from the next one on.
         statuses: Statuses of the next bulk requests as a whole.
         answers: Of the next bulk requests, whatever they hold.
@@ -36,6 +39,8 @@ class BulkServer:
         self.refused: dict[str, dict[str, Any]] = {}
         self.throttled: Counter[str] = Counter()
         self.silent: set[str] = set()
+        self.holds = False
+        self.held, self.release = threading.Event(), threading.Event()
         self.drops = 0
         self.statuses: list[int] = []
         self.answers: list[Any] = []
@@ -103,6 +108,11 @@ class _Handler(BaseHTTPRequestHandler):
         state = self.server.state
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         state.authorization = self.headers.get("Authorization")
+        if state.holds:
+            state.held.set()
+            state.release.wait()
+            self.close_connection = True
+            return
         with state.lock:
             if state.drops:
                 state.drops -= 1
@@ -168,6 +178,7 @@ def bulk_server() -> Iterator[BulkServer]:
     try:
         yield state
     finally:
+        state.release.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -1,12 +1,15 @@
 """The official clients of Elasticsearch and OpenSearch against a strict server on loopback."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.bulk_server import BulkServer, bulk_server
 from support.made_outputs import write_candidates, write_output
-from support.real_runs import rerank_here
+from support.real_runs import end, rerank_here, start, wait_until
+
+from pipeline.core.errors import Interrupted
 
 QUERIES = {"q2": ["a", "b", "c"], "q1": ["b"], "q3": ["x", "y"]}
 ENGINES = pytest.mark.parametrize("engine", ["elasticsearch", "opensearch"])
@@ -126,6 +129,22 @@ def test_a_lost_connection_is_tried_again(engine: str, made: Path, server: BulkS
     assert ended.code == 0, ended.err
     assert "load.retried" in ended.err
     assert server.written == {"q2": 1, "q1": 1, "q3": 1}
+
+
+@ENGINES
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_load_whose_request_is_not_answered(
+    engine: str, number: signal.Signals, made: Path, server: BulkServer
+) -> None:
+    server.holds = True
+    process = start("load", made, "--to", f"{engine}://{server.address}")
+    wait_until(server.held.is_set)
+
+    process.send_signal(number)
+    ended = end(process)
+
+    assert ended.code == 128 + number
+    assert ended.err == f"rerank: error: {Interrupted(number)}\n"
 
 
 @ENGINES
