@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 from click.core import ParameterSource
@@ -22,7 +23,7 @@ from jobs.process.allocator import set_library_defaults
 from jobs.process.descriptors import open_missing_descriptors
 from jobs.process.parent import stop_with_parent
 from jobs.process.signals import raised_interrupts
-from pipeline.core.errors import RerankError, shorten
+from pipeline.core.errors import RerankError, SettingsError, shorten
 
 COMMANDS = {
     "run": ("jobs.commands.run", "Rerank the candidates of INPUT into OUTPUT."),
@@ -94,6 +95,12 @@ def cli() -> None:
     Every option can also come from RERANK_<COMMAND>_<OPTION>, and from rerank.toml of the working
     folder or --config FILE.
     """
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise SettingsError(
+            "the working folder does not exist any more", cure="change to one that does"
+        ) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

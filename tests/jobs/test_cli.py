@@ -255,6 +255,24 @@ def test_help_takes_little_cpu() -> None:
     assert min(times_s) < 0.2
 
 
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_a_working_folder_that_is_gone_is_exit_2(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    here.rmdir()
+
+    code, line = refused(capsys, command, "out")
+
+    assert code == 2
+    assert "the working folder does not exist any more; change to one that does" in line
+
+
 def test_no_command_shows_the_help_and_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
 
