@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from pipeline.api.calls import rerank
 from pipeline.core.arrays import IntArray
 from pipeline.core.environment import cache_folder
-from pipeline.core.errors import SettingsError
+from pipeline.core.errors import InputError, SettingsError
 from pipeline.output.layout import GROUPS_FOLDER
-from pipeline.source.column_types import plain_type
+from pipeline.source.column_types import ID_TYPES, plain_type
 from pipeline.source.roles import MEDIA_ROLES, ROLES
 
 Table = TypeVar("Table")
@@ -62,7 +62,7 @@ def rerank_table(candidates: Table, **options: Any) -> Table:
         raise SettingsError("the candidates have no such column", which=query_id)
     read = {columns.get(role, role) for role in (*ROLES, *MEDIA_ROLES)}
     table = _as_arrow(whole, [name for name in names if name in read])
-    rows = _by_query(table[query_id])
+    rows = _by_query(table[query_id], query_id)
     if isinstance(whole, pa.Table):
         _take(whole.slice(0, 1), rows[:0])  # refuse types that cannot be returned before paying
     options.setdefault("score_store", str(cache_folder() / "scores"))
@@ -76,14 +76,21 @@ def rerank_table(candidates: Table, **options: Any) -> Table:
 
 def _read_once(candidates: Any) -> Any:
     """Return a frame as it is, and else an Arrow table: a stream may be read only once."""
-    if not hasattr(candidates, "__arrow_c_stream__"):
-        raise SettingsError(
-            "not a table",
-            which="candidates",
-            found=type(candidates).__name__,
-            expected="a Polars or pandas frame, or an Arrow table",
-        )
-    return candidates if _library(candidates) in ("polars", "pandas") else pa.table(candidates)
+    cause = None
+    if _library(candidates) in ("polars", "pandas"):
+        if hasattr(candidates, "__arrow_c_stream__") and hasattr(candidates, "columns"):
+            return candidates
+    elif hasattr(candidates, "__arrow_c_stream__"):
+        try:
+            return pa.table(candidates)
+        except (TypeError, ValueError, pa.ArrowException) as error:
+            cause = error
+    raise SettingsError(
+        "not a table",
+        which="candidates",
+        found=type(candidates).__name__,
+        expected="a Polars or pandas frame, or an Arrow table",
+    ) from cause
 
 
 def _library(table: Any) -> str:
@@ -102,10 +109,27 @@ def _as_arrow(whole: Any, names: list[str]) -> pa.Table:
 
         table = whole[names].to_arrow(compat_level=pl.CompatLevel.oldest())
     else:
-        table = pa.table(whole[names])
+        table = pa.table({name: _pandas_column(whole[name], name) for name in names})
     return table.cast(
         pa.schema([field.with_type(_wide_type(field.type)) for field in table.schema])
     )
+
+
+def _pandas_column(values: Any, name: str) -> Any:
+    """Return a column of a pandas frame as an Arrow array, or as one in chunks.
+
+    Raises:
+        InputError: if its values are not of one type that Arrow knows; quotes none of them.
+    """
+    try:
+        return pa.array(values, from_pandas=True)
+    except (TypeError, ValueError, OverflowError, pa.ArrowException):
+        raise InputError(
+            f"column {name!r} holds values of several types, or of one that Arrow cannot hold",
+            which="candidates",
+            found=f"dtype {values.dtype}",
+            cure="give all of them one type, as .astype(str) does",
+        ) from None
 
 
 def _wide_type(kind: pa.DataType) -> pa.DataType:
@@ -146,9 +170,22 @@ def _take_plain(
         ) from None
 
 
-def _by_query(query_ids: "pa.ChunkedArray[Any]") -> IntArray:
-    """Return row numbers that bring the rows of each query together, in order of first rows."""
-    coded = query_ids.combine_chunks().dictionary_encode(null_encoding="encode")
+def _by_query(query_ids: "pa.ChunkedArray[Any]", name: str) -> IntArray:
+    """Return row numbers that bring the rows of each query together, in order of first rows.
+
+    Raises:
+        InputError: if the ids are of a type that no id has.
+    """
+    try:
+        coded = query_ids.combine_chunks().dictionary_encode(null_encoding="encode")
+    except pa.ArrowNotImplementedError:
+        raise InputError(
+            f"column {name!r} has a wrong type",
+            which="candidates",
+            found=query_ids.type,
+            expected=ID_TYPES,
+            cure="cast it",
+        ) from None
     codes: IntArray = coded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return np.argsort(codes, kind="stable")
 

@@ -182,3 +182,38 @@ def test_a_pandas_frame_keeps_its_index(url: str) -> None:
 
     assert ranked.index.tolist() == ["x", "v", "z", "y", "w"]
     assert ranked["rank"].tolist() == [1, 2, 3, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["query_id", "query", "doc_id", "text"])
+@pytest.mark.parametrize("odd", [2.5, {"a": 1}, object(), 2**70])
+def test_a_pandas_column_of_several_types_is_refused_without_its_values(
+    name: str, odd: object, url: str
+) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(CANDIDATES | {name: [odd, "secret", "b", "b", "b"]})
+
+    with pytest.raises(
+        pipeline.InputError, match=f"column '{name}' holds values of several types"
+    ) as told:
+        rerank(frame, url)
+
+    assert "secret" not in str(told.value)
+
+
+def test_query_ids_of_a_nested_type_are_refused_by_type(url: str) -> None:
+    table = pa.table(CANDIDATES | {"query_id": [["a"]] * 5})
+
+    with pytest.raises(pipeline.InputError, match="column 'query_id' has a wrong type") as told:
+        rerank(table, url)
+
+    assert "found list<item: string>" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "candidates", [pl.Series([1]), pa.chunked_array([[1]]), pl.LazyFrame(CANDIDATES), CANDIDATES]
+)
+def test_what_is_no_table_is_refused_by_its_type(candidates: object, url: str) -> None:
+    with pytest.raises(pipeline.SettingsError, match="not a table") as told:
+        rerank(candidates, url)
+
+    assert type(candidates).__name__ in str(told.value)
