@@ -115,10 +115,12 @@ class _Stopper:
         while self._noted:
             number = self._noted.pop(0)
             if self._first is not None:
-                self._exit("interrupted again, exited at once")
+                self._exit(number, "interrupted again, exited at once")
             self._first = number
             deadline = threading.Timer(
-                self._exit_after_s, self._exit, ("interrupted, exited before cleanup finished",)
+                self._exit_after_s,
+                self._exit,
+                (number, "interrupted, exited before cleanup finished"),
             )
             deadline.daemon = True
             deadline.start()
@@ -132,13 +134,12 @@ class _Stopper:
         else:
             self._job.stop(number)
 
-    def _exit(self, why: str) -> NoReturn:
-        assert self._first is not None
+    def _exit(self, number: signal.Signals, why: str) -> NoReturn:
         if (line := shown_line()) is not None:
             line.leave()
         if self._job is not None and (num_unsaved := self._job.num_unsaved):
             why += f"; {num_unsaved:,} paid answers could not be saved"
-        code = 128 + self._first
+        code = 128 + number
         cure = "the same command continues"
         report_failure(why, code=code, kind="Interrupted", cure=cure)
         os._exit(code)

@@ -15,7 +15,7 @@ import pytest
 from support.real_runs import ROOT, environment, wait_until
 
 from jobs.airflow.child import STOP_WITHIN_S, Child
-from jobs.process.signals import EXIT_AFTER_S
+from jobs.process.event_loop import EXIT_AFTER_S
 from pipeline.dataset.limits import RunLimits
 
 READY = "print('ready', file=sys.stderr, flush=True)"
