@@ -22,7 +22,7 @@ from jobs.options.types import OneOf, Place, Utf8Text, YesNo
 from jobs.process.allocator import set_library_defaults
 from jobs.process.descriptors import open_missing_descriptors
 from jobs.process.parent import stop_with_parent
-from jobs.process.signals import raised_interrupts
+from jobs.process.signals import Signalled, raised_interrupts
 from pipeline.core.errors import RerankError, SettingsError, shorten
 
 COMMANDS = {
@@ -130,9 +130,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except click.Abort:
         return 128 + signal.SIGINT
-    except RerankError as error:
-        report_failure(str(error), code=error.exit_code, kind=type(error).__name__)
-        return error.exit_code
+    except (RerankError, Signalled) as raised:  # a signal: just before the block, or behind it
+        failure = raised.interrupted if isinstance(raised, Signalled) else raised
+        report_failure(str(failure), code=failure.exit_code, kind=type(failure).__name__)
+        return failure.exit_code
     except Exception as error:  # the last resort: no failure ends in a traceback
         kind = type(error).__name__
         message = shorten(f"unexpected {kind}: {error}")

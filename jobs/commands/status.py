@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from jobs.console.requests import describe_billed, describe_sent, describe_unans
 from jobs.console.screen import redrawn
 from jobs.options.command import Command
 from jobs.options.config_file import config_option
+from jobs.process.signals import raised_interrupts
 from pipeline.core.errors import Interrupted
 from pipeline.output.backfill_record import is_backfill
 from pipeline.storage.location import Location, locate
@@ -77,7 +79,7 @@ def _watch(
     """Show the state, as lines of JSON or in place, until the run ends or Ctrl-C; return it."""
     facts = _read(place)
     is_terminal = sys.stdout.isatty() and not as_json
-    try:
+    with suppress(Interrupted), raised_interrupts():  # the usual end of watching
         with redrawn(sys.stdout, wanted=is_terminal) as draw:
             while facts["state"] == "running" or as_json:
                 if as_json:
@@ -90,8 +92,6 @@ def _watch(
                     break
                 sleep(WATCH_EVERY_S)
                 facts = _read(place)
-    except Interrupted:  # the usual end of watching
-        pass
     return facts
 
 

@@ -9,35 +9,54 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pipeline.core.errors import Interrupted
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _IMPORT_SYSTEM: Final = "<frozen importlib"
 """Prefix of the names of the import system's files."""
 
-_IMPORT_CHECK_S: Final = 0.02
-"""Seconds between two checks whether the import is done."""
+_AGAIN_S: Final = 0.02
+"""Seconds after which a signal is raised again that could not be raised."""
+
+
+class Signalled(BaseException):
+    """A signal came; unlike `Interrupted`, nothing that handles errors catches it.
+
+    Args:
+        number: The signal that the exit code names.
+    """
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number)
+        self.interrupted = Interrupted(number)
 
 
 @contextmanager
 def raised_interrupts() -> Iterator[None]:
     """Raise `Interrupted` on a signal, while there is no job to stop yet.
 
-    A signal that comes while a library is imported is raised when that is done: libraries that are
-    interrupted while they are imported catch the exception, or crash.
+    The body sees `Signalled`, and whatever becomes of that in a library, a body that ends after a
+    signal ends with `Interrupted`. A signal that comes while a library is imported is raised when
+    that is done: libraries that are interrupted while they are imported catch the exception, or
+    crash.
     """
     handler = _Raiser(_num_import_frames(sys._getframe()))
     try:
-        with handled_by(handler):
+        with handled_by(handler), _raised_again(handler):
             yield
-    finally:
-        handler.raise_what_waits()
+    except BaseException as error:
+        handler.raise_interrupted(error)
+        raise
+    handler.raise_interrupted(None)
 
 
 class _Raiser:
-    """A handler that raises `Interrupted`, and puts it off while something is imported.
+    """A handler that raises `Signalled`, and puts it off while something is imported.
 
     Args:
         num_import_frames: Frames of the import system around the code that may be interrupted.
@@ -45,30 +64,51 @@ class _Raiser:
 
     def __init__(self, num_import_frames: int) -> None:
         self._num_import_frames = num_import_frames
-        self._waiting: int | None = None
+        self._number: signal.Signals | None = None
         self._again: threading.Timer | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal.
 
         Raises:
-            Interrupted: unless something is imported.
+            Signalled: unless something is imported.
         """
-        self._waiting = number
+        self._number = reported(number)
         if _num_import_frames(frame) <= self._num_import_frames:
-            self.raise_what_waits()
-        this_thread = threading.get_ident()  # the main one, where handlers run
-        self._again = threading.Timer(_IMPORT_CHECK_S, signal.pthread_kill, (this_thread, number))
+            raise Signalled(self._number)
+        self.put_off(number)
+
+    def put_off(self, number: int) -> None:
+        """Send the signal again after a moment."""
+        this_thread = threading.main_thread().ident  # where handlers run
+        self._again = threading.Timer(_AGAIN_S, signal.pthread_kill, (this_thread, number))
         self._again.daemon = True
         self._again.start()
 
-    def raise_what_waits(self) -> None:
-        """Raise `Interrupted` if a signal was put off."""
+    def raise_interrupted(self, error: BaseException | None) -> None:
+        """Raise `Interrupted` if a signal has come, whatever else the body ended with."""
         if self._again is not None:
             self._again.cancel()
-        number, self._waiting = self._waiting, None
-        if number is not None:
-            raise Interrupted(reported(number))
+        if self._number is not None:
+            raise Interrupted(self._number) from error
+
+
+@contextmanager
+def _raised_again(handler: _Raiser) -> Iterator[None]:
+    """Raise a signal again that came where Python ignores exceptions, as in `__del__`."""
+    earlier = sys.unraisablehook
+
+    def hook(lost: "UnraisableHookArgs") -> None:
+        if isinstance(lost.exc_value, Signalled):
+            handler.put_off(lost.exc_value.interrupted.signal_number)
+        else:
+            earlier(lost)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = earlier
 
 
 def _num_import_frames(frame: FrameType | None) -> int:

@@ -49,7 +49,7 @@ run_until_interrupted(work, Job(), loop_factory=uvloop.new_event_loop, exit_afte
 """
 
 EACH_MOMENT = """
-import asyncio, collections, signal, sys
+import asyncio, collections, logging, signal, sys
 
 import uvloop
 
@@ -58,6 +58,7 @@ from jobs.process.signals import raised_interrupts
 from pipeline.core.errors import Interrupted
 
 is_uvloop, has_job = (argument == "yes" for argument in sys.argv[1:])
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of slow steps on a busy machine
 sys.unraisablehook = lambda failure: outcomes.update([f"lost: {failure}"])
 
 class Job:

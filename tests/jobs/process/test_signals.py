@@ -4,13 +4,14 @@ import importlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
 import pytest
-from support.real_runs import ROOT, environment
+from support.real_runs import ROOT, SAMPLE, environment, groups, rerank
 
 from jobs.process.signals import raised_interrupts
 from pipeline.core.errors import Interrupted
@@ -42,6 +43,20 @@ from jobs.__main__ import main
 sys.exit(main())
 """
 """Ctrl-C while the command line itself is imported."""
+
+READING = """
+import os, signal, sys
+
+from jobs.cli import main
+
+def interrupt(event, arguments):
+    if event == "open" and sys.argv[1] in str(arguments[0]):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+sys.addaudithook(interrupt)
+sys.exit(main(sys.argv[2:]))
+"""
+"""A file is opened where a command handles the errors of reading it."""
 
 CAREFUL = """
 import signal
@@ -92,6 +107,58 @@ def test_a_signal_while_a_library_is_imported_is_raised_when_that_is_done(
     assert sys.modules["careful_library"].is_whole
 
 
+def interrupted(body: Callable[[], object]) -> bool:
+    """Return whether a body that gets a signal ends with `Interrupted`."""
+    try:
+        with raised_interrupts():
+            body()
+    except Interrupted:
+        return True
+    return False
+
+
+def test_code_that_handles_errors_does_not_catch_a_signal() -> None:
+    steps = []
+
+    def body() -> None:
+        with suppress(Exception):
+            signal.raise_signal(signal.SIGTERM)
+        steps.append("went on")
+
+    assert interrupted(body)
+    assert steps == []
+
+
+def test_a_signal_that_a_library_turns_into_an_error_interrupts_nevertheless() -> None:
+    def body() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise ValueError("a lock that was not taken")
+
+    assert interrupted(body)
+
+
+def test_a_signal_that_a_library_catches_interrupts_at_the_end() -> None:
+    def body() -> None:
+        with suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+
+    assert interrupted(body)
+
+
+def test_a_signal_where_exceptions_are_ignored_is_raised_again() -> None:
+    class Closing:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def body() -> None:
+        Closing()
+        assert threading.Event().wait(60), "the signal is lost"
+
+    assert interrupted(body)
+
+
 def test_a_signal_in_a_program_that_is_run_by_an_import_is_raised_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +195,50 @@ def test_a_signal_while_a_library_is_imported_ends_the_command(
     assert interrupted.returncode == 143, interrupted.stderr
     assert "interrupted" in interrupted.stderr
     assert "Traceback" not in interrupted.stderr
+
+
+@pytest.fixture(scope="module")
+def sample_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("signals") / "out"
+    given = ["run", SAMPLE / "candidates.parquet", output, "--provider", "emulator"]
+    assert rerank(*given, "--with-text", "--top-n", 5).code == 0
+    return output
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("/_runs/", ["explain", "--query-id", "en-05"]),
+        ("/_runs/", ["evaluate", "--qrels", SAMPLE / "qrels.parquet"]),
+    ],
+)
+def test_a_signal_is_not_taken_for_a_file_that_cannot_be_read(
+    file: str, command: list[object], sample_output: Path
+) -> None:
+    interrupted = subprocess.run(
+        [sys.executable, "-c", READING, file, *map(str, command), sample_output],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+
+    assert interrupted.returncode == 143, interrupted.stderr
+    assert interrupted.stdout == ""
+    assert "interrupted" in interrupted.stderr
+
+
+def test_a_signal_ends_the_plan_of_a_backfill(tmp_path: Path) -> None:
+    for day in ("2026-11-01", "2026-11-02"):
+        groups([2], tmp_path / "in" / f"dt={day}" / "candidates.parquet")
+    days = ["--from", "2026-11-01", "--to", "2026-11-02"]
+    interrupted = subprocess.run(
+        [
+            *(sys.executable, "-c", IMPORTING, "pipeline.tokens.vocabulary"),
+            *("backfill", tmp_path / "in", tmp_path / "out", *days, "--dry-run"),
+        ],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+
+    assert interrupted.returncode == 143, interrupted.stderr
+    assert interrupted.stdout == ""
 
 
 def test_ctrl_c_while_the_command_line_is_imported_exits_without_a_word() -> None:
