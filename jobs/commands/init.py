@@ -1,5 +1,6 @@
 """`rerank init`: write a commented configuration file."""
 
+import os
 from pathlib import Path
 
 import click
@@ -20,13 +21,16 @@ def init(file: str) -> None:
     FILE is rerank.toml unless another one is named. All commands read a rerank.toml of the working
     folder by themselves, and another file with --config FILE. A file that exists is not replaced.
     """
-    try:
-        with Path(file).open("x", encoding="utf-8") as written:
-            written.write(config_template(run))
-    except FileExistsError as error:
+    from pipeline.storage.nameless_file import writing_file
+
+    place = Path(file)
+    if os.path.lexists(place):  # a broken link too
         raise SettingsError(
             "exists already", which=file, cure="name another FILE, or remove it first"
-        ) from error
+        )
+    try:
+        with writing_file(place, place.with_name(f".{place.name}.unfinished")) as written:
+            written.write(config_template(run).encode())
     except OSError as error:
         raise SettingsError(f"cannot be written: {error.strerror}", which=file) from error
     emit(f"{file} written: every option of `rerank run`, as a comment with its default")

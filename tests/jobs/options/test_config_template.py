@@ -12,6 +12,7 @@ import pytest
 from support.real_runs import SAMPLE, rerank_here
 
 from jobs.cli import cli
+from jobs.commands.init import init
 from jobs.commands.run import run
 from jobs.options.config_file import options_by_name
 from jobs.options.config_template import config_template
@@ -109,6 +110,19 @@ def test_init_writes_the_file_and_does_not_replace_it(
     assert elsewhere.failure == (
         "rerank: error: none/night.toml: cannot be written: No such file or directory"
     )
+
+
+def test_init_leaves_nothing_behind_if_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> str:
+        raise SystemExit
+
+    monkeypatch.setattr("jobs.commands.init.config_template", interrupted)
+    with pytest.raises(SystemExit):
+        init.main([str(tmp_path / "night.toml")], standalone_mode=False)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_init_writes_what_the_options_are(tmp_path: Path) -> None:
