@@ -1,8 +1,10 @@
 """Show what a store holds, and make it smaller, from outside a run."""
 
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,6 +14,8 @@ from pipeline.score_store.last_used import read_last_used
 from pipeline.score_store.listing import iter_segments, read_listed
 from pipeline.storage.location import Location
 
+_OF_A_STORE: Final = re.compile(r"segment-.*|(used|replaced)-\d{8}T\d{6}-[0-9a-f]{8}\.\w+")
+"""Names of a store's files; pruning that was interrupted may leave no segment."""
 _LATEST_US = 253_402_300_800 * 1_000_000
 """The end of the year 9999."""
 
@@ -61,7 +65,7 @@ def is_store(folder: Location) -> bool:
         OutputFailed: if it cannot be listed.
     """
     names = [info.base_name for info in folder.children()]
-    return folder.is_folder() and (not names or any(name.startswith("segment-") for name in names))
+    return folder.is_folder() and (not names or any(map(_OF_A_STORE.fullmatch, names)))
 
 
 def _totals(folder: Location) -> StoreInfo:

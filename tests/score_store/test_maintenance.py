@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from support.score_stores import NOW, put_segment
 
-from pipeline.score_store.last_used import record_use
+from pipeline.score_store.last_used import fold_files, record_use
 from pipeline.score_store.maintenance import StoreInfo, info, is_store, prune
+from pipeline.score_store.replaced import note_replaced
 from pipeline.storage.location import locate
 
 YEAR_10000_US = 253_402_300_800 * 1_000_000
@@ -61,13 +62,27 @@ def test_a_folder_is_a_store_if_it_is_empty_or_has_a_segment(tmp_path: Path) -> 
         (tmp_path / name).mkdir()
     put_segment(locate(str(tmp_path / "store")), [(1, 5)])
     (tmp_path / "store" / "used-x.arrows").write_bytes(b"")
-    (tmp_path / "other" / "README").write_bytes(b"")
+    (tmp_path / "other" / "used-cars.arrows").write_bytes(b"")
 
     answers = {
         name: is_store(locate(str(tmp_path / name))) for name in ("empty", "store", "other", "none")
     }
 
     assert answers == {"empty": True, "store": True, "other": False, "none": False}
+
+
+def test_a_store_whose_pruning_was_interrupted_is_one(tmp_path: Path) -> None:
+    """All segments are removed, but not yet when their answers were last used."""
+    folder = locate(str(tmp_path))
+    record_use(folder, np.array([1], np.uint64), NOW)
+
+    assert is_store(folder)
+
+    note_replaced(folder, ["segment-v2-gone.arrows"], NOW)
+    fold_files(folder, NOW, since_us=int(NOW * 1e6) + 1)
+
+    assert [file.name.partition("-")[0] for file in tmp_path.iterdir()] == ["replaced"]
+    assert is_store(folder)
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
