@@ -156,6 +156,8 @@ class Backfill:
                     await self._run_all()
                 if (worst := worst_error(self._results.values())) is not None:
                     raise worst
+                if not all(result.has_ended for result in self._results.values()):
+                    self._session.raise_if_stopped()  # while no partition was in work
         return self.snapshot()
 
     async def _run_all(self) -> None:

@@ -122,7 +122,7 @@ class Session:
         """
         async with AsyncExitStack() as resources:
             if self._leases is not None:
-                leases = self._leases.running(check=self._raise_if_stopped)
+                leases = self._leases.running(check=self.raise_if_stopped)
                 await resources.enter_async_context(leases)
             self._endpoint = await resources.enter_async_context(
                 open_endpoint(
@@ -151,7 +151,8 @@ class Session:
         """
         await self._resources.__aexit__(kind, error, traceback)
 
-    def _raise_if_stopped(self) -> None:
+    def raise_if_stopped(self) -> None:
+        """Raise the error that the session was stopped by, if it was."""
         if self._stopped_by is not None:
             raise self._stopped_by.with_traceback(None)
 
@@ -209,7 +210,7 @@ class Session:
         Raises:
             RerankError: the one that the session was stopped by.
         """
-        self._raise_if_stopped()
+        self.raise_if_stopped()
         self._runs.append(run)
         try:
             yield
