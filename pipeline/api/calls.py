@@ -8,13 +8,14 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from os import PathLike, fspath
 from typing import Any, Final, TypeAlias
 
 import uvloop
 
-from pipeline.api.emulator_process import emulator_process
+from pipeline.api.ctrl_c import stopped_by_ctrl_c
+from pipeline.api.emulator_process import starting_emulator
 from pipeline.api.options import RunOptions
 from pipeline.api.progress import ProgressBar
 from pipeline.core.errors import SettingsError
@@ -74,7 +75,8 @@ def rerank(
     """Do what `arerank` does, and return when it is done.
 
     Ctrl-C stops the run cleanly: wait for requests in flight, save their answers, then raise
-    `Interrupted`.
+    `Interrupted`. So does an exception that the program's own signal handler raises; it is raised
+    again.
     """
     chosen = RunOptions.of(options)
     begun: Future[tuple[asyncio.AbstractEventLoop, Session]] = Future()
@@ -88,18 +90,24 @@ def rerank(
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work())
 
-    with ThreadPoolExecutor(1, thread_name_prefix="rerank") as threads:
-        result = threads.submit(run)
+    def stop() -> None:
+        begun.add_done_callback(_stop)  # now, or as soon as the run has begun
+
+    with (
+        stopped_by_ctrl_c(stop),
+        ThreadPoolExecutor(1, thread_name_prefix="rerank") as threads,
+    ):
         try:
-            return result.result()
-        except KeyboardInterrupt:
-            begun.add_done_callback(_stop)  # now, or as soon as the run has begun
-            return result.result()
+            return threads.submit(run).result()
+        except BaseException:  # a handler of the program's own, or an error of the run
+            stop()
+            raise
 
 
 def _stop(begun: "Future[tuple[asyncio.AbstractEventLoop, Session]]") -> None:
     loop, session = begun.result()
-    loop.call_soon_threadsafe(session.stop, signal.SIGINT)
+    with suppress(RuntimeError):  # the loop is closed: the run has ended
+        loop.call_soon_threadsafe(session.stop, signal.SIGINT)
 
 
 def plan(input: Place, **options: Any) -> DatasetPlan:
@@ -128,8 +136,8 @@ async def _started(
         url = None
         if options.provider == "emulator" and options.url is None:
             options.settings(url=_PLAN_URL)  # refuse bad options before anything starts
-            address = await asyncio.to_thread(child.enter_context, emulator_process())
-            url = address + EMULATOR_PATH
+            address = child.enter_context(starting_emulator())
+            url = await asyncio.to_thread(address) + EMULATOR_PATH
         telemetry = telemetry_in_use()
         async with Session(options.settings(url=url), api_key, telemetry=telemetry) as session:
             yield session, DatasetRun(session, source_name, output_name)

@@ -3,7 +3,8 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipeline
-from pipeline.api.emulator_process import emulator_process
+from pipeline.api import calls
+from pipeline.api.emulator_process import emulator_process, starting_emulator
 from pipeline.core.providers import EMULATOR_PATH
 
 ROOT = Path(__file__).parents[2]
@@ -177,7 +179,7 @@ import pipeline
 from pipeline.api import calls
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-start = calls.emulator_process
+start = calls.starting_emulator
 
 @contextmanager
 def interrupted():
@@ -185,7 +187,7 @@ def interrupted():
     with start("--latency-ms", "1000") as address:
         yield address
 
-calls.emulator_process = interrupted
+calls.starting_emulator = interrupted
 try:
     pipeline.rerank(sys.argv[1], sys.argv[2], provider="emulator", max_in_flight=1)
 except pipeline.Interrupted as error:
@@ -202,6 +204,86 @@ def test_ctrl_c_before_the_run_has_begun_ends_it_too(tmp_path: Path, candidates:
     )
 
     assert ended.returncode == 130, ended.stderr
+
+
+AT_A_CALL = """
+import signal, sys
+import pipeline
+
+number = getattr(signal, sys.argv[5])
+
+def time_out(*_):
+    raise TimeoutError("the program's own")
+
+def interrupt(frame, event, argument):
+    if event == "call" and frame.f_code.co_name == sys.argv[4]:
+        sys.setprofile(None)
+        signal.raise_signal(number)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGALRM, time_out)
+sys.setprofile(interrupt)
+try:
+    print(pipeline.rerank(sys.argv[1], sys.argv[2], provider="emulator", url=sys.argv[3]).state)
+except BaseException as error:
+    print(type(error).__name__)
+print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+"""A signal when the main thread calls a function of this name for the first time."""
+
+
+def at_a_call(function: str, number: str, *arguments: object) -> list[str]:
+    ended = subprocess.run(
+        (sys.executable, "-c", AT_A_CALL, *map(str, arguments), function, number),
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ended.stderr in ("", "run.stopping signal=2\n")
+    return ended.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("number", "error"), [("SIGINT", "Interrupted"), ("SIGALRM", "TimeoutError")]
+)
+@pytest.mark.parametrize("function", ["submit", "_adjust_thread_count", "start", "result"])
+def test_a_signal_ends_a_call_at_any_moment(
+    function: str, number: str, error: str, tmp_path: Path, candidates: Path
+) -> None:
+    """Answers would take ten minutes; those in flight get four seconds."""
+    with emulator_process("--latency-ms", "600000") as address:
+        url = address + EMULATOR_PATH
+        told = at_a_call(function, number, candidates, tmp_path / "out", url)
+
+    assert told == [error, "True"]
+
+
+def test_ctrl_c_when_the_run_is_done_is_told(tmp_path: Path, candidates: Path, url: str) -> None:
+    """A program that calls again and again would go on otherwise."""
+    told = at_a_call("shutdown", "SIGINT", candidates, tmp_path / "out", url)
+
+    assert told == ["Interrupted", "True"]
+    assert (tmp_path / "out" / "_SUCCESS").exists()
+
+
+async def test_a_call_that_is_cancelled_at_its_start_leaves_no_emulator(
+    tmp_path: Path, candidates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = list[str]()
+
+    @contextmanager
+    def cancelled() -> Iterator[Callable[[], str]]:
+        try:
+            with starting_emulator() as address:
+                call.cancel()
+                yield address
+        finally:
+            ended.append("the emulator")
+
+    monkeypatch.setattr(calls, "starting_emulator", cancelled)
+    call = asyncio.create_task(pipeline.arerank(candidates, tmp_path / "out", provider="emulator"))
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert ended == ["the emulator"]
 
 
 async def test_a_cancelled_call_ends(tmp_path: Path, candidates: Path) -> None:
