@@ -8,7 +8,7 @@ The choice of the answer is a pure function of the plan and of what was stored b
 created, so a killed run that is repeated makes the same choice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from msgspec.structs import replace
@@ -49,33 +49,45 @@ def with_base(plan: Plan, answers: Sequence[StoredAnswer]) -> Plan:
     turn out not to be comparable, the whole group may have to be sent, so the remaining request
     must not cost more than what reuse can save.
 
+    An answer whose remaining request is among the answers too goes first, so that the same group
+    is not paid again in another output.
+
     Args:
         plan: A plan without a stored answer.
         answers: Earlier answers to its query, in a fixed order; the first that covers most counts.
     """
-    if not answers or {answer.key for answer in answers}.issuperset(plan.keys()):
+    paid = {answer.key for answer in answers}
+    if not answers or paid.issuperset(plan.keys()):
         return plan
     units = plan.units
     keys = [digest(identity(content)) for content in units.contents(np.arange(len(units)))]
-    covered_by = [
+    covering = [
         (len(places.keys() & keys), answer, places)
         for answer, places in ((answer, _places(answer)) for answer in answers)
         if np.isfinite(answer.scores.scores).all()
     ]
-    if not covered_by:
-        return plan
-    num_covered, best, places = max(covered_by, key=lambda found: found[0])
-    if 2 * num_covered < len(units):
-        return plan
+    covering = [found for found in covering if 2 * found[0] >= len(units)]
+    covering.sort(key=lambda found: -found[0])
+    joined = [_join(plan, keys, answer, places) for _, answer, places in covering]
+    for of_answer in joined:
+        if of_answer is not None and paid.issuperset(of_answer.keys()):
+            return of_answer
+    return (joined[0] if joined else None) or plan
+
+
+def _join(
+    plan: Plan, keys: Sequence[bytes], answer: StoredAnswer, places: Mapping[bytes, int]
+) -> Plan | None:
+    """Return the plan with this answer; None if that saves too little."""
     is_covered = np.array([key in places for key in keys], np.bool_)
     covered = np.flatnonzero(is_covered)
     packing = _packing(plan, covered, np.flatnonzero(~is_covered))
     if packing is None:
-        return plan
-    packed = PackedUnits(units, plan.document_of_row, packing)
-    scores = best.scores.scores[[places[keys[unit]] for unit in covered.tolist()]]
+        return None
+    packed = PackedUnits(plan.units, plan.document_of_row, packing)
+    scores = answer.scores.scores[[places[keys[unit]] for unit in covered.tolist()]]
     return replace(
-        plan, packed=packed, single_request=None, base=_base(plan, best, covered, scores)
+        plan, packed=packed, single_request=None, base=_base(plan, answer, covered, scores)
     )
 
 

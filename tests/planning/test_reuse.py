@@ -224,6 +224,22 @@ async def test_a_group_is_sent_whole_if_reuse_would_save_less_than_half(
     assert (ranking.merge_status, ranking.documents_reused) == ("single_request", 0)
 
 
+async def test_a_group_that_was_joined_before_is_paid_once(tmp_path: Path) -> None:
+    """Both answers cover half of it; the remaining request of one of them is paid already."""
+    service, planner = FakeService(), make_planner(merge="trust")
+    first, second = (
+        [make_group(texts(numbers), query=f"what is {query}") for query in range(8)]
+        for numbers in (range(10, 20), range(15, 25))
+    )
+    await night(tmp_path, first, service, FIRST, planner=planner)
+    joined = await night(tmp_path, second, service, SECOND, planner=planner)
+
+    again = await night(tmp_path, second, service, THIRD, planner=planner)
+
+    assert [len(call) for call in service.calls] == [10] * 8 + [5] * 8
+    assert list(map(facts, again)) == list(map(facts, joined))
+
+
 async def test_a_few_long_documents_are_less_than_half_of_a_group(tmp_path: Path) -> None:
     """Were the requests not comparable, many scores would have been paid for in vain."""
     long = [text + " and more" * 200 for text in texts(range(4))]
