@@ -35,7 +35,8 @@ _LIMITED_BY = {
 def plan(input_name: str, as_json: bool, **options: Any) -> None:
     """Estimate what `run` would do and cost with these options; sends nothing and needs no key.
 
-    Score stores are not consulted: a run that finds answers there costs less.
+    Score stores are not consulted: a run that finds answers there costs less. With `--reuse
+    partial` a query whose old and new scores are not comparable can cost up to half more.
     """
     settings = make_settings(options, url=NO_ADDRESS)
     from pipeline.dataset.plan import plan_dataset
