@@ -67,7 +67,8 @@ def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:
     if facts["repeated_ids"]:
         yield "", f"{facts['repeated_ids']:,} repeat a doc_id of their query; see --duplicates"
     yield "requests", f"{facts['requests']:,} to {model}"
-    if facts["split_groups"]:
+    apart = ", without final requests" if facts["requests_max"] > facts["requests"] else ""
+    if apart:
         queries = num(facts["split_groups"], "query takes", "queries take")
         final = f"{facts['requests_max']:,} with their final requests"
         yield "", f"up to {final}: {queries} several"
@@ -76,11 +77,11 @@ def _lines(facts: dict[str, Any], model: str) -> Iterator[tuple[str, str]]:
     if facts["search_units"]:
         yield (
             "billed",
-            f"about {num(facts['search_units'], 'search unit')}, {usd(facts['cost_usd'])}",
+            f"about {num(facts['search_units'], 'search unit')}, {usd(facts['cost_usd'])}{apart}",
         )
         yield "tokens", f"{about}{facts['tokens']:,}"
     else:
-        yield "tokens", f"{about}{facts['tokens']:,}, {usd(facts['cost_usd'])}"
+        yield "tokens", f"{about}{facts['tokens']:,}, {usd(facts['cost_usd'])}{apart}"
     if about:
         yield "", f"estimated: {model} has its own tokenizer, {ratio:g} tokens for one of Qwen's"
     if facts["minutes"] is not None:

@@ -40,3 +40,17 @@ def test_an_estimate_by_another_tokenizer_is_said_to_be_one(tmp_path: Path) -> N
     assert "estimated: gte-rerank-v2 has its own tokenizer, 1.13 tokens for one of Qwen's" in other
     assert "about 0 documents, 0 queries" in other
     assert "about" not in own
+
+
+def test_the_cost_is_said_to_be_without_final_requests_where_some_may_follow(
+    tmp_path: Path,
+) -> None:
+    given = write(candidates([30]), tmp_path / "in.parquet")
+
+    split = rerank_here("plan", given, "--max-documents", "20").out
+    trusted = rerank_here("plan", given, "--max-documents", "20", "--merge", "trust").out
+    whole = rerank_here("plan", given).out
+
+    assert "with their final requests: 1 query takes several\n" in split
+    assert ", without final requests\n" in split
+    assert "final requests" not in trusted + whole
