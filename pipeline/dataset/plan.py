@@ -13,6 +13,7 @@ from msgspec.structs import asdict
 
 from pipeline.core.arrays import IntArray
 from pipeline.core.facts import as_html, as_text
+from pipeline.core.models import PROFILES
 from pipeline.core.settings import RunSettings
 from pipeline.dataset.reader import SHOWN_FILES
 from pipeline.dataset.search_unit_estimate import SearchUnitEstimate
@@ -167,6 +168,9 @@ def _add(plan: DatasetPlan, group: Plan) -> IntArray:
 class _TokenTotals:
     """Tokens as the model counts them, and texts it cuts; estimated if its tokenizer is not Qwen's.
 
+    The model itself cuts texts at its own limit. A lower one that an option sets is the run's: its
+    cuts leave up to 64 tokens more or, for another tokenizer, a multiple of the limit.
+
     Args:
         planner: Plans the groups.
         num_texts: About how many texts will be added.
@@ -177,7 +181,9 @@ class _TokenTotals:
         self._planner = planner
         profile = planner.settings.profile
         self.policy = POLICIES[profile.tokenizer]
-        self._kept = self.policy.kept_tokens(profile.max_tokens_per_document)
+        limit, known = profile.max_tokens_per_document, PROFILES.get(profile.name, profile)
+        self._kept = self.policy.kept_tokens(max(limit, known.max_tokens_per_document))
+        self._service_cuts = limit * self.policy.cut_factor > self._kept
         self._estimate = TokenEstimate(planner.counter, num_texts, cap=self._kept)
         self._num_pairs = 0
 
@@ -187,12 +193,12 @@ class _TokenTotals:
         self._num_pairs += num_pairs
         self._estimate.add_units(group.units, times)
         self._estimate.add_query(query_tokens, num_pairs)
-        if self.policy.mean_ratio == 1.0:
-            self.truncated_documents += group.num_truncated
-            self.truncated_queries += group.query_cut
-        else:
+        if self._service_cuts:
             self.truncated_documents += self._num_cut_by_service(group)
             self.truncated_queries += query_tokens > self._kept
+        else:
+            self.truncated_documents += group.num_truncated
+            self.truncated_queries += group.query_cut
 
     def tokens(self) -> int:
         """Return the tokens of all that was added."""

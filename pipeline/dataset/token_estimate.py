@@ -56,8 +56,9 @@ class TokenEstimate:
         self._seen += len(bounded)
         if len(sample):
             counts = self._counter.counts(units.texts(bounded[sample]), self._cap)
-            self._sample_bounds += np.bincount(strata[sample], bounds[sample], minlength=STRATA)
-            self._sample_tokens += np.bincount(strata[sample], counts, minlength=STRATA)
+            strata, times = strata[sample], times[bounded[sample]]
+            self._sample_bounds += np.bincount(strata, bounds[sample] * times, minlength=STRATA)
+            self._sample_tokens += np.bincount(strata, counts * times, minlength=STRATA)
 
     def total(self) -> int:
         """Return the estimated tokens of all that was added."""

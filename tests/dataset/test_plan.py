@@ -59,9 +59,7 @@ def test_the_numbers_are_those_of_the_groups_as_a_run_plans_them(
     assert plan.requests == len(requests)
     assert plan.split_groups == sum(len(group.packing.homes) > 1 for group in planned)
     assert plan.tokens == sum(
-        min(tokens(text), 30) + tokens(request.query)
-        for request in requests
-        for text in request.documents
+        tokens(text) + tokens(request.query) for request in requests for text in request.documents
     )
     rejects = [reject for group in planned for reject in group.rejects]
     assert plan.skipped == sum(reject.skipped for reject in rejects)
@@ -137,3 +135,25 @@ def test_another_models_tokens_and_cuts_are_estimated_by_its_tokenizers_ratio(tm
     assert plan.tokens_per_qwen_token == 1.13
     assert (same.truncated_documents, same.truncated_queries) == (0, 0)
     assert same.tokens_per_qwen_token == 1
+
+
+@pytest.mark.parametrize("model", ["qwen3-rerank", "gte-rerank-v2"])
+def test_texts_that_a_lower_limit_cuts_count_as_they_are_sent(tmp_path, model):
+    """The service reads all that is left of them, since it is below its own limit."""
+    table = candidates([2], text=["word and other words " * 400, "short"])
+
+    plan, source = plan_of(table, tmp_path, model=model, max_tokens_per_document=100)
+
+    planner = make_planner(model=model, max_tokens_per_document=100)
+    (batch,) = source.iter_batches()
+    (group,) = batch.iter_groups(measure_texts(batch.texts))
+    (sent,) = planner.plan(group).requests()
+    cut, counted = max(map(tokens, sent.documents)), sum(map(tokens, sent.documents))
+    counted += 2 * tokens(sent.query)
+    if model == "qwen3-rerank":
+        assert 100 <= cut <= 164
+        assert plan.tokens == counted
+    else:
+        assert 400 <= cut <= 464
+        assert plan.tokens == round(1.13 * counted) + 4 * 2
+    assert plan.truncated_documents == 1

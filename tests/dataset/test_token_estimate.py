@@ -45,12 +45,14 @@ def test_many_texts_are_estimated_within_one_percent(seed):
 def test_few_texts_are_counted_exactly():
     texts = [text(np.random.default_rng(seed)) for seed in range(300)]
     estimate = TokenEstimate(COUNTER, len(texts), cap=4_000)
+    times = np.random.default_rng(0).integers(1, 4, len(texts))
 
-    for one in texts:
-        estimate.add_units(units_of([one]), np.ones(1, np.int64))
+    for one, many in zip(texts, times, strict=True):
+        estimate.add_units(units_of([one]), np.array([many]))
     estimate.add_query(7, times=300)
 
-    assert estimate.total() == sum(map(tokens, texts)) + 2_100
+    exact = sum(tokens(one) * int(many) for one, many in zip(texts, times, strict=True))
+    assert estimate.total() == exact + 2_100
 
 
 def test_only_a_sample_is_counted():
