@@ -17,8 +17,8 @@ async def check_ids(source: Source, stats: RunStats, *, duplicates: str) -> None
 
     Args:
         source: The input; one with too many rows is not checked.
-        stats: Where the queries are counted.
-        duplicates: How repeated ids are handled, for the log.
+        stats: Where queries are counted, and candidates without those left out.
+        duplicates: How repeated ids are handled: `keep` or `first`.
 
     Raises:
         InputError: if the ids show a fault; nothing is paid for the input yet.
@@ -31,4 +31,6 @@ async def check_ids(source: Source, stats: RunStats, *, duplicates: str) -> None
     finally:
         ended.set()  # ends the thread once nobody waits for it
     stats.groups = checked.num_groups
+    if duplicates == "first" and stats.candidates is not None:
+        stats.candidates -= checked.num_repeated
     log_repeated_ids(checked.num_repeated, duplicates)

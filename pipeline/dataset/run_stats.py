@@ -28,7 +28,7 @@ class RunStats:
         finished: The parts that were written before this run, by index.
         written: The parts that this run wrote, by index.
         groups: Queries of the input; None while it is not known.
-        candidates: Candidates of the input; None while it is not known.
+        candidates: Candidates to rank; None while it is not known.
         state: `running`, or how the run ended.
         budget: What this run may spend; None before it has begun.
         earlier_usd: What earlier runs on the output may have cost.
@@ -93,8 +93,9 @@ class RunStats:
             self.budget.end()
 
     def conclude(self) -> None:
-        """Take the written groups for all groups: the run has come to its end."""
+        """Take what was written for all there is: the run has come to its end."""
         self.groups = sum(part.num_groups for part in self.parts().values())
+        self.candidates = sum(part.num_candidates for part in self.parts().values())
         self._is_concluded = True
 
     def snapshot(self, outage_s: float = 0.0) -> RunSummary:

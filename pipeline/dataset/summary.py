@@ -31,7 +31,7 @@ class RunSummary(Struct, frozen=True, kw_only=True):
         groups_ranked: Queries that are ranked, by this run or before it.
         parts: Parts that the output will have; None while it is not known.
         parts_done: Parts that are written, by this run or before it.
-        candidates: Candidates of the input; None while it is not known.
+        candidates: Candidates to rank; None while it is not known.
         candidates_ranked: Candidates whose group this run ranked.
         candidates_finished: Candidates whose part was written before this run.
         rejected: Candidates in the written parts that should have a score and have none.

@@ -6,8 +6,10 @@ import pty
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from support.real_runs import Service, groups, killed, rerank_here, service, start, wait_until
+from support.tables import write
 
 
 def status(output: Path) -> dict[str, Any]:
@@ -48,6 +50,41 @@ def test_written_groups_and_parts_are_counted(output: Path, quick_service: Servi
     expected = {"state": "done", "groups": 10, "groups_done": 10, "parts": 3, "parts_done": 3}
     expected |= {"candidates": 20, "rejected": 0, "skipped": 1, "requests": 10, "error": None}
     assert expected.items() <= facts.items()
+
+
+def test_candidates_that_duplicates_leave_out_are_not_waited_for(output: Path) -> None:
+    given = repeated(output.parent / "in.parquet")
+    with service("--latency-ms", 60_000) as slow:
+        process = start(
+            *("run", given, output, *slow.options, "--no-progress", "--duplicates", "first")
+        )
+        wait_until(lambda: has_started(output))
+        counted = wait_until(lambda: (now := status(output))["groups"] and now, poll_s=0.1)
+        killed(process)
+
+    assert (counted["candidates"], counted["candidates_paid"]) == (4, 0)
+
+
+@pytest.mark.parametrize("layout", ["long", "nested"])
+def test_of_a_finished_output_all_candidates_are_those_that_were_ranked(
+    layout: str, output: Path, quick_service: Service
+) -> None:
+    given = repeated(output.parent / "in.parquet", nested=layout == "nested")
+    rerank_here("run", given, output, *quick_service.options, "--duplicates", "first")
+
+    facts = status(output)
+
+    assert (facts["candidates"], facts["candidates_done"], facts["percent"]) == (4, 4, 100)
+
+
+def repeated(path: Path, *, nested: bool = False) -> Path:
+    """Write two queries of three candidates each, of which two have the same doc_id."""
+    texts = {f"text {number}": doc_id for number, doc_id in enumerate(("a", "b", "a"))}
+    documents = [{"doc_id": doc_id, "text": text} for text, doc_id in texts.items()]
+    queries = [{"query_id": query, "query": f"what is {query}"} for query in ("q0", "q1")]
+    rows = [{**query, **document} for query in queries for document in documents]
+    lists = [{**query, "documents": documents} for query in queries]
+    return write(pa.Table.from_pylist(lists if nested else rows), path)
 
 
 def test_requests_of_all_runs_are_added_up(output: Path, quick_service: Service) -> None:
