@@ -84,7 +84,8 @@ class Redactor:
         """
         if not _NUMBER.fullmatch(name):
             return False
-        return not any(part in name.lower() for part in self._numeric_parts)
+        parts = self._numeric_parts  # of most keys none
+        return not parts or not any(part in name.lower() for part in parts)
 
     def response_id(self, name: str, request: Request, *, may_take_long: bool = True) -> str:
         """Return a service's name of its answer; "" if it is no name, or repeats key or request.
