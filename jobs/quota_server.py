@@ -5,7 +5,6 @@ import hmac
 import ipaddress
 import logging
 import platform
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -139,16 +138,16 @@ async def running_quota_server(config: QuotaServerConfig) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def serve(config: QuotaServerConfig, announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
+async def serve(
+    config: QuotaServerConfig, announce: Callable[[str], None], end: asyncio.Event
+) -> None:
+    """Serve until `end` is set.
 
     Args:
         config: Of the server.
         announce: Called with its address once it is up.
+        end: Ends the server.
     """
-    loop, end = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end.set)
     async with running_quota_server(config) as address:
         announce(address)
         await end.wait()

@@ -8,7 +8,7 @@ from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from jobs.options.listen_options import listen_options
 from jobs.options.types import POSITIVE_NUMBER
-from jobs.process.event_loop import run_until_interrupted
+from jobs.process.event_loop import ServerJob, run_until_interrupted
 from pipeline.core.environment import read_token
 
 
@@ -71,4 +71,5 @@ def serve(
         tokens_per_minute=tokens_per_minute,
         token=read_token("--token-env", token_env),
     )
-    run_until_interrupted(lambda: run_server(config, click.echo))
+    job = ServerJob()
+    run_until_interrupted(lambda: run_server(config, click.echo, job.end), job)

@@ -11,7 +11,7 @@ from jobs.options.command import Command
 from jobs.options.config_file import config_option
 from jobs.options.listen_options import listen_options
 from jobs.options.types import COUNT, NOT_NEGATIVE, POSITIVE_NUMBER, Number
-from jobs.process.event_loop import run_until_interrupted
+from jobs.process.event_loop import ServerJob, run_until_interrupted
 from pipeline.core.errors import SettingsError
 
 
@@ -117,4 +117,7 @@ def emulate(exit_with_parent: bool, **settings: Any) -> None:
     from jobs.emulator.lifecycle import serve
 
     config = EmulatorConfig(**settings)
-    run_until_interrupted(lambda: serve(config, click.echo, exit_with_parent=exit_with_parent))
+    job = ServerJob()
+    run_until_interrupted(
+        lambda: serve(config, click.echo, job.end, exit_with_parent=exit_with_parent), job
+    )

@@ -1,10 +1,9 @@
 """Start and end of the service: in a running event loop, or as a process of its own."""
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NamedTuple
 
 from aiohttp import web
@@ -60,20 +59,28 @@ async def running_emulator(
 
 
 async def serve(
-    config: EmulatorConfig, announce: Callable[[str], None], *, exit_with_parent: bool
+    config: EmulatorConfig,
+    announce: Callable[[str], None],
+    end: asyncio.Event,
+    *,
+    exit_with_parent: bool,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, or with `exit_with_parent` until standard input ends.
+    """Serve until `end` is set, or with `exit_with_parent` until standard input ends.
 
     Args:
         config: Of the service.
         announce: Called with the address of the format's endpoint once the service is up.
+        end: Ends the service.
         exit_with_parent: For a child process; its standard input ends when its parent exits.
     """
-    loop, end = asyncio.get_running_loop(), asyncio.Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, end.set)
+    loop = asyncio.get_running_loop()
+
+    def end_from_thread() -> None:
+        with suppress(RuntimeError):  # the loop is closed: the service has ended
+            loop.call_soon_threadsafe(end.set)
+
     if exit_with_parent:
-        when_input_ends(lambda: loop.call_soon_threadsafe(end.set))
+        when_input_ends(end_from_thread)
     async with running_emulator(config) as running:
         announce(running.url + FORMATS[config.format])
         await end.wait()

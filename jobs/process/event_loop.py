@@ -40,6 +40,23 @@ class Stoppable(Protocol):
         ...
 
 
+class ServerJob:
+    """The job of a server, which has nothing to save: a signal is its usual end.
+
+    Attributes:
+        end: Set on a signal.
+    """
+
+    num_unsaved: Final = 0
+
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+
+    def stop(self, signal_number: int) -> None:
+        """Ask the server to end."""
+        self.end.set()
+
+
 def run_until_interrupted(
     work: Callable[[], Coroutine[Any, Any, Result]],
     job: Stoppable | None = None,

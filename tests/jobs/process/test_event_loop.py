@@ -1,10 +1,11 @@
 """Event loops of commands: a signal stops the work, whenever it comes."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
-from support.real_runs import ROOT, environment
+from support.real_runs import ROOT, Ended, end, environment, start
 
 from jobs.process.event_loop import EXIT_AFTER_S
 
@@ -149,6 +150,20 @@ def test_a_second_signal_exits_at_once() -> None:
 
 def test_a_job_has_less_than_five_seconds() -> None:
     assert 4 < EXIT_AFTER_S < 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("command", [("emulate",), ("quota", "serve")])
+def test_a_signal_is_the_usual_end_of_a_server(
+    command: tuple[str, ...], number: signal.Signals
+) -> None:
+    server = start(*command)
+    assert server.stdout is not None
+    assert server.stdout.readline().startswith("http://127.0.0.1:")
+
+    server.send_signal(number)
+
+    assert end(server) == Ended(0, "", "")
 
 
 @pytest.mark.parametrize("has_job", ["yes", "no"])
