@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _IMPORT_SYSTEM: Final = "<frozen importlib"
 """Prefix of the names of the import system's files."""
+_POLARS: Final = "polars"
+"""It prints a backtrace on stderr if Python code that it calls raises an exception."""
 
 _AGAIN_S: Final = 0.02
 """Seconds after which a signal is raised again that could not be raised."""
@@ -41,14 +43,16 @@ def raised_interrupts() -> Iterator[None]:
     """Raise `Interrupted` on a signal, while there is no job to stop yet.
 
     The body sees `Signalled`, and whatever becomes of that in a library, a body that ends after a
-    signal ends with `Interrupted`. A signal that comes while a library is imported is raised when
-    that is done: libraries that are interrupted while they are imported catch the exception, or
-    crash.
+    signal ends with `Interrupted`. A signal that comes while a library is imported, or in a call of
+    Polars, is raised when that is done: libraries that are interrupted while they are imported
+    catch the exception, or crash.
     """
-    handler = _Raiser(_num_import_frames(sys._getframe()))
+    handler = _Raiser(_num_delicate_frames(sys._getframe()))
     try:
         with handled_by(handler), _raised_again(handler):
             yield
+    except GeneratorExit:  # the signal was raised where this block is entered or left
+        raise
     except BaseException as error:
         handler.raise_interrupted(error)
         raise
@@ -56,14 +60,14 @@ def raised_interrupts() -> Iterator[None]:
 
 
 class _Raiser:
-    """A handler that raises `Signalled`, and puts it off while something is imported.
+    """A handler that raises `Signalled`, and puts it off in code that does not bear it.
 
     Args:
-        num_import_frames: Frames of the import system around the code that may be interrupted.
+        num_delicate_frames: Frames of such code around the code that may be interrupted.
     """
 
-    def __init__(self, num_import_frames: int) -> None:
-        self._num_import_frames = num_import_frames
+    def __init__(self, num_delicate_frames: int) -> None:
+        self._num_delicate_frames = num_delicate_frames
         self._number: signal.Signals | None = None
         self._again: threading.Timer | None = None
 
@@ -71,10 +75,10 @@ class _Raiser:
         """Handle a signal.
 
         Raises:
-            Signalled: unless something is imported.
+            Signalled: unless something is imported, or Polars is at work.
         """
         self._number = reported(number)
-        if _num_import_frames(frame) <= self._num_import_frames:
+        if _num_delicate_frames(frame) <= self._num_delicate_frames:
             raise Signalled(self._number)
         self.put_off(number)
 
@@ -111,11 +115,12 @@ def _raised_again(handler: _Raiser) -> Iterator[None]:
         sys.unraisablehook = earlier
 
 
-def _num_import_frames(frame: FrameType | None) -> int:
-    """Return how many functions of the import system a frame and its callers are."""
+def _num_delicate_frames(frame: FrameType | None) -> int:
+    """Return how many functions of the import system or of Polars a frame and its callers are."""
     found = 0
     while frame is not None:
-        found += frame.f_code.co_filename.startswith(_IMPORT_SYSTEM)
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        found += package == _POLARS or frame.f_code.co_filename.startswith(_IMPORT_SYSTEM)
         frame = frame.f_back
     return found
 

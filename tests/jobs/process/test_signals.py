@@ -10,10 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+import polars as pl
 import pytest
 from support.real_runs import ROOT, SAMPLE, environment, groups, rerank
 
-from jobs.process.signals import raised_interrupts
+from jobs.process.signals import Signalled, raised_interrupts
 from pipeline.core.errors import Interrupted
 
 IMPORTING = """
@@ -145,6 +146,38 @@ def test_a_signal_that_a_library_catches_interrupts_at_the_end() -> None:
             signal.raise_signal(signal.SIGTERM)
 
     assert interrupted(body)
+
+
+def test_a_signal_in_code_that_polars_calls_is_raised_when_that_is_done() -> None:
+    """Polars makes the type of a list with a class of Python's."""
+    frame, schemas = pl.DataFrame({"texts": [["a"]]}), list[pl.Schema]()
+
+    def interrupt(called: FrameType, event: str, argument: object) -> None:
+        if event == "call" and isinstance(called.f_locals.get("self"), pl.List):
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGTERM)
+
+    def body() -> None:
+        sys.setprofile(interrupt)
+        schemas.append(frame.schema)
+        assert threading.Event().wait(60), "the signal is lost"
+
+    assert interrupted(body)
+    assert schemas == [frame.schema]
+
+
+def test_a_signal_at_the_edges_of_the_block_is_raised_once() -> None:
+    """Where `contextlib` enters and leaves it, no `except` of ours is around."""
+    lost = list[object]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "unraisablehook", lost.append)
+        block = raised_interrupts()
+        block.__enter__()
+        with pytest.raises(Signalled):
+            signal.raise_signal(signal.SIGTERM)
+        del block
+
+    assert lost == []
 
 
 def test_a_signal_where_exceptions_are_ignored_is_raised_again() -> None:
