@@ -72,11 +72,9 @@ class DirectPost:
         kept = self._take()
         connection = kept or await self._open()
         protocol = connection.protocol
-        if protocol is None or protocol.transport is None or protocol.should_close:
-            connection.close()  # it was lost, or the service spoke out of turn
-            raise aiohttp.ClientConnectionResetError
+        assert protocol is not None
+        assert protocol.transport is not None, "the connection is open"
         try:
-            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             protocol.transport.writelines((b"%b%d\r\n\r\n" % (self._head, len(body)), body))
             del body  # the connection holds what it could not send yet
             try:
@@ -107,10 +105,17 @@ class DirectPost:
             self._idle.popleft()[0].close()
 
     async def _open(self) -> Connection:
+        """Return a new connection, whose parser reads all answers that come on it."""
         try:
-            return await self._connector.connect(self._like, [], self._timeout)
+            connection = await self._connector.connect(self._like, [], self._timeout)
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
+        if not _is_usable(connection):
+            connection.close()  # it was lost, or the service spoke out of turn
+            raise aiohttp.ClientConnectionResetError
+        assert connection.protocol is not None
+        connection.protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        return connection
 
     def _take(self) -> Connection | None:
         """Return the connection that was used last, if one is kept and nothing came on it since."""
