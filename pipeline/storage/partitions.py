@@ -33,7 +33,8 @@ def list_partitions(root: Location) -> list[Partition]:
     """Return the partitions of a folder, by name; other folders and files are not looked at.
 
     Raises:
-        InputError: if the folders have several keys, or a name that is not UTF-8.
+        InputError: if the folders have several keys, if two have one value, or if a name is not
+            UTF-8.
         OutputFailed: if the folder cannot be listed.
     """
     found = []
@@ -51,6 +52,16 @@ def list_partitions(root: Location) -> list[Partition]:
             expected="KEY=VALUE/ of one key",
             cure="name a folder with one of them",
         )
+    folders: dict[str, str] = {}
+    for partition in found:  # "ü" is also written "%C3%BC"
+        if (other := folders.setdefault(partition.value, partition.folder)) != partition.folder:
+            raise InputError(
+                "two of its folders have the same value",
+                which=root.name,
+                found=f"{other}, {partition.folder}",
+                expected="one folder for each value",
+                cure="move the files of one into the other",
+            )
     return found
 
 

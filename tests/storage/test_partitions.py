@@ -35,6 +35,13 @@ def test_two_keys_are_refused_by_name(tmp_path: Path) -> None:
         list_partitions(locate(str(tmp_path)))
 
 
+def test_two_folders_of_one_value_are_refused_by_name(tmp_path: Path) -> None:
+    made(tmp_path, "k=%C3%BC", "k=ü")
+
+    with pytest.raises(InputError, match=r"same value \(found k=%C3%BC, k=ü, expected one folder"):
+        list_partitions(locate(str(tmp_path)))
+
+
 @pytest.mark.parametrize("name", ["dt=%FF", "dt=\udcff"])
 def test_a_value_that_is_not_utf8_is_refused(name: str, tmp_path: Path) -> None:
     made(tmp_path, name)
