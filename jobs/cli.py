@@ -134,8 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failure = raised.interrupted if isinstance(raised, Signalled) else raised
         report_failure(str(failure), code=failure.exit_code, kind=type(failure).__name__)
         return failure.exit_code
-    except Exception as error:  # the last resort: no failure ends in a traceback
+    except BaseException as error:  # the last resort: no failure ends in a traceback
         kind = type(error).__name__
+        if not isinstance(error, Exception) and kind != "PanicException":  # of Polars and alike
+            raise
         message = shorten(f"unexpected {kind}: {error}")
         report_failure(message, code=1, kind=kind, error=error)
         return 1

@@ -172,18 +172,23 @@ def test_the_log_format_of_a_refused_command_line_is_that_of_its_command(
     assert of_another.startswith("rerank: error: ")
 
 
+class PanicException(BaseException):  # named as those of Polars
+    """A failure of a library that is not written in Python."""
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, PanicException])
 def test_an_unexpected_error_is_one_line_and_exit_1(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    kind: type[BaseException], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("a\nlong " + 1_000 * "story ")
+        raise kind("a\nlong " + 1_000 * "story ")
 
     monkeypatch.setattr("jobs.commands.status.read_status", fail)
 
     code, line = refused(capsys, "status", "x")
 
     assert code == 1
-    assert line.startswith("rerank: error: unexpected ZeroDivisionError: a long story")
+    assert line.startswith(f"rerank: error: unexpected {kind.__name__}: a long story")
     assert len(line) < 400
 
 
